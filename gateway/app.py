@@ -72,7 +72,7 @@ class Gateway:
         self._stats_allowed = Networks(config.stats.allowed)
         self._geoip = GeoIp(config.geoip)
         self._nextcloud = self._create_nextcloud_client()
-        self._remote_servers = RemoteWebSockets(SERVER_HEADER, lambda: self._services.settings.federation)
+        self._remote_servers = RemoteWebSockets(SERVER_HEADER, lambda: self._services.settings.federation, self._clock)
         self._mcu = self._create_mcu()
         self._services = self._create_services()
         self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, self._services.throttling)

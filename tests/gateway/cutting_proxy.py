@@ -58,11 +58,11 @@ class CuttingProxy:
             await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
             self.cuts += down.done() and down.result()
         finally:
+            for stream in (writer, server_writer):  # before the wait, which ``__aexit__`` may cancel
+                stream.transport.abort()
             for task in (up, down):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
-            for stream in (writer, server_writer):
-                stream.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: int) -> bool:

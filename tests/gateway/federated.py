@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,6 +21,7 @@ from gateway.tools.talk_answers import NextcloudRoom
 from gateway.tools.talk_client import TalkClient
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.cutting_proxy import CuttingProxy
+from tests.janus_process import free_ports
 
 Json = dict[str, Any]
 
@@ -101,6 +106,84 @@ async def two_servers(*, sfu: bool = False, rules: Json | None = None, **home: A
                 home.setdefault("federation", FederationRules(**(allowed | (rules or {}))))
                 async with running("home", home_cloud, sfu, **home) as (gateway, home_url):
                     yield Servers(gateway, home_url, home_cloud, host, host_url, host_cloud, line, sfu, stack, budgets)
+
+
+class HostProcess:
+    """A process of ``portunus serve`` for ``host``, at a fixed port, so that it can be started again."""
+
+    def __init__(self, folder: Path, cloud: FakeNextcloud) -> None:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self._file = folder / "host.toml"
+        self._file.write_text(
+            f'[http]\nlisten = ["127.0.0.1:{port}"]\n[sessions]\nsecret = "{SECRETS["host"]}"\n'
+            f'[[backend]]\nid = "host"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
+        )
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it, and wait until it listens."""
+        command = str(Path(sys.executable).with_name("portunus"))
+        self._process = await asyncio.create_subprocess_exec(
+            command, "serve", "-c", str(self._file), stdout=PIPE, stderr=DEVNULL
+        )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(60.0):
+            assert b"listens" in await self._process.stdout.readline()
+
+    async def kill(self) -> None:
+        """Kill it, so that it closes nothing. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def with_host_process(folder: Path) -> AsyncIterator[tuple[Servers, HostProcess]]:
+    """Run ``home`` here and ``host`` in a process; ``Servers.host`` is not the host."""
+    async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
+        host_cloud.features.append("federation-v2")
+        process = HostProcess(folder, host_cloud)
+        await process.start()
+        line = CuttingProxy(process.url, lambda: 1 << 60)
+        line.url = process.url  # not through the proxy
+        rules = FederationRules(
+            allow_insecure=True, ports=(urlsplit(process.url).port or 0,), allowed=("127.0.0.1/32",)
+        )
+        try:
+            async with running("home", home_cloud, False, federation=rules) as (home, url):
+                stack = AsyncExitStack()
+                yield Servers(home, url, home_cloud, home, process.url, host_cloud, line, False, stack), process
+        finally:
+            await process.kill()
+
+
+@asynccontextmanager
+async def two_clouds() -> AsyncIterator[Servers]:
+    """Run one gateway that serves both Nextclouds, and is ``home`` and ``host``."""
+    async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
+        host_cloud.features.append("federation-v2")
+        (port,) = free_ports(1)
+        rules = FederationRules(allow_insecure=True, ports=(port,), allowed=("127.0.0.1/32",))
+        url = f"http://127.0.0.1:{port}"
+        line = CuttingProxy(url, lambda: 1 << 60)
+        line.url = url  # not through the proxy
+        backends = (home_cloud.backend("home"), host_cloud.backend("host"))
+        gateway = Gateway(
+            Config(
+                sessions=SessionsSection(secret=SECRETS["home"]),
+                http=HttpSection(listen=(f"127.0.0.1:{port}",)),
+                backends=backends,
+                federation=rules,
+            )
+        )
+        await gateway.start()
+        try:
+            stack = AsyncExitStack()
+            yield Servers(gateway, url, home_cloud, gateway, url, host_cloud, line, False, stack)
+        finally:
+            await gateway.stop()
 
 
 @asynccontextmanager

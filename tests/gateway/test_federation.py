@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.tools.talk_client import RequestRefused
-from tests.gateway.federated import REMOTE_ROOM, ROOM, Json, two_servers
+from tests.gateway.federated import REMOTE_ROOM, ROOM, Json, two_clouds, two_servers
 
 LIMIT = 30.0  # seconds of each wait
 
@@ -259,3 +259,13 @@ async def test_server_that_cannot_be_reached_is_an_error_with_details() -> None:
         assert refused.value.code == "federation_error"
         assert refused.value.error["details"]["code"] == "network_error"
         assert "127.0.0.1" not in str(refused.value.error)
+
+
+async def test_two_nextclouds_of_one_gateway_may_federate() -> None:
+    async with two_clouds() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
+        await alice.wait_for(joined(bob.session_id))
+        await alice.send_message(bob.session_id, {"n": 1})
+        await bob.wait_for(has_data({"n": 1}))
+        assert len(servers.home.hub.sessions) == 3
+        await alice.join("")
+        await bob.wait_for(is_event("room", "leave"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from gateway.core.acknowledged import FEATURE as ACK
 from gateway.flows.federation import remote_session
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.wire import token
-from tests.gateway.federated import ROOM, Json, Servers, two_servers
+from tests.gateway.federated import ROOM, Json, Servers, two_servers, with_host_process
 from tests.gateway.test_federation import entries, has_data, is_event, joined
 
 COUNT = 200  # messages in each direction
@@ -56,7 +57,7 @@ async def talk(sender: TalkClient, to: str) -> None:
 async def test_no_message_is_lost_or_doubled_when_the_connection_breaks(seed: int) -> None:
     rng = random.Random(seed)
     async with two_servers() as servers, servers.at_host("bob") as bob:
-        servers.budgets.extend([rng.randrange(4000, 12_000) for _ in range(6)])
+        servers.budgets.extend([rng.randrange(4000, 12_000) for _ in range(4)])
         async with servers.federated("alice") as alice:
             await asyncio.gather(talk(bob, await remote_id(bob)), talk(alice, bob.session_id))
             last = lambda message: message.get("message", {}).get("data", {}).get("n") == COUNT - 1  # noqa: E731
@@ -189,6 +190,23 @@ async def test_too_many_kept_messages_end_the_session_at_the_host(monkeypatch: p
         await alice.send_message(bob.session_id, {"n": 100})
         await bob.wait_for(has_data({"n": 100}))
         assert numbers(bob) == [100]  # no gap inside a session
+
+
+# reference 12.3-c
+@pytest.mark.full
+async def test_killed_host_is_joined_anew_when_it_is_back(tmp_path: Path) -> None:
+    async with with_host_process(tmp_path) as (servers, process), servers.federated("alice") as alice:
+        for _ in range(2):
+            count = len(alice.messages)
+            await process.kill()
+            await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
+            await process.start()
+            await alice.wait_for(joined(alice.session_id), since=count, limit=60.0)
+            assert federation_events(alice)[-2:] == ["federation_interrupted", False]
+            async with servers.at_host("bob") as bob:
+                await alice.wait_for(joined(bob.session_id), since=count)
+                await alice.send_message(bob.session_id, {"n": count})
+                await bob.wait_for(has_data({"n": count}))
 
 
 async def test_resume_of_the_client_is_no_matter_of_the_host() -> None:

@@ -26,6 +26,7 @@ from gateway.core.limits import FederationRules
 from gateway.edge.federation.addresses import is_allowed
 from gateway.edge.http.address import Networks
 from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.limited_log import LimitedLog
 from gateway.standstill import PeerTimeout
 
 HEARTBEAT = 30.0  # seconds between two pings; without a pong within half of it the connection is lost
@@ -127,12 +128,20 @@ class WebSocketRemoteConnection:
 
 
 class RemoteWebSockets:
-    """Implements ``flows.ports.RemoteServers``; ``rules`` returns the present settings. Call ``close`` when done."""
+    """Implements ``flows.ports.RemoteServers``; call ``close`` when done.
+
+    ``rules`` returns the present settings; ``clock`` is monotonic, in seconds.
+    """
 
     def __init__(
-        self, user_agent: str, rules: Callable[[], FederationRules], resolver: AbstractResolver | None = None
+        self,
+        user_agent: str,
+        rules: Callable[[], FederationRules],
+        clock: Callable[[], float],
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self._rules = rules
+        self._warnings = LimitedLog(log, clock)
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None
@@ -148,7 +157,7 @@ class RemoteWebSockets:
     async def connect(self, url: str) -> WebSocketRemoteConnection:
         """See ``RemoteServers.connect``."""
         rules = self._rules()
-        target = _checked(url, rules)
+        target = self._checked(url, rules)
         try:
             async with PeerTimeout(rules.timeout):
                 websocket = await self._client().ws_connect(
@@ -163,7 +172,7 @@ class RemoteWebSockets:
                 )
         except AddressNotAllowed as error:
             # The same code as of a host that does not answer: the answer tells nothing about internal names.
-            log.warning("a federated room was refused: the server's name has an address that is not allowed")
+            self._warnings.warning("address", "a server of a federated room has an address that is not allowed")
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
         except aiohttp.ClientConnectorCertificateError as error:
             raise RemoteUnavailable(CERTIFICATE_ERROR, "The server's certificate could not be verified.") from error
@@ -190,6 +199,20 @@ class RemoteWebSockets:
             )
         return self._session
 
+    def _checked(self, url: str, rules: FederationRules) -> URL:
+        """Return the WebSocket URL of a server, if its scheme, port and literal address are allowed."""
+        target = URL(url, encoded=True)
+        host = target.host or ""
+        ports = {443, *rules.ports}
+        if (target.scheme != "https" and not rules.allow_insecure) or target.port not in ports:
+            raise RemoteUnavailable(NOT_ALLOWED, "The server's URL is not allowed.")
+        # aiohttp does not resolve a literal address; other notations of one (127.1, 0x7f000001) are resolved as names.
+        with contextlib.suppress(ValueError):
+            if is_ip_address(host) and not is_allowed(host, Networks(rules.allowed)):
+                self._warnings.warning("address", "a server of a federated room has an address that is not allowed")
+                raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
+        return target.join(URL(PATH))
+
     def _tls(self, authorities: str) -> ssl.SSLContext:
         if self._trusted is None or self._trusted[0] != authorities:
             context = ssl.create_default_context()
@@ -201,18 +224,3 @@ class RemoteWebSockets:
 
 async def _refuse_redirect(*_: object) -> None:
     raise aiohttp.ClientError("redirected")
-
-
-def _checked(url: str, rules: FederationRules) -> URL:
-    """Return the WebSocket URL of a server, if its scheme, port and literal address are allowed."""
-    target = URL(url, encoded=True)
-    host = target.host or ""
-    ports = {443, *rules.ports}
-    if (target.scheme != "https" and not rules.allow_insecure) or target.port not in ports:
-        raise RemoteUnavailable(NOT_ALLOWED, "The server's URL is not allowed.")
-    # aiohttp does not resolve a literal address; other notations of one (127.1, 0x7f000001) are resolved as names.
-    with contextlib.suppress(ValueError):
-        if is_ip_address(host) and not is_allowed(host, Networks(rules.allowed)):
-            log.warning("a federated room was refused: the server's address is not allowed")
-            raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
-    return target.join(URL(PATH))

@@ -36,6 +36,7 @@ from gateway.wire.federation import RemoteError, RemoteEvent, RemoteMessage
 from gateway.wire.server import Bye, Event, EventBody, Room, RoomBody, RoomDataBody
 
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each
+STABLE = 10.0  # seconds that a connection has to stand for the pauses to begin with the first again
 LONGEST_PAUSE = 8.0  # seconds
 GIVE_UP_AFTER = 600.0  # seconds without a connection
 FAREWELL = 5.0  # seconds for the host to take the last messages, and to close the connection
@@ -98,6 +99,7 @@ class FederatedSeat:
         self._join: _UnansweredJoin | None = None
         self._joins = 0
         self._bucket = TokenBucket(services.settings.limits, services.clock())
+        self._pause = FIRST_PAUSE
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
@@ -179,7 +181,10 @@ class FederatedSeat:
     async def _run(self) -> None:
         try:
             while True:
+                connected_at = self._services.clock()
                 await self._serve()
+                if self._services.clock() - connected_at >= STABLE:
+                    self._pause = FIRST_PAUSE
                 if self._closed or not self.is_joined or not await self._connect_again():
                     return
         finally:
@@ -325,10 +330,11 @@ class FederatedSeat:
             self._remote.forget()
             self._fail_join(_unavailable("network_error", "The server ended the connection."))
         self._send(_room_event("federation_interrupted"))
-        pause, deadline = FIRST_PAUSE, self._services.clock() + GIVE_UP_AFTER
+        deadline = self._services.clock() + GIVE_UP_AFTER
         while not self._closed:
-            await asyncio.sleep(pause * (0.5 + self._services.entropy(1)[0] / 256))  # not all seats at the same time
-            pause = min(2 * pause, LONGEST_PAUSE)
+            # Not all seats at the same time; a host that only accepts connections and ends them is not asked at once.
+            await asyncio.sleep(self._pause * (0.5 + self._services.entropy(1)[0] / 256))
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
                 resumed = await self._remote.connect(self._timeout)
             except RemoteUnavailable as unavailable:

@@ -16,6 +16,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.limits import Backend
 from gateway.core.room import PING_INTERVAL, RoomKey
 from gateway.core.session import EXPIRY, JOIN_TIMEOUT
+from gateway.wire.client import ClientMessage
 from tests.gateway.core import members
 from tests.gateway.core.members import CLOUD, NOTHING, OTHER, joined, opened
 
@@ -376,3 +377,44 @@ def test_eviction_without_a_room_only_marks_the_session() -> None:
     alice = opened(hub, "alice")
     hub.evict(alice, b"event")
     assert alice.evicted_by == b"event"
+
+
+class FakeSeat:
+    """A seat that notes that it was closed."""
+
+    room_id, room_session_id = "r", "nc"
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def forward(self, text: str, message: ClientMessage) -> None:
+        """Ignore a message."""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+# reference 12.1-b
+def test_session_that_takes_a_seat_elsewhere_leaves_its_room_and_need_not_join_another() -> None:
+    hub = Hub()
+    member = opened(hub, "")
+    joined(hub, member, nc="nc")
+    hub.restart_join_timer(member, 1.0)
+    seat = FakeSeat()
+    left = hub.take_seat(member, seat)
+    assert left is not None
+    assert (left.room.id, left.room_session) == ("r", "nc")
+    assert (member.seat, member.room, hub.seated) == (seat, None, {member.id: member})
+    assert hub.sweep(1.0 + JOIN_TIMEOUT) == []
+    assert hub.leave_seat(member) is seat
+    assert (member.seat, hub.seated) == (None, {})
+    assert hub.leave_seat(member) is None
+    assert not seat.closed  # that is up to the caller
+
+
+def test_closed_session_has_no_seat() -> None:
+    hub = Hub()
+    member = opened(hub)
+    assert hub.take_seat(member, FakeSeat()) is None
+    hub.close(member)
+    assert hub.seated == {}

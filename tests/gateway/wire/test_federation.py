@@ -179,6 +179,17 @@ def test_sender_and_recipient_are_renamed(type: str) -> None:
     assert to_local(relayed("b", {"x": 1}, type)) == relayed("b", {"x": 1}, type)
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "dialout", "dialout": {"type": "error", "error": {"code": "c", "message": "m"}}},
+        {"type": "republish", "republish": {"roomType": "video", "sid": "1", "reason": "r"}},
+    ],
+)
+def test_messages_without_names_are_passed_on(message: Json) -> None:
+    assert to_local(message) == message
+
+
 def test_message_of_the_host_itself_has_no_sender() -> None:
     message = {"type": "message", "message": {"data": {"x": 1}}}
     assert to_local(message) == message
@@ -207,6 +218,10 @@ def test_request_to_mute_names_the_clients_session() -> None:
     assert to_local(relayed("b", mute, "control"))["control"]["data"] == mute | {"peerId": "L-id"}
     data = {"type": "control", "payload": mute}
     assert to_local(relayed("b", data))["message"]["data"]["payload"] == mute | {"peerId": "L-id"}
+    payloads: list[Any] = [{"action": "forceMute", "peerId": "b"}, 5]
+    for payload in payloads:
+        sent = {"type": "control", "payload": payload}
+        assert to_local(relayed("b", sent))["message"]["data"] == sent
     other = {"action": "other", "peerId": "H-id"}
     assert to_local(relayed("b", other, "control"))["control"]["data"] == other
 
@@ -282,7 +297,16 @@ def test_every_comment_of_a_list_is_renamed() -> None:
     assert renamed == {"refresh": True, "comments": [comment(token="local-room")]}
 
 
-@pytest.mark.parametrize("data", [{"type": "chat", "chat": 5}, {"type": "chat", "chat": {"refresh": True}}, 5, "x"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"type": "chat", "chat": 5},
+        {"type": "chat", "chat": {"refresh": True}},
+        {"type": "chat", "chat": {"comments": 5}},
+        5,
+        "x",
+    ],
+)
 def test_messages_of_the_backend_without_comments_stay_as_they_are(data: Any) -> None:
     message = event("room", "message", message={"roomid": "remote-room", "data": data})
     assert to_local(message)["event"]["message"]["data"] == data

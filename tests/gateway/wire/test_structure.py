@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.wire.client import decode
+from gateway.wire.client import FederationTarget, decode
 from gateway.wire.errors import ProtocolError
-from gateway.wire.structure import check, internal
+from gateway.wire.structure import check, federation, internal
 
 ROOM = {"type": "room"}
 
@@ -105,3 +105,29 @@ def test_body_of_an_internal_request_is_the_member_that_its_type_names(body: Any
 def test_internal_request_without_a_required_member_has_an_invalid_format(body: Any) -> None:
     with pytest.raises(ProtocolError, match="invalid_format"):
         check(decode(json.dumps({"type": "internal", "internal": body})))
+
+
+# reference 12.1-a
+@pytest.mark.parametrize(
+    ("signaling", "url"),
+    [
+        ("wss://host.example/", "https://host.example/"),
+        ("WS://host.example/", "http://host.example/"),
+        ("https://host.example/wss:", "https://host.example/wss:"),
+        ("ftp://host.example/", "ftp://host.example/"),
+    ],
+)
+def test_url_of_a_signaling_server_is_one_of_http(signaling: str, url: str) -> None:
+    assert federation(FederationTarget(signaling, "https://cloud.example/", None, "t")) == (
+        url,
+        "https://cloud.example/",
+        "t",
+    )
+
+
+@pytest.mark.parametrize("missing", ["signaling", "url", "token"])
+@pytest.mark.parametrize("value", [None, ""])
+def test_federated_join_without_a_required_member_has_an_invalid_format(missing: str, value: str | None) -> None:
+    target = {"signaling": "wss://h/", "url": "https://h/", "token": "t"} | {missing: value}
+    with pytest.raises(ProtocolError, match="invalid_format"):
+        federation(FederationTarget(**target))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,12 @@ async def code_of(sockets: RemoteWebSockets, url: str) -> str:
 
 def sockets_with(rules: FederationRules, *answers: tuple[str, ...]) -> tuple[RemoteWebSockets, ChosenAnswers]:
     resolver = ChosenAnswers(lambda: rules, itertools.chain(answers, itertools.repeat(answers[-1])))
-    return RemoteWebSockets("test", lambda: rules, resolver), resolver
+    return RemoteWebSockets("test", lambda: rules, time.monotonic, resolver), resolver
 
 
 async def test_messages_pass_in_both_directions() -> None:
     async with OtherServer() as server:
-        sockets = RemoteWebSockets("agent/1", server.rules)
+        sockets = RemoteWebSockets("agent/1", server.rules, time.monotonic)
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/path/")
         assert connection.features == {"a", "federation"}
         await connection.send('{"a":1}')
@@ -47,7 +48,7 @@ async def test_messages_pass_in_both_directions() -> None:
 
 async def test_abort_ends_a_waiting_receive() -> None:
     async with OtherServer() as server:
-        sockets = RemoteWebSockets("test", server.rules)
+        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         waiting = asyncio.create_task(connection.receive())
         await asyncio.sleep(0)
@@ -62,7 +63,7 @@ async def test_abort_ends_a_waiting_receive() -> None:
 
 async def test_messages_above_the_limit_end_the_connection() -> None:
     async with OtherServer() as server:
-        sockets = RemoteWebSockets("test", server.rules)
+        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         await connection.send("x" * 1_048_576)
         assert len(await connection.receive()) == 1_048_576
@@ -90,7 +91,7 @@ async def test_other_schemes_and_ports_are_refused_before_the_name_is_resolved(u
 async def test_literal_addresses_are_checked(host: str) -> None:
     async with OtherServer() as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,))
-        sockets = RemoteWebSockets("test", lambda: rules)
+        sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
         assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
         assert server.requests == []
         await sockets.close()
@@ -101,7 +102,7 @@ async def test_literal_addresses_are_checked(host: str) -> None:
 async def test_other_notations_of_an_address_are_checked(host: str) -> None:
     async with OtherServer() as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,))
-        sockets = RemoteWebSockets("test", lambda: rules)
+        sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
         assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
         assert server.requests == []
         await sockets.close()
@@ -141,7 +142,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
         async with OtherServer(redirect) as server:
             rules = server.rules(inner.port)
-            sockets = RemoteWebSockets("test", lambda: rules)
+            sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
             assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
             assert (len(server.requests), inner.requests) == (1, [])
             await sockets.close()
@@ -152,7 +153,7 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
     async with OtherServer() as proxy, OtherServer() as server:
         for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        sockets = RemoteWebSockets("test", server.rules)
+        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         await sockets.connect(f"http://127.0.0.1:{server.port}/")
         assert (proxy.requests, len(server.requests)) == ([], 1)
         await sockets.close()
@@ -166,7 +167,7 @@ async def test_a_silent_server_is_given_up() -> None:
 
     async with OtherServer(silent) as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1",), timeout=0.2)
-        sockets = RemoteWebSockets("test", lambda: rules)
+        sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
         assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
         await sockets.close()
 
@@ -176,7 +177,7 @@ async def test_a_server_without_a_websocket_is_no_signaling_server() -> None:
         return web.Response(status=404)
 
     async with OtherServer(missing) as server:
-        sockets = RemoteWebSockets("test", server.rules)
+        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
         await sockets.close()
 
@@ -187,10 +188,10 @@ async def test_certificates_are_verified(tmp_path: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     async with OtherServer(accept, context) as server:
-        unknown = RemoteWebSockets("test", server.rules)
+        unknown = RemoteWebSockets("test", server.rules, time.monotonic)
         assert await code_of(unknown, f"https://127.0.0.1:{server.port}/") == "certificate_verification_error"
         await unknown.close()
-        known = RemoteWebSockets("test", lambda: server.rules(authorities=certificate))
+        known = RemoteWebSockets("test", lambda: server.rules(authorities=certificate), time.monotonic)
         connection = await known.connect(f"https://127.0.0.1:{server.port}/")
         await connection.send("x")
         assert await connection.receive() == "x"

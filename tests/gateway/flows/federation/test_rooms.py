@@ -187,6 +187,22 @@ async def test_attempts_to_connect_again_back_off_and_end() -> None:
         assert harness.hub.seated == {}
 
 
+# attack: a host that accepts connections only to end them
+async def test_host_that_ends_each_connection_is_asked_less_and_less() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        await seated(harness)
+        for _ in range(100):
+            host.connection.lose()
+            await asyncio.sleep(1.0)
+        assert 10 < len(host.connects) < 25
+        await asyncio.sleep(30.0)
+        count = len(host.connects)
+        host.connection.lose()  # a connection that has lasted is made again at once
+        await asyncio.sleep(0.5)
+        assert len(host.connects) == count + 1
+
+
 # reference 12.3-d
 @pytest.mark.parametrize("code", ["internal_error", "too_many_requests", "session_limit_exceeded"])
 async def test_refusals_that_may_pass_are_tried_again(code: str) -> None:
