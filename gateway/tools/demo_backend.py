@@ -1,29 +1,38 @@
 """The demo's Nextcloud: keeps the participants of rooms and calls, and sends changes of calls to the gateway.
 
-HTTP, checksums and OCS documents are those of the fake Nextcloud; this module returns the answers.
+Conversations, answers and requests are those of the fake Nextcloud; this module adds the people of the call page.
 Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
 from msgspec import Struct
 
 from gateway.core.limits import Backend
-from gateway.tools.demo_rooms import DemoParticipant, DemoRooms
 from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
+from gateway.tools.talk_check import UpdateRequired
+from gateway.tools.talk_notifier import NotCarriedOut
+from gateway.tools.talk_rooms import TalkRoom
 
 Json = dict[str, Any]
 
-PERMISSIONS = ["publish-media", "publish-screen", "control", "transient-data"]  # of a participant
+EXPIRY = 120.0  # seconds without a ping (one each 10 s) after which a participant is removed
+MAX_PARTICIPANTS = 1000  # at once, in all rooms of the demo
 
 log = logging.getLogger("portunus.demo")
+
+
+class TooManyParticipants(Exception):
+    """The limit of participants is reached."""
 
 
 class JoinCredentials(Struct, frozen=True):
@@ -39,13 +48,15 @@ class JoinCredentials(Struct, frozen=True):
 
 
 class DemoBackend:
-    """The backend of the demo, as an HTTP server on 127.0.0.1."""
+    """The backend of the demo, as an HTTP server on 127.0.0.1; ``clock`` returns unix time in seconds."""
 
-    def __init__(self) -> None:
-        self._cloud = FakeNextcloud()
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._cloud = FakeNextcloud(clock=clock)
         self._cloud.hook = self._answer
-        self._rooms = DemoRooms(lambda: secrets.token_urlsafe(32))
-        self._gateway = ""
+        self._talk = self._cloud.talk
+        self._talk.rooms.admits_unknown = False
+        self._people: dict[str, tuple[str, str]] = {}  # user and shown name, by ticket
         self._send_lock = asyncio.Lock()  # call changes reach the gateway in their order
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -60,10 +71,10 @@ class DemoBackend:
 
     def attach(self, gateway: str) -> None:
         """Set the gateway's base URL, to which call changes are sent."""
-        self._gateway = gateway
+        self._cloud.gateway = gateway
 
     async def stop(self) -> None:
-        """Stop listening and cancel unsent call changes. Idempotent."""
+        """Stop listening and cancel unsent requests. Idempotent."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -72,89 +83,93 @@ class DemoBackend:
     # --- requests of the page
 
     def join(self, name: str, room: str, person: str, previous: str) -> JoinCredentials:
-        """Add a person to a room, replacing the session ``previous``.
+        """Add a person to a room, replacing the session ``previous``; the same secret ``person`` is the same user.
 
         Raises:
             TooManyParticipants: the limit is reached.
         """
         if previous:
-            self._remove(previous)
-        participant = self._rooms.join(name, room, person, time.monotonic())
+            self._end(previous)
+        self._expire()
+        rooms = self._talk.rooms.rooms
+        if sum(len(one.sessions) for one in rooms.values()) >= MAX_PARTICIPANTS:
+            raise TooManyParticipants
+        userid, roomid = f"demo-{_digest(person)}", _digest(room.casefold())
+        ticket = secrets.token_urlsafe(32)
+        self._people[ticket] = userid, name
         return JoinCredentials(
-            session=participant.session,
-            roomid=participant.room,
-            userid=participant.user,
+            session=self._talk.open(roomid, userid),
+            roomid=roomid,
+            userid=userid,
             url=self._cloud.url,
-            ticket=participant.session,
-            token=self._cloud.token(participant.user, {"displayname": participant.name}),
+            ticket=ticket,
+            token=self._cloud.token(userid, {"displayname": name}),
         )
 
     async def set_call(self, session: str, flags: int) -> bool:
         """Change a participant's call flags and send them to the gateway; return ``False`` for an unknown session."""
-        participant = self._rooms.find(session)
-        if participant is None:
+        room = self._room_of(session)
+        if room is None:
             return False
-        participant.in_call = flags
-        await self._send_call_change(participant)
+        async with self._send_lock:
+            if session in room.sessions:
+                try:
+                    await self._talk.set_in_call(room.token, session, flags)
+                except (NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError) as error:
+                    log.warning("a call change did not reach the gateway: %s", type(error).__name__)
         return True
 
     # --- requests of the gateway
 
     def _answer(self, request: RecordedRequest) -> Json | None:
         self._cloud.requests.clear()  # recorded requests would accumulate
-        if request.type == "auth":
-            return self._auth(request.body)
-        if request.type == "room":
-            return self._room(request.body)
-        if request.type == "ping":
-            sessions = [entry.get("sessionid", "") for entry in request.body.get("entries", [])]
-            self._rooms.refresh(sessions, time.monotonic())
-        return None
+        return self._auth(request.body) if request.type == "auth" else None
 
     def _auth(self, auth: Json) -> Json:
         params = auth.get("params")  # anything that the client sent
-        participant = self._rooms.find(str(params.get("ticket"))) if isinstance(params, dict) else None
-        if participant is None:
-            return _error("invalid_ticket", "The given ticket is not valid.")
-        user = {"displayname": participant.name}
-        return {"type": "auth", "auth": {"version": "1.0", "userid": participant.user, "user": user}}
+        person = self._people.get(str(params.get("ticket"))) if isinstance(params, dict) else None
+        if person is None:
+            error = {"code": "invalid_ticket", "message": "The given ticket is not valid."}
+            return {"type": "error", "error": error}
+        userid, name = person
+        return {"type": "auth", "auth": {"version": "1.0", "userid": userid, "user": {"displayname": name}}}
 
-    def _room(self, room: Json) -> Json | None:
-        session, roomid = str(room.get("sessionid", "")), room.get("roomid", "")
-        if room.get("action") == "leave":
-            self._remove(session)
-            return None
-        participant = self._rooms.find(session)
-        if participant is None or participant.room != roomid:
-            return _error("no_such_room", "The room does not exist, or you are not invited.")
-        self._rooms.refresh([session], time.monotonic())
-        answer = {"version": "1.0", "roomid": roomid, "properties": {"type": 3}, "permissions": PERMISSIONS}
-        return {"type": "room", "room": answer}
+    # --- sessions
 
-    # --- requests to the gateway
+    def _room_of(self, session: str) -> TalkRoom | None:
+        return next((room for room in self._talk.rooms.rooms.values() if session in room.sessions), None)
 
-    def _remove(self, session: str) -> None:
-        participant = self._rooms.leave(session)
-        if participant is None or not self._rooms.members(participant.room):
+    def _end(self, session: str) -> None:
+        """End a session that another one replaces, and tell the gateway in the background."""
+        room = self._room_of(session)
+        if room is None:
             return
-        task = asyncio.create_task(self._send_call_change(participant), name="demo call change")
+        room.close(session)
+        task = asyncio.create_task(self._tell_end(room, session), name="demo session end")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send_call_change(self, changed: DemoParticipant) -> None:
-        """Send an ``incall`` request; a gateway that is not running receives the call state with a later request."""
-        async with self._send_lock:
-            users = [member.entry() for member in self._rooms.members(changed.room)]
-            incall = {"incall": changed.in_call, "changed": [changed.entry()], "users": users}
-            request = {"type": "incall", "incall": incall}
-            try:
-                status, _ = await self._cloud.send(self._gateway, changed.room, request)
-            except (aiohttp.ClientError, TimeoutError):
-                log.warning("a call change could not be sent to the gateway")
-            else:
-                if status != 200:
-                    log.warning("the gateway refused a call change with status %d", status)
+    async def _tell_end(self, room: TalkRoom, session: str) -> None:
+        try:
+            await self._talk.tell_end(room, session)
+        except (NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("the end of a session did not reach the gateway: %s", type(error).__name__)
+
+    def _expire(self) -> None:
+        """Remove sessions that are not pinged, people without a session, and empty rooms."""
+        rooms = self._talk.rooms.rooms
+        oldest = self._clock() - EXPIRY
+        present = set()
+        for token, room in list(rooms.items()):
+            for session in list(room.sessions.values()):
+                if session.last_ping < oldest:
+                    room.close(session.id)
+            room.attendees[:] = {one.attendee: None for one in room.sessions.values()}
+            present |= {attendee.userid for attendee in room.attendees}
+            if not room.sessions:
+                del rooms[token]
+        self._people = {ticket: person for ticket, person in self._people.items() if person[0] in present}
 
 
-def _error(code: str, message: str) -> Json:
-    return {"type": "error", "error": {"code": code, "message": message}}
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -10,8 +10,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta, Struct
 
-from gateway.tools.demo_backend import DemoBackend
-from gateway.tools.demo_rooms import TooManyParticipants
+from gateway.tools.demo_backend import DemoBackend, TooManyParticipants
+from gateway.tools.talk_rooms import ID_LENGTH
 
 MAX_BODY = 4096  # bytes; a name, a room and two ids
 
@@ -47,7 +47,7 @@ _HEADERS = {
 }
 
 _Text = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"\S")]
-_Id = Annotated[str, Meta(max_length=64)]
+_Id = Annotated[str, Meta(max_length=ID_LENGTH)]
 _T = TypeVar("_T", bound=Struct)
 
 

@@ -93,7 +93,13 @@ class FakeNextcloud:
     ``gateway`` is the URL of the gateway to which ``talk`` sends requests.
     """
 
-    def __init__(self, secret: str = "", algorithm: str = "EdDSA", prefix: str = "/") -> None:
+    def __init__(
+        self,
+        secret: str = "",
+        algorithm: str = "EdDSA",
+        prefix: str = "/",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.secret = secret or secrets.token_hex(32)
         self.key = SigningKey(algorithm)
         self.prefix = prefix  # path of Nextcloud on its host
@@ -103,7 +109,7 @@ class FakeNextcloud:
         self.rooms: dict[str, NextcloudRoom] = {}
         self.gateway = ""
         self.notifier = TalkNotifier()
-        self.talk = FakeTalk(time.time, self)
+        self.talk = FakeTalk(clock, self)
         self.hook: Hook | None = None
         self.gate: asyncio.Event | None = None
         self.latency = 0.0  # seconds until an answer

@@ -24,7 +24,8 @@ from gateway.tools.talk_rooms import (
     TalkRoom,
     TalkRooms,
     TalkSession,
-    nextcloud_session,
+    guest_id,
+    new_session,
 )
 
 
@@ -55,7 +56,6 @@ class FakeTalk:
         self.rooms = TalkRooms(clock)
         self._clock = clock
         self._server = server
-        self._opened = 0
 
     # -- actions of people
 
@@ -65,9 +65,8 @@ class FakeTalk:
 
     def open(self, token: str, userid: str = "", *, cloud_id: str = "") -> str:
         """Open a conversation in a browser, as a user, a guest or a federated user, and return the new session id."""
-        self._opened += 1
-        session = nextcloud_session(f"{userid}{self._opened}", cloud_id)
-        actor = (ActorType.USERS, userid) if userid else (ActorType.GUESTS, nextcloud_session(session)[-40:])
+        session = new_session(cloud_id)
+        actor = (ActorType.USERS, userid) if userid else (ActorType.GUESTS, guest_id(session))
         if cloud_id:
             actor = (ActorType.FEDERATED, cloud_id.replace("http://", ""))
         room = self.room(token)
@@ -102,9 +101,13 @@ class FakeTalk:
         room = self.room(token)
         self._session(room, session)
         room.close(session)
+        await self.tell_end(room, session)
+
+    async def tell_end(self, room: TalkRoom, session: str) -> None:
+        """Send the request about a session that was closed."""
         room.removed.add(session)
         request = talk_requests.disinvite_sessions(room, [session], changes_only=self._server.changes_only)
-        await self._server.post(token, request)
+        await self._server.post(room.token, request)
 
     async def change(self, token: str, **settings: object) -> None:
         """Set attributes of a conversation, such as ``name`` or ``lobby_state``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,6 +78,16 @@ def nextcloud_session(name: str, cloud_id: str = "") -> str:
     octets = hashlib.shake_256(name.encode()).digest(192)
     text = f"{_foreign.sub('/', name)}+/{base64.b64encode(octets).decode()}"[:ID_LENGTH]
     return f"{text}#{cloud_id}" if cloud_id else text
+
+
+def new_session(cloud_id: str = "") -> str:
+    """Return a new, secret session id of Talk's form."""
+    return nextcloud_session(secrets.token_hex(32), cloud_id)
+
+
+def guest_id(session: str) -> str:
+    """Return the actor id of a guest."""
+    return hashlib.sha1(session.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True, eq=False)
@@ -192,13 +203,14 @@ class TalkRooms:
     """All conversations, and the answers to the gateway's requests about them.
 
     Tests open sessions without a browser: a join of an unknown room creates it, unless ``refuse_unknown``, and a
-    session id that Talk has not ended is taken as one that a browser has just opened.
+    session id that Talk has not ended is taken as one that a browser has just opened, while ``admits_unknown``.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.rooms: dict[str, TalkRoom] = {}
         self.deleted: set[str] = set()
         self.refuse_unknown = False
+        self.admits_unknown = True
         self._clock = clock  # unix time in seconds
 
     def room(self, token: str) -> TalkRoom:
@@ -211,6 +223,9 @@ class TalkRooms:
     def joining(self, request: Json) -> TalkSession | None:
         """Return the session of a join, opened if need be; ``None``: it is not invited."""
         token, session = request["roomid"], str(request.get("sessionid", ""))
+        if not self.admits_unknown:
+            room = self.rooms.get(token)
+            return None if room is None else room.sessions.get(session)
         if token not in self.rooms and (self.refuse_unknown or token in self.deleted):
             return None
         room = self.room(token)
@@ -243,4 +258,4 @@ class TalkRooms:
             return str(request["actortype"]), str(request["actorid"])
         if request.get("userid"):
             return ActorType.USERS, str(request["userid"])
-        return ActorType.GUESTS, hashlib.sha1(str(request.get("sessionid")).encode(), usedforsecurity=False).hexdigest()
+        return ActorType.GUESTS, guest_id(str(request.get("sessionid")))

@@ -16,8 +16,10 @@ from msgspec import Raw
 
 from gateway.core.limits import Backend
 from gateway.edge.nextcloud.client import NextcloudClient
-from gateway.tools.demo_backend import DemoBackend
+from gateway.tools import demo_backend
+from gateway.tools.demo_backend import EXPIRY, DemoBackend
 from gateway.tools.demo_page import MAX_BODY, page_routes
+from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED
 from gateway.wire import checksum
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 
@@ -29,7 +31,8 @@ class PageHost:
     """A server with the page's routes and a rooms API that records the backend's requests."""
 
     def __init__(self) -> None:
-        self.backend = DemoBackend()
+        self.now = time.time()
+        self.backend = DemoBackend(lambda: self.now)
         self.sent: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
         self.cloud = NextcloudClient("test", [], clock=time.monotonic)
         self.status = 200
@@ -59,7 +62,8 @@ class PageHost:
         assert checksum.verify(self.configured.secret, random, given, body)
         assert headers["Spreed-Signaling-Backend"] in self.configured.urls
         self.sent.put_nowait((request.match_info["room"], json.loads(body)))
-        return web.json_response({}, status=self.status)
+        announced = {FEATURES_HEADER: ", ".join(sorted(REQUIRED))}
+        return web.json_response({}, status=self.status, headers=announced)
 
     @property
     def configured(self) -> Backend:
@@ -145,13 +149,19 @@ async def test_call_change_is_sent_to_the_gateway_with_all_participants(host: Pa
     ada, bob = await host.join("Ada"), await host.join("Bob")
     answer = await host.ask(room_request(ada))
     assert answer.room is not None
-    assert "publish-media" in (answer.room.permissions or [])
+    assert answer.room.permissions == ["publish-audio", "publish-video", "publish-screen", "control"]
     assert await host.call(ada["session"], 7) == 200
     room, sent = await host.next_request()
     assert room == ada["roomid"]
     assert [entry["sessionId"] for entry in sent["incall"]["changed"]] == [ada["session"]]
     flags = {entry["sessionId"]: entry["inCall"] for entry in sent["incall"]["users"]}
-    assert flags == {ada["session"]: 7, bob["session"]: 0}
+    assert flags == {ada["session"]: 7}
+    assert await host.call(bob["session"], 3) == 200
+    room, sent = await host.next_request()
+    assert {entry["sessionId"]: entry["inCall"] for entry in sent["incall"]["users"]} == {
+        ada["session"]: 7,
+        bob["session"]: 3,
+    }
 
 
 async def test_session_that_leaves_the_room_leaves_the_call(host: PageHost) -> None:
@@ -160,23 +170,47 @@ async def test_session_that_leaves_the_room_leaves_the_call(host: PageHost) -> N
     await host.next_request()
     await host.ask(room_request(ada, action="leave"))
     _, sent = await host.next_request()
-    assert sent["incall"]["changed"][0]["inCall"] == 0
-    assert [entry["sessionId"] for entry in sent["incall"]["users"]] == [bob["session"]]
+    assert sent["incall"] == {"incall": 0, "changed": [], "users": []}
     assert await host.call(ada["session"], 7) == 404
+    assert await host.call(bob["session"], 7) == 200
 
 
 async def test_second_join_replaces_the_first(host: PageHost) -> None:
     first = await host.join("Ada")
     second = await host.join("Ada", previous=first["session"])
+    _, sent = await host.next_request()
+    assert sent["disinvite"]["sessionids"] == [first["session"]]
     assert second["userid"] == first["userid"]
+    assert second["session"] != first["session"]
+    assert PERSON not in first["userid"]
     assert await host.call(first["session"], 7) == 404
     assert await host.call(second["session"], 7) == 200
 
 
-async def test_ping_keeps_a_participant(host: PageHost) -> None:
-    ada = await host.join("Ada")
-    ping = PingRequest(ada["roomid"], (PingEntry(ada["userid"], ada["session"]),))
+async def test_room_names_are_case_insensitive(host: PageHost) -> None:
+    assert (await host.join(room="Kitchen"))["roomid"] == (await host.join(room="kitchen"))["roomid"]
+
+
+async def test_participant_without_pings_is_removed(host: PageHost) -> None:
+    ada, bob, cleo = await host.join("Ada"), await host.join("Bob"), await host.join("Cleo", room="hall")
+    host.now += EXPIRY - 10
+    ping = PingRequest("", (PingEntry(ada["userid"], ada["session"]),))
     assert (await host.ask(ping)).type == "room"
+    host.now += 20
+    await host.join("Dora")
+    assert await host.call(bob["session"], 7) == 404
+    assert await host.call(cleo["session"], 7) == 404
+    assert await host.call(ada["session"], 7) == 200
+
+
+async def test_number_of_participants_is_limited(host: PageHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_backend, "MAX_PARTICIPANTS", 2)
+    first = await host.join("Ada")
+    await host.join("Bob")
+    body = {"name": "Cleo", "room": "hall", "person": PERSON}
+    async with host.client.post("/demo/api/join", json=body) as response:
+        assert response.status == 503
+    await host.join("Ada", previous=first["session"])
 
 
 async def test_call_change_succeeds_if_the_gateway_is_unavailable_or_refuses(host: PageHost) -> None:
