@@ -222,6 +222,8 @@ class HelloRequests:
             raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
         if answer.type != "auth" or answer.auth is None:
             raise ProtocolError(Code.AUTH_FAILED.error())
+        if answer.auth.userid:
+            self._services.backend_turns.authenticated(backend.id, network(client.address))
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else ABSENT
 

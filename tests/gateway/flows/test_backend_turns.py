@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from gateway.flows.backend_turns import USERS_PATIENCE, BackendTurns, NoTurn
+from gateway.flows import backend_turns
+from gateway.flows.backend_turns import RECENT, USERS_PATIENCE, BackendTurns, NoTurn
 from tests.gateway.flows.virtual_time import settle
 
 PLACES = 8
@@ -77,6 +78,32 @@ async def test_users_go_first() -> None:
     assert backend.asked[-1] == "user"
     await backend.answer("user 1", "user")
     assert backend.asked[-1] == "stranger"
+
+
+async def test_hellos_from_addresses_of_users_go_before_those_of_strangers() -> None:
+    backend = QueuedBackend()
+    for number in range(PLACES):
+        backend.request(f"stranger {number}", network=number)
+    backend.request("other stranger", network=101)
+    await settle()
+    backend.turns.authenticated("cloud", 102)
+    backend.turns.authenticated("other", 103)
+    for name, network in (("of another cloud", 103), ("user", 102)):
+        backend.request(name, network=network)
+    await backend.answer("stranger 0")
+    assert backend.asked[-1] == "user"
+    await backend.answer("stranger 1", "stranger 2", "stranger 3", "stranger 4")
+    assert backend.asked[-3:] == ["stranger 7", "other stranger", "of another cloud"]
+
+
+async def test_address_of_a_user_is_preferred_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend_turns, "MAX_RECENT", 2)
+    backend = QueuedBackend()
+    for network in (1, 2, 3):
+        backend.turns.authenticated("cloud", network)
+    assert [backend.turns._is_recent("cloud", network) for network in (1, 2, 3)] == [False, True, True]
+    await asyncio.sleep(RECENT)
+    assert not backend.turns._is_recent("cloud", 3)
 
 
 async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
