@@ -176,6 +176,15 @@ class FakeNextcloud:
         given = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
         return self.key.sign({name: value for name, value in (given | claims).items() if value is not ...})
 
+    def federation(self, signaling: str, roomid: str, userid: str) -> Json:
+        """Return the ``federation`` object with which a user of another server joins a room of this one.
+
+        ``signaling`` is the URL of this Nextcloud's gateway. The token's user data are only the displayed name.
+        """
+        url = f"{self.url}ocs/v2.php/apps/spreed/api/v3/signaling/backend"
+        token = self.token(userid, {"displayname": userid.title()})
+        return {"signaling": signaling, "url": url, "roomid": roomid, "token": token}
+
     # --- recorded requests
 
     def requests_of(self, type: str) -> list[RecordedRequest]:

@@ -176,6 +176,17 @@ async def test_phone_call_must_be_accepted_in_25_seconds(running: VirtualTimeGat
         assert (status, answer["dialout"]["error"]["code"]) == (502, "timeout")
 
 
+async def test_call_that_is_not_accepted_is_answered_before_talk_gives_up_and_repeats_it(
+    running: VirtualTimeGateway,
+) -> None:
+    async with running.client("start-dialout") as bridge:
+        await bridge.hello_internal(internal_params(running.cloud.url))
+        async with lasting(25):
+            answer = await running.cloud.talk.dial("12", "+4930123")
+        assert answer.status == 502
+        assert len([message for message in bridge.messages if message["type"] == "internal"]) == 1
+
+
 async def post_to_room(running: VirtualTimeGateway, room: str, body: bytes) -> tuple[int, Json]:
     headers = {
         "Content-Type": "application/json",

@@ -1,0 +1,119 @@
+"""What a real Talk once found wrong, tried with the fake Nextcloud through a whole gateway."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, HttpSection, SessionsSection
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import RequestRefused, TalkClient
+from gateway.tools.talk_notifier import NotCarriedOut
+from gateway.tools.talk_rooms import nextcloud_session
+from tests.gateway.federated import REMOTE_ROOM, ROOM, two_servers
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+CALLERS = 1000
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[FakeNextcloud]:
+    """Yield a Nextcloud with a gateway."""
+    async with FakeNextcloud(secret=SECRET) as fake:
+        sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=("127.0.0.1:0",))
+        gateway = Gateway(Config(sessions=sessions, http=http, backends=(fake.backend(),)))
+        (fake.gateway,) = await gateway.start()
+        yield fake
+        await gateway.stop()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def join(cloud: FakeNextcloud, client: TalkClient, userid: str) -> str:
+    await client.hello(cloud.ticket(userid))
+    session = cloud.talk.open("r", userid)
+    await client.join("r", session)
+    return session
+
+
+async def test_wrong_secret_is_logged_in_both_directions(
+    cloud: FakeNextcloud, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.secret = "another secret"
+    with pytest.raises(NotCarriedOut, match="403"):
+        await cloud.talk.send_message("r", {})
+    async with TalkClient(cloud.gateway, cloud.url) as client:
+        with pytest.raises(RequestRefused, match="invalid_request"):
+            await client.hello(cloud.ticket("alice"))
+    of_gateway, of_nextcloud = warnings(caplog)
+    assert "backend cloud has another secret" in of_gateway
+    assert "ended with HTTP status 200: error invalid_request" in of_nextcloud
+
+
+async def test_unknown_backend_is_logged(cloud: FakeNextcloud, caplog: pytest.LogCaptureFixture) -> None:
+    headers = {"Spreed-Signaling-Backend": "http://localhost/"}  # as occ sends it without overwrite.cli.url
+    status, _ = await cloud.send(cloud.gateway, "r", {"type": "message", "message": {"data": {}}}, headers)
+    assert status == 403
+    assert warnings(caplog) == ["requests to the rooms API are refused: no backend is configured for http://localhost"]
+
+
+@pytest.mark.parametrize("userid", ["alice", ""])
+async def test_usual_ends_of_sessions_are_not_logged(
+    cloud: FakeNextcloud, caplog: pytest.LogCaptureFixture, userid: str
+) -> None:
+    async with TalkClient(cloud.gateway, cloud.url) as client:
+        await cloud.talk.remove("r", await join(cloud, client, userid))
+        assert await client.wait_closed() is not None
+    async with TalkClient(cloud.gateway, cloud.url) as client:
+        await join(cloud, client, userid)
+        await cloud.talk.delete("r")
+        await client.wait_for(lambda message: message.get("room") == {"roomid": ""})
+    await cloud.wait_for(lambda request: request.body.get("action") == "leave", 2)
+    assert warnings(caplog) == []
+
+
+async def test_user_is_told_of_a_deletion_before_the_room_is_gone(cloud: FakeNextcloud) -> None:
+    async with TalkClient(cloud.gateway, cloud.url) as client:
+        await join(cloud, client, "alice")
+        start = len(client.messages)
+        await cloud.talk.delete("r")
+        await client.wait_for(lambda message: message.get("room") == {"roomid": ""}, since=start)
+        told, gone = client.messages[start:]
+        assert told["event"]["disinvite"] == {"roomid": "r", "reason": "deleted"}
+        assert gone["type"] == "room"
+
+
+async def test_federated_user_joins_with_the_token_and_session_id_of_talk() -> None:
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.at_home("alice") as alice:
+        cloud = servers.host_cloud
+        cloud.gateway = servers.host_url
+        session = cloud.talk.open(REMOTE_ROOM, "alice", cloud_id=f"alice@{servers.home_cloud.url.rstrip('/')}")
+        federation = cloud.federation(servers.line.url, REMOTE_ROOM, "alice")
+        await alice.request("room", {"roomid": ROOM, "sessionid": session, "federation": federation})
+        asked = await cloud.wait_for(lambda request: request.body.get("sessionid") == session)
+        assert "actorid" not in asked.body  # Talk knows the person by the session
+        await cloud.talk.set_in_call(REMOTE_ROOM, session, 7)
+        for client in (alice, bob):
+            update = await client.wait_for(lambda message: message.get("event", {}).get("target") == "participants")
+            (entry,) = [user for user in update["event"]["update"]["users"] if user["inCall"] == 7]
+            assert (entry["sessionId"] == alice.session_id) is (client is alice)
+            assert "userId" not in entry or client is alice
+
+
+@pytest.mark.parametrize("changes_only", [False, True])
+async def test_call_of_a_thousand_is_within_the_limit_of_a_body(cloud: FakeNextcloud, changes_only: bool) -> None:
+    async with TalkClient(cloud.gateway, cloud.url) as client:
+        own = await join(cloud, client, "alice")
+        room = cloud.talk.room("r")
+        for number in range(CALLERS):
+            session = nextcloud_session(f"caller {number}")
+            room.open(session, room.add("users", f"user-{number}"), 0.0)
+            room.sessions[session].in_call = 7
+        cloud.notifier.changes_only = changes_only
+        await cloud.talk.set_in_call("r", own, 7)
+        await client.wait_for(lambda message: message.get("event", {}).get("target") == "participants")
