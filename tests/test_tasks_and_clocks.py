@@ -16,7 +16,7 @@ CLOCKS = re.compile(r"time\.(time|monotonic|perf_counter)(_ns)?|(.*\.)?(_?loop|g
 # These compare times with the timers of the event loop, on its clock, or are no part of the server.
 READERS = (
     "gateway/standstill.py",
-    "gateway/edge/clients/websocket.py",
+    "gateway/edge/clients/websocket_connection.py",
     "gateway/edge/http/runner.py",
     "gateway/tools/",
 )

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.edge.clients import websocket
+from gateway.edge.clients import websocket_connection
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.conversations.levels import SocketLevel, socket_level
 from tests.conversations.player import Conversation
@@ -120,7 +120,7 @@ async def playing(*, mcu: bool = True) -> AsyncIterator[BadInputScene]:
 
 @pytest.fixture
 async def scene(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BadInputScene]:
-    monkeypatch.setattr(websocket, "CLOSE_TIME", 0.1)
+    monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.1)
     async with playing() as made:
         yield made
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

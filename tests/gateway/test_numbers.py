@@ -15,7 +15,7 @@ import pytest
 from gateway import config
 from gateway.core import limits, room, session, throttle, transient
 from gateway.edge import housekeeper, turn
-from gateway.edge.clients import websocket
+from gateway.edge.clients import websocket_connection
 from gateway.edge.nextcloud import capabilities
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows import dispatch
@@ -51,12 +51,12 @@ NUMBERS = (
     Number("anonymous join", session.JOIN_TIMEOUT, 10, GATEWAY_TIME, "must_join_in_10_seconds"),
     Number("session expiry", session.EXPIRY, 30, GATEWAY_TIME, "session_ends_30_seconds_after"),
     Number("sweep", housekeeper.PERIOD, 1, "gateway/edge/test_housekeeper.py", "each_sweep_is_called"),
-    Number("ping period", websocket.PING_PERIOD, 54, TIME, "ping_every_54_seconds"),
-    Number("read deadline", websocket.READ_DEADLINE, 60, TIME, "silence_of_60_seconds"),
-    Number("write deadline", websocket.WRITE_DEADLINE, 10, TIME, "write_that_does_not_end_in_10_seconds"),
+    Number("ping period", websocket_connection.PING_PERIOD, 54, TIME, "ping_every_54_seconds"),
+    Number("read deadline", websocket_connection.READ_DEADLINE, 60, TIME, "silence_of_60_seconds"),
+    Number("write deadline", websocket_connection.WRITE_DEADLINE, 10, TIME, "write_that_does_not_end_in_10_seconds"),
     Number(
         "message",
-        websocket.MESSAGE_LIMIT,
+        websocket_connection.MESSAGE_LIMIT,
         65536,
         "gateway/edge/clients/test_websocket.py",
         "message_of_the_greatest_size",

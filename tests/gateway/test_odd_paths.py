@@ -18,7 +18,7 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.core.limits import Limits
-from gateway.edge.clients.websocket import CLOSE_TIME
+from gateway.edge.clients.websocket_connection import CLOSE_TIME
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session

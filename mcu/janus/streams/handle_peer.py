@@ -79,10 +79,9 @@ class HandlePeer(ABC):
             return
         self.closed = True
         self.closing.append(self.handle.detach())
-        now = asyncio.get_running_loop().time()
         for limit in self._limits if reason is not None else ():
             if not limit.expired():
-                limit.reschedule(now)
+                limit.reschedule(0.0)  # a time in the past: at once
         self.gate.close(reason)
 
     async def close(self) -> None:

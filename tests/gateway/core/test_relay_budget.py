@@ -8,7 +8,7 @@ from gateway.config.sections import SessionsSection
 from gateway.core.limits import Limits
 from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, SENDER_BURST, SENDER_RATE, SLOW_RATE_DIVISOR, RelayBudget
 from gateway.core.session import EXPIRY
-from gateway.edge.clients.websocket import MESSAGE_LIMIT, WRITE_DEADLINE
+from gateway.edge.clients.websocket_connection import MESSAGE_LIMIT, WRITE_DEADLINE
 
 LIMITS = Limits(relayed_bytes_per_second=100, relayed_bytes_burst=1000)
 

@@ -16,9 +16,10 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from gateway.edge.clients import websocket
+from gateway.edge.clients import websocket_connection
 from gateway.edge.clients.frames import encoded
-from gateway.edge.clients.websocket import WebSocketConnection, WebSocketEndpoint
+from gateway.edge.clients.websocket import WebSocketEndpoint
+from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
 from gateway.version import SERVER_HEADER
 from tests.conversations.levels import socket_level
@@ -107,7 +108,7 @@ class SessionClient:
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
-    monkeypatch.setattr(websocket, "CLOSE_TIME", 0.1)
+    monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.1)
     async with serving() as made:
         yield made
 
@@ -388,7 +389,7 @@ async def test_bye_is_answered_before_the_close(server: FlowServer) -> None:
 async def test_connection_is_aborted_if_the_client_does_not_answer_the_close(
     server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "CLOSE_TIME", 0.05)
+    monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.05)
     client = await server.client()
     client.wire.send({"type": "bye"})
     await client.wire.receive()
@@ -456,7 +457,7 @@ async def test_ended_connections_are_garbage_collected(server: FlowServer) -> No
 async def test_read_deadline_is_renewed_by_messages_and_pongs_only(
     server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "READ_DEADLINE", 1.0)
+    monkeypatch.setattr(websocket_connection, "READ_DEADLINE", 1.0)
     sending, ponging, pinging = [await server.client(name) for name in ("a", "b", "c")]
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -474,7 +475,7 @@ async def test_read_deadline_is_renewed_by_messages_and_pongs_only(
 
 
 async def test_pings_are_repeated(server: FlowServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "PING_PERIOD", 0.05)
+    monkeypatch.setattr(websocket_connection, "PING_PERIOD", 0.05)
     async with await RawClient.connect(server.address) as client:
         pings = 0
         while pings < 3:
@@ -517,7 +518,7 @@ async def test_idle_client_over_tls_receives_messages(tls: tuple[FlowServer, ssl
 async def test_slow_client_over_tls_is_aborted_after_the_write_deadline(
     tls: tuple[FlowServer, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "WRITE_DEADLINE", 0.2)
+    monkeypatch.setattr(websocket_connection, "WRITE_DEADLINE", 0.2)
     server, trust = tls
     server.send_buffer = SMALL
     slow = await server.client("slow", tls=trust, receive_buffer=SMALL)
@@ -535,7 +536,7 @@ async def test_slow_client_over_tls_is_aborted_after_the_write_deadline(
 async def test_slow_client_is_aborted_after_the_write_deadline_and_resumes_without_a_gap(
     server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "WRITE_DEADLINE", 0.2)
+    monkeypatch.setattr(websocket_connection, "WRITE_DEADLINE", 0.2)
     server.send_buffer = SMALL
     slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side

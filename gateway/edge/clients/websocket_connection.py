@@ -1,0 +1,385 @@
+"""The WebSocket connection of one client: frames in, batches of frames out.
+
+Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp upgrades the request; the transport then
+belongs to the connection, so that a message costs one call in and one write out, without a task or a queue in between,
+unless the client has sent many (``frame_input``). All messages that are queued for a connection in one turn of the loop
+are sent in one write.
+
+Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
+empty, and nothing more is written before that. A ping behind chat messages asks for more (``receipts``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.core.ids import ConnectionId
+from gateway.core.outbox import Outbox
+from gateway.core.throttle import Address
+from gateway.edge.clients.frame_input import FrameInput
+from gateway.edge.clients.frame_reader import CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
+from gateway.edge.clients.frames import encoded
+from gateway.edge.clients.receipts import Receipts
+from gateway.flows.client_connection import ClientConnection
+from gateway.standstill import grace
+
+if TYPE_CHECKING:
+    from gateway.edge.clients.websocket import WebSocketEndpoint
+
+MESSAGE_LIMIT = 65536  # bytes of one incoming message, all fragments (2.1)
+PING_PERIOD = 54.0  # seconds; the first ping follows the upgrade at once
+READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
+WRITE_DEADLINE = 10.0  # seconds until the kernel has accepted a batch
+CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
+BATCH = 65536  # bytes of messages in one write
+NORMAL = 1000  # close code of RFC 6455 7.4.1
+
+
+class TrafficCounters(Protocol):
+    """The counters of messages and bytes that connections increment."""
+
+    messages_in: int
+    messages_out: int
+    bytes_in: int
+    bytes_out: int
+
+    @property
+    def round_trip(self) -> Any:
+        """The histogram of round-trip times, with ``observe(milliseconds)``."""
+
+
+class WebSocketConnection(asyncio.Protocol):
+    """The WebSocket connection of one client; implements ``flows.ports.Connection``."""
+
+    __slots__ = (
+        "_call_soon",
+        "_client",
+        "_client_closed",
+        "_closing",
+        "_counters",
+        "_dirty",
+        "_dirty_connections",
+        "_due",
+        "_endpoint",
+        "_frames",
+        "_http",
+        "_input",
+        "_last_received",
+        "_lost",
+        "_outbox",
+        "_own",
+        "_paused_at",
+        "_ping_at",
+        "_receipts",
+        "_received",
+        "_time",
+        "_timer",
+        "_transport",
+        "address",
+        "data_received",
+        "id",
+        "is_ending",
+        "user_agent",
+    )
+
+    def __init__(
+        self,
+        id: ConnectionId,
+        address: Address,
+        endpoint: WebSocketEndpoint,
+        http: RequestHandler,
+        transport: asyncio.Transport | asyncio.BaseTransport,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = id
+        self.address = address
+        self.user_agent = ""
+        self._endpoint = endpoint
+        self._counters = endpoint.counters
+        self._frames = endpoint.frames
+        self._http = http
+        self._transport: Any = transport
+        self._input = FrameInput(self, transport, endpoint.turns, MESSAGE_LIMIT)
+        self.data_received = self._input.data_received  # type: ignore[method-assign]
+        self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
+        self._outbox: Outbox | None = None
+        self._dirty = False
+        self._dirty_connections = endpoint.dirty
+        self._call_soon = loop.call_soon
+        self.is_ending = False
+        self._closing = False
+        self._client_closed = False  # the client has sent a close frame
+        self._paused_at: float | None = None
+        self._time = loop.time
+        self._last_received = loop.time()
+        self._ping_at = self._due = loop.time()
+        self._receipts = Receipts()
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost: asyncio.Future[None] = loop.create_future()
+        self._client: ClientConnection | None = None
+        self._received = endpoint.dispatch.received
+
+    async def run(self) -> None:
+        """Take over the transport from aiohttp's HTTP handler, and return when the connection is lost."""
+        # ``pause_writing`` is called when the first byte stays in the buffer: TLS pauses at the limit, TCP above it.
+        secure = self._transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=1 if secure else 0)
+        self._transport.set_protocol(self)
+        self._client = self._endpoint.dispatch.opened(self)
+        self._tick()
+        # Bytes that arrived together with the request; aiohttp keeps them for its own WebSocket parser.
+        early, self._http._message_tail = self._http._message_tail, b""
+        if early:
+            self.data_received(early)
+        await self._lost
+
+    # -- flows.ports.Connection
+
+    def send(self, message: bytes) -> None:
+        """See ``Connection.send``."""
+        self._own.append(message)
+        self.wake()
+
+    def adopt(self, outbox: Outbox) -> None:
+        """See ``Connection.adopt``."""
+        outbox.rewind()
+        self._outbox = outbox
+        self._receipts.clear()
+        self.wake()
+
+    def wake(self) -> None:
+        """See ``Connection.wake``."""
+        if not self._dirty:
+            self._dirty = True
+            dirty = self._dirty_connections
+            if not dirty:
+                self._call_soon(self._endpoint.flush)
+            dirty.append(self)
+
+    def finish(self) -> None:
+        """See ``Connection.finish``."""
+        if not self.is_ending:
+            self.is_ending = True
+            self.wake()
+
+    def displace(self, last: bytes) -> None:
+        """See ``Connection.displace``."""
+        self._release()
+        self.send(last)
+        self.finish()
+
+    def pause(self) -> None:
+        """See ``Connection.pause``."""
+        self._input.hold()
+
+    def resume(self) -> None:
+        """See ``Connection.resume``."""
+        self._input.release()
+
+    # -- outgoing
+
+    def flush(self) -> None:
+        """Write the waiting messages until the kernel accepts no more."""
+        self._dirty = False
+        if self._paused_at is not None or self._closing:
+            return
+        if self._own:
+            own, self._own = self._own, []
+            self._write(own)
+            if self._paused_at is not None:
+                return
+        outbox = self._outbox
+        if outbox is not None:
+            while batch := outbox.take(BATCH):
+                size = self._write(batch)
+                if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
+                    return
+                if self._paused_at is not None:
+                    outbox.confirm(self._undelivered(batch))
+                    return
+                outbox.confirm()
+                if size < BATCH:  # the batch was not limited: it contained all messages
+                    break
+            if outbox.unconfirmed is not None:
+                self._request_receipt(outbox)
+        if self.is_ending:
+            self._close(1000)
+
+    def _write(self, messages: list[bytes]) -> int:
+        """Write a batch and return its size with the frames' heads.
+
+        The transport calls ``pause_writing`` within if the kernel does not accept all of it.
+        """
+        count = len(messages)
+        data = self._frames.encoded(messages[0]) if count == 1 else b"".join(map(encoded, messages))
+        size = len(data)
+        counters = self._counters
+        counters.messages_out += count
+        counters.bytes_out += size
+        self._transport.write(data)
+        return size
+
+    def _undelivered(self, batch: list[bytes]) -> int:
+        """Count the messages at the end of a batch that the kernel has not accepted in full."""
+        buffered: int = self._transport.get_write_buffer_size()
+        count = 0
+        while buffered > 0 and count < len(batch):
+            count += 1
+            buffered -= len(encoded(batch[-count]))
+        return count
+
+    def pause_writing(self) -> None:
+        """Stop writing: bytes stay in the transport's buffer."""
+        self._paused_at = self._time()
+        self._schedule()
+
+    def resume_writing(self) -> None:
+        """Confirm the last batch and write the next one: the transport's buffer is empty."""
+        self._paused_at = None
+        if self._outbox is not None:
+            self._outbox.confirm()
+        self.flush()
+
+    def _close(self, code: int) -> None:
+        """Send a close frame, and close the transport ``CLOSE_TIME`` later if the client has not."""
+        if self._closing:
+            return
+        self._closing = self.is_ending = True
+        self._release()
+        if not self._transport.is_closing():
+            self._transport.write(encoded(struct.pack("!H", code), CLOSE))
+            if self._client_closed:
+                self._transport.close()
+                return
+            asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
+
+    def _release(self) -> None:
+        """Detach the outbox, with the undelivered messages at its front again."""
+        if self._outbox is not None:
+            self._outbox.rewind()
+            self._outbox = None
+
+    def abort(self) -> None:
+        """End the connection at once, without a close frame; its session waits for a resume."""
+        self._transport.abort()
+
+    # -- edge.clients.frame_input.FrameHandler
+
+    @property
+    def has_session(self) -> bool:
+        """See ``FrameHandler.has_session``."""
+        return self._client is not None and self._client.session is not None
+
+    def handle(self, frame: Frame) -> None:
+        """See ``FrameHandler.handle``."""
+        opcode, value, size = frame
+        if opcode == TEXT:
+            self.handle_text(value, size)  # type: ignore[arg-type]  # a text
+        elif self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
+            self._handle_other(self._client, opcode, value)
+
+    def handle_text(self, text: str, size: int) -> None:
+        """See ``FrameHandler.handle_text``."""
+        counters = self._counters
+        counters.messages_in += 1
+        counters.bytes_in += size
+        self._last_received = self._time()
+        if self._client is not None:
+            self._received(self._client, text, size)
+
+    def refuse(self, code: int) -> None:
+        """Close after a protocol error: message too big (1009), not UTF-8 (1007), any other (1002)."""
+        self._close(code)
+
+    def confirm_close(self) -> None:
+        """See ``FrameHandler.confirm_close``."""
+        self._client_closed = True
+        if self._closing:
+            self._transport.close()
+
+    def _handle_other(self, client: ClientConnection, opcode: int, value: Any) -> None:
+        """Handle a frame that is not a text message and is within the limits."""
+        if opcode == PONG:
+            self._last_received = self._time()
+            self._handle_pong(bytes(value))
+        elif opcode == PING:
+            if self._paused_at is None:
+                self._transport.write(encoded(bytes(value), PONG))
+        elif opcode == CLOSE:
+            code = int.from_bytes(value[:2])
+            self._close(code or NORMAL)
+            self._transport.close()
+        elif opcode != FRAGMENT:
+            self._last_received = self._time()
+            self._endpoint.dispatch.received_binary(client)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection; its session waits for a resume."""
+        self._closing = self.is_ending = True
+        self._release()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._endpoint.remove(self)
+        if self._client is not None:
+            self._endpoint.dispatch.closed(self._client)
+        self._http.connection_lost(exc)
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    # -- time
+
+    def _tick(self) -> None:
+        now = self._time()
+        if more := grace(self._due, now, READ_DEADLINE):  # after a standstill, read waiting data first
+            self._last_received = max(self._last_received, now + more - READ_DEADLINE)
+            if self._paused_at is not None:
+                self._paused_at = max(self._paused_at, now + min(more, WRITE_DEADLINE) - WRITE_DEADLINE)
+        stuck = self._paused_at is not None and now >= self._paused_at + WRITE_DEADLINE
+        if stuck or now >= self._last_received + READ_DEADLINE:
+            self._closing = True
+            self._transport.abort()
+            return
+        if now >= self._ping_at:
+            self._ping(now)
+        self._schedule()
+
+    def _ping(self, now: float) -> None:
+        self._ping_at = now + PING_PERIOD
+        if self._paused_at is None and not self._closing:
+            content = int(self._endpoint.wall_clock() * 1e9)
+            self._receipts.pinged(now, content, self._outbox)
+            self._transport.write(encoded(b"%d" % content, PING))
+
+    def _request_receipt(self, outbox: Outbox) -> None:
+        """Send a ping for the messages that want a receipt, now or later."""
+        due, now = self._receipts.due(outbox), self._time()
+        if due is None:
+            return
+        if now >= due:
+            self._ping(now)
+        else:
+            self._ping_at = min(self._ping_at, due)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = min(self._last_received + READ_DEADLINE, self._ping_at)
+        if self._paused_at is not None:
+            due = min(due, self._paused_at + WRITE_DEADLINE)
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_at(due, self._tick)
+
+    def _handle_pong(self, content: bytes) -> None:
+        if content.isdigit() and len(content) < 20:
+            sent = int(content)
+            if self._outbox is not None and self._outbox.unconfirmed is not None:
+                self._receipts.ponged(sent, self._outbox)
+                self._request_receipt(self._outbox)
+            milliseconds = self._endpoint.wall_clock() * 1e3 - sent / 1e6
+            if 0 <= milliseconds < READ_DEADLINE * 1e3:
+                self._counters.round_trip.observe(milliseconds)
