@@ -187,6 +187,9 @@ class FederatedSeat:
                     self._pause = FIRST_PAUSE
                 if self._closed or not self.is_joined or not await self._connect_again():
                     return
+        except Exception:
+            self._lost(Code.INTERNAL_ERROR.error())  # a fault here must not leave the client without a room
+            raise
         finally:
             self._closed = True
             self._remote.abort()
@@ -271,9 +274,12 @@ class FederatedSeat:
         if not session.open:
             self.close()
             return
+        if not (isinstance(body.roomid, str) and body.roomid):
+            self._refused(join, Code.ROOM_JOIN_FAILED.error())
+            return
         self._join = None
         join.timer.cancel()
-        remote_id = body.roomid if isinstance(body.roomid, str) and body.roomid else room.remote_id
+        remote_id = body.roomid
         names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
         self.room = room
         if self._names is None:
@@ -309,6 +315,7 @@ class FederatedSeat:
     def _join_timed_out(self) -> None:
         """Give up a join; after a lost session the connection is lost again, and the next one joins."""
         self._fail_join(_unavailable("network_error", "The server did not answer in time."))
+        self._remote.forget()  # the host may have moved the session
         self._remote.abort()
 
     def _fail_join(self, error: Error) -> None:

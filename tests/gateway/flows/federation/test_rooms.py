@@ -273,6 +273,55 @@ async def test_chat_is_queued_for_a_client_without_a_connection_as_in_a_local_ro
         assert [body["data"]["chat"] for body in data] == [{"refresh": True}, {"comment": {"id": 1, "token": "L"}}]
 
 
+async def test_second_join_that_is_not_answered_leads_to_a_new_session_in_the_first_room() -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.join = SILENT
+        request(client, "j2", "L2", roomid="R2")
+        await asyncio.sleep(9.0)
+        host.join = {}
+        assert client.received() == []
+        await asyncio.sleep(2.0)
+        messages = client.received()
+        assert {message["type"] for message in messages} == {"error", "event", "room"}
+        assert messages[-1] == {"type": "room", "room": {"roomid": "L"}}
+        assert [hello["hello"].get("resumeid") for hello in host.said("hello")] == [None, None]
+
+
+async def test_join_reply_without_a_room_is_a_refusal() -> None:
+    host = FakeHost()
+    host.join = {"roomid": ""}
+    async with harness_with(host) as harness:
+        client = await harness.member("alice")
+        request(client)
+        await settle()
+        assert client.error_codes() == ["room_join_failed"]
+        assert harness.hub.room_of(client.session) is not None
+
+
+async def test_fault_in_a_seat_ends_the_membership_and_tells_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault")
+
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        alice, bob = await seated(harness), await seated(harness, "bob")
+        monkeypatch.setattr("gateway.wire.federation.to_local", fail)
+        host.connections[0].say(relayed(1))
+        await settle()
+        monkeypatch.undo()
+        messages = alice.received()
+        assert [message["type"] for message in messages] == ["error", "room"]
+        assert messages[0]["error"]["code"] == "internal_error"
+        host.connections[1].say(relayed(2))
+        await settle()
+        assert bob.received() == [relayed(2)]
+        request(alice)
+        await settle()
+        assert [message["type"] for message in alice.received()] == ["room"]
+
+
 # -- hosts that misbehave
 
 
