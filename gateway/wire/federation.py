@@ -31,14 +31,10 @@ from gateway.wire.federated_names import Names, NotPassedOn, rename, renamed_cha
 from gateway.wire.media import CONTROL, SFU_TYPES, read_string
 from gateway.wire.server import (
     Ack,
-    Bye,
     Dialout,
     FlagsBody,
     JoinEntry,
-    Recipient,
     Republish,
-    Room,
-    RoomBody,
     RoomDataBody,
     RoomListBody,
     SwitchToBody,
@@ -87,6 +83,41 @@ class RemoteError(Struct, frozen=True, omit_defaults=True, tag_field="type", tag
     id: str = ""
 
 
+class RemoteRoomBody(Struct, frozen=True, omit_defaults=True):
+    """The room of the session; an empty ``roomid`` means none."""
+
+    roomid: str | UnsetType = UNSET
+    properties: Raw = ABSENT
+    bandwidth: Raw = ABSENT
+
+
+class RemoteRoomMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="room"):
+    """Reply to a join or leave; without ``id`` a change by the host's Nextcloud."""
+
+    room: RemoteRoomBody
+    id: str = ""
+
+
+class RemoteByeBody(Struct, frozen=True):
+    """The reason of a ``bye``."""
+
+    reason: str = ""
+
+
+class RemoteBye(Struct, frozen=True, tag_field="type", tag="bye"):
+    """The end of the session at the host."""
+
+    bye: RemoteByeBody | None = None
+
+
+class RemoteRecipient(Struct, frozen=True, omit_defaults=True):
+    """The recipient of a message."""
+
+    type: str | UnsetType = UNSET
+    sessionid: str = ""
+    userid: str = ""
+
+
 class RemoteSender(Struct, frozen=True, omit_defaults=True):
     """The sender of a message; ``type`` is that of the recipient (5.1)."""
 
@@ -100,7 +131,7 @@ class RemoteMessageBody(Struct, frozen=True, omit_defaults=True):
 
     sender: RemoteSender | None = None
     data: Raw = ABSENT
-    recipient: Recipient | None = None
+    recipient: RemoteRecipient | None = None
 
 
 class RemoteRelayed(Struct, frozen=True, tag_field="type", tag="message"):
@@ -153,11 +184,11 @@ RemoteMessage: TypeAlias = (
     | RemoteRelayed
     | RemoteControl
     | RemoteEvent
+    | RemoteBye
+    | RemoteRoomMessage
     | Ack
-    | Bye
     | Dialout
     | Republish
-    | Room
     | Transient
 )
 
@@ -169,7 +200,7 @@ _roomlist = msgspec.json.Decoder(RoomListBody)
 
 
 class _AlreadyJoined(Struct, frozen=True):
-    room: RoomBody
+    room: RemoteRoomBody
 
 
 _already_joined = msgspec.json.Decoder(_AlreadyJoined)
@@ -240,8 +271,8 @@ def to_local(message: RemoteMessage, names: Names) -> RemoteMessage:
         NotPassedOn: the message names another room, pretends to come from the client, or is not meant for clients.
     """
     match message:
-        case Room(body, id):
-            return Room(_room(body, names), id)
+        case RemoteRoomMessage(body, id):
+            return RemoteRoomMessage(_room(body, names), id)
         case RemoteError(error, id):
             return RemoteError(_error(error, names), id)
         case RemoteRelayed(body):
@@ -257,7 +288,7 @@ def to_local(message: RemoteMessage, names: Names) -> RemoteMessage:
     raise NotPassedOn(type(message).__name__)
 
 
-def _room(body: RoomBody, names: Names) -> RoomBody:
+def _room(body: RemoteRoomBody, names: Names) -> RemoteRoomBody:
     if body.roomid is UNSET:
         raise NotPassedOn("room without an id")
     return msgspec.structs.replace(body, roomid=names.room(body.roomid)) if body.roomid else body
@@ -279,7 +310,7 @@ def _body(body: RemoteMessageBody, names: Names, *, control: bool) -> RemoteMess
     sender, recipient = body.sender, body.recipient
     if sender is not None and sender.sessionid:
         sender = msgspec.structs.replace(sender, sessionid=names.session(sender.sessionid))
-    if recipient is not None:
+    if recipient is not None and recipient.sessionid:
         recipient = msgspec.structs.replace(recipient, sessionid=names.session(recipient.sessionid))
     if not given(body.data):
         raise NotPassedOn("message without data")

@@ -20,8 +20,8 @@ from gateway.flows.ports import RemoteConnection, RemoteConnectionLost, RemoteSe
 from gateway.standstill import PeerTimeout
 from gateway.wire import federation
 from gateway.wire.errors import Code, Error
-from gateway.wire.federation import RemoteError, RemoteHello, RemoteMessage, RemoteWelcome
-from gateway.wire.server import Ack, Bye
+from gateway.wire.federation import RemoteBye, RemoteError, RemoteHello, RemoteMessage, RemoteWelcome
+from gateway.wire.server import Ack
 
 FEDERATION = "federation"  # feature id of a host, and client type in the hello
 KEPT_MESSAGES = 1000  # for the host; more than that end the session there
@@ -124,7 +124,9 @@ class RemoteSession:
                 return None, len(text)
             if isinstance(message, Ack):
                 self._confirm(message.ack.received)
-            elif not (isinstance(message, Bye) and message.bye is not None and message.bye.reason == SESSION_RESUMED):
+            elif not (
+                isinstance(message, RemoteBye) and message.bye is not None and message.bye.reason == SESSION_RESUMED
+            ):
                 self._count()
                 return message, len(text)
         raise RemoteConnectionLost

@@ -32,8 +32,15 @@ from gateway.wire import federation, server, structure
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.federated_names import Names, NotPassedOn
-from gateway.wire.federation import RemoteError, RemoteEvent, RemoteMessage
-from gateway.wire.server import Bye, Event, EventBody, Room, RoomBody, RoomDataBody
+from gateway.wire.federation import (
+    RemoteBye,
+    RemoteError,
+    RemoteEvent,
+    RemoteMessage,
+    RemoteRoomBody,
+    RemoteRoomMessage,
+)
+from gateway.wire.server import Event, EventBody, Room, RoomBody, RoomDataBody
 
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each
 STABLE = 10.0  # seconds that a connection has to stand for the pauses to begin with the first again
@@ -228,9 +235,9 @@ class FederatedSeat:
 
     def _handle(self, message: RemoteMessage) -> None:
         match message:
-            case Bye(body):
+            case RemoteBye(body):
                 self._dismiss("" if body is None else body.reason)
-            case Room(body, id) if self._join is not None and id == self._join.id:
+            case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
                 self._accepted(self._join, body)
             case RemoteError(error, id) if self._join is not None and id == self._join.id:
                 self._refused(self._join, error)
@@ -246,7 +253,9 @@ class FederatedSeat:
             self._send_room_message(local.event.message)
         else:
             self._send(federation.encode(local))
-        if isinstance(local, Room) and local.room.roomid == "":  # the host has removed the session from the room
+        if (
+            isinstance(local, RemoteRoomMessage) and local.room.roomid == ""
+        ):  # the host has removed the session from the room
             self._end()
 
     def _send_room_message(self, message: RoomDataBody) -> None:
@@ -268,7 +277,7 @@ class FederatedSeat:
         self._remote.abort()
         self._owner.dismissed(self._session, reason if _REASON.fullmatch(reason) else "")
 
-    def _accepted(self, join: _UnansweredJoin, body: RoomBody) -> None:
+    def _accepted(self, join: _UnansweredJoin, body: RemoteRoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""
         room, session = join.room, self._session
         if not session.open:
@@ -285,8 +294,8 @@ class FederatedSeat:
         if self._names is None:
             self._owner.seated(session, self)
         self._names = names
-        reply = RoomBody(room.local_id, body.properties, body.bandwidth)
-        self._send(server.encode(Room(reply, join.request_id or "")))
+        reply = msgspec.structs.replace(body, roomid=room.local_id)
+        self._send(federation.encode(RemoteRoomMessage(reply, join.request_id or "")))
         if not join.answer.done():
             join.answer.set_result(None)
 

@@ -312,6 +312,23 @@ def test_messages_of_the_backend_without_comments_stay_as_they_are(data: Any) ->
     assert to_local(message)["event"]["message"]["data"] == data
 
 
+def test_members_that_other_servers_leave_out_are_not_required() -> None:
+    for message in (
+        {"type": "room", "room": {"roomid": "remote-room", "bandwidth": {"maxstreambitrate": 1}}},
+        {"type": "message", "message": {"sender": {"type": "room", "sessionid": "b"}, "data": 1}},
+        {"type": "control", "control": {"data": 1, "recipient": {"type": "room"}}},
+        {"type": "event", "event": {"target": "room", "type": "join", "join": [{"sessionid": "b", "user": None}]}},
+    ):
+        text = json.dumps(message).replace("remote-room", "local-room")
+        assert to_local(message) == json.loads(text)
+    for text in ('{"type":"bye"}', '{"type":"bye","bye":{}}', '{"type":"bye","bye":null}'):
+        assert isinstance(federation.decode(text), federation.RemoteBye)
+    welcome = federation.decode('{"type":"welcome","welcome":{"country":"DE","features":null}}')
+    assert isinstance(welcome, federation.RemoteWelcome)
+    hello = federation.decode('{"type":"hello","id":"1","hello":{"sessionid":"s","resumeid":"r","version":"2.0"}}')
+    assert isinstance(hello, federation.RemoteHello)
+
+
 # -- what a host must not do
 
 
