@@ -419,7 +419,7 @@ async def test_a_session_is_kept_alive(states: RecordedStates, loopback: None, m
         _, sender, listener = await call.publisher()
         _, watcher, _ = await call.subscriber()
         with pytest.raises(TimeoutError):
-            await listener.close_reason(12)
+            await listener.close_reason(8)
         await watcher.wait_for_tone(sender.frequency)
         await mcu.stop()
 

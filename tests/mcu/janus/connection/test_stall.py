@@ -12,6 +12,7 @@ import pytest
 
 from mcu.base import CloseReason, McuLost, SubscribeOptions
 from mcu.janus.backend import JanusMcu
+from mcu.janus.connection import connector
 from mcu.janus.connection.connector import STALL
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
@@ -78,10 +79,11 @@ async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: s
     assert handles == {handle["handle_id"] for handle in await stallable.janus.handles()}
 
 
-@pytest.mark.parametrize("stalled", ["janus", "network"])
+@pytest.mark.parametrize(("stalled", "limit"), [("janus", STALL), ("network", 14.0)])
 async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
-    stallable: StallableCall, stalled: str
+    stallable: StallableCall, monkeypatch: pytest.MonkeyPatch, stalled: str, limit: float
 ) -> None:
+    monkeypatch.setattr(connector, "STALL", limit)
     _, _, published = await stallable.call.publisher(5)
     _, watcher, subscribed = await stallable.call.subscriber()
     await watcher.connected()
@@ -89,10 +91,10 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     begun = time.monotonic()
     await stallable.states.until(lambda status: not status.ready, NOTICED)
     noticed = time.monotonic() - begun
-    assert await published.close_reason(STALL) is CloseReason.LOST
+    assert await published.close_reason(limit) is CloseReason.LOST
     assert await subscribed.close_reason() is CloseReason.LOST
     lost = time.monotonic() - begun
-    assert STALL - 1 < lost < STALL + NOTICED
+    assert limit - 1 < lost < limit + NOTICED
     with pytest.raises(McuLost, match="not there"):
         await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
     stallable.resume[stalled]()
