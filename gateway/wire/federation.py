@@ -4,40 +4,43 @@ A client in a federated room has a session here (its local id) and one at the ho
 different ids at both, and a user of one Nextcloud is a federated user at the other. The client gets the names of its
 own server only, and the host its own.
 
-The host's messages are decoded into Structs: a member of a wrong type refuses the whole message, and members and types
-of messages that are not listed here are not passed on. ``data`` stays byte for byte unless a name in it changes.
+``data`` stays byte for byte unless a name in it changes.
 
 Source: reference 12.2.
 """
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct
 
 from gateway.wire.client import (
     ABSENT,
     ClientMessage,
-    Number,
     given,
-    has_lone_surrogate,
     span,
-    without_lone_surrogates,
 )
 from gateway.wire.errors import Error
 from gateway.wire.federated_names import Names, NotPassedOn, rename, renamed_chat, renamed_user
 from gateway.wire.media import CONTROL, SFU_TYPES, read_string
+from gateway.wire.remote_messages import (
+    RemoteControl,
+    RemoteError,
+    RemoteEvent,
+    RemoteEventBody,
+    RemoteMessage,
+    RemoteMessageBody,
+    RemoteParticipantsBody,
+    RemoteRelayed,
+    RemoteRoomBody,
+    RemoteRoomMessage,
+)
 from gateway.wire.server import (
-    Ack,
     Dialout,
     FlagsBody,
-    JoinEntry,
     Republish,
     RoomDataBody,
     RoomListBody,
-    SwitchToBody,
     Transient,
 )
 
@@ -49,150 +52,6 @@ _EVENTS = frozenset(
 )
 
 
-class RemoteServerInfo(Struct, frozen=True):
-    """The host's feature ids."""
-
-    features: tuple[str, ...] | None = None
-
-
-class RemoteWelcome(Struct, frozen=True, tag_field="type", tag="welcome"):
-    """The first message of the host."""
-
-    welcome: RemoteServerInfo
-
-
-class RemoteHelloBody(Struct, frozen=True):
-    """The client's session at the host, and with the feature ``ack`` the number of messages the host received."""
-
-    sessionid: str
-    resumeid: str
-    received: Number | None = None
-
-
-class RemoteHello(Struct, frozen=True, tag_field="type", tag="hello"):
-    """Reply to a hello."""
-
-    hello: RemoteHelloBody
-    id: str = ""
-
-
-class RemoteError(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
-    """Reply to a request that failed."""
-
-    error: Error
-    id: str = ""
-
-
-class RemoteRoomBody(Struct, frozen=True, omit_defaults=True):
-    """The room of the session; an empty ``roomid`` means none."""
-
-    roomid: str | UnsetType = UNSET
-    properties: Raw = ABSENT
-    bandwidth: Raw = ABSENT
-
-
-class RemoteRoomMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="room"):
-    """Reply to a join or leave; without ``id`` a change by the host's Nextcloud."""
-
-    room: RemoteRoomBody
-    id: str = ""
-
-
-class RemoteByeBody(Struct, frozen=True):
-    """The reason of a ``bye``."""
-
-    reason: str = ""
-
-
-class RemoteBye(Struct, frozen=True, tag_field="type", tag="bye"):
-    """The end of the session at the host."""
-
-    bye: RemoteByeBody | None = None
-
-
-class RemoteRecipient(Struct, frozen=True, omit_defaults=True):
-    """The recipient of a message."""
-
-    type: str | UnsetType = UNSET
-    sessionid: str = ""
-    userid: str = ""
-
-
-class RemoteSender(Struct, frozen=True, omit_defaults=True):
-    """The sender of a message; ``type`` is that of the recipient (5.1)."""
-
-    type: str | UnsetType = UNSET
-    sessionid: str = ""
-    userid: str = ""
-
-
-class RemoteMessageBody(Struct, frozen=True, omit_defaults=True):
-    """A message of another session, of the SFU, or (without a sender) of the host itself."""
-
-    sender: RemoteSender | None = None
-    data: Raw = ABSENT
-    recipient: RemoteRecipient | None = None
-
-
-class RemoteRelayed(Struct, frozen=True, tag_field="type", tag="message"):
-    """See RemoteMessageBody."""
-
-    message: RemoteMessageBody
-
-
-class RemoteControl(Struct, frozen=True, tag_field="type", tag="control"):
-    """See RemoteMessageBody."""
-
-    control: RemoteMessageBody
-
-
-class RemoteParticipantsBody(Struct, frozen=True, omit_defaults=True):
-    """The participants and their in-call flags (7.3), or one value for all of them (7.4)."""
-
-    roomid: str
-    users: list[dict[str, Raw]] | None = None
-    changed: list[dict[str, Raw]] | None = None
-    incall: Raw = ABSENT
-    all: bool = False
-
-
-class RemoteEventBody(Struct, frozen=True, omit_defaults=True):
-    """An event; ``type`` names the valid member."""
-
-    target: str
-    type: str
-    join: tuple[JoinEntry, ...] | None = None
-    leave: tuple[str, ...] | None = None
-    message: RoomDataBody | None = None
-    update: Raw = ABSENT  # of participants, or of the list of rooms
-    invite: RoomListBody | None = None
-    disinvite: RoomListBody | None = None
-    switchto: SwitchToBody | None = None
-    flags: FlagsBody | None = None
-
-
-class RemoteEvent(Struct, frozen=True, tag_field="type", tag="event"):
-    """See RemoteEventBody."""
-
-    event: RemoteEventBody
-
-
-RemoteMessage: TypeAlias = (
-    RemoteWelcome
-    | RemoteHello
-    | RemoteError
-    | RemoteRelayed
-    | RemoteControl
-    | RemoteEvent
-    | RemoteBye
-    | RemoteRoomMessage
-    | Ack
-    | Dialout
-    | Republish
-    | Transient
-)
-
-_decoder: msgspec.json.Decoder[RemoteMessage] = msgspec.json.Decoder(RemoteMessage)
 _encoder = msgspec.json.Encoder()
 _objects = msgspec.json.Decoder(dict[str, Raw])
 _participants = msgspec.json.Decoder(RemoteParticipantsBody)
@@ -204,35 +63,6 @@ class _AlreadyJoined(Struct, frozen=True):
 
 
 _already_joined = msgspec.json.Decoder(_AlreadyJoined)
-
-
-def decode(text: str) -> RemoteMessage:
-    """Decode a message of the host.
-
-    Raises:
-        msgspec.DecodeError: not JSON, of an unknown type, or a known member has a wrong type.
-    """
-    try:
-        try:
-            return _decoder.decode(text)
-        except msgspec.DecodeError:
-            if not has_lone_surrogate(text):
-                raise
-        message = _decoder.decode(without_lone_surrogates(text))
-        for name in ("message", "control"):  # relayed as they are (5.1)
-            body = getattr(message, name, None)
-            if isinstance(body, RemoteMessageBody) and given(body.data):
-                start, end = span(text, name, "data")
-                body = msgspec.structs.replace(body, data=Raw(text[start:end].encode()))
-                message = msgspec.structs.replace(message, **{name: body})
-        return message
-    except RecursionError as error:
-        raise msgspec.DecodeError("nested too deeply") from error
-
-
-def encode(message: RemoteMessage) -> bytes:
-    """Encode a message for the client."""
-    return _encoder.encode(message)
 
 
 # -- from the client to the host

@@ -18,9 +18,9 @@ import msgspec
 from gateway.core.acknowledged import FEATURE as ACK
 from gateway.flows.ports import RemoteConnection, RemoteConnectionLost, RemoteServers, RemoteUnavailable
 from gateway.standstill import PeerTimeout
-from gateway.wire import federation
+from gateway.wire import remote_messages
 from gateway.wire.errors import Code, Error
-from gateway.wire.federation import RemoteBye, RemoteError, RemoteHello, RemoteMessage, RemoteWelcome
+from gateway.wire.remote_messages import RemoteBye, RemoteError, RemoteHello, RemoteMessage, RemoteWelcome
 from gateway.wire.server import Ack
 
 FEDERATION = "federation"  # feature id of a host, and client type in the hello
@@ -118,7 +118,7 @@ class RemoteSession:
         while self._connection is not None:
             text = await self._connection.receive()
             try:
-                message = federation.decode(text)
+                message = remote_messages.decode(text)
             except msgspec.DecodeError:
                 self._count()
                 return None, len(text)
@@ -202,7 +202,7 @@ class RemoteSession:
             HostRefused: it is an error.
             RemoteConnectionLost: it is anything else.
         """
-        message = federation.decode(await connection.receive())
+        message = remote_messages.decode(await connection.receive())
         if isinstance(message, RemoteError):
             error = message.error
             raise HostRefused(Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH]))

@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 from gateway.core.backends import canonical
 from gateway.core.limits import exceeds
 from gateway.core.session import ClientType, Session
+from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable
 from gateway.flows.federation.remote_session import HostRefused, RemoteSession
-from gateway.flows.federation.seat import FederatedSeat, RemoteRoom, unavailable
+from gateway.flows.federation.seat import FederatedSeat
 from gateway.flows.ports import RemoteUnavailable
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
@@ -25,7 +26,7 @@ from gateway.flows.services import Services
 from gateway.flows.tasks import Work
 from gateway.wire import server, structure
 from gateway.wire.client import ClientMessage, FederationTarget, RoomJoin
-from gateway.wire.errors import Code, Error, ProtocolError
+from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.server import RoomBody
 
 URL_LENGTH = 2048  # characters of a URL that a client names
@@ -123,7 +124,7 @@ class FederatedRooms:
         servers = self._services.remote_servers
         if servers is None:
             release()
-            raise ProtocolError(_refusal("not_allowed", "This server has no connections to others."))
+            raise ProtocolError(federation_error("not_allowed", "This server has no connections to others."))
         remote = RemoteSession(servers, remote_room.signaling, remote_room.nextcloud, token, session.features)
         seat = FederatedSeat(self._services, self, session, remote, remote_room)
         was_in_a_room = session.room is not None or session.seat is not None
@@ -162,9 +163,11 @@ class FederatedRooms:
         except ValueError as error:
             raise ProtocolError(Code.INVALID_FORMAT.error()) from error
         if not self._services.settings.federation.enabled:
-            raise ProtocolError(_refusal("disabled", "Federation is disabled."))
+            raise ProtocolError(federation_error("disabled", "Federation is disabled."))
         if session.client_type is not ClientType.CLIENT:  # a federated session could go round in a circle of servers
-            raise ProtocolError(_refusal("not_allowed", "Only regular clients may join rooms of other servers."))
+            raise ProtocolError(
+                federation_error("not_allowed", "Only regular clients may join rooms of other servers.")
+            )
         return found, token
 
     def _count(self, session: Session, room: RemoteRoom) -> Callable[[], None]:
@@ -193,7 +196,3 @@ class FederatedRooms:
                     del self._counts[key]
 
         return release
-
-
-def _refusal(code: str, text: str) -> Error:
-    return Code.FEDERATION_ERROR.error({"code": code, "message": text})

@@ -16,7 +16,6 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -24,15 +23,16 @@ import msgspec
 from gateway.core.session import Session
 from gateway.core.token_bucket import TokenBucket
 from gateway.core.visibility import Form
+from gateway.flows.federation.remote_room import RemoteRoom, federation_error, interruption_event, unavailable
 from gateway.flows.federation.remote_session import TEXT_LENGTH, HostRefused, RemoteSession
 from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
-from gateway.wire import federation, server, structure
+from gateway.wire import federation, remote_messages, server, structure
 from gateway.wire.client import ClientMessage
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.federated_names import Names, NotPassedOn
-from gateway.wire.federation import (
+from gateway.wire.remote_messages import (
     RemoteBye,
     RemoteError,
     RemoteEvent,
@@ -40,7 +40,7 @@ from gateway.wire.federation import (
     RemoteRoomBody,
     RemoteRoomMessage,
 )
-from gateway.wire.server import Event, EventBody, Room, RoomBody, RoomDataBody
+from gateway.wire.server import Room, RoomBody, RoomDataBody
 
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each
 STABLE = 10.0  # seconds that a connection has to stand for the pauses to begin with the first again
@@ -54,17 +54,6 @@ _REASON = re.compile(r"[a-z_]{1,64}")
 _BYE = '{"type":"bye"}'
 
 log = logging.getLogger("portunus.flows")
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteRoom:
-    """A room at its host, and the names and the Nextcloud session id with which the client joins it."""
-
-    signaling: str  # canonical base URL of the host
-    nextcloud: str  # canonical base URL of the host's Nextcloud
-    remote_id: str
-    local_id: str
-    room_session: str
 
 
 class SeatOwner(Protocol):
@@ -200,7 +189,7 @@ class FederatedSeat:
         finally:
             self._closed = True
             self._remote.abort()
-            self._fail_join(_unavailable("network_error", "The server ended the connection."))
+            self._fail_join(federation_error("network_error", "The server ended the connection."))
 
     async def _part(self, task: asyncio.Task[None]) -> None:
         """Let the host take the last messages; it closes the connection after a ``bye``."""
@@ -252,7 +241,7 @@ class FederatedSeat:
         if isinstance(local, RemoteEvent) and local.event.message is not None:
             self._send_room_message(local.event.message)
         else:
-            self._send(federation.encode(local))
+            self._send(remote_messages.encode(local))
         if (
             isinstance(local, RemoteRoomMessage) and local.room.roomid == ""
         ):  # the host has removed the session from the room
@@ -295,7 +284,7 @@ class FederatedSeat:
             self._owner.seated(session, self)
         self._names = names
         reply = msgspec.structs.replace(body, roomid=room.local_id)
-        self._send(federation.encode(RemoteRoomMessage(reply, join.request_id or "")))
+        self._send(remote_messages.encode(RemoteRoomMessage(reply, join.request_id or "")))
         if not join.answer.done():
             join.answer.set_result(None)
 
@@ -323,7 +312,7 @@ class FederatedSeat:
 
     def _join_timed_out(self) -> None:
         """Give up a join; after a lost session the connection is lost again, and the next one joins."""
-        self._fail_join(_unavailable("network_error", "The server did not answer in time."))
+        self._fail_join(federation_error("network_error", "The server did not answer in time."))
         self._remote.forget()  # the host may have moved the session
         self._remote.abort()
 
@@ -344,8 +333,8 @@ class FederatedSeat:
         """Resume the session at the host or join anew; ``False``: the client is not in the room any more."""
         if self._join is not None:  # the session's room is unknown until the host has answered: join anew
             self._remote.forget()
-            self._fail_join(_unavailable("network_error", "The server ended the connection."))
-        self._send(_room_event("federation_interrupted"))
+            self._fail_join(federation_error("network_error", "The server ended the connection."))
+        self._send(interruption_event("federation_interrupted"))
         deadline = self._services.clock() + GIVE_UP_AFTER
         while not self._closed:
             # Not all seats at the same time; a host that only accepts connections and ends them is not asked at once.
@@ -353,15 +342,15 @@ class FederatedSeat:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
                 resumed = await self._remote.connect(self._timeout)
-            except RemoteUnavailable as unavailable:
-                error = _unavailable(unavailable.code, str(unavailable))
+            except RemoteUnavailable as lost:
+                error = unavailable(lost)
             except HostRefused as refused:
                 error = refused.error
                 if error.code not in _TEMPORARY:
                     self._lost(error)
                     return False
             else:
-                self._send(_room_event("federation_resumed", resumed=resumed))
+                self._send(interruption_event("federation_resumed", resumed=resumed))
                 if not resumed and self._names is not None:
                     self._names = msgspec.structs.replace(self._names, remote_session=self._remote.id)
                     self._request_join(self.room, None)
@@ -384,16 +373,3 @@ class FederatedSeat:
     def _send(self, message: bytes) -> None:
         if self._session.open and not self._closed:
             self._services.delivery.send(self._session, message)
-
-
-def unavailable(error: RemoteUnavailable) -> Error:
-    """Return the error for a client whose room's server cannot be reached (12.1)."""
-    return _unavailable(error.code, str(error))
-
-
-def _unavailable(code: str, text: str) -> Error:
-    return Code.FEDERATION_ERROR.error({"code": code, "message": text})
-
-
-def _room_event(type: str, *, resumed: bool | None = None) -> bytes:
-    return server.encode(Event(EventBody("room", type, resumed=resumed)))

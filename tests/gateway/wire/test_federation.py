@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.wire import client, federation
+from gateway.wire import client, federation, remote_messages
 from gateway.wire.federated_names import Names, NotPassedOn, cloud_id, server_url
 
 Json = dict[str, Any]
@@ -18,8 +18,8 @@ HOME, HOST = "home.example", "host.example/nc"
 
 
 def to_local(message: Json, names: Names = NAMES) -> Json:
-    decoded = federation.to_local(federation.decode(json.dumps(message)), names)
-    local: Json = json.loads(federation.encode(decoded))
+    decoded = federation.to_local(remote_messages.decode(json.dumps(message)), names)
+    local: Json = json.loads(remote_messages.encode(decoded))
     return local
 
 
@@ -208,7 +208,7 @@ def test_media_messages_name_the_clients_session(type: str) -> None:
 def test_other_data_stays_byte_for_byte() -> None:
     for data in ('{"type":"chat", "to":"H-id"}', '"\\ud83d"', "[1.0,  2]", '{"type":"offer" ,"to":"b"}'):
         text = f'{{"type":"message","message":{{"sender":{{"type":"room","sessionid":"b"}},"data":{data}}}}}'
-        encoded = federation.encode(federation.to_local(federation.decode(text), NAMES))
+        encoded = remote_messages.encode(federation.to_local(remote_messages.decode(text), NAMES))
         assert data.encode() in encoded
 
 
@@ -322,11 +322,11 @@ def test_members_that_other_servers_leave_out_are_not_required() -> None:
         text = json.dumps(message).replace("remote-room", "local-room")
         assert to_local(message) == json.loads(text)
     for text in ('{"type":"bye"}', '{"type":"bye","bye":{}}', '{"type":"bye","bye":null}'):
-        assert isinstance(federation.decode(text), federation.RemoteBye)
-    welcome = federation.decode('{"type":"welcome","welcome":{"country":"DE","features":null}}')
-    assert isinstance(welcome, federation.RemoteWelcome)
-    hello = federation.decode('{"type":"hello","id":"1","hello":{"sessionid":"s","resumeid":"r","version":"2.0"}}')
-    assert isinstance(hello, federation.RemoteHello)
+        assert isinstance(remote_messages.decode(text), remote_messages.RemoteBye)
+    welcome = remote_messages.decode('{"type":"welcome","welcome":{"country":"DE","features":null}}')
+    assert isinstance(welcome, remote_messages.RemoteWelcome)
+    hello = remote_messages.decode('{"type":"hello","id":"1","hello":{"sessionid":"s","resumeid":"r","version":"2.0"}}')
+    assert isinstance(hello, remote_messages.RemoteHello)
 
 
 # -- what a host must not do
@@ -378,7 +378,7 @@ def test_what_names_others_or_is_not_meant_for_clients_is_refused(message: Json)
 )
 def test_malformed_messages_are_refused(text: str) -> None:
     with pytest.raises(msgspec.DecodeError):
-        federation.decode(text)
+        remote_messages.decode(text)
 
 
 def test_members_that_this_server_does_not_know_are_not_passed_on() -> None:
