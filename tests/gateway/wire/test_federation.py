@@ -7,12 +7,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.wire import client, federation, remote_messages
 from gateway.wire.federated_names import Names, NotPassedOn, cloud_id, server_url
 
 Json = dict[str, Any]
 
+NAMES_OF_MEMBERS = (
+    *("roomid", "sessionid", "sessionId", "type", "target", "join", "leave", "update", "users", "changed", "message"),
+    *("data", "sender", "recipient", "key", "code", "details", "room", "chat", "comment", "messageParameters", "from"),
+    *("mention-1", "actorId", "actorType", "token", "parent", "properties", "flags", "reason", "payload", "action"),
+)
 NAMES = Names("L-id", "H-id", "local-room", "remote-room", "https://home.example/", "https://host.example/nc/")
 HOME, HOST = "home.example", "host.example/nc"
 
@@ -405,3 +412,42 @@ def test_equal_names_on_both_sides_change_nothing() -> None:
 )
 def test_server_of_a_cloud_id(url: str, server: str, cloud: str) -> None:
     assert (server_url(url), cloud_id(url)) == (server, cloud)
+
+
+LEAVES: Any = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.sampled_from(["L-id", "H-id", "sd:H-id", "remote-room", "local-room"])
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES_OF_MEMBERS), inner, max_size=4),
+    max_leaves=12,
+)
+BODIES = (
+    "room",
+    "error",
+    "event",
+    "message",
+    "control",
+    "transient",
+    "bye",
+    "hello",
+    "welcome",
+    "dialout",
+    "republish",
+)
+
+
+# attack: any message that a host may send
+@given(st.sampled_from(BODIES), st.dictionaries(st.sampled_from(NAMES_OF_MEMBERS), VALUES, max_size=6), VALUES)
+def test_any_message_is_refused_or_names_the_local_room_only(type: str, body: Json, data: Any) -> None:
+    for message in ({"type": type, type: body}, {"type": type, type: {"target": "room", "type": data} | body}):
+        try:
+            local = federation.to_local(remote_messages.decode(json.dumps(message)), NAMES)
+        except (msgspec.DecodeError, NotPassedOn):
+            continue
+        sent = json.loads(remote_messages.encode(local))
+        assert sent["type"] == type
+        if type == "room":
+            assert sent["room"]["roomid"] in ("", "local-room")
+        if type in ("message", "control") and "sender" in sent[type]:
+            assert sent[type]["sender"].get("sessionid") != "H-id"
