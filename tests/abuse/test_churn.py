@@ -17,7 +17,7 @@ from tests.gateway.edge.raw_client import RawClient, masked
 
 pytestmark = pytest.mark.full
 
-DURATION = 4.0  # seconds of an attack
+DURATION = 2.0  # seconds of an attack
 
 Attack = Callable[[Scene], Awaitable[None]]
 

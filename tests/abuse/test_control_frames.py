@@ -13,7 +13,7 @@ from tests.gateway.edge.raw_client import PING, PONG, masked
 
 pytestmark = pytest.mark.full
 
-DURATION = 4.0  # seconds of an attack
+DURATION = 2.0  # seconds of an attack
 LAST_WAIT = 20.0  # seconds within which the end of the connection is noticed
 CHUNK = 64  # KiB in one write
 
@@ -28,7 +28,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("frame", FRAMES)
-@pytest.mark.parametrize("attackers", [1, 20])
+@pytest.mark.parametrize("attackers", [20])
 async def test_flood_of_frames_without_a_hello(tmp_path: Path, frame: str, attackers: int) -> None:
     first = masked(b"", final=False) if frame == "fragment" else b""
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):

@@ -16,11 +16,11 @@ pytestmark = pytest.mark.full
 
 INPROCESS = '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
 DATAGRAM = bytes([22, 0xFE, 0xFD]) + bytes(8) + (1187).to_bytes(2, "big") + bytes(1187)  # a DTLS handshake record
-COUNT = 60_000  # 72 MB
+COUNT = 30_000  # 36 MB
 
 
 async def test_datagrams_before_ice_are_not_kept(tmp_path: Path) -> None:
-    async with running(tmp_path, mcu=INPROCESS) as scene, scene.undisturbed(memory=32 << 20):
+    async with running(tmp_path, mcu=INPROCESS) as scene, scene.undisturbed(memory=16 << 20):
         attacker = await scene.attacker("mallory", room="den")
         payload = {"type": "offer", "sdp": BY_ID["chromium/camera.offer.sdp"].text}
         data = {"type": "offer", "sid": "1", "roomType": "video", "payload": payload}

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.full
 
 SIZE = 64_000  # bytes of JSON, near the limit of a message
 OFFERS = 250  # more than the burst of a session
+SENDERS = 8
+OFFERS_EACH = 20  # within the burst
 IN_PROCESS = '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
 HEAD = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=fingerprint:sha-256 AA:BB\r\n"
@@ -52,6 +54,20 @@ async def test_flood_of_large_offers(tmp_path: Path, form: str) -> None:
         assert errors["too_many_requests"] > 1
         assert await scene.met("description_bytes_per_second") > 0
         assert await scene.met("bytes_per_second") == 1  # which closed the connection
+
+
+async def test_large_offers_of_several_senders(tmp_path: Path) -> None:
+    async with running(tmp_path, mcu=IN_PROCESS) as scene, scene.undisturbed(memory=64 << 20):
+        senders = [await scene.attacker(f"mallory {number}", room="attacked") for number in range(SENDERS)]
+        message = offer(LINES["rids"])
+        for sender in senders:
+            for _ in range(OFFERS_EACH):
+                sender.send(message)
+            sender.send({"id": "end", "type": "message"})
+        for sender in senders:  # until all offers have been read
+            while (await sender.receive()).get("id") != "end":
+                pass
+            sender.writer.transport.abort()
 
 
 async def flood(scene: Scene, message: str) -> Counter[str]:
