@@ -43,11 +43,13 @@ class RandomPublisher:
             publisher, answer = await self._group.mcu.publish(
                 self.key, described(await peer.offer()), options, listener
             )
-            await peer.accept(answer)
-            self.opened += 1
-            with contextlib.suppress(TimeoutError):
-                await listener.close_reason(self._rng.uniform(0.5, 6.0))
-            await publisher.close()
+            try:
+                await peer.accept(answer)
+                self.opened += 1
+                with contextlib.suppress(TimeoutError):
+                    await listener.close_reason(self._rng.uniform(0.5, 6.0))
+            finally:  # also when the call is cancelled: Janus waits long for a peer that does not connect
+                await publisher.close()
             self.ends += listener.closed
 
     async def subscribe(self) -> None:
@@ -55,9 +57,11 @@ class RandomPublisher:
         options = SubscribeOptions(timeout=5.0, country=self._rng.choice(COUNTRIES))
         subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
         self.opened += 1
-        with contextlib.suppress(TimeoutError):
-            await listener.close_reason(self._rng.uniform(0.1, 2.0))
-        await subscriber.close()
+        try:
+            with contextlib.suppress(TimeoutError):
+                await listener.close_reason(self._rng.uniform(0.1, 2.0))
+        finally:
+            await subscriber.close()
         self.ends += listener.closed
 
 
