@@ -40,6 +40,7 @@ class Flows:
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
         relay = Relay(services, self.media, traffic)
         membership = RoomMembership(services, events, self.session_closer)
+        self.federated_rooms = FederatedRooms(services, events, membership, self.session_closer)
         self.dispatch = Dispatcher(
             services,
             HelloRequests(services, events),
@@ -48,7 +49,7 @@ class Flows:
                 "message": relay.message,
                 "control": relay.control,
                 "transient": self.transient.update,
-                "room": FederatedRooms(services, events, membership, self.session_closer).handle,
+                "room": self.federated_rooms.handle,
                 "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
             },
         )
@@ -86,5 +87,6 @@ class Flows:
     async def close(self) -> None:
         """Cancel all background work and wait for its end."""
         self.transient.close()
+        await self.federated_rooms.close()
         await self._background.close()
         await self.services.tasks.close()

@@ -261,6 +261,13 @@ async def test_server_that_cannot_be_reached_is_an_error_with_details() -> None:
         assert "127.0.0.1" not in str(refused.value.error)
 
 
+async def test_server_that_stops_leaves_the_rooms_of_others() -> None:
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice"):
+        await servers.home.stop()
+        await bob.wait_for(is_event("room", "leave"))
+        assert len(servers.host.hub.sessions) == 1
+
+
 async def test_two_nextclouds_of_one_gateway_may_federate() -> None:
     async with two_clouds() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         await alice.wait_for(joined(bob.session_id))

@@ -8,6 +8,7 @@ Source: reference 12.1, 12.3.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -29,6 +30,7 @@ from gateway.wire.client import ClientMessage, FederationTarget, RoomJoin
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.server import RoomBody
 
+CLOSE_TIME = 1.0  # seconds for all hosts to take a ``bye`` when this server stops
 URL_LENGTH = 2048  # characters of a URL that a client names
 TOKEN_LENGTH = 16_384
 
@@ -68,6 +70,16 @@ class FederatedRooms:
             return self._join_here(session, room, request_id)
         self._leave(session, request_id)
         return None
+
+    async def close(self) -> None:
+        """Leave all rooms of other servers, so that no participant stays there until its session expires."""
+        ending: list[asyncio.Task[None]] = []
+        for session in list(self._hub.seated.values()):
+            if isinstance(seat := self._hub.leave_seat(session), FederatedSeat):
+                seat.close()
+                ending += seat.tasks
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSE_TIME)
 
     # -- federation.seat.SeatOwner
 

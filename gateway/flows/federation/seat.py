@@ -144,6 +144,11 @@ class FederatedSeat:
         join = self._request_join(room, request_id)
         await join.answer
 
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The task of the seat, if it was opened; once the seat is closed it ends within ``FAREWELL`` seconds."""
+        return [] if self._task is None else [self._task]
+
     # -- core.seat.Seat
 
     def forward(self, text: str, message: ClientMessage) -> None:
