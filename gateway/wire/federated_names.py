@@ -13,11 +13,15 @@ from msgspec import Raw, Struct
 from gateway.wire.client import ABSENT
 from gateway.wire.media import read_string
 
+COMMENTS = 20  # of one message; Talk sends one
+MENTIONS = 500  # of one comment
+
 USERS = "users"  # actor type of users of the Nextcloud itself
 FEDERATED_USERS = "federated_users"  # actor type of users of other Nextclouds; their id is a cloud id, user@server
 
 _encoder = msgspec.json.Encoder()
 _objects = msgspec.json.Decoder(dict[str, Raw])
+_lists = msgspec.json.Decoder(list[Raw])
 
 
 class NotPassedOn(Exception):
@@ -106,7 +110,11 @@ def renamed_user(entry: dict[str, Raw], names: Names) -> dict[str, Raw]:
 
 
 def renamed_chat(data: Raw, names: Names) -> Raw:
-    """Rename rooms, authors and mentions in the comments of a chat message; other messages stay as they are."""
+    """Rename rooms, authors and mentions in the comments of a chat message; other messages stay as they are.
+
+    Raises:
+        NotPassedOn: too many comments or mentions; each becomes larger, and each comment an event of its own.
+    """
     members = _object(data)
     chat = None if members is None or read_string(members.get("type", ABSENT)) != "chat" else _member(members, "chat")
     if members is None or chat is None:
@@ -114,13 +122,12 @@ def renamed_chat(data: Raw, names: Names) -> Raw:
     changed = dict(chat)
     if (comment := _object(chat.get("comment", ABSENT))) is not None:
         changed["comment"] = _encoded(_comment(comment, names))
-    if "comments" in chat:
-        try:
-            comments = msgspec.json.decode(chat["comments"], type=list[dict[str, Raw]])
-        except msgspec.DecodeError:
-            pass
-        else:
-            changed["comments"] = _encoded([_comment(comment, names) for comment in comments])
+    if (comments := _list(chat.get("comments", ABSENT))) is not None:
+        if len(comments) > COMMENTS:
+            raise NotPassedOn("too many comments")
+        changed["comments"] = _encoded(
+            [raw if (comment := _object(raw)) is None else _comment(comment, names) for raw in comments]
+        )
     return data if changed == chat else _encoded({**members, "chat": _encoded(changed)})
 
 
@@ -130,6 +137,8 @@ def _comment(comment: dict[str, Raw], names: Names) -> dict[str, Raw]:
     _rename_actor(changed, "lastEditActorType", "lastEditActorId", names)
     _set(changed, "token", names.room_value)
     if (parameters := _member(comment, "messageParameters")) is not None:
+        if len(parameters) > MENTIONS:
+            raise NotPassedOn("too many mentions")
         changed["messageParameters"] = _encoded(
             {key: _mention(value, names) if key.startswith("mention-") else value for key, value in parameters.items()}
         )
@@ -182,6 +191,13 @@ def _member(members: dict[str, Raw], name: str) -> dict[str, Raw] | None:
 def _object(raw: Raw) -> dict[str, Raw] | None:
     try:
         return _objects.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _list(raw: Raw) -> list[Raw] | None:
+    try:
+        return _lists.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         return None
 

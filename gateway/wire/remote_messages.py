@@ -8,10 +8,10 @@ Source: signaling API; reference 12.2.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from gateway.wire.client import ABSENT, Number, given, has_lone_surrogate, span, without_lone_surrogates
 from gateway.wire.errors import Error
@@ -26,6 +26,9 @@ from gateway.wire.server import (
     SwitchToBody,
     Transient,
 )
+
+_Id = Annotated[str, Meta(min_length=1, max_length=1024)]  # characters; those of deployed servers have about 200
+_Participants = Annotated[list[dict[str, Raw]], Meta(max_length=10_000)]
 
 
 class RemoteServerInfo(Struct, frozen=True):
@@ -43,8 +46,8 @@ class RemoteWelcome(Struct, frozen=True, tag_field="type", tag="welcome"):
 class RemoteHelloBody(Struct, frozen=True):
     """The client's session at the host, and with the feature ``ack`` the number of messages the host received."""
 
-    sessionid: str
-    resumeid: str
+    sessionid: _Id
+    resumeid: _Id
     received: Number | None = None
 
 
@@ -129,8 +132,8 @@ class RemoteParticipantsBody(Struct, frozen=True, omit_defaults=True):
     """The participants and their in-call flags (7.3), or one value for all of them (7.4)."""
 
     roomid: str
-    users: list[dict[str, Raw]] | None = None
-    changed: list[dict[str, Raw]] | None = None
+    users: _Participants | None = None
+    changed: _Participants | None = None
     incall: Raw = ABSENT
     all: bool = False
 

@@ -31,7 +31,7 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.server import RoomBody
 
 CLOSE_TIME = 1.0  # seconds for all hosts to take a ``bye`` when this server stops
-URL_LENGTH = 2048  # characters of a URL that a client names
+URL_LENGTH = 512  # characters of a URL that a client names; names of the host's users become so much longer
 TOKEN_LENGTH = 16_384
 
 

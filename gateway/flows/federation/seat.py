@@ -20,6 +20,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.core.token_bucket import TokenBucket
 from gateway.core.visibility import Form
@@ -277,12 +278,13 @@ class FederatedSeat:
         if not session.open:
             self.close()
             return
-        if not (isinstance(body.roomid, str) and body.roomid):
+        remote_id = body.roomid
+        longest = self._services.settings.limits.id_length
+        if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), longest):
             self._refused(join, Code.ROOM_JOIN_FAILED.error())
             return
         self._join = None
         join.timer.cancel()
-        remote_id = body.roomid
         names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
         self.room = room
         if self._names is None:

@@ -1,0 +1,95 @@
+"""Hosts that send more than one session needs.
+
+Source: docs/threat-model.md, "Federation".
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.gateway.flows.federation.fake_host import FakeHost
+from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.harness import Json
+from tests.gateway.flows.virtual_time import settle
+
+
+# attack: ids that fill the memory, or that are none
+@pytest.mark.parametrize("member", ["sessionid", "resumeid"])
+@pytest.mark.parametrize("id", ["", "x" * 100_000])
+async def test_ids_of_the_session_at_the_host_have_a_length(member: str, id: str) -> None:
+    host = FakeHost()
+    host.hello = host.hello | {member: id}
+    async with harness_with(host) as harness:
+        client = await harness.member("alice")
+        request(client)
+        await settle()
+        (refusal,) = client.received()
+        assert refusal["error"]["details"]["code"] == "network_error"
+        assert harness.hub.room_of(client.session) is not None
+
+
+# attack: a room id that fills the memory
+async def test_room_id_of_the_host_has_a_length() -> None:
+    host = FakeHost()
+    host.join = {"roomid": "x" * 100_000}
+    async with harness_with(host) as harness:
+        client = await harness.member("alice")
+        request(client)
+        await settle()
+        assert client.error_codes() == ["room_join_failed"]
+        assert harness.hub.room_of(client.session) is not None
+
+
+# attack: one message with so many comments or participants that the gateway stands still
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"target": "room", "type": "message", "message": {"roomid": "R", "data": None}},
+        {"target": "participants", "type": "update", "update": {"roomid": "R", "users": [{}] * 300_000}},
+        {"target": "participants", "type": "update", "update": {"roomid": "R", "changed": [{}] * 300_000}},
+    ],
+    ids=["comments", "users", "changed"],
+)
+async def test_lists_of_one_message_have_a_length(event: Json) -> None:
+    host = FakeHost()
+    if "message" in event:
+        event["message"]["data"] = {"type": "chat", "chat": {"comments": [1] * 500_000}}
+    async with harness_with(host) as harness:
+        alice = await seated(harness)
+        host.connection.say(json.dumps({"type": "event", "event": event}))
+        host.connection.say(relayed("next"))
+        await settle()
+        assert alice.received() == [relayed("next")]
+
+
+# attack: a long URL, which stands in the name of each user of the host
+@pytest.mark.parametrize("member", ["signaling", "url"])
+async def test_urls_have_a_length(member: str) -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        client = await harness.hello("alice")
+        request(client, **{member: f"https://cloud.host.example/{'x' * 486}/"})
+        await settle()
+        assert client.error_codes() == ["invalid_format"]
+        request(client, **{member: f"https://cloud.host.example/{'x' * 480}/"})
+        await settle()
+        assert [message["type"] for message in client.received()] == ["room"]
+
+
+# attack: a mention per word
+async def test_mentions_of_one_comment_have_a_number() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        alice = await seated(harness)
+        for count in (501, 500):
+            mentions = {f"mention-user{number}": {"type": "user", "id": "b"} for number in range(count)}
+            data = {"type": "chat", "chat": {"comments": [{"id": count, "messageParameters": mentions}, None]}}
+            event = {"target": "room", "type": "message", "message": {"roomid": "R", "data": data}}
+            host.connection.say({"type": "event", "event": event})
+        await settle()
+        (message,) = alice.received()
+        comment = message["event"]["message"]["data"]["chat"]["comment"]
+        assert comment["id"] == 500
+        assert comment["messageParameters"]["mention-user0"]["server"] == "https://cloud.host.example"
