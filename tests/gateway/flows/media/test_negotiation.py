@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
+from mcu.base import CloseReason, McuLost
 from sdp.document import parse
 from sdp.offer_answer import violations
 from tests.gateway.flows.harness import FakeClient, FlowHarness
@@ -101,6 +103,24 @@ async def test_offer_that_stops_everything_is_answered_without_a_stream_on_the_s
         assert violations(parse(stopped), sent) == []
         assert [section.rejected for section in sent.media] == [True, True]
         assert harness.mcu.is_empty
+        assert harness.media.open_streams == (0, 0)
+
+
+# reference 9.2-l
+async def test_offer_that_stops_everything_is_answered_although_it_crosses_the_end_of_the_stream() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        (publisher,) = harness.mcu.published
+        publisher.gate = asyncio.Event()
+        publisher.error = McuLost("the stream has ended")
+        stopped = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer())
+        send_offer(alice, stopped)
+        await settle()
+        publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
+        publisher.gate.set()
+        await settle()
+        (reply,) = alice.data()
+        assert violations(parse(stopped), parse(reply["payload"]["sdp"])) == []
         assert harness.media.open_streams == (0, 0)
 
 
