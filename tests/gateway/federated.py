@@ -84,10 +84,11 @@ class Servers:
         listen = urlsplit(self.host_url).netloc
         self.host, _ = await self.stack.enter_async_context(running("host", self.host_cloud, self.sfu, listen))
 
-    async def join(self, client: TalkClient, userid: str, **token: Any) -> Json:
+    async def join(self, client: TalkClient, userid: str, room_session: str = "", **token: Any) -> Json:
         """Join the room of ``host`` as a client of ``home``."""
         federation = self.target(userid, **token)
-        return await client.request("room", {"roomid": ROOM, "sessionid": f"nc-{userid}", "federation": federation})
+        room = {"roomid": ROOM, "sessionid": room_session or f"nc-{userid}", "federation": federation}
+        return await client.request("room", room)
 
 
 @asynccontextmanager

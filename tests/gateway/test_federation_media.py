@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-import pytest
-
 from gateway.tools.talk_client import Json
 from tests.gateway.federated import REMOTE_ROOM, Servers, two_servers
 from tests.gateway.test_federation import is_event
@@ -34,7 +32,7 @@ class FederatedMember(Member):
         self._servers = servers
 
     async def join(self) -> None:
-        await self._servers.join(self.client, self.name)
+        await self._servers.join(self.client, self.name, self.room_session)
 
 
 class Seen:
@@ -55,7 +53,6 @@ async def in_call(servers: Servers, *members: Member) -> None:
         await member.client.wait_for(is_event("participants", "update"))
 
 
-@pytest.mark.full
 async def test_camera_and_screen_pass_the_hosts_sfu_in_both_directions() -> None:
     async with two_servers(sfu=True) as servers:
         alice, bob = FederatedMember(servers, "alice", 1), HostMember(servers, "bob", 2)
