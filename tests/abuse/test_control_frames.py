@@ -34,6 +34,8 @@ async def test_flood_of_frames_without_a_hello(tmp_path: Path, frame: str, attac
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
         ended = await asyncio.gather(*(flood(scene, FRAMES[frame], first) for _ in range(attackers)))
         assert all(ended)
+        if frame != "after a protocol error":  # by the limit, and not by the time limit for a hello
+            assert await scene.met("messages_before_hello") == attackers
 
 
 async def flood(scene: Scene, frame: bytes, first: bytes) -> bool:
