@@ -113,7 +113,7 @@ class Limits(Struct, frozen=True):
     transient_key_length: Count = 1024  # bytes
     transient_bytes: Count = 4_194_304  # keys and values of a room
     virtual_sessions: Count = 1000  # per internal client
-    federated_rooms_per_user: Count = 100  # sessions in rooms of other servers; of a guest: per network of its address
+    federated_rooms_per_user: Count = 200  # sessions in rooms of other servers; of a guest: per network of its address
     federated_rooms_per_server: Count = 2000  # of one other server
     federated_rooms_per_backend: Count = 10_000
 
