@@ -15,8 +15,10 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from gateway.core.backends import canonical
+from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
 from gateway.core.session import ClientType, Session
+from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable
 from gateway.flows.federation.remote_session import HostRefused, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
@@ -53,6 +55,7 @@ class FederatedRooms:
         self._events = events
         self._membership = membership
         self._closer = closer
+        self._replaced: dict[SessionId, bool] = {}  # joining elsewhere: whether that ended the session's previous seat
         self._counts: Counter[tuple[str, str]] = Counter()  # sessions elsewhere, by limit and what it limits
 
     def handle(self, session: Session, message: ClientMessage) -> Work | None:
@@ -99,7 +102,14 @@ class FederatedRooms:
             self._hub.restart_join_timer(session, self._services.clock())
 
     def dismissed(self, session: Session, reason: str) -> None:
-        """See ``SeatOwner.dismissed``."""
+        """See ``SeatOwner.dismissed``.
+
+        A session that joins again during an interruption may replace its own session at the host before the answer.
+        """
+        if reason == ROOM_SESSION_RECONNECTED and session.id in self._replaced:
+            self._replaced[session.id] = True
+            self._hub.leave_seat(session)
+            return
         self._closer.end(session, reason=reason, notify_backend=False)
 
     # -- leaving
@@ -128,9 +138,13 @@ class FederatedRooms:
             ProtocolError: the session stays in its current room, if any.
         """
         remote_room, token = self._checked(session, room, target)
+        if isinstance(session.seat, FederatedSeat):
+            await session.seat.settled()
         seat = session.seat
         if isinstance(seat, FederatedSeat) and seat.serves(remote_room):
             await seat.join(remote_room, request_id)
+            return
+        if not session.open:
             return
         release = self._count(session, remote_room)
         servers = self._services.remote_servers
@@ -139,7 +153,7 @@ class FederatedRooms:
             raise ProtocolError(federation_error("not_allowed", "This server has no connections to others."))
         remote = RemoteSession(servers, remote_room.signaling, remote_room.nextcloud, token, session.features)
         seat = FederatedSeat(self._services, self, session, remote, remote_room)
-        was_in_a_room = session.room is not None or session.seat is not None
+        self._replaced[session.id] = False
         self._hub.pause_join_timer(session)
         try:
             await seat.open(release)
@@ -150,10 +164,13 @@ class FederatedRooms:
         except HostRefused as refused:
             raise ProtocolError(refused.error) from refused
         finally:
+            replaced = self._replaced.pop(session.id)
             if session.seat is not seat:
                 seat.close()
-                if session.open and not was_in_a_room:
+                if session.open and session.room is None and session.seat is None:
                     self._hub.restart_join_timer(session, self._services.clock())
+                    if replaced:
+                        self._services.delivery.send(session, server.encode(server.Room(RoomBody(""))))
 
     def _checked(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
         """Return the room to join and the token for its server.

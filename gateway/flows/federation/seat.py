@@ -120,6 +120,11 @@ class FederatedSeat:
         same = (room.signaling, room.nextcloud) == (self.room.signaling, self.room.nextcloud)
         return same and not self._closed and self._remote.is_connected
 
+    async def settled(self) -> None:
+        """Wait until the host has answered a join; after a lost session this seat joins by itself (12.3)."""
+        if self._join is not None:
+            await asyncio.wait([self._join.answer])
+
     async def open(self, released: Callable[[], None]) -> None:
         """Connect to the host and say hello; call ``released`` when the seat has ended.
 
@@ -234,6 +239,8 @@ class FederatedSeat:
                 self._dismiss("" if body is None else body.reason)
             case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
                 self._accepted(self._join, body)
+            case RemoteRoomMessage(_, id) if id:
+                pass  # no answer to a request of the client: it is this server that answers those
             case RemoteError(error, id) if self._join is not None and id == self._join.id:
                 self._refused(self._join, error)
             case _ if self._names is not None:

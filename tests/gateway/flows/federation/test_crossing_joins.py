@@ -1,0 +1,179 @@
+"""Joins of rooms of other servers that are answered late or not at all, and that cross each other or an interruption.
+
+Source: reference 12.1, 12.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.gateway.flows.federation.fake_host import SILENT, FakeHost, error
+from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.harness import Json
+from tests.gateway.flows.virtual_time import settle
+
+
+def types(messages: list[Json]) -> list[str]:
+    return [message.get("event", message)["type"] for message in messages]
+
+
+# -- joins that the host answers late, or not at all
+
+
+# reference 12.1-d
+async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doubt_about_the_room() -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.join = SILENT
+        request(client, "j2", "L2", roomid="R2")
+        await asyncio.sleep(9.0)
+        host.join = {}
+        await asyncio.sleep(3.0)
+        messages = client.received()
+        assert types(messages) == ["error", "federation_interrupted", "federation_resumed", "room"]
+        assert messages[2]["event"]["resumed"] is False  # the old session may have entered R2 by now
+        assert messages[3] == {"type": "room", "room": {"roomid": "L"}}
+        assert [join["room"]["roomid"] for join in host.said("room")] == ["R", "R2", "R"]
+
+
+# reference 12.3-c
+async def test_room_is_joined_anew_until_the_host_answers() -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.resume, host.join = error("no_such_session"), SILENT
+        host.connection.lose()
+        await asyncio.sleep(9.0)
+        host.resume, host.join = host.hello, {}
+        await asyncio.sleep(3.0)
+        messages = client.received()
+        assert types(messages) == ["federation_interrupted", "federation_resumed"] * 2 + ["room"]
+        assert messages[-1] == {"type": "room", "room": {"roomid": "L"}}
+
+
+async def test_join_of_the_client_waits_for_the_one_after_a_lost_session() -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.resume, host.join = error("no_such_session"), SILENT
+        host.connection.lose()
+        await asyncio.sleep(1.0)
+        client.received()
+        host.join = {}
+        request(client, "j2", "L2", roomid="R2")
+        await settle()
+        host.connection.say({"type": "room", "id": host.said("room")[-1]["id"], "room": {"roomid": "R"}})
+        await asyncio.sleep(20.0)
+        assert client.received() == [
+            {"type": "room", "room": {"roomid": "L"}},
+            {"type": "room", "id": "j2", "room": {"roomid": "L2"}},
+        ]
+        host.connection.say(relayed("seen"))
+        await settle()
+        assert client.received() == [relayed("seen")]
+
+
+async def test_join_of_the_client_goes_on_if_the_one_after_a_lost_session_is_refused() -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.resume, host.join = error("no_such_session"), SILENT
+        host.connection.lose()
+        await asyncio.sleep(1.0)
+        client.received()
+        request(client, "j2", "L2", roomid="R2")
+        await settle()
+        host.connection.say({"type": "error", "id": host.said("room")[-1]["id"], "error": error("no_such_room")})
+        host.join = {}
+        await settle()
+        messages = client.received()
+        assert types(messages) == ["error", "room", "room"]
+        assert messages[1:] == [
+            {"type": "room", "room": {"roomid": ""}},
+            {"type": "room", "id": "j2", "room": {"roomid": "L2"}},
+        ]
+        assert len(host.connections) == 3
+
+
+# -- joins that cross
+
+
+# reference 12.1-d
+async def test_client_that_joins_again_while_its_seat_is_interrupted_keeps_its_session() -> None:
+    """The host ends the old session there, as the new one has the same Nextcloud session id (4.4)."""
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.unavailable = True
+        host.connection.lose()
+        await asyncio.sleep(0.01)
+        host.unavailable, host.join = False, SILENT
+        request(client, "j2")
+        await settle()
+        new = host.connection
+        await asyncio.sleep(1.0)
+        old = host.connection
+        assert old is not new
+        assert "resumeid" in old.said[0]["hello"]
+        old.say({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
+        await settle()
+        new.say({"type": "room", "id": new.said[-1]["id"], "room": {"roomid": "R"}})
+        await settle()
+        messages = client.received()
+        assert messages[-1] == {"type": "room", "id": "j2", "room": {"roomid": "L"}}
+        assert "bye" not in types(messages)
+        new.say(relayed("seen"))
+        await settle()
+        assert client.received() == [relayed("seen")]
+        assert list(harness.hub.seated) == [client.sessionid]
+
+
+async def test_client_whose_old_and_new_session_at_the_host_end_is_told() -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.unavailable = True
+        host.connection.lose()
+        await asyncio.sleep(0.01)
+        host.unavailable, host.join = False, SILENT
+        request(client, "j2")
+        await settle()
+        new = host.connection
+        await asyncio.sleep(1.0)
+        host.connection.say({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
+        await settle()
+        new.say({"type": "error", "id": new.said[-1]["id"], "error": error("no_such_room")})
+        await settle()
+        messages = client.received()
+        assert messages[-2] == {"type": "room", "room": {"roomid": ""}}
+        assert messages[-1]["error"]["code"] == "no_such_room"
+        assert harness.hub.seated == {}
+
+
+# attack: an answer in place of the client's own server
+async def test_host_answers_no_request_of_the_client_for_a_room() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        for id in ("j", "guessed", host.said("room")[0]["id"]):
+            for room in ("R", ""):
+                host.connection.say({"type": "room", "id": id, "room": {"roomid": room}})
+        await settle()
+        assert client.received() == []
+        assert list(harness.hub.seated) == [client.sessionid]
+
+
+# attack: the end of a session by an old connection, for another reason
+async def test_host_may_end_a_session_that_joins_elsewhere() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.join = SILENT
+        request(client, "j2", "L2", url="https://other.example/")
+        await settle()
+        host.connections[0].say({"type": "bye", "bye": {"reason": "over"}})
+        await settle()
+        assert client.received() == [{"type": "bye", "bye": {"reason": "over"}}]
+        await asyncio.sleep(20.0)
+        assert (harness.hub.seated, harness.hub.sessions) == ({}, {})
