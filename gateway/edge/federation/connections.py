@@ -14,7 +14,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -31,6 +31,8 @@ from gateway.standstill import PeerTimeout
 
 HEARTBEAT = 30.0  # seconds between two pings; without a pong within half of it the connection is lost
 WRITE_DEADLINE = 10.0  # seconds until a message is accepted
+CONTROL_FRAMES = 600  # pings and pongs in each period, together
+CONTROL_PERIOD = 60.0  # seconds
 RESOLVER_THREADS = 8  # of this module alone: a slow name server delays no other part of the gateway
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
 PATH = "spreed"
@@ -98,27 +100,44 @@ class WebSocketRemoteConnection:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, features: frozenset[str]) -> None:
         self._socket = socket
         self.features = features
+        self._controls = 0  # control frames since ``_counted_from``
+        self._counted_from = asyncio.get_running_loop().time()
 
     async def receive(self) -> str:
         """See ``RemoteConnection.receive``."""
-        try:
-            frame = await self._socket.receive()
-        except (aiohttp.ClientError, OSError, RuntimeError) as error:
-            raise RemoteConnectionLost from error
-        if frame.type is not aiohttp.WSMsgType.TEXT:
-            self.abort()
-            raise RemoteConnectionLost
-        text: str = frame.data
-        return text
+        while True:
+            try:
+                frame = await self._socket.receive()
+            except (aiohttp.ClientError, OSError, RuntimeError) as error:
+                raise RemoteConnectionLost from error
+            if frame.type is aiohttp.WSMsgType.TEXT:
+                text: str = frame.data
+                return text
+            if frame.type not in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG) or self._has_too_many():
+                self.abort()
+                raise RemoteConnectionLost
+            if frame.type is aiohttp.WSMsgType.PING:
+                await self._write(self._socket.pong(frame.data))
 
     async def send(self, text: str) -> None:
         """See ``RemoteConnection.send``."""
+        await self._write(self._socket.send_str(text))
+
+    async def _write(self, writing: Coroutine[object, object, None]) -> None:
         try:
             async with PeerTimeout(WRITE_DEADLINE):
-                await self._socket.send_str(text)
+                await writing
         except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as error:
             self.abort()
             raise RemoteConnectionLost from error
+
+    def _has_too_many(self) -> bool:
+        """Count a ping or pong; ``True``: more than any server sends, and each costs as much as a message."""
+        now = asyncio.get_running_loop().time()
+        if now - self._counted_from >= CONTROL_PERIOD:
+            self._counted_from, self._controls = now, 0
+        self._controls += 1
+        return self._controls > CONTROL_FRAMES
 
     def abort(self) -> None:
         """See ``RemoteConnection.abort``."""
@@ -166,6 +185,7 @@ class RemoteWebSockets:
                     ssl=self._tls(rules.certificate_authorities),
                     max_msg_size=rules.message_bytes + 1,  # the first size that aiohttp refuses
                     heartbeat=HEARTBEAT,
+                    autoping=False,  # it would answer a flood of pings
                     timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
                     compress=0,  # a compressed message could be a thousand times its size on the wire
                     autoclose=True,

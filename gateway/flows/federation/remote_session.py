@@ -110,26 +110,28 @@ class RemoteSession:
         return self.send(_encoder.encode({"id": id, "type": type, type: body}).decode())
 
     async def receive(self) -> tuple[RemoteMessage | None, int]:
-        """Return the next message and its size in characters; a malformed message is ``None``.
+        """Return the next message and its size in characters.
+
+        The message is ``None`` if it is malformed or belongs to the connection; its size counts nevertheless.
 
         Raises:
             RemoteConnectionLost: the connection has ended.
         """
-        while self._connection is not None:
-            text = await self._connection.receive()
-            try:
-                message = remote_messages.decode(text)
-            except msgspec.DecodeError:
-                self._count()
-                return None, len(text)
-            if isinstance(message, Ack):
-                self._confirm(message.ack.received)
-            elif not (
-                isinstance(message, RemoteBye) and message.bye is not None and message.bye.reason == SESSION_RESUMED
-            ):
-                self._count()
-                return message, len(text)
-        raise RemoteConnectionLost
+        if self._connection is None:
+            raise RemoteConnectionLost
+        text = await self._connection.receive()
+        try:
+            message = remote_messages.decode(text)
+        except msgspec.DecodeError:
+            self._count()
+            return None, len(text)
+        if isinstance(message, Ack):
+            self._confirm(message.ack.received)
+            return None, len(text)
+        if isinstance(message, RemoteBye) and message.bye is not None and message.bye.reason == SESSION_RESUMED:
+            return None, len(text)
+        self._count()
+        return message, len(text)
 
     async def write(self) -> None:
         """Write the messages to the present connection until it is lost."""

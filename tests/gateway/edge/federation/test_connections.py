@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from gateway.core.limits import FederationRules
 from gateway.edge.federation.connections import RemoteWebSockets
@@ -68,6 +68,48 @@ async def test_messages_above_the_limit_end_the_connection() -> None:
         await connection.send("x" * 1_048_576)
         assert len(await connection.receive()) == 1_048_576
         await connection.send("x" * 1_048_577)
+        with pytest.raises(RemoteConnectionLost):
+            await connection.receive()
+        await sockets.close()
+
+
+async def test_pings_are_answered() -> None:
+    answered: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def ping(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse(autoping=False)
+        await response.prepare(request)
+        await response.pong(b"unsolicited")
+        await response.ping(b"1")
+        answered.put_nowait((await response.receive()).data)
+        await response.send_str("next")
+        await response.receive()
+        return response
+
+    async with OtherServer(ping) as server:
+        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+        connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
+        assert await connection.receive() == "next"
+        assert answered.get_nowait() == b"1"
+        await sockets.close()
+
+
+# attack: frames that are no messages
+@pytest.mark.parametrize("opcode", [WSMsgType.PING, WSMsgType.PONG])
+async def test_flood_of_control_frames_ends_the_connection(opcode: WSMsgType) -> None:
+    async def flood(request: web.Request) -> web.StreamResponse:
+        response = web.WebSocketResponse(autoping=False)
+        await response.prepare(request)
+        for _ in range(601):
+            await (response.ping() if opcode is WSMsgType.PING else response.pong())
+        await response.send_str("last")
+        while not response.closed:
+            await response.receive()
+        return response
+
+    async with OtherServer(flood) as server:
+        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+        connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         with pytest.raises(RemoteConnectionLost):
             await connection.receive()
         await sockets.close()

@@ -5,14 +5,39 @@ Source: docs/threat-model.md, "Federation".
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from gateway.core.limits import Limits
 from tests.gateway.flows.federation.fake_host import FakeHost
 from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
+
+
+# attack: messages that do not count
+@pytest.mark.parametrize(
+    "message",
+    [{"type": "ack", "ack": {"received": 0}}, {"type": "bye", "bye": {"reason": "session_resumed"}}],
+    ids=["ack", "bye"],
+)
+async def test_flood_of_messages_of_the_connection_is_slowed_down(message: Json) -> None:
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        harness.change_settings(limits=Limits(messages_per_second=100, messages_burst=500))
+        alice = await seated(harness)
+        for _ in range(2000):
+            host.connection.say(message)
+        host.connection.say(relayed("last"))
+        await asyncio.sleep(5.0)
+        assert alice.received() == []
+        await asyncio.sleep(20.0)
+        assert alice.received() == [relayed("last")]
+        host.connection.lose()
+        await asyncio.sleep(1.0)
+        assert host.said("hello")[-1]["hello"]["received"] == 2  # the reply to the join, and the last message
 
 
 # attack: ids that fill the memory, or that are none
