@@ -33,6 +33,7 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.server import RoomBody
 
 CLOSE_TIME = 1.0  # seconds for all hosts to take a ``bye`` when this server stops
+FAILURE_COUNTS = 10.0  # seconds for which a failed attempt to connect counts
 URL_LENGTH = 512  # characters of a URL that a client names; names of the host's users become so much longer
 TOKEN_LENGTH = 16_384
 
@@ -156,7 +157,7 @@ class FederatedRooms:
         self._replaced[session.id] = False
         self._hub.pause_join_timer(session)
         try:
-            await seat.open(release)
+            await self._open(seat, release)
             if session.open:
                 await seat.join(remote_room, request_id)
         except RemoteUnavailable as error:
@@ -171,6 +172,19 @@ class FederatedRooms:
                     self._hub.restart_join_timer(session, self._services.clock())
                     if replaced:
                         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""))))
+
+    async def _open(self, seat: FederatedSeat, release: Callable[[], None]) -> None:
+        """Open a seat; an attempt that fails counts for a while, lest a client use it to load another server.
+
+        Raises:
+            RemoteUnavailable: there is no connection.
+            HostRefused: the host refused the hello.
+        """
+        try:
+            await seat.open(release)
+        except BaseException:
+            asyncio.get_running_loop().call_later(FAILURE_COUNTS, release)
+            raise
 
     def _checked(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
         """Return the room to join and the token for its server.
@@ -209,7 +223,7 @@ class FederatedRooms:
         user = f"{backend} user {session.userid}" if session.userid else f"{backend} network {session.network}"
         keys = (
             ("federated_rooms_per_user", user),
-            ("federated_rooms_per_server", urlsplit(room.signaling).netloc),
+            ("federated_rooms_per_server", (urlsplit(room.signaling).hostname or "").rstrip(".")),
             ("federated_rooms_per_backend", backend),
         )
         for key in keys:

@@ -126,7 +126,7 @@ class FederatedSeat:
             await asyncio.wait([self._join.answer])
 
     async def open(self, released: Callable[[], None]) -> None:
-        """Connect to the host and say hello; call ``released`` when the seat has ended.
+        """Connect to the host and say hello; if that succeeds, call ``released`` when the seat has ended.
 
         Raises:
             RemoteUnavailable: there is no connection.
@@ -136,7 +136,6 @@ class FederatedSeat:
             await self._remote.connect(self._timeout)
         except BaseException:
             self._closed = True
-            released()
             raise
         self._task = self._services.tasks.spawn(self._run(), "federated room")
         self._task.add_done_callback(lambda _: released())

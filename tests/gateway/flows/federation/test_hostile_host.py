@@ -11,7 +11,7 @@ import json
 import pytest
 
 from gateway.core.limits import Limits
-from tests.gateway.flows.federation.fake_host import FakeHost
+from tests.gateway.flows.federation.fake_host import FakeHost, error
 from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
@@ -118,3 +118,34 @@ async def test_mentions_of_one_comment_have_a_number() -> None:
         comment = message["event"]["message"]["data"]["chat"]["comment"]
         assert comment["id"] == 500
         assert comment["messageParameters"]["mention-user0"]["server"] == "https://cloud.host.example"
+
+
+# attack: a client that lets the gateway connect to a server again and again
+@pytest.mark.parametrize("refused", [False, True], ids=["unreachable", "refused"])
+async def test_failed_attempts_to_connect_count_for_a_while(refused: bool) -> None:
+    host = FakeHost()
+    host.unavailable, host.hello = not refused, error("invalid_token")
+    async with harness_with(host) as harness:
+        harness.change_settings(limits=Limits(federated_rooms_per_user=2))
+        client = await harness.hello("alice")
+        for _ in range(2):
+            expected = "invalid_token" if refused else "federation_error"
+            for code in (expected, expected, "limit_exceeded"):
+                request(client)
+                await settle()
+                assert client.error_codes() == [code]
+            await asyncio.sleep(10.1)
+        assert len(host.connects) == 4
+
+
+# attack: another spelling of a name, which counts anew
+async def test_final_dot_of_a_name_makes_no_other_server() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        harness.change_settings(limits=Limits(federated_rooms_per_server=1))
+        await seated(harness)
+        client = await harness.hello("bob")
+        for url in ("wss://host.example./", "wss://HOST.example:443/path/"):
+            request(client, signaling=url)
+            await settle()
+            assert client.error_codes() == ["limit_exceeded"]
