@@ -307,6 +307,8 @@ class FederatedSeat:
         if error.code == Code.ALREADY_JOINED.value[0]:
             details = server.AlreadyJoined(RoomBody(join.room.local_id))
             refusal = Code.ALREADY_JOINED.error(details)
+            if (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id):
+                self.room = join.room  # the host has taken the new Nextcloud session id (4.1)
         if join.request_id is not None:
             self._fail_join(refusal)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.gateway.flows.federation.fake_host import SILENT, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.federation.test_rooms import TARGET, harness_with, relayed, request, seated
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -94,6 +94,40 @@ async def test_join_of_the_client_goes_on_if_the_one_after_a_lost_session_is_ref
             {"type": "room", "id": "j2", "room": {"roomid": "L2"}},
         ]
         assert len(host.connections) == 3
+
+
+# -- the same room again
+
+
+# reference 4.1, 12.3-c, 12.3-j
+async def test_new_nextcloud_session_id_in_the_same_room_replaces_the_old_one() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.join = error("already_joined")
+        client.send({"id": "j2", "type": "room", "room": {"roomid": "L", "sessionid": "new", "federation": TARGET}})
+        await settle()
+        (refusal,) = client.received()
+        assert refusal["error"]["details"] == {"room": {"roomid": "L"}}
+        assert client.session.seat is not None
+        assert client.session.seat.room_session_id == "new"  # for pings
+        host.resume, host.join = error("no_such_session"), {}
+        host.connection.lose()
+        await asyncio.sleep(1.0)
+        assert host.said("room")[-1]["room"] == {"roomid": "R", "sessionid": "new"}
+
+
+async def test_refused_join_of_another_room_replaces_nothing() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        for code, room in (("already_joined", "L2"), ("no_such_room", "L")):
+            host.join = error(code)
+            client.send({"type": "room", "room": {"roomid": room, "sessionid": "new", "federation": TARGET}})
+            await settle()
+            assert client.error_codes() == [code]
+            assert client.session.seat is not None
+            assert (client.session.seat.room_id, client.session.seat.room_session_id) == ("L", "nc")
 
 
 # -- joins that cross
