@@ -25,7 +25,9 @@ from gateway.wire.server import Ack
 
 FEDERATION = "federation"  # feature id of a host, and client type in the hello
 KEPT_MESSAGES = 1000  # for the host; more than that end the session there
-KEPT_BYTES = 1_048_576
+KEPT_BYTES = 1_048_576  # of memory; see ``_size``
+KEPT_BYTES_ALL = 67_108_864  # for all hosts; above it, sessions for which more than the next number is kept end
+KEPT_BYTES_ALWAYS = 16_384
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
 NO_SUCH_SESSION = "no_such_session"
 SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that is no message of the session
@@ -33,6 +35,13 @@ TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
 
 _encoder = msgspec.json.Encoder()
 _T = TypeVar("_T")
+
+
+class KeptBytes:
+    """The memory of all messages that are kept for hosts."""
+
+    def __init__(self) -> None:
+        self.total = 0
 
 
 class HostRefused(Exception):
@@ -50,7 +59,13 @@ class RemoteSession:
     """
 
     def __init__(
-        self, servers: RemoteServers, signaling: str, nextcloud: str, token: str, features: tuple[str, ...]
+        self,
+        servers: RemoteServers,
+        signaling: str,
+        nextcloud: str,
+        token: str,
+        features: tuple[str, ...],
+        kept_bytes: KeptBytes,
     ) -> None:
         self._servers = servers
         self._signaling = signaling
@@ -60,7 +75,8 @@ class RemoteSession:
         self.id = ""  # the public id at the host
         self._resume_id = ""
         self._kept: deque[str] = deque()  # for the host
-        self._kept_size = 0  # characters
+        self._kept_size = 0  # bytes of memory
+        self._kept_bytes = kept_bytes
         self._written = 0  # messages at the head of ``_kept`` that this connection has accepted
         self._acknowledging = False  # whether the session has the feature ``ack``
         self._acknowledged = 0  # number of messages that the host has acknowledged, all before ``_kept``
@@ -99,7 +115,8 @@ class RemoteSession:
         self._keep(text)
         if self._acknowledging and len(self._kept) % ACK_EVERY == 0:
             self._acknowledge()
-        if len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
+        full = self._kept_bytes.total > KEPT_BYTES_ALL and self._kept_size > KEPT_BYTES_ALWAYS
+        if full or len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
             self.forget()
             self.abort()
             return False
@@ -216,18 +233,23 @@ class RemoteSession:
 
     def _keep(self, text: str) -> None:
         self._kept.append(text)
-        self._kept_size += len(text)
+        self._resize(_size(text))
         self._wake.set()
 
     def _drop(self, count: int) -> None:
         for _ in range(count):
-            self._kept_size -= len(self._kept.popleft())
+            self._resize(-_size(self._kept.popleft()))
+
+    def _resize(self, change: int) -> None:
+        self._kept_size += change
+        self._kept_bytes.total += change
 
     def forget(self) -> None:
         """Drop the kept messages, and open another session at the next ``connect``."""
         self._resume_id = ""
         self._kept.clear()
-        self._kept_size = self._written = self._acknowledged = self._received = 0
+        self._resize(-self._kept_size)
+        self._written = self._acknowledged = self._received = 0
         self._acknowledging = False
 
     def _count(self) -> None:
@@ -245,3 +267,8 @@ class RemoteSession:
             self._drop(count)
             self._acknowledged = received
             self._written = max(self._written - count, 0)
+
+
+def _size(text: str) -> int:
+    """Return the bytes of memory that a text needs at most."""
+    return len(text) if text.isascii() else 4 * len(text)

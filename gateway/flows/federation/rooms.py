@@ -20,7 +20,7 @@ from gateway.core.limits import exceeds
 from gateway.core.session import ClientType, Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable
-from gateway.flows.federation.remote_session import HostRefused, RemoteSession
+from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
 from gateway.flows.ports import RemoteUnavailable
 from gateway.flows.rooms.events import RoomEvents
@@ -57,6 +57,7 @@ class FederatedRooms:
         self._membership = membership
         self._closer = closer
         self._replaced: dict[SessionId, bool] = {}  # joining elsewhere: whether that ended the session's previous seat
+        self._kept_bytes = KeptBytes()
         self._counts: Counter[tuple[str, str]] = Counter()  # sessions elsewhere, by limit and what it limits
 
     def handle(self, session: Session, message: ClientMessage) -> Work | None:
@@ -152,7 +153,9 @@ class FederatedRooms:
         if servers is None:
             release()
             raise ProtocolError(federation_error("not_allowed", "This server has no connections to others."))
-        remote = RemoteSession(servers, remote_room.signaling, remote_room.nextcloud, token, session.features)
+        remote = RemoteSession(
+            servers, remote_room.signaling, remote_room.nextcloud, token, session.features, self._kept_bytes
+        )
         seat = FederatedSeat(self._services, self, session, remote, remote_room)
         self._replaced[session.id] = False
         self._hub.pause_join_timer(session)

@@ -199,6 +199,7 @@ class FederatedSeat:
         finally:
             self._closed = True
             self._remote.abort()
+            self._remote.forget()
             self._fail_join(federation_error("network_error", "The server ended the connection."))
 
     async def _part(self, task: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ import json
 import pytest
 
 from gateway.core.limits import Limits
+from gateway.flows.federation import remote_session
 from tests.gateway.flows.federation.fake_host import FakeHost, error
 from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
 from tests.gateway.flows.harness import Json
@@ -149,3 +150,32 @@ async def test_final_dot_of_a_name_makes_no_other_server() -> None:
             request(client, signaling=url)
             await settle()
             assert client.error_codes() == ["limit_exceeded"]
+
+
+# attack: many hosts that take no messages, and clients that send them
+async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_session, "KEPT_BYTES_ALL", 1_000_000)
+    message = {"recipient": {"type": "room"}, "data": "\U0001f600" * 40_000}  # 160 KB of memory
+    large = json.dumps({"type": "message", "message": message}, ensure_ascii=False)
+    host = FakeHost("ack")  # never acknowledges
+    async with harness_with(host) as harness:
+        clients = [await seated(harness, f"user{number}") for number in range(9)]
+        quiet, *loud = clients
+        connection = host.connections[0]
+        for client in loud:
+            client.send(large)
+        await settle()
+        quiet.send_message({"type": "room"}, "x" * 10_000)
+        await asyncio.sleep(5.0)
+        assert quiet.received() == []
+        assert not connection.aborted
+        interrupted = [client for client in loud if client.received()]
+        assert interrupted == loud[-2:]
+        for client in clients:
+            client.send({"type": "room", "room": {"roomid": ""}})
+        await asyncio.sleep(10.0)
+        again = [await seated(harness, f"user{number}") for number in range(6)]
+        for client in again:
+            client.send(large)
+        await asyncio.sleep(5.0)
+        assert [client.received() for client in again] == [[]] * 6
