@@ -101,7 +101,8 @@ class FederatedRooms:
         """See ``SeatOwner.unseated``."""
         if session.seat is seat:
             self._hub.leave_seat(session)
-            self._hub.restart_join_timer(session, self._services.clock())
+            if session.id not in self._replaced:
+                self._hub.restart_join_timer(session, self._services.clock())
 
     def dismissed(self, session: Session, reason: str) -> None:
         """See ``SeatOwner.dismissed``.

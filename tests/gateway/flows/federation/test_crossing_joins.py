@@ -211,3 +211,23 @@ async def test_host_may_end_a_session_that_joins_elsewhere() -> None:
         assert client.received() == [{"type": "bye", "bye": {"reason": "over"}}]
         await asyncio.sleep(20.0)
         assert (harness.hub.seated, harness.hub.sessions) == ({}, {})
+
+
+async def test_guest_that_loses_its_seat_during_a_join_elsewhere_has_time_until_the_answer() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        guest = await seated(harness, "")
+        first = host.connection
+        host.hello = host.join = SILENT
+        request(guest, "j2", "L2", url="https://other.example/")
+        await settle()
+        first.say({"type": "room", "room": {"roomid": ""}})
+        await harness.sweep(6.0)
+        new = host.connection
+        new.say({"type": "hello", "id": "1", "hello": {"sessionid": "new", "resumeid": "new"}})
+        await harness.sweep(6.0)
+        new.say({"type": "room", "id": new.said[-1]["id"], "room": {"roomid": "R"}})
+        await settle()
+        await harness.sweep(20.0)
+        assert [message["type"] for message in guest.received()] == ["room", "room"]
+        assert list(harness.hub.seated) == [guest.sessionid]
