@@ -164,7 +164,7 @@ class RemoteWebSockets:
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None
-        self._trusted: tuple[str, ssl.SSLContext] | None = None
+        self._trusted: tuple[FederationRules, ssl.SSLContext] | None = None
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -182,7 +182,7 @@ class RemoteWebSockets:
                 websocket = await self._client().ws_connect(
                     target,
                     headers=self._headers,
-                    ssl=self._tls(rules.certificate_authorities),
+                    ssl=self._tls(rules),
                     max_msg_size=rules.message_bytes + 1,  # the first size that aiohttp refuses
                     heartbeat=HEARTBEAT,
                     autoping=False,  # it would answer a flood of pings
@@ -233,12 +233,13 @@ class RemoteWebSockets:
                 raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
         return target.join(URL(PATH))
 
-    def _tls(self, authorities: str) -> ssl.SSLContext:
-        if self._trusted is None or self._trusted[0] != authorities:
+    def _tls(self, rules: FederationRules) -> ssl.SSLContext:
+        """Return the context for connections; the certificates are read again after each reload of the settings."""
+        if self._trusted is None or self._trusted[0] is not rules:
             context = ssl.create_default_context()
-            if authorities:
-                context.load_verify_locations(authorities)
-            self._trusted = authorities, context
+            if rules.certificate_authorities:
+                context.load_verify_locations(rules.certificate_authorities)
+            self._trusted = rules, context
         return self._trusted[1]
 
 

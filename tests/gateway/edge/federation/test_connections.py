@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import shutil
 import ssl
 import time
 from pathlib import Path
@@ -221,6 +222,26 @@ async def test_a_server_without_a_websocket_is_no_signaling_server() -> None:
     async with OtherServer(missing) as server:
         sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
+        await sockets.close()
+
+
+async def test_certificates_of_authorities_are_read_again_after_a_reload(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    other = shutil.move(certificate, tmp_path / "other.pem")
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    authorities = tmp_path / "authorities.pem"
+    shutil.copyfile(other, authorities)
+    async with OtherServer(accept, context) as server:
+        settings = [server.rules(authorities=authorities)]
+        sockets = RemoteWebSockets("test", lambda: settings[-1], time.monotonic)
+        url = f"https://127.0.0.1:{server.port}/"
+        assert await code_of(sockets, url) == "certificate_verification_error"
+        shutil.copyfile(certificate, authorities)
+        settings.append(server.rules(authorities=authorities))  # equal, but new, as after a reload
+        connection = await sockets.connect(url)
+        connection.abort()
         await sockets.close()
 
 
