@@ -115,12 +115,7 @@ class RemoteSession:
         self._keep(text)
         if self._acknowledging and len(self._kept) % ACK_EVERY == 0:
             self._acknowledge()
-        full = self._kept_bytes.total > KEPT_BYTES_ALL and self._kept_size > KEPT_BYTES_ALWAYS
-        if full or len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
-            self.forget()
-            self.abort()
-            return False
-        return True
+        return not self._end_if_full()
 
     def request(self, id: str, type: str, body: dict[str, Any]) -> bool:
         """Send a request of this server's own; see ``send``."""
@@ -236,6 +231,15 @@ class RemoteSession:
         self._resize(_size(text))
         self._wake.set()
 
+    def _end_if_full(self) -> bool:
+        """End the session at the host if too much is kept for it."""
+        full = self._kept_bytes.total > KEPT_BYTES_ALL and self._kept_size > KEPT_BYTES_ALWAYS
+        if full or len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
+            self.forget()
+            self.abort()
+            return True
+        return False
+
     def _drop(self, count: int) -> None:
         for _ in range(count):
             self._resize(-_size(self._kept.popleft()))
@@ -256,6 +260,7 @@ class RemoteSession:
         self._received += 1
         if self._acknowledging and self._received % ACK_EVERY == 0:
             self._acknowledge()
+            self._end_if_full()
 
     def _acknowledge(self) -> None:
         self._keep(f'{{"type":"ack","ack":{{"received":{self._received}}}}}')

@@ -179,3 +179,25 @@ async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.Monke
             client.send(large)
         await asyncio.sleep(5.0)
         assert [client.received() for client in again] == [[]] * 6
+
+
+# attack: a host that never tells what it has received, so that acknowledgements for it pile up
+async def test_acknowledgements_that_the_host_does_not_confirm_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_session, "KEPT_MESSAGES", 10)
+    host = FakeHost("ack")
+    async with harness_with(host) as harness:
+        alice = await seated(harness)
+        for number in range(9 * 16):
+            host.connection.say(relayed(number))
+        await settle()
+        assert len(host.said("ack")) == 9  # and the request to join
+        assert len(alice.received()) == 9 * 16
+        for number in range(16):
+            host.connection.say(relayed(number))
+        await asyncio.sleep(1.0)
+        assert [message.get("event", message)["type"] for message in alice.received()[-3:]] == [
+            "federation_interrupted",
+            "federation_resumed",
+            "room",
+        ]
+        assert len(host.connections) == 2
