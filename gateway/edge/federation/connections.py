@@ -97,11 +97,14 @@ def _getaddrinfo(host: str, port: int) -> list[tuple[socket.AddressFamily, objec
 class WebSocketRemoteConnection:
     """Implements ``flows.ports.RemoteConnection``."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, features: frozenset[str]) -> None:
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse, features: frozenset[str], clock: Callable[[], float]
+    ) -> None:
         self._socket = socket
         self.features = features
+        self._clock = clock
         self._controls = 0  # control frames since ``_counted_from``
-        self._counted_from = asyncio.get_running_loop().time()
+        self._counted_from = clock()
 
     async def receive(self) -> str:
         """See ``RemoteConnection.receive``."""
@@ -133,7 +136,7 @@ class WebSocketRemoteConnection:
 
     def _has_too_many(self) -> bool:
         """Count a ping or pong; ``True``: more than any server sends, and each costs as much as a message."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock()
         if now - self._counted_from >= CONTROL_PERIOD:
             self._counted_from, self._controls = now, 0
         self._controls += 1
@@ -160,6 +163,7 @@ class RemoteWebSockets:
         resolver: AbstractResolver | None = None,
     ) -> None:
         self._rules = rules
+        self._clock = clock
         self._warnings = LimitedLog(log, clock)
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
@@ -201,7 +205,7 @@ class RemoteWebSockets:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
         header = websocket._response.headers.get(FEATURES_HEADER, "")
-        return WebSocketRemoteConnection(websocket, frozenset(name.strip() for name in header.split(",")))
+        return WebSocketRemoteConnection(websocket, frozenset(name.strip() for name in header.split(",")), self._clock)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -162,7 +162,7 @@ class Publication(SessionStream):
                 request.message, offer.freeze(), plan.preference, renegotiation=renegotiation
             )
         except McuError as error:
-            if self._publisher is None and stops_all:  # the offer has crossed the end of its connection
+            if self._publisher is None and stops_all and offer.media:  # the offer has crossed the end of its connection
                 self._reject_all(request.message, offer)
                 return
             if self._publisher is not None or isinstance(error, Rejected):  # the offer is at fault (9.9)
