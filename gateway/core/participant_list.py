@@ -1,7 +1,8 @@
 """The participants of a room as Nextcloud has reported them: one entry for each session.
 
 Nextcloud sends either the list of all participants in the call, or only the participants that changed. In both cases
-clients get lists of all participants; one that left the call is in the list about that, and in no later one.
+clients get lists of all participants; a participant that leaves the call is in the list that reports the leave, and in
+no later one.
 
 Source: reference 7.3.
 """
@@ -27,19 +28,19 @@ class ParticipantList:
     __slots__ = ("_entries", "left_call", "reported")
 
     def __init__(self) -> None:
-        self.reported = False  # whether Nextcloud has reported on the call: a missing member is not in it
-        self.left_call: set[SessionId] = set()  # sessions that left the call, which clients know
+        self.reported = False  # whether Nextcloud has reported in-call flags of any participant
+        self.left_call: set[SessionId] = set()  # sessions whose leave of the call was reported to clients
         self._entries: dict[SessionId, ParticipantEntry] = {}
 
     def __contains__(self, session: SessionId) -> bool:
         return session in self._entries
 
     def shown(self) -> list[ParticipantEntry]:
-        """Return the entries without those of sessions that left the call."""
+        """Return the entries that clients get: without those of sessions that left the call."""
         return [entry for session, entry in self._entries.items() if session not in self.left_call]
 
     def shown_with(self, changed: Iterable[Participant]) -> list[ParticipantEntry]:
-        """Return the shown entries as ``changed`` would replace them, which is not stored."""
+        """Return the entries of ``shown`` as ``changed`` would replace them; store nothing."""
         entries = {session: entry for session, entry in self._entries.items() if session not in self.left_call}
         entries.update((one.session, self._current(one)) for one in changed if one.session in entries)
         return list(entries.values())
@@ -49,7 +50,7 @@ class ParticipantList:
         return list(self._entries.values())
 
     def replace(self, listed: Iterable[Participant], changed: Iterable[Participant]) -> None:
-        """Store a list of all participants in the call; ``changed`` also has those that just left it."""
+        """Store a list of all participants in the call; ``changed`` also has participants that have just left it."""
         self.reported = True
         entries = {one.session: one.entry for one in listed}
         self.left_call.difference_update(entries)
@@ -66,7 +67,7 @@ class ParticipantList:
             self._change(one)
 
     def set_flags(self, flags: int, others: Mapping[SessionId, ParticipantEntry]) -> None:
-        """Set ``inCall`` of every entry, and add the entries of ``others``, sessions without one (7.4)."""
+        """Set ``inCall`` of every entry, and add ``others``: the entries of sessions that had none (7.4)."""
         self.reported = True
         value = Raw(msgspec.json.encode(flags))
         self._entries = {session: {**entry, "inCall": value} for session, entry in self._entries.items()}
@@ -78,16 +79,19 @@ class ParticipantList:
         self.left_call.discard(session)
 
     def _change(self, changed: Participant) -> None:
-        """Store an entry; one without in-call flags changes nothing about the call (7.1)."""
+        """Store an entry; without in-call flags it neither adds a session nor changes its flags (7.1)."""
         session = changed.session
         if changed.in_call is None and session not in self._entries:
             return
         self._entries[session] = self._current(changed)
         if changed.in_call is not None:
-            (self.left_call.discard if changed.in_call else self.left_call.add)(session)
+            if changed.in_call:
+                self.left_call.discard(session)
+            else:
+                self.left_call.add(session)
 
     def _current(self, changed: Participant) -> ParticipantEntry:
-        """Return the entry with the stored ``inCall`` if it has none."""
+        """Return the new entry of a session; the stored ``inCall`` stays if it has none."""
         stored = self._entries.get(changed.session, {})
         if changed.in_call is None and "inCall" in stored:
             return {**changed.entry, "inCall": stored["inCall"]}

@@ -1,7 +1,7 @@
-"""The seat of a session in a room that this server does not run: of another signaling server.
+"""The seat of a session: its place in a room of another signaling server, the host.
 
-A session is in a room of this server (``Session.room``), or has a seat elsewhere, or neither. Its client's messages go
-to the seat instead of the flows of rooms, media and transient data, which therefore know nothing of it.
+A session is in a room of this server (``Session.room``), or has a seat, or neither. A seat gets the messages of its
+client instead of the flows of rooms, media and transient data; so these flows have no case for federation.
 
 Source: reference 12.
 """
@@ -25,11 +25,11 @@ class Seat(Protocol):
         """The Nextcloud session id that the client gave; empty if it gave none."""
 
     def forward(self, text: str, message: ClientMessage) -> None:
-        """Send a client's message to the other server; ``message`` is the decoded ``text``.
+        """Send a client's message to the host; ``message`` is the decoded ``text``.
 
         Raises:
             ProtocolError: the message is malformed.
         """
 
     def close(self) -> None:
-        """Leave the room and send the client nothing more. Idempotent."""
+        """Leave the room at the host, and send the client nothing more. Idempotent."""

@@ -22,14 +22,14 @@ class UnconfirmedMessages:
     def __init__(self) -> None:
         self._messages: deque[bytes] = deque()
         self._size = 0
-        self._last = 0  # number of the message that was added last
-        self._marked = 0  # number of the last message that a ping was sent for
+        self._last = 0  # number of the latest message
+        self._marked = 0  # number of the latest message that was followed by a ping
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def add(self, message: bytes) -> None:
-        """Keep a message that is being queued, and drop the oldest messages beyond ``LIMIT``."""
+        """Keep a message that is being queued; beyond ``LIMIT`` the oldest messages are dropped."""
         self._messages.append(message)
         self._size += len(message)
         self._last += 1
@@ -38,28 +38,31 @@ class UnconfirmedMessages:
 
     @property
     def wants_ping(self) -> bool:
-        """Whether there are messages that no ping was sent for."""
+        """Whether a message is kept that no ping has followed."""
         return self._marked < self._last and bool(self._messages)
 
     def mark(self) -> int:
-        """Return the number of the last message; the pong of the ping that is sent now confirms up to it."""
+        """Note that a ping is being sent; return the number up to which its pong confirms messages."""
         self._marked = self._last
         return self._last
 
     def unmark(self) -> None:
-        """Request a new ping for all messages: another connection sends them."""
+        """Want a ping for all kept messages: they are sent again, on another connection."""
         self._marked = self._last - len(self._messages)
 
     def confirm(self, number: int) -> None:
         """Drop all messages up to a number that ``mark`` returned."""
-        while self._messages and self._last - len(self._messages) < number:
-            self._size -= len(self._messages.popleft())
+        self._drop(number - (self._last - len(self._messages)))
 
     def without(self, queued: Collection[bytes]) -> list[bytes]:
-        """Return the messages that are not queued, compared by identity."""
+        """Return the kept messages that are not in the queue (compared by identity): they have been sent."""
         identities = set(map(id, queued))
         return [message for message in self._messages if id(message) not in identities]
 
     def retain(self, queued: Collection[bytes]) -> None:
-        """Drop all messages that are not queued, compared by identity."""
-        self.confirm(self._last - len(self._messages) + len(self.without(queued)))
+        """Drop the messages that are not in the queue; all of them were sent before the queued ones."""
+        self._drop(len(self.without(queued)))
+
+    def _drop(self, count: int) -> None:
+        for _ in range(min(count, len(self._messages))):
+            self._size -= len(self._messages.popleft())

@@ -1,7 +1,7 @@
 """The rule for addresses that the gateway may connect to on behalf of a client: public unicast addresses only.
 
 A client chooses the host, so that a name or an address may lead into the operator's own network (server-side request
-forgery, docs/threat-model.md). An IPv6 address that stands for an IPv4 address is judged by both.
+forgery, docs/threat-model.md). An IPv6 address that contains an IPv4 address is refused, or judged by that one as well.
 
 Source: IANA's registries of special-purpose addresses (RFC 6890); RFC 4291 (IPv4-mapped, IPv4-compatible), RFC 6052 and
 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP).
@@ -30,9 +30,9 @@ _ISATAP = 0x5EFE  # in the interface id, after the bits "universal" and "group"
 
 
 def is_allowed(text: str, exceptions: Networks) -> bool:
-    """Return whether the gateway may connect to an address, given as text; ``exceptions`` may be connected to as well.
+    """Return whether the gateway may connect to an address: a public one, or one in ``exceptions``.
 
-    An IPv4-mapped address or one of NAT64 leads to an IPv4 address, and is allowed if that is.
+    ``text`` that is no address is refused. An IPv4-mapped or NAT64 address is allowed if its IPv4 address is.
     """
     try:
         address = ip_address(text)
@@ -47,8 +47,8 @@ def is_allowed(text: str, exceptions: Networks) -> bool:
     embedded = IPv4Address(int(address) & 0xFFFFFFFF)
     if address in _MAPPED or address in _NAT64:
         return is_allowed(str(embedded), exceptions)
-    interface = int(address) >> 32 & 0xFFFFFFFF
-    if interface & 0xFFFF == _ISATAP and interface >> 16 in (0, 0x200) and not is_allowed(str(embedded), exceptions):
+    prefix = int(address) >> 32 & 0xFFFFFFFF  # of the interface id; its lower half is the IPv4 address
+    if prefix & 0xFFFF == _ISATAP and prefix >> 16 in (0, 0x200) and not is_allowed(str(embedded), exceptions):
         return False
     return address in _PUBLIC_IPV6 and _is_public(address)
 

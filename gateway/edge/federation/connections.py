@@ -1,8 +1,8 @@
 """WebSocket connections to other signaling servers, whose URLs clients choose.
 
-The threat is server-side request forgery (docs/threat-model.md, "Federation"). Scheme and port are checked before
-anything is resolved; each address that a name has is checked by the resolver of the connector, so that no other address
-is connected to; a redirect ends the attempt; proxies of the environment, cookies and compression are not used.
+The threat is server-side request forgery (docs/threat-model.md, "Federation"). Scheme and port are checked before the
+name is resolved. The connector's resolver checks each address of the name, so that the gateway connects to checked
+addresses only. A redirect ends the attempt. Proxies of the environment, cookies and compression are not used.
 
 Source: reference 12.1.
 """
@@ -10,11 +10,10 @@ Source: reference 12.1.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
@@ -29,23 +28,26 @@ from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
 from gateway.limited_log import LimitedLog
 from gateway.standstill import PeerTimeout
 
-HEARTBEAT = 30.0  # seconds between two pings; without a pong within half of it the connection is lost
-WRITE_DEADLINE = 10.0  # seconds until a message is accepted
-CONTROL_FRAMES = 600  # pings and pongs in each period, together
+HEARTBEAT = 30.0  # seconds between two pings; the connection is lost without a pong within half of that
+WRITE_DEADLINE = 10.0  # seconds for the socket to take a message; then the connection is lost
+CONTROL_FRAMES = 600  # pings and pongs that a server may send in a period, far more than any does
 CONTROL_PERIOD = 60.0  # seconds
 RESOLVER_THREADS = 8  # of this module alone: a slow name server delays no other part of the gateway
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
 PATH = "spreed"
 
-NETWORK_ERROR = "network_error"  # codes in the details of the error that clients get
+# Codes in the details of the error that clients get (12.1).
+NETWORK_ERROR = "network_error"
 CERTIFICATE_ERROR = "certificate_verification_error"
 NOT_ALLOWED = "not_allowed"
+
+ADDRESS_REFUSED = "a client named a server whose address is neither public nor in federation.allowed"
 
 log = logging.getLogger("portunus.federation")
 
 
 class AddressNotAllowed(Exception):
-    """A name or URL leads to an address that the gateway must not connect to."""
+    """A name has an address that the gateway must not connect to."""
 
 
 class CheckedResolver(AbstractResolver):
@@ -61,8 +63,8 @@ class CheckedResolver(AbstractResolver):
         """Return the addresses of a host.
 
         Raises:
-            AddressNotAllowed: one of them must not be connected to.
-            OSError: the name has no address.
+            AddressNotAllowed: the gateway must not connect to one of them.
+            OSError: the name cannot be resolved.
         """
         found = await self._look_up(host, port)
         exceptions = Networks(self._rules().allowed)
@@ -81,17 +83,17 @@ class CheckedResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """End the threads; one that waits for a name server ends by itself."""
+        """End the idle threads; a thread that waits for a name server ends with its request."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _look_up(self, host: str, port: int) -> list[tuple[int, str]]:
-        """Return family and address of each address of a name; tests replace this method."""
+        """Return the addresses of a name, each with its family; tests replace this method."""
         infos = await asyncio.get_running_loop().run_in_executor(self._threads, _getaddrinfo, host, port)
         return [(family, str(address[0])) for family, _, _, _, address in infos]
 
 
-def _getaddrinfo(host: str, port: int) -> list[tuple[socket.AddressFamily, object, int, str, tuple[object, ...]]]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)  # type: ignore[return-value]
+def _getaddrinfo(host: str, port: int) -> Sequence[tuple[socket.AddressFamily, object, int, str, tuple[object, ...]]]:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
 
 
 class WebSocketRemoteConnection:
@@ -103,7 +105,7 @@ class WebSocketRemoteConnection:
         self._socket = socket
         self.features = features
         self._clock = clock
-        self._controls = 0  # control frames since ``_counted_from``
+        self._control_frames = 0  # since ``_counted_from``
         self._counted_from = clock()
 
     async def receive(self) -> str:
@@ -116,7 +118,7 @@ class WebSocketRemoteConnection:
             if frame.type is aiohttp.WSMsgType.TEXT:
                 text: str = frame.data
                 return text
-            if frame.type not in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG) or self._has_too_many():
+            if frame.type not in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG) or self._exceeds_control_frames():
                 self.abort()
                 raise RemoteConnectionLost
             if frame.type is aiohttp.WSMsgType.PING:
@@ -134,13 +136,13 @@ class WebSocketRemoteConnection:
             self.abort()
             raise RemoteConnectionLost from error
 
-    def _has_too_many(self) -> bool:
-        """Count a ping or pong; ``True``: more than any server sends, and each costs as much as a message."""
+    def _exceeds_control_frames(self) -> bool:
+        """Count a ping or pong; return whether there were too many: each costs as much time as a message."""
         now = self._clock()
         if now - self._counted_from >= CONTROL_PERIOD:
-            self._counted_from, self._controls = now, 0
-        self._controls += 1
-        return self._controls > CONTROL_FRAMES
+            self._counted_from, self._control_frames = now, 0
+        self._control_frames += 1
+        return self._control_frames > CONTROL_FRAMES
 
     def abort(self) -> None:
         """See ``RemoteConnection.abort``."""
@@ -152,7 +154,7 @@ class WebSocketRemoteConnection:
 class RemoteWebSockets:
     """Implements ``flows.ports.RemoteServers``; call ``close`` when done.
 
-    ``rules`` returns the present settings; ``clock`` is monotonic, in seconds.
+    ``rules`` returns the present settings; ``clock`` is monotonic, in seconds; tests give a ``resolver`` of their own.
     """
 
     def __init__(
@@ -180,7 +182,7 @@ class RemoteWebSockets:
     async def connect(self, url: str) -> WebSocketRemoteConnection:
         """See ``RemoteServers.connect``."""
         rules = self._rules()
-        target = self._checked(url, rules)
+        target = self._checked_url(url, rules)
         try:
             async with PeerTimeout(rules.timeout):
                 websocket = await self._client().ws_connect(
@@ -189,14 +191,13 @@ class RemoteWebSockets:
                     ssl=self._tls(rules),
                     max_msg_size=rules.message_bytes + 1,  # the first size that aiohttp refuses
                     heartbeat=HEARTBEAT,
-                    autoping=False,  # it would answer a flood of pings
-                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+                    autoping=False,  # aiohttp would answer a flood of pings
+                    timeout=aiohttp.ClientWSTimeout(ws_close=1.0),  # seconds
                     compress=0,  # a compressed message could be a thousand times its size on the wire
-                    autoclose=True,
                 )
         except AddressNotAllowed as error:
-            # The same code as of a host that does not answer: the answer tells nothing about internal names.
-            self._warnings.warning("address", "a server of a federated room has an address that is not allowed")
+            # The same error as for a server that does not answer, so that no client can scan internal names with it.
+            self._warnings.warning("address", ADDRESS_REFUSED)
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
         except aiohttp.ClientConnectorCertificateError as error:
             raise RemoteUnavailable(CERTIFICATE_ERROR, "The server's certificate could not be verified.") from error
@@ -204,6 +205,7 @@ class RemoteWebSockets:
             raise RemoteUnavailable(NETWORK_ERROR, "The server did not answer in time.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
+        # aiohttp does not publish the headers of the response to the upgrade.
         header = websocket._response.headers.get(FEATURES_HEADER, "")
         return WebSocketRemoteConnection(websocket, frozenset(name.strip() for name in header.split(",")), self._clock)
 
@@ -223,22 +225,25 @@ class RemoteWebSockets:
             )
         return self._session
 
-    def _checked(self, url: str, rules: FederationRules) -> URL:
-        """Return the WebSocket URL of a server, if its scheme, port and literal address are allowed."""
+    def _checked_url(self, url: str, rules: FederationRules) -> URL:
+        """Return the URL to connect to for the base URL of a server.
+
+        Raises:
+            RemoteUnavailable: its scheme, port or literal address is not allowed.
+        """
         target = URL(url, encoded=True)
         host = target.host or ""
         ports = {443, *rules.ports}
         if (target.scheme != "https" and not rules.allow_insecure) or target.port not in ports:
             raise RemoteUnavailable(NOT_ALLOWED, "The server's URL is not allowed.")
         # aiohttp does not resolve a literal address; other notations of one (127.1, 0x7f000001) are resolved as names.
-        with contextlib.suppress(ValueError):
-            if is_ip_address(host) and not is_allowed(host, Networks(rules.allowed)):
-                self._warnings.warning("address", "a server of a federated room has an address that is not allowed")
-                raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
+        if is_ip_address(host) and not is_allowed(host, Networks(rules.allowed)):
+            self._warnings.warning("address", ADDRESS_REFUSED)
+            raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
         return target.join(URL(PATH))
 
     def _tls(self, rules: FederationRules) -> ssl.SSLContext:
-        """Return the context for connections; the certificates are read again after each reload of the settings."""
+        """Return the TLS context; the certificates are read again after each reload of the settings."""
         if self._trusted is None or self._trusted[0] is not rules:
             context = ssl.create_default_context()
             if rules.certificate_authorities:
