@@ -13,8 +13,8 @@ from msgspec import Raw, Struct
 from gateway.wire.client import ABSENT
 from gateway.wire.media import read_string
 
-COMMENTS = 20  # of one message; Talk sends one
-MENTIONS = 500  # of one comment
+COMMENTS = 20  # in one message at most; Talk sends one
+MENTIONS = 500  # in one comment at most
 
 USERS = "users"  # actor type of users of the Nextcloud itself
 FEDERATED_USERS = "federated_users"  # actor type of users of other Nextclouds; their id is a cloud id, user@server
@@ -25,14 +25,14 @@ _lists = msgspec.json.Decoder(list[Raw])
 
 
 class NotPassedOn(Exception):
-    """A message of the host is not passed on."""
+    """A message of the host is dropped: it must not reach the client (12.2-l)."""
 
 
 class Names(Struct, frozen=True):
-    """The names of one client in one federated room."""
+    """The ids of one client's session and room, at its own server (local) and at the host (remote)."""
 
-    local_session: str
-    remote_session: str
+    local_session: str  # public id
+    remote_session: str  # public id
     local_room: str
     remote_room: str
     local_url: str  # base URL of the client's Nextcloud
@@ -42,7 +42,7 @@ class Names(Struct, frozen=True):
         """Return the local id of a session that the host names.
 
         Raises:
-            NotPassedOn: it is the client's local id, which the host does not know as that of a session of its own.
+            NotPassedOn: it is the client's local id, which is no id of a session at the host.
         """
         if id == self.remote_session:
             return self.local_session
@@ -54,22 +54,22 @@ class Names(Struct, frozen=True):
         """Return the local id of the room.
 
         Raises:
-            NotPassedOn: another room.
+            NotPassedOn: it is the id of another room.
         """
         if id != self.remote_room:
             raise NotPassedOn("another room")
         return self.local_room
 
     def session_value(self, id: str) -> str:
-        """Return the local id for the remote one in a value that may also be anything else."""
+        """Return the local id in place of the client's remote one, and any other string as it is."""
         return self.local_session if id == self.remote_session else id
 
     def room_value(self, id: str) -> str:
-        """Return the local id for the remote one in a value that may also be anything else."""
+        """Return the local id in place of the room's remote one, and any other string as it is."""
         return self.local_room if id == self.remote_room else id
 
     def actor(self, type: str, id: str) -> tuple[str, str]:
-        """Return type and id of an actor as the client's Nextcloud names it."""
+        """Return type and id by which the client's Nextcloud knows an actor of the host's Nextcloud (12.2-d)."""
         suffix = "@" + cloud_id(self.local_url)
         if type == FEDERATED_USERS and id.endswith(suffix):
             return USERS, id.removesuffix(suffix)
@@ -89,7 +89,10 @@ def server_url(url: str) -> str:
 
 
 def rename(raw: Raw, members: dict[str, Raw], changes: Mapping[str, Callable[[str], str]]) -> Raw:
-    """Replace strings in an object, and return ``raw`` itself if none changes."""
+    """Apply ``changes``, by member name, to string members of an object; return ``raw`` itself if none changes.
+
+    ``members`` is the decoded ``raw``.
+    """
     changed = {}
     for name, change in changes.items():
         value = read_string(members.get(name, ABSENT))
@@ -99,7 +102,11 @@ def rename(raw: Raw, members: dict[str, Raw], changes: Mapping[str, Callable[[st
 
 
 def renamed_user(entry: dict[str, Raw], names: Names) -> dict[str, Raw]:
-    """Rename session and actor in an entry of a list of participants (7.3)."""
+    """Return an entry of a list of participants (7.3) with the local names of its session and actor.
+
+    Raises:
+        NotPassedOn: see ``Names.session``.
+    """
     changed = dict(entry)
     for key in ("sessionId", "sessionid"):
         session = read_string(entry.get(key, ABSENT))
@@ -110,50 +117,56 @@ def renamed_user(entry: dict[str, Raw], names: Names) -> dict[str, Raw]:
 
 
 def renamed_chat(data: Raw, names: Names) -> Raw:
-    """Rename rooms, authors and mentions in the comments of a chat message; other messages stay as they are.
+    """Return a chat message with the local names of rooms, authors and mentions, and any other message as it is.
 
     Raises:
-        NotPassedOn: too many comments or mentions; each becomes larger, and each comment an event of its own.
+        NotPassedOn: there are more than ``COMMENTS`` or ``MENTIONS``. A name may grow by the length of a URL, and each
+            comment becomes an event of its own.
     """
     members = _object(data)
-    chat = None if members is None or read_string(members.get("type", ABSENT)) != "chat" else _member(members, "chat")
-    if members is None or chat is None:
+    if members is None or read_string(members.get("type", ABSENT)) != "chat":
+        return data
+    chat = _member(members, "chat")
+    if chat is None:
         return data
     changed = dict(chat)
     if (comment := _object(chat.get("comment", ABSENT))) is not None:
-        changed["comment"] = _encoded(_comment(comment, names))
+        changed["comment"] = _encode(_renamed_comment(comment, names))
     if (comments := _list(chat.get("comments", ABSENT))) is not None:
         if len(comments) > COMMENTS:
             raise NotPassedOn("too many comments")
-        changed["comments"] = _encoded(
-            [raw if (comment := _object(raw)) is None else _comment(comment, names) for raw in comments]
+        changed["comments"] = _encode(
+            [raw if (comment := _object(raw)) is None else _renamed_comment(comment, names) for raw in comments]
         )
-    return data if changed == chat else _encoded({**members, "chat": _encoded(changed)})
+    return data if changed == chat else _encode({**members, "chat": _encode(changed)})
 
 
-def _comment(comment: dict[str, Raw], names: Names) -> dict[str, Raw]:
+def _renamed_comment(comment: dict[str, Raw], names: Names) -> dict[str, Raw]:
     changed = dict(comment)
     _rename_actor(changed, "actorType", "actorId", names)
     _rename_actor(changed, "lastEditActorType", "lastEditActorId", names)
-    _set(changed, "token", names.room_value)
+    _replace(changed, "token", names.room_value)
     if (parameters := _member(comment, "messageParameters")) is not None:
         if len(parameters) > MENTIONS:
             raise NotPassedOn("too many mentions")
-        changed["messageParameters"] = _encoded(
-            {key: _mention(value, names) if key.startswith("mention-") else value for key, value in parameters.items()}
+        changed["messageParameters"] = _encode(
+            {
+                key: _renamed_mention(value, names) if key.startswith("mention-") else value
+                for key, value in parameters.items()
+            }
         )
     if (parent := _member(comment, "parent")) is not None:
-        changed["parent"] = _encoded(_parent(parent, names))
+        changed["parent"] = _encode(_renamed_parent(parent, names))
     return changed
 
 
-def _parent(comment: dict[str, Raw], names: Names) -> dict[str, Raw]:
-    """Rename the comment that another one answers; its own parent, which Talk never sends, is left out."""
-    return _comment({key: value for key, value in comment.items() if key != "parent"}, names)
+def _renamed_parent(comment: dict[str, Raw], names: Names) -> dict[str, Raw]:
+    """Rename a comment that another one answers, without its own parent, which Talk never sends."""
+    return _renamed_comment({key: value for key, value in comment.items() if key != "parent"}, names)
 
 
-def _mention(raw: Raw, names: Names) -> Raw:
-    """Rename a mention: of a user (``server`` is absent for users of the Nextcloud that sends it), or of the room."""
+def _renamed_mention(raw: Raw, names: Names) -> Raw:
+    """Rename a mention of a user or of the room (12.2-k); a user without ``server`` is one of the host's Nextcloud."""
     mention = _object(raw)
     if mention is None:
         return raw
@@ -161,34 +174,38 @@ def _mention(raw: Raw, names: Names) -> Raw:
     if type == "user":
         server = read_string(mention.get("server", ABSENT))
         if not server:
-            changed["server"] = _encoded(server_url(names.remote_url))
+            changed["server"] = _encode(server_url(names.remote_url))
             if "mention-id" not in mention and "id" in mention:
                 changed["mention-id"] = mention["id"]
         elif server_url(server) == server_url(names.local_url):
             del changed["server"]
     elif type == "call":
-        _set(changed, "id", names.room_value)
-    return raw if changed == mention else _encoded(changed)
+        _replace(changed, "id", names.room_value)
+    return raw if changed == mention else _encode(changed)
 
 
 def _rename_actor(members: dict[str, Raw], type_key: str, id_key: str, names: Names) -> None:
+    """Change type and id of an actor, if there is one, in place."""
     type, id = read_string(members.get(type_key, ABSENT)), read_string(members.get(id_key, ABSENT))
     if type is not None and id is not None:
         type, id = names.actor(type, id)
-        members[type_key], members[id_key] = _encoded(type), _encoded(id)
+        members[type_key], members[id_key] = _encode(type), _encode(id)
 
 
-def _set(members: dict[str, Raw], key: str, change: Callable[[str], str]) -> None:
+def _replace(members: dict[str, Raw], key: str, change: Callable[[str], str]) -> None:
+    """Change a string member, if there is one, in place."""
     value = read_string(members.get(key, ABSENT))
     if value is not None:
-        members[key] = _encoded(change(value))
+        members[key] = _encode(change(value))
 
 
 def _member(members: dict[str, Raw], name: str) -> dict[str, Raw] | None:
+    """Return the members of the object that is a member; ``None`` if there is no such object."""
     return _object(members[name]) if name in members else None
 
 
 def _object(raw: Raw) -> dict[str, Raw] | None:
+    """Return the members of a JSON object; ``None`` if it is anything else."""
     try:
         return _objects.decode(raw)
     except (msgspec.DecodeError, RecursionError):
@@ -196,11 +213,12 @@ def _object(raw: Raw) -> dict[str, Raw] | None:
 
 
 def _list(raw: Raw) -> list[Raw] | None:
+    """Return the items of a JSON array; ``None`` if it is anything else."""
     try:
         return _lists.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         return None
 
 
-def _encoded(value: object) -> Raw:
+def _encode(value: object) -> Raw:
     return Raw(_encoder.encode(value))

@@ -1,7 +1,7 @@
 """The messages of a server that hosts a federated room, decoded into Structs.
 
-A member of a wrong type refuses the whole message, and members and types of messages that are not listed here are not
-passed on. Members that some servers leave out have defaults.
+A message with a member of a wrong type is refused as a whole. Members and types of messages that are not listed here do
+not reach the client. Members that some servers leave out have defaults.
 
 Source: signaling API; reference 12.2.
 """
@@ -44,7 +44,7 @@ class RemoteWelcome(Struct, frozen=True, tag_field="type", tag="welcome"):
 
 
 class RemoteHelloBody(Struct, frozen=True):
-    """The client's session at the host, and with the feature ``ack`` the number of messages the host received."""
+    """Public and private id of the session at the host; with feature ``ack``, the number of messages it received."""
 
     sessionid: _Id
     resumeid: _Id
@@ -74,7 +74,7 @@ class RemoteRoomBody(Struct, frozen=True, omit_defaults=True):
 
 
 class RemoteRoomMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="room"):
-    """Reply to a join or leave; without ``id`` a change by the host's Nextcloud."""
+    """Reply to a join or leave; without ``id``, the host or its Nextcloud has changed the session's room."""
 
     room: RemoteRoomBody
     id: str = ""
@@ -109,7 +109,7 @@ class RemoteSender(Struct, frozen=True, omit_defaults=True):
 
 
 class RemoteMessageBody(Struct, frozen=True, omit_defaults=True):
-    """A message of another session, of the SFU, or (without a sender) of the host itself."""
+    """A message of another session or of the SFU; without a sender, of the host itself."""
 
     sender: RemoteSender | None = None
     data: Raw = ABSENT
@@ -117,13 +117,13 @@ class RemoteMessageBody(Struct, frozen=True, omit_defaults=True):
 
 
 class RemoteRelayed(Struct, frozen=True, tag_field="type", tag="message"):
-    """See RemoteMessageBody."""
+    """A ``message``, see ``RemoteMessageBody``."""
 
     message: RemoteMessageBody
 
 
 class RemoteControl(Struct, frozen=True, tag_field="type", tag="control"):
-    """See RemoteMessageBody."""
+    """A ``control`` message, see ``RemoteMessageBody``."""
 
     control: RemoteMessageBody
 
@@ -139,7 +139,7 @@ class RemoteParticipantsBody(Struct, frozen=True, omit_defaults=True):
 
 
 class RemoteEventBody(Struct, frozen=True, omit_defaults=True):
-    """An event; ``type`` names the valid member."""
+    """An event; ``type`` says which member it has."""
 
     target: str
     type: str
@@ -154,7 +154,7 @@ class RemoteEventBody(Struct, frozen=True, omit_defaults=True):
 
 
 class RemoteEvent(Struct, frozen=True, tag_field="type", tag="event"):
-    """See RemoteEventBody."""
+    """An event, see ``RemoteEventBody``."""
 
     event: RemoteEventBody
 
@@ -191,7 +191,7 @@ def decode(text: str) -> RemoteMessage:
             if not has_lone_surrogate(text):
                 raise
         message = _decoder.decode(without_lone_surrogates(text))
-        for name in ("message", "control"):  # relayed as they are (5.1)
+        for name in ("message", "control"):  # their data is relayed with the lone surrogates (5.1)
             body = getattr(message, name, None)
             if isinstance(body, RemoteMessageBody) and given(body.data):
                 start, end = span(text, name, "data")

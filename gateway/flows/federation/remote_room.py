@@ -1,4 +1,4 @@
-"""A room at its host, and the messages that this server itself sends about it.
+"""A room of another server, and the errors and events that this server itself sends to the client about it.
 
 Source: reference 12.1, 12.3.
 """
@@ -15,25 +15,25 @@ from gateway.wire.server import Event, EventBody
 
 @dataclass(frozen=True, slots=True)
 class RemoteRoom:
-    """A room at its host, and the names and the Nextcloud session id with which the client joins it."""
+    """A room of another server as a client asks to join it."""
 
     signaling: str  # canonical base URL of the host
     nextcloud: str  # canonical base URL of the host's Nextcloud
-    remote_id: str
-    local_id: str
-    room_session: str
+    remote_id: str  # id of the room at the host
+    local_id: str  # id of the room at the client's own Nextcloud
+    room_session: str  # the client's Nextcloud session id; empty if it gave none
 
 
 def unavailable(error: RemoteUnavailable) -> Error:
-    """Return the error for a client whose room's server cannot be reached (12.1)."""
+    """Return the error for a client if there is no connection to the server of its room (12.1)."""
     return federation_error(error.code, str(error))
 
 
 def federation_error(code: str, text: str) -> Error:
-    """Return a ``federation_error`` with details (12.1)."""
+    """Return a ``federation_error``; ``code`` and ``text`` are its details (12.1)."""
     return Code.FEDERATION_ERROR.error({"code": code, "message": text})
 
 
 def interruption_event(type: str, *, resumed: bool | None = None) -> bytes:
-    """Encode ``federation_interrupted`` or ``federation_resumed`` (12.3)."""
+    """Encode the event ``federation_interrupted``, or ``federation_resumed`` with ``resumed`` (12.3)."""
     return server.encode(Event(EventBody("room", type, resumed=resumed)))

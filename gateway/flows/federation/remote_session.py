@@ -1,8 +1,8 @@
 """A client's session at the server that hosts its federated room: hello, resume, acknowledged delivery.
 
-Messages for the host are kept until it has them. With a host that announces ``ack`` (docs/protocol.md, "Acknowledged
-delivery") that is when it acknowledges them, so that a broken connection neither loses nor doubles a message in either
-direction; with another host it is when the connection has accepted them.
+A message for the host is kept until it is delivered. If the host announces ``ack`` (docs/protocol.md, "Acknowledged
+delivery"), that is when the host acknowledges it, so that a broken connection neither loses nor doubles a message in
+either direction; otherwise it is when the connection has accepted the message.
 
 Source: reference 12.1, 12.3.
 """
@@ -24,13 +24,14 @@ from gateway.wire.remote_messages import RemoteBye, RemoteError, RemoteHello, Re
 from gateway.wire.server import Ack
 
 FEDERATION = "federation"  # feature id of a host, and client type in the hello
-KEPT_MESSAGES = 1000  # for the host; more than that end the session there
-KEPT_BYTES = 1_048_576  # of memory; see ``_size``
-KEPT_BYTES_ALL = 67_108_864  # for all hosts; above it, sessions for which more than the next number is kept end
+# Messages that are kept for the host: a session ends above the first two limits. Bytes are bytes of memory (``_size``).
+KEPT_MESSAGES = 1000
+KEPT_BYTES = 1_048_576
+KEPT_BYTES_ALL = 67_108_864  # of all sessions; above it, a session with more than ``KEPT_BYTES_ALWAYS`` ends
 KEPT_BYTES_ALWAYS = 16_384
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
 NO_SUCH_SESSION = "no_such_session"
-SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that is no message of the session
+SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that ends a replaced connection, not the session (2.8)
 TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
 
 _encoder = msgspec.json.Encoder()
@@ -38,14 +39,14 @@ _T = TypeVar("_T")
 
 
 class KeptBytes:
-    """The memory of all messages that are kept for hosts."""
+    """The memory of the messages that all sessions keep for their hosts."""
 
     def __init__(self) -> None:
-        self.total = 0
+        self.total = 0  # bytes
 
 
 class HostRefused(Exception):
-    """The host refused the session; ``error`` is for the client."""
+    """The host does not support federation, or refused the hello; ``error`` is for the client."""
 
     def __init__(self, error: Error) -> None:
         super().__init__(error.code)
@@ -55,7 +56,9 @@ class HostRefused(Exception):
 class RemoteSession:
     """One session at a host; ``connect`` opens it, and after the loss of its connection resumes it or opens another.
 
-    One task calls ``receive`` in a loop, and another one runs ``write`` until the connection is lost.
+    One task calls ``receive`` in a loop, and another one runs ``write``, until the connection is lost.
+    ``signaling`` and ``nextcloud`` are the canonical base URLs of the host and of its Nextcloud, ``token`` is the token
+    of a hello 2.0 for them; ``features`` are the client's.
     """
 
     def __init__(
@@ -72,21 +75,22 @@ class RemoteSession:
         self._auth = {"type": FEDERATION, "url": nextcloud, "params": {"token": token}}
         self._features = tuple(feature for feature in features if feature != ACK)
         self._connection: RemoteConnection | None = None
-        self.id = ""  # the public id at the host
+        self.id = ""  # public id at the host; empty until ``connect`` returns
         self._resume_id = ""
-        self._kept: deque[str] = deque()  # for the host
+        self._kept: deque[str] = deque()  # messages for the host that are not delivered
         self._kept_size = 0  # bytes of memory
         self._kept_bytes = kept_bytes
         self._written = 0  # messages at the head of ``_kept`` that this connection has accepted
         self._acknowledging = False  # whether the session has the feature ``ack``
-        self._acknowledged = 0  # number of messages that the host has acknowledged, all before ``_kept``
+        self._acknowledged = 0  # number of messages that the host has acknowledged; ``_kept`` follows them
         self._received = 0  # number of messages received from the host
-        self._wake = asyncio.Event()
+        self._wake = asyncio.Event()  # set if ``write`` may have something to do
 
     async def connect(self, seconds: float) -> bool:
-        """Connect and say hello; return whether the session goes on. If not, messages that were kept are dropped.
+        """Connect and say hello; return whether the session was resumed.
 
-        ``seconds``: time until the hello is answered, once the connection stands.
+        If it was not, another session is open, and the messages that were kept are dropped. ``seconds``: time limit for
+        the host's welcome and its answers to hello, once it has accepted the connection.
 
         Raises:
             RemoteUnavailable: the host cannot be reached.
@@ -111,20 +115,20 @@ class RemoteSession:
         return resumed
 
     def send(self, text: str) -> bool:
-        """Send a message as soon as possible; ``False``: too many are kept, and the session at the host ends."""
+        """Keep a message for ``write`` to send; ``False``: too much was kept, and the session at the host has ended."""
         self._keep(text)
         if self._acknowledging and len(self._kept) % ACK_EVERY == 0:
             self._acknowledge()
         return not self._end_if_full()
 
-    def request(self, id: str, type: str, body: dict[str, Any]) -> bool:
+    def request(self, id: str, type: str, body: dict[str, Any]) -> None:
         """Send a request of this server's own; see ``send``."""
-        return self.send(_encoder.encode({"id": id, "type": type, type: body}).decode())
+        self.send(_encoder.encode({"id": id, "type": type, type: body}).decode())
 
     async def receive(self) -> tuple[RemoteMessage | None, int]:
         """Return the next message and its size in characters.
 
-        The message is ``None`` if it is malformed or belongs to the connection; its size counts nevertheless.
+        In place of a malformed message, an ``ack`` or the ``bye`` of a replaced connection, the message is ``None``.
 
         Raises:
             RemoteConnectionLost: the connection has ended.
@@ -135,35 +139,36 @@ class RemoteSession:
         try:
             message = remote_messages.decode(text)
         except msgspec.DecodeError:
-            self._count()
+            self._count_received()
             return None, len(text)
         if isinstance(message, Ack):
             self._confirm(message.ack.received)
             return None, len(text)
         if isinstance(message, RemoteBye) and message.bye is not None and message.bye.reason == SESSION_RESUMED:
             return None, len(text)
-        self._count()
+        self._count_received()
         return message, len(text)
 
     async def write(self) -> None:
-        """Write the messages to the present connection until it is lost."""
+        """Write the kept messages to the present connection, and later ones as they come, until it is lost."""
         connection = self._connection
         try:
             while connection is not None and connection is self._connection:
-                while self._written < len(self._kept) and connection is self._connection:
-                    text = self._kept[self._written]
-                    self._written += 1
-                    await connection.send(text)
-                    if not self._acknowledging and self._written and connection is self._connection:
-                        self._written -= 1
-                        self._drop(1)
-                self._wake.clear()
-                await self._wake.wait()
+                if self._written == len(self._kept):
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                text = self._kept[self._written]
+                self._written += 1
+                await connection.send(text)
+                if not self._acknowledging and connection is self._connection:
+                    self._written -= 1
+                    self._drop(1)
         except RemoteConnectionLost:
             pass  # ``receive`` raises it, too
 
     def abort(self) -> None:
-        """End the connection at once; the session at the host can be resumed. Idempotent."""
+        """End the connection at once; ``connect`` can resume the session at the host. Idempotent."""
         connection, self._connection = self._connection, None
         self._wake.set()
         if connection is not None:
@@ -177,9 +182,16 @@ class RemoteSession:
     # -- hello
 
     async def _greet(self, connection: RemoteConnection) -> bool:
+        """Resume the session or open another one; return whether it was resumed.
+
+        Raises:
+            HostRefused: see ``connect``.
+            RemoteConnectionLost: also if the host sends anything but the answers.
+            msgspec.DecodeError: the host sent a malformed message.
+        """
         welcome = await self._expect(connection, RemoteWelcome)
-        features = welcome.welcome.features or ()
-        if FEDERATION not in features or FEDERATION not in connection.features:
+        announced = welcome.welcome.features or ()
+        if FEDERATION not in announced or FEDERATION not in connection.features:
             raise HostRefused(Code.FEDERATION_UNSUPPORTED.error())
         if self._resume_id:
             resume: dict[str, Any] = {"version": "2.0", "resumeid": self._resume_id}
@@ -197,11 +209,11 @@ class RemoteSession:
                     self._confirm(reply.hello.received or 0)
                 return True
         self.forget()
-        acknowledging = ACK in features
-        own = (*self._features, ACK) if acknowledging else self._features
-        await self._say_hello(connection, {"version": "2.0", "features": own, "auth": self._auth})
+        acknowledging = ACK in announced
+        features = (*self._features, ACK) if acknowledging else self._features
+        await self._say_hello(connection, {"version": "2.0", "features": features, "auth": self._auth})
         reply = await self._expect(connection, RemoteHello)
-        self.forget()  # also what was sent while the host answered
+        self.forget()  # messages that were kept while the host answered
         self.id, self._resume_id = reply.hello.sessionid, reply.hello.resumeid
         self._acknowledging = acknowledging and reply.hello.received is not None
         return False
@@ -210,11 +222,12 @@ class RemoteSession:
         await connection.send(_encoder.encode({"id": "1", "type": "hello", "hello": hello}).decode())
 
     async def _expect(self, connection: RemoteConnection, type: type[_T]) -> _T:
-        """Return the next message if it is of a type.
+        """Return the next message, which has to be of a type.
 
         Raises:
             HostRefused: it is an error.
-            RemoteConnectionLost: it is anything else.
+            RemoteConnectionLost: it is of another type.
+            msgspec.DecodeError: it is malformed.
         """
         message = remote_messages.decode(await connection.receive())
         if isinstance(message, RemoteError):
@@ -232,7 +245,7 @@ class RemoteSession:
         self._wake.set()
 
     def _end_if_full(self) -> bool:
-        """End the session at the host if too much is kept for it."""
+        """If too much is kept, drop it and end the connection; the next ``connect`` opens another session."""
         full = self._kept_bytes.total > KEPT_BYTES_ALL and self._kept_size > KEPT_BYTES_ALWAYS
         if full or len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
             self.forget()
@@ -256,7 +269,7 @@ class RemoteSession:
         self._written = self._acknowledged = self._received = 0
         self._acknowledging = False
 
-    def _count(self) -> None:
+    def _count_received(self) -> None:
         self._received += 1
         if self._acknowledging and self._received % ACK_EVERY == 0:
             self._acknowledge()
@@ -266,7 +279,7 @@ class RemoteSession:
         self._keep(f'{{"type":"ack","ack":{{"received":{self._received}}}}}')
 
     def _confirm(self, received: int) -> None:
-        """Drop the messages that the host has received; a number that cannot be true is ignored."""
+        """Drop the messages that the host has acknowledged, ``received`` in all; ignore an impossible number."""
         count = received - self._acknowledged
         if self._acknowledging and 0 < count <= len(self._kept):
             self._drop(count)
@@ -275,5 +288,5 @@ class RemoteSession:
 
 
 def _size(text: str) -> int:
-    """Return the bytes of memory that a text needs at most."""
+    """Return the greatest number of bytes of memory that a text takes: CPython stores 1 to 4 for a character."""
     return len(text) if text.isascii() else 4 * len(text)
