@@ -1,6 +1,6 @@
-"""The demo's Nextcloud: keeps the participants of rooms and calls, and sends changes of calls to the gateway.
+"""The demo's Nextcloud: authenticates the users of the call page, and sends changes of calls to the gateway.
 
-Conversations, answers and requests are those of the fake Nextcloud; this module adds the people of the call page.
+Conversations, answers and requests are those of the fake Nextcloud; this module adds the users of the call page.
 Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
 """
 
@@ -12,27 +12,23 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
 
-import aiohttp
 from msgspec import Struct
 
 from gateway.core.limits import Backend
 from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
-from gateway.tools.talk_check import UpdateRequired
-from gateway.tools.talk_notifier import NotCarriedOut
-from gateway.tools.talk_rooms import TalkRoom
+from gateway.tools.talk_answers import error
+from gateway.tools.talk_notifier import SEND_ERRORS
+from gateway.tools.talk_rooms import Json, TalkRoom
 
-Json = dict[str, Any]
-
-EXPIRY = 120.0  # seconds without a ping (one each 10 s) after which a participant is removed
+EXPIRY = 120.0  # seconds without a ping of the gateway, which sends one every 10 s, after which a session is removed
 MAX_PARTICIPANTS = 1000  # at once, in all rooms of the demo
 
 log = logging.getLogger("portunus.demo")
 
 
 class TooManyParticipants(Exception):
-    """The limit of participants is reached."""
+    """``MAX_PARTICIPANTS`` is reached."""
 
 
 class JoinCredentials(Struct, frozen=True):
@@ -55,9 +51,9 @@ class DemoBackend:
         self._cloud = FakeNextcloud(clock=clock)
         self._cloud.hook = self._answer
         self._talk = self._cloud.talk
-        self._talk.rooms.admits_unknown = False
-        self._people: dict[str, tuple[str, str]] = {}  # user and shown name, by ticket
-        self._send_lock = asyncio.Lock()  # call changes reach the gateway in their order
+        self._talk.rooms.refuse_unknown_sessions = True
+        self._users: dict[str, tuple[str, str]] = {}  # user id and display name, by ticket
+        self._send_lock = asyncio.Lock()  # so that call changes reach the gateway in order
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -83,20 +79,22 @@ class DemoBackend:
     # --- requests of the page
 
     def join(self, name: str, room: str, person: str, previous: str) -> JoinCredentials:
-        """Add a person to a room, replacing the session ``previous``; the same secret ``person`` is the same user.
+        """Open a session in the room of this name, in place of the session ``previous``, if any.
+
+        ``person`` is a secret of the browser; the same secret gives the same user.
 
         Raises:
-            TooManyParticipants: the limit is reached.
+            TooManyParticipants: ``MAX_PARTICIPANTS`` is reached.
         """
         if previous:
             self._end(previous)
         self._expire()
         rooms = self._talk.rooms.rooms
-        if sum(len(one.sessions) for one in rooms.values()) >= MAX_PARTICIPANTS:
+        if sum(len(known.sessions) for known in rooms.values()) >= MAX_PARTICIPANTS:
             raise TooManyParticipants
         userid, roomid = f"demo-{_digest(person)}", _digest(room.casefold())
         ticket = secrets.token_urlsafe(32)
-        self._people[ticket] = userid, name
+        self._users[ticket] = userid, name
         return JoinCredentials(
             session=self._talk.open(roomid, userid),
             roomid=roomid,
@@ -115,8 +113,8 @@ class DemoBackend:
             if session in room.sessions:
                 try:
                     await self._talk.set_in_call(room.token, session, flags)
-                except (NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError) as error:
-                    log.warning("a call change did not reach the gateway: %s", type(error).__name__)
+                except SEND_ERRORS as failure:
+                    log.warning("the gateway did not accept a call change: %s", type(failure).__name__)
         return True
 
     # --- requests of the gateway
@@ -126,12 +124,11 @@ class DemoBackend:
         return self._auth(request.body) if request.type == "auth" else None
 
     def _auth(self, auth: Json) -> Json:
-        params = auth.get("params")  # anything that the client sent
-        person = self._people.get(str(params.get("ticket"))) if isinstance(params, dict) else None
-        if person is None:
-            error = {"code": "invalid_ticket", "message": "The given ticket is not valid."}
-            return {"type": "error", "error": error}
-        userid, name = person
+        params = auth.get("params")  # any JSON value: the client chose it
+        user = self._users.get(str(params.get("ticket"))) if isinstance(params, dict) else None
+        if user is None:
+            return error("invalid_ticket", "The given ticket is not valid.")
+        userid, name = user
         return {"type": "auth", "auth": {"version": "1.0", "userid": userid, "user": {"displayname": name}}}
 
     # --- sessions
@@ -140,7 +137,7 @@ class DemoBackend:
         return next((room for room in self._talk.rooms.rooms.values() if session in room.sessions), None)
 
     def _end(self, session: str) -> None:
-        """End a session that another one replaces, and tell the gateway in the background."""
+        """End a session that another session replaces, and send that to the gateway in the background."""
         room = self._room_of(session)
         if room is None:
             return
@@ -152,11 +149,11 @@ class DemoBackend:
     async def _tell_end(self, room: TalkRoom, session: str) -> None:
         try:
             await self._talk.tell_end(room, session)
-        except (NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError) as error:
-            log.warning("the end of a session did not reach the gateway: %s", type(error).__name__)
+        except SEND_ERRORS as failure:
+            log.warning("the gateway did not accept the end of a session: %s", type(failure).__name__)
 
     def _expire(self) -> None:
-        """Remove sessions that are not pinged, people without a session, and empty rooms."""
+        """Remove sessions that are no longer pinged, then users without a session, and empty rooms."""
         rooms = self._talk.rooms.rooms
         oldest = self._clock() - EXPIRY
         present = set()
@@ -164,11 +161,11 @@ class DemoBackend:
             for session in list(room.sessions.values()):
                 if session.last_ping < oldest:
                     room.close(session.id)
-            room.attendees[:] = {one.attendee: None for one in room.sessions.values()}
+            room.attendees[:] = {session.attendee: None for session in room.sessions.values()}  # each once, in order
             present |= {attendee.userid for attendee in room.attendees}
             if not room.sessions:
                 del rooms[token]
-        self._people = {ticket: person for ticket, person in self._people.items() if person[0] in present}
+        self._users = {ticket: user for ticket, user in self._users.items() if user[0] in present}
 
 
 def _digest(text: str) -> str:

@@ -1,10 +1,10 @@
 """A fake Nextcloud with Talk's backend API: a real HTTP server for tests and experiments.
 
 Source: reference 3.2, 3.3, 3.7, 3.8, 4.1, 4.5, 6; signaling API, Backend requests. It answers as Nextcloud 32 with
-Talk 22 does; ``NextcloudRoom`` makes a room answer otherwise.
+Talk 22 does; a ``NextcloudRoom`` in ``rooms`` replaces parts of the answers about a room.
 
 It checks the gateway's checksums, answers joins, records every request, issues tickets (hello 1.0) and tokens (hello
-2.0), and sends signed rooms API requests. ``talk`` has its conversations, and the actions of their members::
+2.0), and sends signed rooms API requests. ``talk`` contains the conversations, and the actions of their members::
 
     async with FakeNextcloud() as cloud:
         ... start a gateway with cloud.backend() ...
@@ -27,7 +27,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import aiohttp
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -36,8 +35,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.core.limits import Backend
 from gateway.tools.fake_talk import FakeTalk
 from gateway.tools.talk_answers import NextcloudRoom, TalkAnswers, error
-from gateway.tools.talk_check import UpdateRequired
-from gateway.tools.talk_notifier import Answer, NotCarriedOut, TalkNotifier
+from gateway.tools.talk_notifier import SEND_ERRORS, Answer, TalkNotifier
 from gateway.tools.talk_requests import php_json
 from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
@@ -47,13 +45,13 @@ WAIT_TIMEOUT = 5.0  # seconds that ``wait_for`` waits
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request of the gateway; ``body`` is the object that ``type`` names."""
+    """One request of the gateway; ``body`` is the request's member that ``type`` names."""
 
-    type: str  # "auth", "room", "ping", …, "capabilities"; "" if its checksum was wrong
+    type: str  # "auth", "room", "ping", …, "capabilities"; "" if the checksum was wrong
     body: Json
     path: str
     headers: dict[str, str]
-    time: float = field(default_factory=time.monotonic)
+    time: float = field(default_factory=time.monotonic)  # seconds
 
 
 class SigningKey:
@@ -72,7 +70,7 @@ class SigningKey:
 
     @property
     def published(self) -> str:
-        """The public key as Nextcloud publishes it: PEM, or for Ed25519 base64 only."""
+        """The public key as Nextcloud publishes it: PEM, or for Ed25519 the 32 octets of the key in base64."""
         public = self._private.public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         return "".join(pem.splitlines()[1:-1])[-44:] if self.algorithm == "EdDSA" else pem
@@ -90,7 +88,8 @@ class FakeNextcloud:
 
     ``hook`` is called with each request and may return the answer: a protocol object (``{"type": …}``, which is wrapped
     in an OCS document), or a whole response, for malformed answers and redirects. All answers wait for ``gate``.
-    ``gateway`` is the URL of the gateway to which ``talk`` sends requests.
+    ``gateway`` is the base URL of the gateway to which ``talk`` sends requests. ``rooms`` replaces parts of the answers
+    about a room, by its id. ``clock`` returns unix time in seconds; tokens have the system's time.
     """
 
     def __init__(
@@ -152,11 +151,11 @@ class FakeNextcloud:
     @property
     def refuse_unknown_rooms(self) -> bool:
         """Whether a room must exist before it is joined; otherwise a join creates it."""
-        return self.talk.rooms.refuse_unknown
+        return self.talk.rooms.refuse_unknown_rooms
 
     @refuse_unknown_rooms.setter
     def refuse_unknown_rooms(self, value: bool) -> None:
-        self.talk.rooms.refuse_unknown = value
+        self.talk.rooms.refuse_unknown_rooms = value
 
     def backend(self, id: str = "cloud", **settings: Any) -> Backend:
         """Return the backend for the gateway's configuration."""
@@ -171,10 +170,10 @@ class FakeNextcloud:
         return {"userid": userid or None, "ticket": ticket}
 
     def token(self, userid: str, userdata: Any = None, **claims: Any) -> str:
-        """Return the token of a hello 2.0; ``claims`` replace its claims; the value ``...`` removes a claim."""
+        """Return the token of a hello 2.0; ``claims`` replace its claims, and the value ``...`` removes a claim."""
         now = time.time()
-        given = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
-        return self.key.sign({name: value for name, value in (given | claims).items() if value is not ...})
+        usual = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
+        return self.key.sign({name: value for name, value in (usual | claims).items() if value is not ...})
 
     def federation(self, signaling: str, roomid: str, userid: str) -> Json:
         """Return the ``federation`` object with which a user of another server joins a room of this one.
@@ -192,10 +191,10 @@ class FakeNextcloud:
         return [request for request in self.requests if request.type == type]
 
     async def wait_for(self, wanted: Callable[[RecordedRequest], bool], count: int = 1) -> RecordedRequest:
-        """Return the ``count``-th request that fulfils ``wanted``, counting past requests, too.
+        """Return the ``count``-th request for which ``wanted`` is true, counting past requests, too.
 
         Raises:
-            TimeoutError: fewer have arrived within ``WAIT_TIMEOUT`` seconds.
+            TimeoutError: fewer requests have arrived within ``WAIT_TIMEOUT`` seconds.
         """
         async with asyncio.timeout(WAIT_TIMEOUT):
             while len(found := [request for request in self.requests if wanted(request)]) < count:
@@ -220,16 +219,16 @@ class FakeNextcloud:
 
     @property
     def attached(self) -> bool:
-        """Whether ``talk`` can send requests."""
+        """See ``SignalingServer.attached``."""
         return bool(self.gateway)
 
     @property
     def changes_only(self) -> bool:
-        """Whether requests have no full lists: a gateway has announced ``changed-users``."""
+        """See ``SignalingServer.changes_only``: a gateway has announced ``changed-users``."""
         return self.notifier.changes_only
 
     async def post(self, roomid: str, request: Json) -> Answer:
-        """Send a request to the attached gateway as Talk does (see ``TalkNotifier.post``)."""
+        """See ``SignalingServer.post``."""
         if not self.gateway:
             raise RuntimeError("set gateway first")
         return await self.notifier.post(self.gateway, roomid, request, secret=self.secret, backend=self.url)
@@ -245,15 +244,15 @@ class FakeNextcloud:
         headers = {"ETag": etag, "Cache-Control": self.cache_control}
         if request.headers.get("If-None-Match") == etag:
             return web.Response(status=304, headers=headers)
-        response = _ocs({"version": {"major": 30}, "capabilities": {"spreed": spreed}})
+        response = _ocs({"version": {"major": 32}, "capabilities": {"spreed": spreed}})
         response.headers.update(headers)
         return response
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = request.headers
-        random, given = headers.get("Spreed-Signaling-Random", ""), headers.get("Spreed-Signaling-Checksum", "")
-        if len(random) < 32 or not checksum.verify(self.secret, random, given, body):
+        random, signature = headers.get("Spreed-Signaling-Random", ""), headers.get("Spreed-Signaling-Checksum", "")
+        if len(random) < 32 or not checksum.verify(self.secret, random, signature, body):
             await self._record(RecordedRequest("", {}, request.path, dict(headers)))
             return _ocs(error("invalid_request", "The request could not be authenticated."))
         message = json.loads(body)
@@ -265,11 +264,11 @@ class FakeNextcloud:
             return _ocs(answer)
         try:
             return _ocs(await self._answers.reply(recorded.type, recorded.body))
-        except (NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError):
-            return web.json_response(_FAILED, status=500)  # as Talk fails if the gateway does not carry out a request
+        except SEND_ERRORS:
+            return web.json_response(_FAILED, status=500)  # as Talk answers if a request to the gateway failed
 
     async def _record(self, request: RecordedRequest) -> Json | web.StreamResponse | None:
-        """Record a request, and return the answer of ``hook`` once ``gate`` is set."""
+        """Record a request, and return the answer of ``hook``, delayed by ``gate`` and ``latency``."""
         self.requests.append(request)
         self._recorded.set()
         self._recorded = asyncio.Event()

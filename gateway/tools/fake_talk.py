@@ -1,7 +1,7 @@
 """Talk's part of the fake Nextcloud: what people do in conversations, and the requests to the gateway that follow.
 
-Source: reference 4.1, 4.2, 6, 11.6; the order of the requests is that of Nextcloud 32 with Talk 22. Each function
-changes the conversation and returns when the gateway has answered::
+Source: reference 4.1, 4.2, 6, 11.6; the order of the requests is that of Nextcloud 32 with Talk 22. An action
+changes the conversation, sends the requests, and returns when the gateway has answered::
 
     session = cloud.talk.open("r1", "alice")  # a browser opens the conversation
     ... the client joins at the gateway with this session id ...
@@ -30,27 +30,30 @@ from gateway.tools.talk_rooms import (
 
 
 class SignalingServer(Protocol):
-    """The gateway to which Talk sends requests, if one is ``attached``."""
+    """The way to the gateway."""
 
     @property
     def attached(self) -> bool:
-        """Whether there is a gateway."""
+        """Whether there is a gateway to which requests can be sent."""
 
     @property
     def changes_only(self) -> bool:
-        """Whether requests have no full lists."""
+        """Whether requests contain no full lists (``talk_requests``)."""
 
     async def post(self, roomid: str, request: Json) -> Answer:
         """Send a request about a room.
 
         Raises:
             RuntimeError: there is no gateway.
-            NotCarriedOut: the gateway did not carry it out.
+            NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError: see ``TalkNotifier.post``.
         """
 
 
 class FakeTalk:
-    """The conversations, and the actions of their members; ``clock`` returns unix time in seconds."""
+    """The conversations, and the actions of their members; ``clock`` returns unix time in seconds.
+
+    Actions raise the errors of ``SignalingServer.post``, and ``KeyError`` if the conversation has no such session.
+    """
 
     def __init__(self, clock: Callable[[], float], server: SignalingServer) -> None:
         self.rooms = TalkRooms(clock)
@@ -81,30 +84,28 @@ class FakeTalk:
         await self._server.post(token, talk_requests.invite(room, userids, changes_only=self._server.changes_only))
 
     async def remove(self, token: str, session: str) -> None:
-        """Remove the attendee of a session from a conversation: two requests, sessions first."""
+        """Remove the attendee of a session: one request ends the sessions, a second one the membership."""
         room = self.room(token)
-        attendee = self._session(room, session)
-        ended = [one.id for one in room.sessions.values() if one.attendee is attendee]
-        for one in ended:
-            room.close(one)
+        attendee = room.sessions[session].attendee
+        ended = _session_ids(room, attendee)
+        for id in ended:
+            room.close(id)
         room.removed.update(ended)
-        if attendee in room.attendees:
+        if attendee in room.attendees:  # a guest was removed with the session
             room.attendees.remove(attendee)
-        only = self._server.changes_only
-        if ended:
-            await self._server.post(token, talk_requests.disinvite_sessions(room, ended, changes_only=only))
+        changes_only = self._server.changes_only
+        await self._server.post(token, talk_requests.disinvite_sessions(room, ended, changes_only=changes_only))
         userids = [attendee.userid] if attendee.userid else []
-        await self._server.post(token, talk_requests.disinvite_users(room, userids, changes_only=only))
+        await self._server.post(token, talk_requests.disinvite_users(room, userids, changes_only=changes_only))
 
     async def end_session(self, token: str, session: str) -> None:
-        """End one session: its person opened the conversation again there, or is a guest who leaves; one request."""
+        """End one session: its browser opened the conversation again, or it is a guest's that leaves; one request."""
         room = self.room(token)
-        self._session(room, session)
         room.close(session)
         await self.tell_end(room, session)
 
     async def tell_end(self, room: TalkRoom, session: str) -> None:
-        """Send the request about a session that was closed."""
+        """Send the request about a session that was closed, and admit it no more."""
         room.removed.add(session)
         request = talk_requests.disinvite_sessions(room, [session], changes_only=self._server.changes_only)
         await self._server.post(room.token, request)
@@ -117,7 +118,7 @@ class FakeTalk:
         await self._server.post(token, talk_requests.update(room, changes_only=self._server.changes_only))
 
     async def delete(self, token: str) -> None:
-        """Delete a conversation: the gateway is told before."""
+        """Send the request about the deletion of a conversation, then delete it."""
         room = self.room(token)
         await self._server.post(token, talk_requests.delete(room, changes_only=self._server.changes_only))
         self.rooms.rooms.pop(token, None)
@@ -126,17 +127,16 @@ class FakeTalk:
     async def set_permissions(self, token: str, session: str, permissions: Permission) -> None:
         """Give the attendee of a session other permissions."""
         room = self.room(token)
-        attendee = self._session(room, session)
+        attendee = room.sessions[session].attendee
         attendee.permissions = permissions
-        changed = [one.id for one in room.sessions.values() if one.attendee is attendee]
+        changed = _session_ids(room, attendee)
         await self._server.post(
             token, talk_requests.participants(room, changed, changes_only=self._server.changes_only)
         )
 
     async def set_in_call(self, token: str, session: str, flags: int) -> None:
-        """Enter or leave the call, or change what is sent; ``flags`` are in-call flags (reference 7)."""
+        """Set the in-call flags of a session (reference 7), as for entering or leaving the call."""
         room = self.room(token)
-        self._session(room, session)
         room.set_in_call(room.sessions[session], flags, self._clock())
         await self._server.post(
             token, talk_requests.incall(room, flags, [session], changes_only=self._server.changes_only)
@@ -151,7 +151,7 @@ class FakeTalk:
         await self._server.post(token, talk_requests.incall_all(0))
 
     async def send_message(self, token: str, data: object) -> None:
-        """Send a message to the members of a conversation, such as the advice to fetch new chat messages."""
+        """Send a message to the members of a conversation, such as a chat refresh."""
         await self._server.post(token, {"type": "message", "message": {"data": data}})
 
     async def switch_to(self, token: str, target: str, sessions: Iterable[str]) -> None:
@@ -159,18 +159,22 @@ class FakeTalk:
         await self._server.post(token, {"type": "switchto", "switchto": {"roomid": target, "sessions": list(sessions)}})
 
     async def dial(self, token: str, number: str, **options: object) -> Answer:
-        """Call a phone number for a conversation, and return the last answer of the gateway, also if it refuses."""
+        """Call a phone number for a conversation; return the gateway's last answer, also one with status 4xx or 5xx."""
         call: Json = {"number": number} | ({"options": options} if options else {})
         try:
             return await self._server.post(token, {"type": "dialout", "dialout": call})
-        except NotCarriedOut as failed:
-            return failed.answer
+        except NotCarriedOut as error:
+            return error.answer
 
     # -- the gateway's requests
 
     async def join(self, request: Json) -> tuple[TalkRoom, Attendee] | None:
-        """Admit a session; a phone call enters the call, and the gateway is told before it has the answer."""
-        session = self.rooms.joining(request)
+        """Admit the session of a join request; ``None``: the join is refused.
+
+        A request with ``incall``, that of a phone call, also enters the call, which the gateway is sent before the
+        answer.
+        """
+        session = self.rooms.admit(request)
         if session is None:
             return None
         room = self.room(request["roomid"])
@@ -180,8 +184,11 @@ class FakeTalk:
         return room, session.attendee
 
     async def leave(self, request: Json) -> tuple[TalkRoom, Attendee] | None:
-        """End a session; the gateway is told what follows from it before it has the answer."""
-        found = self.rooms.leaving(request)
+        """End the session of a leave request; ``None``: it has ended already.
+
+        The end of its call membership, and of a guest's session, is sent to the gateway before the answer.
+        """
+        found = self.rooms.find(request)
         if found is None:
             return None
         room, session = found
@@ -191,20 +198,16 @@ class FakeTalk:
             room.renew_call(self._clock())
             await self._tell_call(room, session)
         if session.attendee.actor_type == ActorType.GUESTS and self._server.attached:
-            only = self._server.changes_only
-            await self._server.post(room.token, talk_requests.disinvite_sessions(room, [session.id], changes_only=only))
+            request = talk_requests.disinvite_sessions(room, [session.id], changes_only=self._server.changes_only)
+            await self._server.post(room.token, request)
         return room, session.attendee
 
     async def _tell_call(self, room: TalkRoom, session: TalkSession) -> None:
         if self._server.attached:
-            only = self._server.changes_only
-            request = talk_requests.incall(room, session.in_call, [session.id], changes_only=only)
+            changes_only = self._server.changes_only
+            request = talk_requests.incall(room, session.in_call, [session.id], changes_only=changes_only)
             await self._server.post(room.token, request)
 
-    def _session(self, room: TalkRoom, session: str) -> Attendee:
-        """Return the attendee of a session.
 
-        Raises:
-            KeyError: the room has no such session.
-        """
-        return room.sessions[session].attendee
+def _session_ids(room: TalkRoom, attendee: Attendee) -> list[str]:
+    return [session.id for session in room.sessions.values() if session.attendee is attendee]

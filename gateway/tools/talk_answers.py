@@ -1,6 +1,6 @@
 """Talk's answers to the gateway's requests, for the fakes of Nextcloud.
 
-Source: reference 3.2, 4.1, 4.2, 4.5; signaling API, Backend requests; the forms are those of Nextcloud 32 with Talk 22.
+Source: reference 3.2, 4.1, 4.2, 4.5; signaling API, Backend requests; the answers look as in Nextcloud 32 with Talk 22.
 """
 
 from __future__ import annotations
@@ -16,51 +16,57 @@ from gateway.tools.talk_rooms import Attendee, Json, TalkRoom
 
 @dataclass(slots=True)
 class NextcloudRoom:
-    """What is unusual about the answers to joins of a room; the defaults leave them as Talk's.
+    """Replacements for parts of Talk's answers to joins of one room, and to leaves; ``None``: as Talk answers."""
 
-    ``error`` (an error object) refuses joins, and leaves if ``refuses_leaves``.
-    """
-
-    properties: Any = None
+    properties: Any = None  # an object, or anything else as a malformed answer
     permissions: list[str] | None = None
-    session: Json | None = None  # {"userid": …} names a guest
-    error: Json | None = None
-    refuses_leaves: bool = False
+    session: Json | None = None  # the object ``session``; its ``userid`` names a guest
+    error: Json | None = None  # {"code", "message"}, with which joins are refused
+    refuses_leaves: bool = False  # whether ``error`` refuses leaves, too
     without_permissions: bool = False  # as very old versions of Talk answer: everything is permitted
+
+
+_AS_TALK = NextcloudRoom()
 
 
 class TalkAnswers:
     """Answers requests from the conversations of ``talk``.
 
-    ``unusual`` has the rooms that answer otherwise, by their id; ``others`` is about the rest. ``tickets`` has the user
-    id of each valid ticket, empty for a guest.
+    ``replacements`` are by room id, ``default`` are those of all other rooms. ``tickets`` maps each
+    valid ticket to its user id, which is empty for a guest.
     """
 
     def __init__(
         self,
         talk: FakeTalk,
-        unusual: Mapping[str, NextcloudRoom],
+        replacements: Mapping[str, NextcloudRoom],
         tickets: Mapping[str, str],
-        others: NextcloudRoom | None = None,
+        default: NextcloudRoom = _AS_TALK,
     ) -> None:
         self._talk = talk
-        self._unusual = unusual
+        self._replacements = replacements
         self._tickets = tickets
-        self._others = others or NextcloudRoom()
+        self._default = default
 
-    async def reply(self, kind: str, body: Json) -> Json:
-        """Return the answer to a request of a type, after the requests to the gateway that it causes."""
-        match kind:
+    async def reply(self, type: str, body: Json) -> Json:
+        """Return the answer to a request; ``body`` is the request's member that ``type`` names.
+
+        Requests to the gateway that follow from a join or leave are sent, and answered, before.
+
+        Raises:
+            NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError: such a request failed.
+        """
+        match type:
             case "auth":
                 return self._auth(body.get("params"))
             case "ping":
-                self._talk.rooms.pinged(body.get("entries", ()))
+                self._talk.rooms.note_ping(body.get("entries", ()))
                 return {"type": "room", "room": {"version": "1.0"}}
             case "room" if body.get("action") == "leave":
                 return await self._leave(body)
             case "room":
                 return await self._join(body)
-        return error("unknown_type", f"The given type {json.dumps({'type': kind})} is not supported.")
+        return error("unknown_type", f"The given type {json.dumps({'type': type})} is not supported.")
 
     def _auth(self, params: Any) -> Json:
         params = params if isinstance(params, dict) else {}
@@ -73,33 +79,33 @@ class TalkAnswers:
         return {"type": "auth", "auth": answer}
 
     async def _join(self, request: Json) -> Json:
-        unusual = self._unusual.get(request["roomid"], self._others)
-        if unusual.error is not None:
-            return {"type": "error", "error": unusual.error}
-        if unusual is not self._others:
-            self._talk.room(request["roomid"])  # it exists
+        replacement = self._replacements.get(request["roomid"], self._default)
+        if replacement.error is not None:
+            return {"type": "error", "error": replacement.error}
+        if request["roomid"] in self._replacements:
+            self._talk.room(request["roomid"])  # a room with replacements exists
         joined = await self._talk.join(request)
         return _no_such_room() if joined is None else self._room(request, *joined)
 
     async def _leave(self, request: Json) -> Json:
-        unusual = self._unusual.get(request["roomid"], self._others)
-        if unusual.error is not None and unusual.refuses_leaves:
-            return {"type": "error", "error": unusual.error}
+        replacement = self._replacements.get(request["roomid"], self._default)
+        if replacement.error is not None and replacement.refuses_leaves:
+            return {"type": "error", "error": replacement.error}
         left = await self._talk.leave(request)
         return _no_such_room() if left is None else self._room(request, *left)
 
     def _room(self, request: Json, room: TalkRoom, attendee: Attendee) -> Json:
-        unusual = self._unusual.get(room.token, self._others)
+        replacement = self._replacements.get(room.token, self._default)
         properties = room.properties(request.get("userid") or "")
         answer = {
             "version": "1.0",
             "roomid": room.token,
-            "properties": properties if unusual.properties is None else unusual.properties,
+            "properties": properties if replacement.properties is None else replacement.properties,
         }
-        if not unusual.without_permissions:
-            answer["permissions"] = attendee.granted if unusual.permissions is None else unusual.permissions
-        if unusual.session is not None:
-            answer["session"] = unusual.session
+        if not replacement.without_permissions:
+            answer["permissions"] = attendee.granted if replacement.permissions is None else replacement.permissions
+        if replacement.session is not None:
+            answer["session"] = replacement.session
         return {"type": "room", "room": answer}
 
 

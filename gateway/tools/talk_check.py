@@ -14,17 +14,17 @@ from email.utils import parsedate_to_datetime
 
 import aiohttp
 
-REQUIRED = frozenset({"audio-video-permissions", "federation", "hello-v2", "incall-all", "switchto"})
-WANTED = frozenset({"dialout", "join-features", "chat-relay", "changed-users"})
 CHANGED_USERS = "changed-users"
+REQUIRED = frozenset({"audio-video-permissions", "federation", "hello-v2", "incall-all", "switchto"})
+WANTED = frozenset({"dialout", "join-features", "chat-relay", CHANGED_USERS})
 
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
 CLOCK_TOLERANCE = 45.0  # seconds
-CHECK_TIMEOUT = 30.0  # seconds
+CHECK_TIMEOUT = 30.0  # seconds for the welcome
 
 
 class UpdateRequired(Exception):
-    """The server lacks required features; ``missing`` has them."""
+    """The server lacks the required features in ``missing``."""
 
     def __init__(self, missing: frozenset[str]) -> None:
         super().__init__(f"update required: the signaling server lacks {', '.join(sorted(missing))}")
@@ -33,15 +33,15 @@ class UpdateRequired(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ServerCheck:
-    """The result of a check of a server that answers."""
+    """The version, features and clock of a signaling server, and Talk's judgement of them."""
 
     version: str
     features: frozenset[str]
-    offset: float  # seconds by which the server's clock is ahead
+    offset: float  # seconds by which the server's clock is ahead of Nextcloud's
 
     @property
     def missing(self) -> frozenset[str]:
-        """The required features that the server lacks: Talk refuses it with the error "update required"."""
+        """The required features that the server lacks; Talk refuses a server that lacks one."""
         return REQUIRED - self.features
 
     @property
@@ -51,12 +51,12 @@ class ServerCheck:
 
     @property
     def clock_agrees(self) -> bool:
-        """Whether the clocks differ by 45 s at most: Talk refuses other servers, since tokens would seem invalid."""
+        """Whether the clocks differ by 45 s at most; otherwise Talk refuses the server, as tokens may seem invalid."""
         return abs(self.offset) <= CLOCK_TOLERANCE
 
 
 def announced(headers: Mapping[str, str]) -> frozenset[str]:
-    """Return the feature ids in the headers of an answer."""
+    """Return the feature ids that the headers of an answer announce."""
     return frozenset(feature.strip() for feature in headers.get(FEATURES_HEADER, "").split(",")) - {""}
 
 
@@ -72,11 +72,13 @@ def require(headers: Mapping[str, str]) -> None:
 
 
 async def check_server(gateway: str, now: float | None = None) -> ServerCheck:
-    """Ask ``http://host:port`` for its welcome, as the administration page of Talk does.
+    """Fetch the welcome of the server at ``gateway`` (``http://host:port``), as Talk's administration page does.
+
+    ``now`` is the unix time of Nextcloud's clock in seconds; ``None``: the system's.
 
     Raises:
-        aiohttp.ClientError: there is no answer, or its status is not 200.
-        ValueError: it is not JSON with a version, or it has no date.
+        aiohttp.ClientError, TimeoutError: there is no answer, or its status is not 2xx.
+        ValueError: the answer is not JSON with a version, or has no date.
     """
     timeout = aiohttp.ClientTimeout(total=CHECK_TIMEOUT)
     url = f"{gateway.rstrip('/')}/api/v1/welcome"

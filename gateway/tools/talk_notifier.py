@@ -19,14 +19,14 @@ from gateway.tools.talk_requests import php_json
 from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
 
-GIVE_UP = 30.0  # seconds for each attempt
-ATTEMPTS = 3  # of a request that is not answered, or with a status of 5xx
+ATTEMPT_TIMEOUT = 30.0  # seconds for an answer to each attempt
+ATTEMPTS = 3  # to send a request that is not answered, or answered with a status of 5xx
 
-_ALPHABET = string.ascii_letters + string.digits + "+/"  # of the random text and of session ids
+_ALPHABET = string.ascii_letters + string.digits + "+/"  # of the random text that is signed
 
 
 class NotCarriedOut(Exception):
-    """The gateway answered a request, the last time it was sent, with a status of 4xx or 5xx."""
+    """The gateway's answer to the last attempt to send a request has a status of 4xx or 5xx."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(f"the gateway answered with status {answer.status}: {answer.text[:100].strip()}")
@@ -41,16 +41,20 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
+# The errors of ``TalkNotifier.post``.
+SEND_ERRORS = (NotCarriedOut, talk_check.UpdateRequired, aiohttp.ClientError, TimeoutError)
+
+
 class TalkNotifier:
     """A client of the rooms API.
 
-    ``changes_only`` becomes true with the first answer that announces ``changed-users``, and stays so: from then on
-    requests have no full lists.
+    ``changes_only`` becomes true with the first answer that announces ``changed-users``: Talk's requests contain no
+    full lists from then on. ``attempt_timeout`` is in seconds.
     """
 
     def __init__(self) -> None:
         self.changes_only = False
-        self.give_up = GIVE_UP
+        self.attempt_timeout = ATTEMPT_TIMEOUT
         self._client: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -69,7 +73,13 @@ class TalkNotifier:
         backend: str,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request once; ``headers`` replace headers of it, and an empty value removes one.
+        """Send a request about a room once, signed with ``secret``.
+
+        Args:
+            gateway: base URL of the gateway.
+            request: a protocol object, or the bytes of a body.
+            backend: base URL of the Nextcloud that sends.
+            headers: replace headers of the request; an empty value removes the header.
 
         Raises:
             aiohttp.ClientError, TimeoutError: there is no answer.
@@ -78,25 +88,25 @@ class TalkNotifier:
             self._client = aiohttp.ClientSession()
         body = request if isinstance(request, bytes) else php_json(request)
         random = "".join(secrets.choice(_ALPHABET) for _ in range(64))
-        given = {
+        all_headers = {
             "Content-Type": "application/json",
             "Spreed-Signaling-Random": random,
             "Spreed-Signaling-Checksum": checksum.sign(secret, random, body),
             "Spreed-Signaling-Backend": backend,
         } | dict(headers or {})
-        given = {name: value for name, value in given.items() if value}
+        all_headers = {name: value for name, value in all_headers.items() if value}
         url = URL(f"{gateway.rstrip('/')}/api/v1/room/{quote(roomid, safe='')}", encoded=True)
-        timeout = aiohttp.ClientTimeout(total=self.give_up)
-        async with self._client.post(url, data=body, headers=given, timeout=timeout) as response:
+        timeout = aiohttp.ClientTimeout(total=self.attempt_timeout)
+        async with self._client.post(url, data=body, headers=all_headers, timeout=timeout) as response:
             if talk_check.CHANGED_USERS in talk_check.announced(response.headers):
                 self.changes_only = True
             return Answer(response.status, await response.text(), response.headers)
 
     async def post(self, gateway: str, roomid: str, request: Json, *, secret: str, backend: str) -> Answer:
-        """Send a request, up to ``ATTEMPTS`` times, and check what the gateway announces.
+        """Send a request, at most ``ATTEMPTS`` times, and require the features that Talk requires of the answer.
 
         Raises:
-            NotCarriedOut: the gateway did not carry it out.
+            NotCarriedOut: the status of the last answer is 4xx or 5xx.
             UpdateRequired: the gateway lacks a feature that Talk requires.
             aiohttp.ClientError, TimeoutError: there is no answer.
         """

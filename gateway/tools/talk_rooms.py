@@ -1,6 +1,6 @@
 """The conversations of the fake Nextcloud: attendees, their sessions, and Talk's answers to the gateway. Pure.
 
-Source: reference 4.1, 4.2, 4.5 (requests of the gateway); the forms are those of Nextcloud 32 with Talk 22.
+Source: reference 4.1, 4.2, 4.5 (requests of the gateway); ids and properties look as in Nextcloud 32 with Talk 22.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 Json = dict[str, Any]
 
 ID_LENGTH = 255  # characters of a session id
-HIDDEN_NAME = "Private conversation"  # in requests about a room that not everybody may see
+HIDDEN_NAME = "Private conversation"  # instead of the name of a room that is not public, for others than its users
 
 _foreign = re.compile("[^A-Za-z0-9]+")
 
 
 class ActorType(StrEnum):
-    """The kinds of attendees that have sessions."""
+    """The types of actors that can have sessions."""
 
     USERS = "users"
     GUESTS = "guests"
@@ -33,7 +33,7 @@ class ActorType(StrEnum):
 
 
 class RoomType(IntEnum):
-    """Talk's types of conversations, of those that matter here."""
+    """Talk's types of conversations; the gateway is sent the number."""
 
     ONE_TO_ONE = 1
     GROUP = 2
@@ -41,7 +41,7 @@ class RoomType(IntEnum):
 
 
 class ParticipantType(IntEnum):
-    """Talk's types of participants; the owner and moderators may control others."""
+    """Talk's types of participants; owners and moderators have the gateway's permission ``control``."""
 
     OWNER = 1
     MODERATOR = 2
@@ -50,7 +50,7 @@ class ParticipantType(IntEnum):
 
 
 class Permission(IntFlag):
-    """Talk's permissions of an attendee; three of them concern the gateway."""
+    """Talk's permissions of an attendee; the gateway is sent those for audio, video and screen (reference 8)."""
 
     CUSTOM = 1
     CALL_START = 2
@@ -62,7 +62,7 @@ class Permission(IntFlag):
     CHAT = 128
 
 
-USUAL = Permission(246)  # all except CUSTOM and LOBBY_IGNORE
+DEFAULT_PERMISSIONS = Permission(246)  # all except CUSTOM and LOBBY_IGNORE
 _GRANTS = {
     Permission.AUDIO: "publish-audio",
     Permission.VIDEO: "publish-video",
@@ -71,9 +71,9 @@ _GRANTS = {
 
 
 def nextcloud_session(name: str, cloud_id: str = "") -> str:
-    """Return a session id of Talk's form, always the same for a name: 255 characters, ``/`` and ``+`` among them.
+    """Derive a session id in Talk's format from a name: 255 characters, with ``/`` and ``+`` in it.
 
-    The id of a federated session ends in ``#`` and the cloud id, ``user@http://host``.
+    The id of a federated session has ``#`` and the cloud id, ``user@http://host``, behind them.
     """
     octets = hashlib.shake_256(name.encode()).digest(192)
     text = f"{_foreign.sub('/', name)}+/{base64.b64encode(octets).decode()}"[:ID_LENGTH]
@@ -81,24 +81,24 @@ def nextcloud_session(name: str, cloud_id: str = "") -> str:
 
 
 def new_session(cloud_id: str = "") -> str:
-    """Return a new, secret session id of Talk's form."""
+    """Return a new, secret session id in Talk's format."""
     return nextcloud_session(secrets.token_hex(32), cloud_id)
 
 
 def guest_id(session: str) -> str:
-    """Return the actor id of a guest."""
+    """Return the actor id of a guest: the SHA-1 of the session id, in hexadecimal digits."""
     return hashlib.sha1(session.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True, eq=False)
 class Attendee:
-    """A member of a conversation; without a session the person has not opened it."""
+    """A member of a conversation, with a session for each browser or device in which the conversation is open."""
 
     actor_type: str
     actor_id: str
     name: str = ""
     type: ParticipantType = ParticipantType.USER
-    permissions: Permission = USUAL
+    permissions: Permission = DEFAULT_PERMISSIONS
 
     @property
     def userid(self) -> str:
@@ -107,7 +107,7 @@ class Attendee:
 
     @property
     def granted(self) -> list[str]:
-        """The permissions of which the gateway is told: never others than these four."""
+        """The permissions that the gateway is sent: for media, and ``control``."""
         granted = [name for permission, name in _GRANTS.items() if permission in self.permissions]
         moderates = self.type in (ParticipantType.OWNER, ParticipantType.MODERATOR)
         return [*granted, "control"] if moderates else granted
@@ -125,56 +125,62 @@ class TalkSession:
 
 @dataclass(slots=True, eq=False)
 class TalkRoom:
-    """A conversation; ``removed`` has the sessions that Talk ended, and that cannot join any more."""
+    """A conversation; ``removed`` contains the ids of sessions that Talk has ended, which cannot join again."""
 
     token: str
     name: str = ""
     type: RoomType = RoomType.GROUP
     description: str = ""
-    lobby_state: int = 0
-    read_only: int = 0
+    lobby_state: int = 0  # 1: only moderators may enter
+    read_only: int = 0  # 1: nobody may write
     active_since: float | None = None  # unix time at which the call began
     attendees: list[Attendee] = field(default_factory=list)
     sessions: dict[str, TalkSession] = field(default_factory=dict)
     removed: set[str] = field(default_factory=set)
 
     def attendee(self, actor_type: str, actor_id: str) -> Attendee | None:
-        """Return an attendee."""
-        found = (one for one in self.attendees if (one.actor_type, one.actor_id) == (actor_type, actor_id))
-        return next(found, None)
+        """Return the attendee with this actor; ``None``: the actor is no member."""
+        actor = (actor_type, actor_id)
+        return next((member for member in self.attendees if (member.actor_type, member.actor_id) == actor), None)
 
     def add(self, actor_type: str, actor_id: str, name: str = "") -> Attendee:
-        """Add an attendee, or return the one that is there; the first user is the owner."""
+        """Add an attendee, unless the actor is one already, and return it; the first user is the owner."""
         known = self.attendee(actor_type, actor_id)
         if known is not None:
             return known
-        kind = ParticipantType.GUEST if actor_type == ActorType.GUESTS else ParticipantType.USER
+        type = ParticipantType.GUEST if actor_type == ActorType.GUESTS else ParticipantType.USER
         if actor_type == ActorType.USERS and not self.userids:
-            kind = ParticipantType.OWNER
-        self.attendees.append(Attendee(actor_type, actor_id, name, kind))
+            type = ParticipantType.OWNER
+        self.attendees.append(Attendee(actor_type, actor_id, name, type))
         return self.attendees[-1]
 
     def open(self, session: str, attendee: Attendee, now: float) -> TalkSession:
-        """Add a session of an attendee, as a browser does before it joins at the gateway."""
+        """Add a session of an attendee, as a browser does before it joins at the gateway; ``now``: unix time."""
         self.sessions[session] = TalkSession(session, attendee, last_ping=int(now))
         self.removed.discard(session)
         return self.sessions[session]
 
     def close(self, session: str) -> None:
-        """End a session; a guest exists only with it."""
+        """Delete a session, and with it a guest.
+
+        Raises:
+            KeyError: the conversation has no such session.
+        """
         attendee = self.sessions.pop(session).attendee
         if attendee.actor_type == ActorType.GUESTS:
             self.attendees.remove(attendee)
 
     def set_in_call(self, session: TalkSession, flags: int, now: float) -> None:
-        """Set the in-call flags of a session; the call lasts while one is in it."""
+        """Set the in-call flags of a session (reference 7); ``now``: unix time."""
         session.in_call = flags
         self.renew_call(now)
 
     def renew_call(self, now: float) -> None:
-        """Begin or end the call."""
-        active = any(session.in_call for session in self.sessions.values())
-        self.active_since = (now if self.active_since is None else self.active_since) if active else None
+        """Begin the call if a session has in-call flags, otherwise end it."""
+        if not any(session.in_call for session in self.sessions.values()):
+            self.active_since = None
+        elif self.active_since is None:
+            self.active_since = now
 
     @property
     def userids(self) -> list[str]:
@@ -182,36 +188,45 @@ class TalkRoom:
         return [attendee.userid for attendee in self.attendees if attendee.userid]
 
     def properties(self, userid: str = "", *, modified: bool = True) -> Json:
-        """Return the properties as Talk sends them; not ``modified``: with an invitation or a removal."""
-        open_to_all = self.type is RoomType.PUBLIC or userid in self.userids
-        since = None if self.active_since is None else datetime.fromtimestamp(self.active_since, UTC)
-        date = None if since is None else f"{since:%Y-%m-%d %H:%M:%S}.000000"
-        shown: Json = {
-            "name": self.name if open_to_all else HIDDEN_NAME,
+        """Return the properties as Talk sends them.
+
+        Args:
+            userid: the member for whom they are; empty: nobody in particular.
+            modified: with the description, as in answers and ``update`` requests; ``False``: as in ``invite`` and
+                ``disinvite`` requests.
+        """
+        shows_name = self.type is RoomType.PUBLIC or userid in self.userids
+        active_since: Json | None = None
+        if self.active_since is not None:
+            date = datetime.fromtimestamp(self.active_since, UTC)
+            active_since = {"date": f"{date:%Y-%m-%d %H:%M:%S}.000000", "timezone_type": 3, "timezone": "UTC"}
+        properties: Json = {
+            "name": self.name if shows_name else HIDDEN_NAME,
             "type": int(self.type),
             "lobby-state": self.lobby_state,
             "lobby-timer": None,
             "read-only": self.read_only,
             "listable": 0,
-            "active-since": None if date is None else {"date": date, "timezone_type": 3, "timezone": "UTC"},
+            "active-since": active_since,
             "sip-enabled": 0,
         }
-        return shown | ({"description": self.description} if modified else {"participant-list": "refresh"})
+        return properties | ({"description": self.description} if modified else {"participant-list": "refresh"})
 
 
 class TalkRooms:
     """All conversations, and the answers to the gateway's requests about them.
 
-    Tests open sessions without a browser: a join of an unknown room creates it, unless ``refuse_unknown``, and a
-    session id that Talk has not ended is taken as one that a browser has just opened, while ``admits_unknown``.
+    A join with a session id that no browser has opened here opens the session, and creates the room if need be, so that
+    tests can join without a browser. ``refuse_unknown_rooms`` refuses joins of rooms that do not exist,
+    ``refuse_unknown_sessions`` all joins of sessions that are not open. ``clock`` returns unix time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.rooms: dict[str, TalkRoom] = {}
-        self.deleted: set[str] = set()
-        self.refuse_unknown = False
-        self.admits_unknown = True
-        self._clock = clock  # unix time in seconds
+        self.deleted: set[str] = set()  # tokens of rooms that a join does not create again
+        self.refuse_unknown_rooms = False
+        self.refuse_unknown_sessions = False
+        self._clock = clock
 
     def room(self, token: str) -> TalkRoom:
         """Return a conversation, which is created if it does not exist."""
@@ -220,13 +235,13 @@ class TalkRooms:
             self.deleted.discard(token)
         return self.rooms[token]
 
-    def joining(self, request: Json) -> TalkSession | None:
-        """Return the session of a join, opened if need be; ``None``: it is not invited."""
+    def admit(self, request: Json) -> TalkSession | None:
+        """Return the session of a join request (reference 4.1), opened if need be; ``None``: the join is refused."""
         token, session = request["roomid"], str(request.get("sessionid", ""))
-        if not self.admits_unknown:
+        if self.refuse_unknown_sessions:
             room = self.rooms.get(token)
             return None if room is None else room.sessions.get(session)
-        if token not in self.rooms and (self.refuse_unknown or token in self.deleted):
+        if token not in self.rooms and (self.refuse_unknown_rooms or token in self.deleted):
             return None
         room = self.room(token)
         known = room.sessions.get(session)
@@ -238,14 +253,14 @@ class TalkRooms:
             known = room.open(session, room.add(actor_type, actor_id, name), self._clock())
         return known
 
-    def leaving(self, request: Json) -> tuple[TalkRoom, TalkSession] | None:
-        """Return the room and session of a leave; ``None``: Talk has ended the session before."""
+    def find(self, request: Json) -> tuple[TalkRoom, TalkSession] | None:
+        """Return the room and session of a leave request (reference 4.2); ``None``: the session has ended already."""
         room = self.rooms.get(request.get("roomid", ""))
         session = None if room is None else room.sessions.get(str(request.get("sessionid", "")))
         return None if room is None or session is None else (room, session)
 
-    def pinged(self, entries: Iterable[Json]) -> None:
-        """Note that sessions are still connected."""
+    def note_ping(self, entries: Iterable[Json]) -> None:
+        """Record the time of a ping for the sessions in its ``entries`` (reference 4.5)."""
         alive = {entry.get("sessionid") for entry in entries}
         for room in self.rooms.values():
             for session in room.sessions.values():
@@ -254,6 +269,7 @@ class TalkRooms:
 
     @staticmethod
     def _actor(request: Json) -> tuple[str, str]:
+        """Return actor type and actor id of the attendee for whom a join request is."""
         if request.get("actortype") and request.get("actorid"):
             return str(request["actortype"]), str(request["actorid"])
         if request.get("userid"):

@@ -252,8 +252,8 @@ async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[i
 
 async def test_request_without_an_answer_is_given_up_and_repeated() -> None:
     async with attached() as (cloud, gateway):
-        assert cloud.notifier.give_up == 30.0
-        cloud.notifier.give_up, gateway.silent = 0.1, True
+        assert cloud.notifier.attempt_timeout == 30.0
+        cloud.notifier.attempt_timeout, gateway.silent = 0.1, True
         with pytest.raises(TimeoutError):
             await cloud.talk.send_message("r", {})
         assert len(gateway.sent) == 3
