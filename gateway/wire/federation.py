@@ -1,8 +1,8 @@
-"""The messages of a server that hosts a federated room, and the names in them, rewritten in both directions.
+"""Rewrite the names in messages between a client and the server that hosts its federated room, in both directions.
 
 A client in a federated room has a session here (its local id) and one at the host (its remote id). The room may have
-different ids at both, and a user of one Nextcloud is a federated user at the other. The client gets the names of its
-own server only, and the host its own.
+different ids at both, and a user of one Nextcloud is a federated user at the other. In each message the
+client, its room and all users have the names of the recipient's side. Other sessions have the host's ids on both sides.
 
 ``data`` stays byte for byte unless a name in it changes.
 
@@ -45,12 +45,11 @@ from gateway.wire.server import (
 )
 
 SESSION_DATA = "sd:"  # prefix of the transient entry of a session (10)
-_EVENTS = frozenset(
+_EVENTS = frozenset(  # target and type of the events that clients get
     {("room", type) for type in ("join", "leave", "message", "switchto")}
     | {("participants", type) for type in ("update", "flags", "message")}
     | {("roomlist", type) for type in ("invite", "disinvite", "update")}
 )
-
 
 _encoder = msgspec.json.Encoder()
 _objects = msgspec.json.Decoder(dict[str, Raw])
@@ -59,6 +58,8 @@ _roomlist = msgspec.json.Decoder(RoomListBody)
 
 
 class _AlreadyJoined(Struct, frozen=True):
+    """The details of the error ``already_joined``."""
+
     room: RemoteRoomBody
 
 
@@ -71,7 +72,8 @@ _already_joined = msgspec.json.Decoder(_AlreadyJoined)
 def to_remote(text: str, message: ClientMessage, names: Names) -> str:
     """Return a client's message with the host's names; ``message`` is the decoded ``text``.
 
-    Only the recipient of a message and the key of a session's transient data change; the rest stays byte for byte.
+    Only two things change: the recipient, if it is the client, and the ``key`` of the client's own transient data. The
+    rest stays byte for byte.
     """
     recipient = None if message.message is None else message.message.recipient
     if message.type == "message" and recipient is not None:
@@ -87,6 +89,7 @@ def to_remote(text: str, message: ClientMessage, names: Names) -> str:
 
 
 def _replaced(text: str, value: str, *path: str) -> str:
+    """Return a JSON object with another string at a path of member names."""
     start, end = span(text, *path)
     return text[:start] + _encoder.encode(value).decode() + text[end:]
 
@@ -98,7 +101,8 @@ def to_local(message: RemoteMessage, names: Names) -> RemoteMessage:
     """Return a message of the host with the local names.
 
     Raises:
-        NotPassedOn: the message names another room, pretends to come from the client, or is not meant for clients.
+        NotPassedOn: the message names another room, has the client's local id as an id of the host, is malformed, or is
+            not meant for clients.
     """
     match message:
         case RemoteRoomMessage(body, id):
@@ -148,27 +152,28 @@ def _body(body: RemoteMessageBody, names: Names, *, control: bool) -> RemoteMess
 
 
 def _data(data: Raw, names: Names, *, control: bool) -> Raw:
-    """Rename the client's session in a media message, and in a request to mute it."""
+    """Rename the client's session in a media message, and in a request to mute the client (12.2-g, 12.2-h)."""
     try:
         members = _objects.decode(data)
     except (msgspec.DecodeError, RecursionError):  # not an object, or one with a lone surrogate
         return data
     if control:
-        return _muted(data, members, names)
+        return _renamed_mute(data, members, names)
     type = read_string(members.get("type", ABSENT))
     if type in SFU_TYPES:
         return rename(data, members, dict.fromkeys(("from", "to"), names.session_value))
     if type == CONTROL:
         payload = members.get("payload", ABSENT)
         try:
-            changed = _muted(payload, _objects.decode(payload), names)
+            changed = _renamed_mute(payload, _objects.decode(payload), names)
         except (msgspec.DecodeError, RecursionError):
             return data
         return data if changed is payload else Raw(_encoder.encode({**members, "payload": changed}))
     return data
 
 
-def _muted(data: Raw, members: dict[str, Raw], names: Names) -> Raw:
+def _renamed_mute(data: Raw, members: dict[str, Raw], names: Names) -> Raw:
+    """Rename ``peerId`` in a request to mute; ``members`` is the decoded ``data``."""
     if read_string(members.get("action", ABSENT)) != "forceMute":
         return data
     return rename(data, members, {"peerId": names.session_value})
@@ -194,19 +199,23 @@ def _event(event: RemoteEventBody, names: Names) -> RemoteEventBody:
     return RemoteEventBody(
         event.target,
         event.type,
-        join,
-        leave,
-        message,
-        _update(event, names),
-        _listed_room(event.invite, names),
-        _listed_room(event.disinvite, names),
-        switchto,
-        flags,
+        join=join,
+        leave=leave,
+        message=message,
+        update=_update(event, names),
+        invite=_listed_room(event.invite, names),
+        disinvite=_listed_room(event.disinvite, names),
+        switchto=switchto,
+        flags=flags,
     )
 
 
 def _update(event: RemoteEventBody, names: Names) -> Raw:
-    """Rename an update of the list of rooms, or of the participants: the room, the client's session, all actors."""
+    """Rename the room in an update of the list of rooms; in an update of participants also the session and all actors.
+
+    Raises:
+        NotPassedOn: the update is malformed, or see ``to_local``.
+    """
     if not given(event.update):
         return ABSENT
     try:
@@ -215,12 +224,17 @@ def _update(event: RemoteEventBody, names: Names) -> Raw:
         update = _participants.decode(event.update)
     except msgspec.DecodeError as error:
         raise NotPassedOn("malformed update") from error
-    users, changed = (
-        None if entries is None else [renamed_user(entry, names) for entry in entries]
-        for entries in (update.users, update.changed)
+    renamed = msgspec.structs.replace(
+        update,
+        roomid=names.room(update.roomid),
+        users=_renamed_users(update.users, names),
+        changed=_renamed_users(update.changed, names),
     )
-    renamed = RemoteParticipantsBody(names.room(update.roomid), users, changed, update.incall, update.all)
     return Raw(_encoder.encode(renamed))
+
+
+def _renamed_users(entries: list[dict[str, Raw]] | None, names: Names) -> list[dict[str, Raw]] | None:
+    return None if entries is None else [renamed_user(entry, names) for entry in entries]
 
 
 def _listed_room(body: RoomListBody | None, names: Names) -> RoomListBody | None:

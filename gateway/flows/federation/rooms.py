@@ -33,9 +33,9 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.server import RoomBody
 
 CLOSE_TIME = 1.0  # seconds for all hosts to take a ``bye`` when this server stops
-FAILURE_COUNTS = 10.0  # seconds for which a failed attempt to connect counts
-URL_LENGTH = 512  # characters of a URL that a client names; names of the host's users become so much longer
-TOKEN_LENGTH = 16_384
+FAILURE_PERIOD = 10.0  # seconds for which a failed attempt to connect counts as a seat
+URL_LENGTH = 512  # characters of a URL that a client names; the ids of the host's users grow by its length (12.2-d)
+TOKEN_LENGTH = 16_384  # characters
 
 
 class HostedSessionCloser(Protocol):
@@ -46,7 +46,7 @@ class HostedSessionCloser(Protocol):
 
 
 class FederatedRooms:
-    """Lets sessions join and leave rooms; implements ``federation.seat.SeatOwner``."""
+    """Lets sessions join and leave rooms; implements ``SeatOwner``."""
 
     def __init__(
         self, services: Services, events: RoomEvents, membership: RoomMembership, closer: HostedSessionCloser
@@ -56,9 +56,11 @@ class FederatedRooms:
         self._events = events
         self._membership = membership
         self._closer = closer
-        self._replaced: dict[SessionId, bool] = {}  # joining elsewhere: whether that ended the session's previous seat
+        # The sessions that are being given a seat, and whether the host has ended their previous seat meanwhile.
+        self._replaced: dict[SessionId, bool] = {}
         self._kept_bytes = KeptBytes()
-        self._counts: Counter[tuple[str, str]] = Counter()  # sessions elsewhere, by limit and what it limits
+        # Number of seats by key of the limit, and the user, server or backend that it limits.
+        self._counts: Counter[tuple[str, str]] = Counter()
 
     def handle(self, session: Session, message: ClientMessage) -> Work | None:
         """Leave the current room at once, or join one in the returned coroutine.
@@ -86,7 +88,7 @@ class FederatedRooms:
         if ending:
             await asyncio.wait(ending, timeout=CLOSE_TIME)
 
-    # -- federation.seat.SeatOwner
+    # -- SeatOwner
 
     def seated(self, session: Session, seat: FederatedSeat) -> None:
         """See ``SeatOwner.seated``."""
@@ -95,19 +97,20 @@ class FederatedRooms:
         left = self._hub.take_seat(session, seat)
         if left is not None:
             self._events.left(left)
-        self._events.ended(session)  # also streams from before the first join
+        self._events.ended(session)  # streams from before the first join, too
 
     def unseated(self, session: Session, seat: FederatedSeat) -> None:
         """See ``SeatOwner.unseated``."""
         if session.seat is seat:
             self._hub.leave_seat(session)
-            if session.id not in self._replaced:
+            if session.id not in self._replaced:  # otherwise ``_join_elsewhere`` restarts the timer if the join fails
                 self._hub.restart_join_timer(session, self._services.clock())
 
     def dismissed(self, session: Session, reason: str) -> None:
         """See ``SeatOwner.dismissed``.
 
-        A session that joins again during an interruption may replace its own session at the host before the answer.
+        If the client joins again while its seat is interrupted, the host may end the seat's session in favour of the
+        new one before it answers the join. That ends the seat only.
         """
         if reason == ROOM_SESSION_RECONNECTED and session.id in self._replaced:
             self._replaced[session.id] = True
@@ -125,7 +128,7 @@ class FederatedRooms:
         self._hub.restart_join_timer(session, self._services.clock())
 
     async def _join_here(self, session: Session, room: RoomJoin, request_id: str) -> None:
-        """Join a room of this server; the one elsewhere is left once Nextcloud has allowed it."""
+        """Join a room of this server; the session keeps its seat until Nextcloud has allowed the join."""
         await self._membership.join(session, room, request_id)
         if (seat := self._hub.leave_seat(session)) is not None:
             seat.close()
@@ -142,18 +145,17 @@ class FederatedRooms:
         """
         remote_room, token = self._checked(session, room, target)
         if isinstance(session.seat, FederatedSeat):
-            await session.seat.settled()
+            await session.seat.wait_for_answer()
         seat = session.seat
         if isinstance(seat, FederatedSeat) and seat.serves(remote_room):
             await seat.join(remote_room, request_id)
             return
         if not session.open:
             return
-        release = self._count(session, remote_room)
         servers = self._services.remote_servers
         if servers is None:
-            release()
             raise ProtocolError(federation_error("not_allowed", "This server has no connections to others."))
+        release = self._count_seat(session, remote_room)
         remote = RemoteSession(
             servers, remote_room.signaling, remote_room.nextcloud, token, session.features, self._kept_bytes
         )
@@ -178,7 +180,9 @@ class FederatedRooms:
                         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""))))
 
     async def _open(self, seat: FederatedSeat, release: Callable[[], None]) -> None:
-        """Open a seat; an attempt that fails counts for a while, lest a client use it to load another server.
+        """Open a seat, and call ``release`` once it has ended; after a failed attempt, ``FAILURE_PERIOD`` later.
+
+        So a client cannot use failing attempts to load another server.
 
         Raises:
             RemoteUnavailable: there is no connection.
@@ -187,7 +191,7 @@ class FederatedRooms:
         try:
             await seat.open(release)
         except BaseException:
-            asyncio.get_running_loop().call_later(FAILURE_COUNTS, release)
+            asyncio.get_running_loop().call_later(FAILURE_PERIOD, release)
             raise
 
     def _checked(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
@@ -202,26 +206,25 @@ class FederatedRooms:
         if exceeds(max(len(local_id), len(remote_id), len(room_session)), limit):
             self._services.count_excess("id_length")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-        lengths = max(len(signaling), len(nextcloud)) <= URL_LENGTH and len(token) <= TOKEN_LENGTH
+        if max(len(signaling), len(nextcloud)) > URL_LENGTH or len(token) > TOKEN_LENGTH:
+            raise ProtocolError(Code.INVALID_FORMAT.error())
         try:
-            if not lengths:
-                raise ValueError
             found = RemoteRoom(canonical(signaling), canonical(nextcloud), remote_id, local_id, room_session)
         except ValueError as error:
             raise ProtocolError(Code.INVALID_FORMAT.error()) from error
         if not self._services.settings.federation.enabled:
             raise ProtocolError(federation_error("disabled", "Federation is disabled."))
-        if session.client_type is not ClientType.CLIENT:  # a federated session could go round in a circle of servers
+        if session.client_type is not ClientType.CLIENT:  # federated sessions could join round a circle of servers
             raise ProtocolError(
                 federation_error("not_allowed", "Only regular clients may join rooms of other servers.")
             )
         return found, token
 
-    def _count(self, session: Session, room: RemoteRoom) -> Callable[[], None]:
-        """Count a session elsewhere; call the returned function once it has ended.
+    def _count_seat(self, session: Session, room: RemoteRoom) -> Callable[[], None]:
+        """Count a seat; call the returned function once it has ended.
 
         Raises:
-            ProtocolError: ``limit_exceeded``.
+            ProtocolError: ``limit_exceeded``: the user, the server or the backend has too many seats.
         """
         limits, backend = self._services.settings.limits, session.backend.id
         user = f"{backend} user {session.userid}" if session.userid else f"{backend} network {session.network}"

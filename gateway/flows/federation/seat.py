@@ -1,11 +1,11 @@
-"""The seat of a session in a room of another server: joins it, relays in both directions, survives interruptions.
+"""The seat of a session in a room of another server, the host: joins it, relays messages, survives lost connections.
 
-One task owns a seat and everything of it. It connects, joins, and then receives until the seat is closed. While the
-connection is lost the client's messages are kept; afterwards the session at the host is resumed, or a new one joins.
+A seat has one task, which owns the connection to the host: it receives until the seat is closed, and connects again
+after a loss. Meanwhile the client's messages are kept. Then the session at the host is resumed, or a new one is opened
+and joins the room.
 
-The seat tells the client only what concerns this room, and whatever the host sends, no other session is affected: its
-messages go to the outbox of one session, at most as fast as a client may send, after ``gateway.wire.federation`` has
-checked their names.
+Whatever the host sends, it affects one session only: its messages are appended to the outbox of this session, at most
+as fast as a client may send, after ``gateway.wire.federation`` has checked the ids in them.
 
 Source: reference 12.1-12.3.
 """
@@ -13,7 +13,6 @@ Source: reference 12.1-12.3.
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections.abc import Callable
 from typing import Protocol
@@ -43,46 +42,48 @@ from gateway.wire.remote_messages import (
 )
 from gateway.wire.server import Room, RoomBody, RoomDataBody
 
-FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each
-STABLE = 10.0  # seconds that a connection has to stand for the pauses to begin with the first again
+FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each attempt
 LONGEST_PAUSE = 8.0  # seconds
+STABLE = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
 GIVE_UP_AFTER = 600.0  # seconds without a connection
-FAREWELL = 5.0  # seconds for the host to take the last messages, and to close the connection
-THROTTLE = 0.05  # seconds between two checks whether the host may send again
-# Refusals of a hello that may pass: Nextcloud or the host restarts, or is overloaded.
+BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
+REFILL_INTERVAL = 0.05  # seconds between two checks whether the host may send again
+# Errors after which the hello is tried again: Nextcloud or the host restarts, or is overloaded.
 _TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
 _REASON = re.compile(r"[a-z_]{1,64}")
 _BYE = '{"type":"bye"}'
-
-log = logging.getLogger("portunus.flows")
 
 
 class SeatOwner(Protocol):
     """The flow that gives sessions their seats."""
 
     def seated(self, session: Session, seat: FederatedSeat) -> None:
-        """Take a session out of its room: the host has accepted it."""
+        """Move a session from its present room, or another seat, to this seat: the host has accepted its join."""
 
     def unseated(self, session: Session, seat: FederatedSeat) -> None:
-        """Note that the session is in no room any more; ignored if it has another seat."""
+        """Take a session from its seat: it is in no room any more. No effect if it has another seat."""
 
     def dismissed(self, session: Session, reason: str) -> None:
         """End a session that the host has ended."""
 
 
 class _UnansweredJoin:
-    """A join that the host has not answered; ``request_id`` is the client's, ``None`` after a lost session."""
+    """A join that the host has not answered.
+
+    ``request_id`` is the id of the client's request; ``None`` if the seat joins by itself, in place of a lost session.
+    """
 
     def __init__(self, id: str, request_id: str | None, room: RemoteRoom, timer: asyncio.TimerHandle) -> None:
         self.id = id
         self.request_id = request_id
         self.room = room
+        # Done once the host has accepted; the exception is a ``ProtocolError``.
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.timer = timer
 
 
 class FederatedSeat:
-    """Implements ``core.seat.Seat``; ``start`` it once, and wait for each ``join``."""
+    """Implements ``core.seat.Seat``; ``open`` it once, and wait for each ``join``."""
 
     def __init__(
         self, services: Services, owner: SeatOwner, session: Session, remote: RemoteSession, room: RemoteRoom
@@ -94,9 +95,9 @@ class FederatedSeat:
         self.room = room
         self._names: Names | None = None  # None: the session is not in the host's room
         self._join: _UnansweredJoin | None = None
-        self._joins = 0
-        self._bucket = TokenBucket(services.settings.limits, services.clock())
-        self._pause = FIRST_PAUSE
+        self._joins = 0  # requests so far, for their ids
+        self._bucket = TokenBucket(services.settings.limits, services.clock())  # what the host may still send
+        self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._closed = False
         self._task: asyncio.Task[None] | None = None
 
@@ -110,23 +111,18 @@ class FederatedSeat:
         """See ``Seat.room_session_id``."""
         return self.room.room_session
 
-    @property
-    def is_joined(self) -> bool:
-        """Whether the client is in the host's room; also while the connection is interrupted."""
-        return self._names is not None
-
     def serves(self, room: RemoteRoom) -> bool:
-        """Return whether a room can be joined over this seat's connection; its token was that of an earlier join."""
+        """Return whether a room can be joined over this seat's connection, which has the token of an earlier join."""
         same = (room.signaling, room.nextcloud) == (self.room.signaling, self.room.nextcloud)
         return same and not self._closed and self._remote.is_connected
 
-    async def settled(self) -> None:
-        """Wait until the host has answered a join; after a lost session this seat joins by itself (12.3)."""
+    async def wait_for_answer(self) -> None:
+        """Wait until no join is unanswered; a seat also joins by itself, in place of a lost session (12.3)."""
         if self._join is not None:
             await asyncio.wait([self._join.answer])
 
-    async def open(self, released: Callable[[], None]) -> None:
-        """Connect to the host and say hello; if that succeeds, call ``released`` when the seat has ended.
+    async def open(self, on_ended: Callable[[], None]) -> None:
+        """Connect to the host and say hello; if that succeeds, call ``on_ended`` when the task of the seat has ended.
 
         Raises:
             RemoteUnavailable: there is no connection.
@@ -138,7 +134,7 @@ class FederatedSeat:
             self._closed = True
             raise
         self._task = self._services.tasks.spawn(self._run(), "federated room")
-        self._task.add_done_callback(lambda _: released())
+        self._task.add_done_callback(lambda _: on_ended())
 
     async def join(self, room: RemoteRoom, request_id: str) -> None:
         """Join a room of the host; the client gets the reply when the host has accepted.
@@ -146,12 +142,11 @@ class FederatedSeat:
         Raises:
             ProtocolError: the host's error, or ``federation_error`` if it does not answer.
         """
-        join = self._request_join(room, request_id)
-        await join.answer
+        await self._request_join(room, request_id).answer
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """The task of the seat, if it was opened; once the seat is closed it ends within ``FAREWELL`` seconds."""
+        """The task of the seat, if it was opened; it ends within ``BYE_TIMEOUT`` once the seat is closed."""
         return [] if self._task is None else [self._task]
 
     # -- core.seat.Seat
@@ -163,7 +158,8 @@ class FederatedSeat:
             return
         if not self._remote.send(federation.to_remote(text, message, self._names)):
             cause = ("kept", self.room.signaling)
-            self._services.warnings.warning(cause, "a federated room joins anew: too many messages wait for its server")
+            text = "a session at the host of a federated room is opened anew: too much is kept for the host"
+            self._services.warnings.warning(cause, text)
 
     def close(self) -> None:
         """See ``Seat.close``."""
@@ -174,7 +170,7 @@ class FederatedSeat:
         if self._task is None:
             self._remote.abort()
         elif self._remote.is_connected and self._remote.send(_BYE):
-            self._services.tasks.spawn(self._part(self._task), "farewell to a federated room")
+            self._services.tasks.spawn(self._wait_for_end(self._task), "bye to the host of a federated room")
         else:
             self._task.cancel()
 
@@ -191,10 +187,10 @@ class FederatedSeat:
                 await self._serve()
                 if self._services.clock() - connected_at >= STABLE:
                     self._pause = FIRST_PAUSE
-                if self._closed or not self.is_joined or not await self._connect_again():
+                if self._closed or self._names is None or not await self._connect_again():
                     return
         except Exception:
-            self._lost(Code.INTERNAL_ERROR.error())  # a fault here must not leave the client without a room
+            self._lose_room(Code.INTERNAL_ERROR.error())  # a fault here must not leave the client without a room
             raise
         finally:
             self._closed = True
@@ -202,9 +198,9 @@ class FederatedSeat:
             self._remote.forget()
             self._fail_join(federation_error("network_error", "The server ended the connection."))
 
-    async def _part(self, task: asyncio.Task[None]) -> None:
-        """Let the host take the last messages; it closes the connection after a ``bye``."""
-        await asyncio.wait([task], timeout=FAREWELL)
+    async def _wait_for_end(self, task: asyncio.Task[None]) -> None:
+        """Let the host take the last messages and the ``bye``; it closes the connection then, which ends the task."""
+        await asyncio.wait([task], timeout=BYE_TIMEOUT)
         task.cancel()
 
     async def _serve(self) -> None:
@@ -215,21 +211,21 @@ class FederatedSeat:
                 message, size = await self._remote.receive()
                 if message is not None and not self._closed:
                     self._handle(message)
-                await self._throttle(size)
+                await self._limit_rate(size)
         except RemoteConnectionLost:
             self._remote.abort()
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
 
-    async def _throttle(self, size: int) -> None:
-        """Let the host wait if it sends more than a client may; the network slows it down then."""
+    async def _limit_rate(self, size: int) -> None:
+        """Count a message of ``size`` characters; wait while the host exceeds a client's rate, so that TCP slows it."""
         bucket, limits = self._bucket, self._services.settings.limits
         bucket.messages -= 1.0
         bucket.octets -= size
         spent = bucket.messages < 0.0 or bucket.octets < 0.0
         while spent and not bucket.refill(limits, self._services.clock()):  # noqa: ASYNC110 - tokens come with time
-            await asyncio.sleep(THROTTLE)
+            await asyncio.sleep(REFILL_INTERVAL)
 
     # -- messages of the host
 
@@ -240,7 +236,7 @@ class FederatedSeat:
             case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
                 self._accepted(self._join, body)
             case RemoteRoomMessage(_, id) if id:
-                pass  # no answer to a request of the client: it is this server that answers those
+                pass  # forged: the seat sent no such request, and this server answers the client's
             case RemoteError(error, id) if self._join is not None and id == self._join.id:
                 self._refused(self._join, error)
             case _ if self._names is not None:
@@ -255,13 +251,11 @@ class FederatedSeat:
             self._send_room_message(local.event.message)
         else:
             self._send(remote_messages.encode(local))
-        if (
-            isinstance(local, RemoteRoomMessage) and local.room.roomid == ""
-        ):  # the host has removed the session from the room
-            self._end()
+        if isinstance(local, RemoteRoomMessage) and local.room.roomid == "":
+            self._end()  # the host has removed the session from the room
 
     def _send_room_message(self, message: RoomDataBody) -> None:
-        """Send a message of the host's Nextcloud, mostly a chat message, as in a local room (5.5)."""
+        """Send a message of the host's Nextcloud, mostly a chat message, in the form of a local room (5.5)."""
         delivery = self._services.delivery
         for event in RoomMessage(message.roomid, message.data).events(Form.FULL):
             if event.repeatable:
@@ -313,7 +307,7 @@ class FederatedSeat:
         if join.request_id is not None:
             self._fail_join(refusal)
         else:
-            self._lost(refusal)
+            self._lose_room(refusal)
 
     # -- joins
 
@@ -327,12 +321,13 @@ class FederatedSeat:
         return join
 
     def _join_timed_out(self) -> None:
-        """Give up a join; after a lost session the connection is lost again, and the next one joins."""
+        """Give up a join, and with it the session at the host, which may be in either room; a new one joins again."""
         self._fail_join(federation_error("network_error", "The server did not answer in time."))
-        self._remote.forget()  # the host may have moved the session
+        self._remote.forget()
         self._remote.abort()
 
     def _fail_join(self, error: Error) -> None:
+        """Give up the unanswered join, if any; the error is for the client, if it has requested the join."""
         join, self._join = self._join, None
         if join is None:
             return
@@ -346,14 +341,15 @@ class FederatedSeat:
     # -- interruption
 
     async def _connect_again(self) -> bool:
-        """Resume the session at the host or join anew; ``False``: the client is not in the room any more."""
-        if self._join is not None:  # the session's room is unknown until the host has answered: join anew
+        """Resume the session at the host, or join with a new one; ``False``: the client is not in the room any more."""
+        if self._join is not None:  # a resumed session could be in either room: join with a new one
             self._remote.forget()
             self._fail_join(federation_error("network_error", "The server ended the connection."))
         self._send(interruption_event("federation_interrupted"))
         deadline = self._services.clock() + GIVE_UP_AFTER
         while not self._closed:
-            # Not all seats at the same time; a host that only accepts connections and ends them is not asked at once.
+            # Random, so that seats do not connect all at once; also before the first attempt, since a host may end each
+            # connection as soon as it stands.
             await asyncio.sleep(self._pause * (0.5 + self._services.entropy(1)[0] / 256))
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
@@ -363,7 +359,7 @@ class FederatedSeat:
             except HostRefused as refused:
                 error = refused.error
                 if error.code not in _TEMPORARY:
-                    self._lost(error)
+                    self._lose_room(error)
                     return False
             else:
                 self._send(interruption_event("federation_resumed", resumed=resumed))
@@ -372,16 +368,17 @@ class FederatedSeat:
                     self._request_join(self.room, None)
                 return True
             if self._services.clock() >= deadline:
-                self._lost(error)
+                self._lose_room(error)
         return False
 
-    def _lost(self, error: Error) -> None:
-        """Tell the client why it is in the room no longer."""
+    def _lose_room(self, error: Error) -> None:
+        """Send the client the reason why it is not in the room any more, and end the seat."""
         self._send(server.encode(server.ErrorMessage(error)))
         self._send(server.encode(Room(RoomBody(""))))
         self._end()
 
     def _end(self) -> None:
+        """End the seat; the session goes on without a room."""
         self._names = None
         self._owner.unseated(self._session, self)
         self.close()
