@@ -27,8 +27,8 @@ from gateway.wire.client import ClientMessage, Hello, decode
 from gateway.wire.errors import Code, Error, ProtocolError
 
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
-PAUSE_AT = 64  # messages in an inbox at which no more are read from the connection
-PAUSE_AT_SIZE = 131_072  # characters, the same
+PAUSE_AT = 64  # messages in an inbox, from which on reading from the connection pauses
+PAUSE_AT_SIZE = 131_072  # characters of these messages, from which on it pauses, too
 # Messages that this server handles itself when the client's room is at another server (12.1).
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
 
@@ -86,7 +86,7 @@ class Dispatcher:
         self._handle(client, inbox, text)
 
     def received_frame(self, client: ClientConnection, size: int) -> bool:
-        """Count a frame that is no text message; ``False``: the client exceeds its rate, and the frame is ignored."""
+        """Count a frame of ``size`` bytes that is no text message; return ``False`` if it exceeds the client's rate."""
         if client.gone:
             return True  # the connection was replaced and is being closed: its close frame is handled
         bucket = client.inbox.bucket
@@ -95,7 +95,7 @@ class Dispatcher:
         return (bucket.messages >= 0.0 and bucket.octets >= 0.0) or self._refill(client, bucket)
 
     def received_binary(self, client: ClientConnection) -> None:
-        """Reject a binary frame (2.1)."""
+        """Send the error for a binary message (2.1)."""
         if not client.gone:
             self._send(client, _INVALID)
 
@@ -118,11 +118,11 @@ class Dispatcher:
             client.connection.finish()
             self._end_hello_timer(client)
         self._closer.sweep(now)
-        for session in [session for session in self._inboxes if session not in self._services.hub.sessions]:
-            del self._inboxes[session]
+        for id in [id for id in self._inboxes if id not in self._services.hub.sessions]:
+            del self._inboxes[id]
 
     def _refill(self, client: ClientConnection, bucket: TokenBucket) -> bool:
-        """Refill a client's token bucket; ``False`` if the client exceeds its rate, which closes its connection."""
+        """Refill a client's token bucket; if that is not enough, close the connection and return ``False``."""
         before_hello = client.session is None
         if not before_hello and bucket.refill(self._services.settings.limits, self._services.clock()):
             return True
@@ -150,6 +150,7 @@ class Dispatcher:
             self._drain(client.inbox)
 
     def _drain(self, inbox: Inbox) -> None:
+        """Handle the waiting messages, up to the next one that takes a task."""
         while inbox.waiting and not inbox.busy:
             client, text = inbox.waiting.popleft()
             inbox.size -= len(text)
@@ -232,9 +233,7 @@ class Dispatcher:
 
     def _handle_hello(self, client: ClientConnection, message: ClientMessage) -> Work | None:
         """Handle the message of a client without a session, which has to be a hello (2.4)."""
-        if (
-            client.gone or client.hello_by is None or client not in self._awaiting_hello
-        ):  # not in it: HELLO_TIME is over
+        if client.gone or client.hello_by is None or client not in self._awaiting_hello:  # HELLO_TIME is over
             return None
         structure.check(message)
         if message.type != "hello":

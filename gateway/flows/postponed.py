@@ -1,4 +1,4 @@
-"""Messages that cannot be handled yet, and are handled again later.
+"""Handlers of messages, and the repetition of a handler that cannot handle a message yet.
 
 The sender's later messages wait in its inbox meanwhile (invariant 5).
 """
@@ -26,7 +26,11 @@ class Postponed(Exception):
 
 
 async def repeat(handler: Handler, session: Session, message: ClientMessage, postponed: Postponed) -> None:
-    """Call a handler that raised ``Postponed`` again, until it handles the message or the session has ended."""
+    """Call a handler that raised ``Postponed`` again, until it handles the message or the session has ended.
+
+    Raises:
+        ProtocolError: the request cannot be carried out.
+    """
     while True:
         await postponed.wait()
         if not session.open:

@@ -1,8 +1,8 @@
-"""Shares each turn of the event loop among the descriptions that clients send.
+"""Limits the descriptions that are parsed in one turn of the event loop.
 
-Source: docs/operations.md, "Limits". Reading a long description takes about 20 ms. Each turn of the loop reads
-descriptions of ``TURN_BYTES`` at most, or one longer description; the others wait, first come, first served. So the
-messages of all other clients are handled in between.
+Source: docs/operations.md, "Limits". Parsing a long description takes about 20 ms. Once ``TURN_BYTES`` have been parsed
+in a turn, no further description is begun. The others wait, and one of them is parsed in each later turn, first come,
+first served; the messages of all other clients are handled in between.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections import deque
 from gateway.core.ids import SessionId
 from gateway.flows.postponed import Postponed
 
-TURN_BYTES = 16_384  # of descriptions that are read at once, about 5 ms
+TURN_BYTES = 16_384  # of descriptions, which take about 5 ms
 
 
 class DescriptionsBusy(Postponed):
-    """Other descriptions are read in this turn of the event loop."""
+    """The description has to wait: others are parsed in this turn of the event loop."""
 
     def __init__(self, turn: asyncio.Future[None]) -> None:
         super().__init__()
@@ -34,14 +34,14 @@ class DescriptionTurns:
     def __init__(self) -> None:
         self._left = TURN_BYTES
         self._waiting: deque[tuple[SessionId, asyncio.Future[None]]] = deque()
-        self._chosen: SessionId | None = None  # the session that has waited longest: the next description is its own
+        self._chosen: SessionId | None = None  # the session whose turn it is: it waited longest
         self._scheduled = False
 
     def take(self, session: SessionId, size: int) -> None:
-        """Begin to read a description of ``size`` bytes; a session has one at a time.
+        """Reserve the parsing of a description of ``size`` bytes in this turn; a session parses one at a time.
 
         Raises:
-            DescriptionsBusy: it has to wait.
+            DescriptionsBusy: the description has to wait.
         """
         if session == self._chosen:
             self._chosen = None

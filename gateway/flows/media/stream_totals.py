@@ -1,7 +1,7 @@
-"""The PeerConnections that the streams of all sessions need, where the SFU can hold a limited number.
+"""Counts the streams of all sessions, each of which needs a PeerConnection, for SFUs with a limited number of them.
 
-Source: docs/operations.md, "Limits". Clients of one room, or of one address, get at most ``SHARE`` of the SFU: the rest
-is left for other calls.
+Source: docs/operations.md, "Limits". The clients of one room, or of one address, get at most ``SHARE`` of the SFU's
+PeerConnections: the rest is left for other calls.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Hashable
 from gateway.core.session import Session
 from gateway.flows.media.session_stream import SessionStream
 
-SHARE = 7 / 8
+SHARE = 7 / 8  # of the SFU's PeerConnections
 
 
 class StreamTotals:
-    """Counts streams in all, by room and by network of an address."""
+    """The number of streams, in all, by room and by client address (IPv6: /64 network)."""
 
     def __init__(self) -> None:
         self._streams: dict[SessionStream, tuple[Hashable, ...]] = {}
@@ -35,7 +35,7 @@ class StreamTotals:
                 del self._counts[group]
 
     def have_place(self, session: Session, capacity: int) -> bool:
-        """Return whether an SFU for ``capacity`` streams (0 = any number) may hold one more stream of a session."""
+        """Return whether an SFU with ``capacity`` PeerConnections (0: any number) has one for a stream of a session."""
         if not capacity:
             return True
         share = max(int(capacity * SHARE), 1)
@@ -43,6 +43,6 @@ class StreamTotals:
 
 
 def _groups(session: Session) -> tuple[Hashable, ...]:
-    """Return the room of a session, and the network of its client's address if it is known."""
+    """Return the keys under which a session's streams count: its room and its client's address, as far as known."""
     groups: tuple[Hashable, ...] = () if session.room is None else (session.room,)
     return groups if session.network is None else (*groups, ("network", session.network))

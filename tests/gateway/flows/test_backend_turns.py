@@ -101,9 +101,9 @@ async def test_address_of_a_user_is_preferred_for_a_limited_time(monkeypatch: py
     backend = QueuedBackend()
     for network in (1, 2, 3):
         backend.turns.authenticated("cloud", network)
-    assert [backend.turns._is_recent("cloud", network) for network in (1, 2, 3)] == [False, True, True]
+    assert [backend.turns._is_preferred("cloud", network) for network in (1, 2, 3)] == [False, True, True]
     await asyncio.sleep(RECENT)
-    assert not backend.turns._is_recent("cloud", 3)
+    assert not backend.turns._is_preferred("cloud", 3)
 
 
 async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
