@@ -1,9 +1,9 @@
 """The input of a WebSocket connection: its frames, in a bounded number for each turn of the event loop.
 
-Source: docs/protocol.md, "Limits". A few frames of a connection are handled as soon as they arrive. For the rest,
-reading pauses until all other waiting connections have had their turn. So a connection that sends as fast as it can
-delays the others by a few frames, not by all that the kernel has buffered. Connections without a session
-("strangers") share a smaller budget, so that they do not delay the sessions.
+Source: docs/protocol.md, "Limits". A few frames of a connection are handled as soon as they arrive. While others wait,
+reading from the connection pauses, and all other waiting connections have their turn. So a connection that sends as
+fast as it can delays the others by a few frames, not by all that the kernel has buffered. Connections without a session
+("strangers") share a smaller number of frames, so that they do not delay the sessions.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ import logging
 from collections import deque
 from typing import Any, Protocol
 
-from gateway.edge.clients.frame_reader import CLOSE, HEAD_OF_WHOLE, Frame, FrameError, FrameReader
+from gateway.edge.clients.frame_reader import CLOSE, WHOLE_HEAD_SIZE, Frame, FrameError, FrameReader
 
 log = logging.getLogger("portunus.edge")
 
-FRAMES = 16  # of one connection, handled when they arrive
+FRAMES = 16  # of one connection, handled at once when data arrive
 FRAMES_IN_TURN = 8  # of one waiting connection, handled in each later turn
 WAITING_FRAMES = 256  # of all waiting connections, handled in one turn of the loop
 STRANGER_FRAMES = 64  # of all connections without a session, handled when they arrive in one turn of the loop
-AFTER_END = 65_536  # octets read and dropped after the connection's end, before reading stops
+AFTER_END = 65_536  # octets after the end of a connection that are read and dropped before reading stops
 
-_CLOSE_FRAMES = ((6, bytes((0x80 | CLOSE, 0x80))), (8, bytes((0x80 | CLOSE, 0x82))))  # without and with a code
+# Size and first octets of a client's close frame, without and with a code.
+_CLOSE_FRAMES = ((6, bytes((0x80 | CLOSE, 0x80))), (8, bytes((0x80 | CLOSE, 0x82))))
 
 
 class FrameHandler(Protocol):
@@ -35,16 +36,16 @@ class FrameHandler(Protocol):
 
     @property
     def is_ending(self) -> bool:
-        """Whether the connection has ended, or will end when the waiting messages are written."""
+        """Whether the connection has ended, or ends as soon as its outgoing messages are written."""
 
     def handle(self, frame: Frame) -> None:
-        """Handle a frame."""
+        """Handle a frame; it may be of a message, a fragment or a control frame."""
 
     def handle_text(self, text: str, size: int) -> None:
-        """Handle a text message of ``size`` bytes, as ``handle`` does."""
+        """Handle a text message of ``size`` bytes."""
 
     def refuse(self, code: int) -> None:
-        """Close the connection after a protocol error."""
+        """Close the connection with a close code (RFC 6455 7.4.1) after a protocol error of the client."""
 
     def confirm_close(self) -> None:
         """Close the transport: the client has answered the close frame, or has sent its own close frame."""
@@ -54,24 +55,24 @@ class InputTurns:
     """Shares the event loop among the connections that have sent more frames than are handled at once."""
 
     def __init__(self) -> None:
-        self.of_strangers = STRANGER_FRAMES  # frames of connections without a session left in this turn of the loop
+        self.stranger_frames = STRANGER_FRAMES  # frames of strangers that may still be handled in this turn
         self._waiting: deque[FrameInput] = deque()
         self._scheduled = False
 
-    def wait(self, connection: FrameInput) -> None:
-        """Queue a connection for a later turn of the loop."""
+    def queue(self, connection: FrameInput) -> None:
+        """Have frames of a connection handled in a later turn of the loop."""
         self._waiting.append(connection)
         self.schedule()
 
     def schedule(self) -> None:
-        """Handle frames of the waiting connections in the next turn of the loop."""
+        """Begin the next turn of the loop with all of ``stranger_frames``, and handle frames of waiting connections."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
         self._scheduled = False
-        self.of_strangers = STRANGER_FRAMES
+        self.stranger_frames = STRANGER_FRAMES
         left = WAITING_FRAMES
         for _ in range(len(self._waiting)):
             left -= self._waiting.popleft().take_turn()
@@ -103,9 +104,9 @@ class FrameInput:
         self._reader = FrameReader(limit)
         self._has_session = False  # as of the last data; a client keeps its session
         self._waits = False  # the connection is queued for a later turn
-        self._held = False  # the flows have paused the connection
-        self._paused = False  # the transport is not read from
-        self._after_end = 0  # octets dropped
+        self._held = False  # between ``hold`` and ``release``
+        self._paused = False  # reading from the transport is paused
+        self._after_end = 0  # octets that were dropped after the connection's end
 
     def data_received(self, data: bytes) -> None:
         """Handle the first frames, and leave the rest to a later turn of the connection."""
@@ -114,11 +115,11 @@ class FrameInput:
             self._drop(data)
             return
         if self._has_session and not (self._waits or self._held):
-            # The fast path: data that are one text message are within every bound on the frames of a connection.
+            # The fast path: one text message exceeds no limit on the frames of a connection.
             try:
                 text = self._reader.read_whole(data)
                 if text is not None:
-                    handler.handle_text(text, len(data) - HEAD_OF_WHOLE)
+                    handler.handle_text(text, len(data) - WHOLE_HEAD_SIZE)
                     return
             except FrameError as error:
                 self._refuse(error)
@@ -134,8 +135,8 @@ class FrameInput:
             self._read(FRAMES)
             return
         turns = self._turns
-        if turns.of_strangers > 0:
-            turns.of_strangers -= self._read(min(FRAMES, turns.of_strangers))
+        if turns.stranger_frames > 0:
+            turns.stranger_frames -= self._read(min(FRAMES, turns.stranger_frames))
             turns.schedule()
         else:
             self._wait()
@@ -144,7 +145,7 @@ class FrameInput:
         """Handle a few frames and return their number."""
         self._waits = False
         handled = 0 if self._held else self._read(FRAMES_IN_TURN)
-        self._read_on()
+        self._resume_reading()
         return handled
 
     def hold(self) -> None:
@@ -190,10 +191,10 @@ class FrameInput:
     def _wait(self) -> None:
         self._waits = True
         self._pause()
-        self._turns.wait(self)
+        self._turns.queue(self)
 
     def _drop(self, data: bytes | bytearray) -> None:
-        """Drop data received after the end of the connection; confirm a close frame at their end."""
+        """Drop data received after the end of the connection, and report a close frame with which they end."""
         if any(data[-size : 2 - size] == head for size, head in _CLOSE_FRAMES):
             self._handler.confirm_close()
             return
@@ -206,7 +207,7 @@ class FrameInput:
             self._paused = True
             self._transport.pause_reading()
 
-    def _read_on(self) -> None:
+    def _resume_reading(self) -> None:
         if self._paused and not (self._waits or self._held or self._transport.is_closing()):
             if self._handler.is_ending and self._after_end > AFTER_END:
                 return

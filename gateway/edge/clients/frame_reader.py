@@ -1,4 +1,4 @@
-"""Parser of the WebSocket frames of a client: one frame for each call, so that the caller counts and limits each.
+"""Parses the WebSocket frames of a client, one frame for each call, so that the caller can count and limit them.
 
 Source: RFC 6455 5, 7.4; reference 2.1. Nothing is parsed ahead: a connection that has ended, or has used its share of a
 turn of the event loop, costs only the memory of its octets. Fragments, control frames and messages count alike.
@@ -24,7 +24,7 @@ TOO_BIG: Final = 1009
 
 _OPCODES = frozenset({FRAGMENT, TEXT, BINARY, CLOSE, PING, PONG})
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # assigned codes that may be sent
-HEAD_OF_WHOLE: Final = 8  # octets before the payload in data of which ``read_whole`` returns the text
+WHOLE_HEAD_SIZE: Final = 8  # octets before the text in the data that ``read_whole`` reads: head of 4, mask of 4
 
 _CONTROL = 0x8  # bit in the opcode of a control frame
 _MASKED = 0x80
@@ -32,28 +32,28 @@ _FINAL = 0x80
 _TEXT_MESSAGE = _FINAL | TEXT  # first octet of a text message in one frame
 _LONGEST_CONTROL = 125
 _MASK_BYTES = 4
-_WHOLE_HEAD = 0x81FE0000  # start of a masked text message in one frame with 2 octets of length; the length is added
-_SHORTEST_WHOLE = 126  # length from which a frame has such a head
-_whole_head = struct.Struct("!I4s").unpack_from  # head and mask
+_WHOLE_HEAD = 0x81FE0000  # head of a masked text message in one frame; the last 2 octets are its length
+_SHORTEST_WHOLE = 126  # length from which a head has these 2 octets
+_head_and_mask = struct.Struct("!I4s").unpack_from
 _two_bytes = struct.Struct("!H").unpack_from
 _eight_bytes = struct.Struct("!Q").unpack_from
 
 
 class FrameError(Exception):
-    """The client has broken the WebSocket protocol; ``code`` is the close code."""
+    """The client has broken the WebSocket protocol; ``code`` is the close code for it."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
         self.code = code
 
 
-# Opcode, value and size of a frame. The value is the text of a text message, the payload of a control frame, otherwise
-# ``b""``. The size is that of the payload, for a message of all its fragments.
+# Opcode, value and size. The value is the text of a text message, the payload of a control frame, otherwise ``b""``.
+# The size is that of the payload in bytes; that of a message is the sum of its fragments.
 Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
 
 
 class FrameReader:
-    """The octets that a client has sent; ``limit`` is the greatest size of a message in bytes."""
+    """The octets from a client that are not parsed yet; ``limit`` is the greatest size of a message in bytes."""
 
     __slots__ = ("_at", "_data", "_limit", "_longest_whole", "_opcode", "_partial")
 
@@ -62,11 +62,11 @@ class FrameReader:
         self._at = 0  # octets of ``_data`` that are parsed
         self._limit = limit
         self._longest_whole = min(limit, 65535)
-        self._opcode = FRAGMENT  # of the message whose first fragments have arrived
-        self._partial = bytearray()  # its fragments
+        self._opcode = FRAGMENT  # of a message of which fragments have arrived; FRAGMENT: there is none
+        self._partial = bytearray()  # these fragments
 
     def feed(self, data: bytes) -> None:
-        """Append octets."""
+        """Append received octets."""
         if not self._data:
             self._data = data
             return
@@ -77,37 +77,34 @@ class FrameReader:
 
     @property
     def unread(self) -> bool:
-        """Whether octets wait, be it of an incomplete frame."""
+        """Whether there are octets that are not parsed, possibly of an incomplete frame."""
         return bool(self._data)
 
     def discard(self) -> bytes | bytearray:
-        """Drop the octets that wait, and return them."""
+        """Drop the octets that are not parsed, and return them."""
         dropped = self._data[self._at :]
         self._data, self._at = b"", 0
         self._partial.clear()
         return dropped
 
     def read_whole(self, data: bytes) -> str | None:
-        """Return the text of ``data`` if it is exactly one text message, longer than 125 bytes, and no octets wait.
+        """Return the text of received ``data`` that are exactly one text message in one frame, of 126 bytes or more.
 
-        In all other cases return ``None``, and change nothing. Nearly all data that a client sends have this form, and
-        need neither a buffer nor the checks of ``read``: one comparison finds each of its faults.
+        Return ``None`` for other data, and while octets are ``unread``: the data have to be fed and read. Nearly all
+        data of clients are such a message. It needs no buffer, and one comparison replaces the checks of ``read``.
 
         Raises:
             FrameError: the message is not UTF-8; the connection must be closed.
         """
-        length = len(data) - HEAD_OF_WHOLE
+        length = len(data) - WHOLE_HEAD_SIZE
         if length < _SHORTEST_WHOLE or self._data or self._opcode:
             return None
-        head, mask = _whole_head(data)
+        head, mask = _head_and_mask(data)
         if head != _WHOLE_HEAD + length or length > self._longest_whole:
             return None
-        payload = bytearray(data[HEAD_OF_WHOLE:])
+        payload = bytearray(data[WHOLE_HEAD_SIZE:])
         websocket_mask(mask, payload)
-        try:
-            return payload.decode()
-        except UnicodeDecodeError as error:
-            raise FrameError(INVALID_TEXT) from error
+        return _decoded(payload)
 
     def read(self) -> Frame | None:
         """Return the next frame; ``None`` until it has arrived completely.
@@ -129,7 +126,7 @@ class FrameReader:
             if available < (10 if wide else 4):
                 return None
             (length,) = _eight_bytes(data, at) if wide else _two_bytes(data, at)
-            if length < (1 << 16 if wide else 126) or length >= 1 << 63:  # not the shortest form, or the highest bit
+            if length < (1 << 16 if wide else 126) or length >= 1 << 63:  # RFC 6455 5.2
                 raise FrameError(PROTOCOL_ERROR)
             at += 8 if wide else 2
         if length > self._limit or (
@@ -153,6 +150,7 @@ class FrameReader:
         return self._assemble(opcode, payload, bool(first & _FINAL))
 
     def _check_head(self, first: int, second: int, length: int) -> None:
+        """Check reserved bits, mask, opcode and fragmentation; ``length`` is the one in the second octet."""
         opcode = first & 0x0F
         valid = first & 0x70 == 0 and second >= _MASKED and opcode in _OPCODES
         if opcode & _CONTROL:
@@ -174,7 +172,7 @@ class FrameReader:
 
 
 def may_be_sent(code: int) -> bool:
-    """Return whether a close frame may carry a code: 1004 to 1006 and 1015 are reserved, others not assigned (7.4)."""
+    """Return whether a close frame may contain a code; reserved and unassigned codes must not be sent (7.4)."""
     return code in _CLOSE_CODES or 3000 <= code <= 4999
 
 
@@ -186,6 +184,7 @@ def _decoded(payload: bytearray) -> str:
 
 
 def _checked_close(payload: bytearray) -> bytearray:
+    """Return the payload of a close frame: empty, or a valid code and a reason in UTF-8 (RFC 6455 5.5.1)."""
     if not payload:
         return payload
     if len(payload) < 2 or not may_be_sent(int.from_bytes(payload[:2])):

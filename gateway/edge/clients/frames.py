@@ -1,4 +1,4 @@
-"""The server's WebSocket frames, which are not masked.
+"""Encodes messages as WebSocket frames of the server, which are not masked.
 
 Source: RFC 6455 5.2.
 """
@@ -11,7 +11,7 @@ _TEXT = 0x1
 _FIN = 0x80
 _head_16_bit = struct.Struct("!BBH").pack
 _head_64_bit = struct.Struct("!BBQ").pack
-_READY_HEADS = 1024  # lengths of text for which the head is ready
+_READY_HEADS = 1024  # bytes; the heads of shorter text messages are encoded in advance
 _heads_of_text = [
     bytes((_FIN | _TEXT, length)) if length < 126 else _head_16_bit(_FIN | _TEXT, 126, length)
     for length in range(_READY_HEADS)
@@ -19,7 +19,7 @@ _heads_of_text = [
 
 
 def encoded(payload: bytes, opcode: int = _TEXT) -> bytes:
-    """Encode a payload as one unmasked frame."""
+    """Return the frame with a payload."""
     length = len(payload)
     if opcode == _TEXT and length < _READY_HEADS:
         return _heads_of_text[length] + payload
@@ -40,12 +40,12 @@ class FrameCache:
         self._frame = b""
 
     def encoded(self, message: bytes) -> bytes:
-        """Return the frame of a text message."""
+        """Return the frame with a text message."""
         if message is not self._message:
             self._frame = encoded(message)
             self._message = message
         return self._frame
 
     def clear(self) -> None:
-        """Forget the message."""
+        """Release the memory of message and frame."""
         self._message, self._frame = None, b""

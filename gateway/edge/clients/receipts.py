@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from gateway.core.outbox import Outbox
 
-PERIOD = 1.0  # seconds between two pings that request a receipt
+PERIOD = 1.0  # seconds from one ping to the next one that requests a receipt
 
 
 class Receipts:
-    """The receipt that a connection waits for, if any; times in seconds of the event loop."""
+    """The receipt for which a connection waits, if any; times are seconds of the event loop's clock."""
 
     __slots__ = ("_expected", "_pinged_at")
 
@@ -20,24 +20,24 @@ class Receipts:
         self._expected: tuple[int, int] | None = None  # content of the ping, number of the message that it confirms
 
     def clear(self) -> None:
-        """Expect nothing any longer: the connection sends another outbox."""
+        """Expect no receipt any longer, since the connection begins to send another outbox."""
         self._expected = None
 
     def due(self, outbox: Outbox) -> float | None:
-        """Return when to ping for the messages of an outbox; ``None``: no need, or a receipt is expected already."""
+        """Return the time from which a ping may request a receipt; ``None``: none is needed, or one is expected."""
         kept = outbox.unconfirmed
         if kept is None or self._expected is not None or not kept.wants_ping:
             return None
         return self._pinged_at + PERIOD
 
     def pinged(self, now: float, content: int, outbox: Outbox | None) -> None:
-        """Note a ping that follows all messages that were taken from the outbox; ``content`` never decreases."""
+        """Record a ping, and expect its receipt if it follows all messages of the outbox; ``content`` increases."""
         self._pinged_at = now
         if outbox is not None and self.due(outbox) is not None and not outbox.waiting and outbox.unconfirmed:
             self._expected = content, outbox.unconfirmed.mark()
 
     def ponged(self, content: int, outbox: Outbox) -> None:
-        """Confirm the messages before a ping; clients may leave out all pongs but the one for the latest ping."""
+        """Confirm the messages before a ping; a client may answer only its latest ping (RFC 6455 5.5.3)."""
         if self._expected is not None and content >= self._expected[0]:
             number, self._expected = self._expected[1], None
             if outbox.unconfirmed is not None:

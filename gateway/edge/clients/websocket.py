@@ -1,4 +1,4 @@
-"""The WebSocket endpoint: it upgrades requests, owns the connections, and writes once per turn of the loop.
+"""The WebSocket endpoint: upgrades requests, owns the connections, and has each write once per turn of the event loop.
 
 Source: reference 2.1, docs/architecture.md, "The hot path".
 """
@@ -24,7 +24,7 @@ log = logging.getLogger("portunus.edge")
 
 
 class WebSocketEndpoint:
-    """The WebSocket endpoint: upgrades requests and owns the connections."""
+    """The endpoint, and the state that its connections share; ``wall_clock`` returns unix time in seconds."""
 
     def __init__(
         self, dispatch: Dispatcher, counters: TrafficCounters, wall_clock: Callable[[], float], proxies: TrustedProxies
@@ -40,7 +40,11 @@ class WebSocketEndpoint:
         self._last_id = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Upgrade a request and return when the connection has ended."""
+        """Upgrade a request and return when the connection has ended.
+
+        Raises:
+            web.HTTPException: the request is no WebSocket handshake, or its address has too many connections.
+        """
         accept = accept_key(request)
         address = self._proxies.real_ip(request)
         if not self.dispatch.admits(address):
@@ -78,7 +82,7 @@ class WebSocketEndpoint:
         return len(self._connections)
 
     def flush(self) -> None:
-        """Write the messages that were queued in this turn of the loop."""
+        """Have each connection write the messages that were queued for it in this turn of the loop."""
         dirty = self.dirty.copy()
         self.dirty.clear()
         for connection in dirty:

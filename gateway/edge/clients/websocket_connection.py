@@ -6,7 +6,7 @@ unless the client has sent many (``frame_input``). All messages that are queued 
 are sent in one write.
 
 Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
-empty, and nothing more is written before that. A ping behind chat messages asks for more (``receipts``).
+empty, and nothing more is written before that. For chat messages, a ping behind them requests a receipt (``receipts``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gateway.standstill import grace
 if TYPE_CHECKING:
     from gateway.edge.clients.websocket import WebSocketEndpoint
 
-MESSAGE_LIMIT = 65536  # bytes of one incoming message, all fragments (2.1)
+MESSAGE_LIMIT = 65536  # bytes of one incoming message, all fragments together (2.1)
 PING_PERIOD = 54.0  # seconds; the first ping follows the upgrade at once
 READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
 WRITE_DEADLINE = 10.0  # seconds until the kernel has accepted a batch
@@ -116,10 +116,11 @@ class WebSocketConnection(asyncio.Protocol):
         self._paused_at: float | None = None
         self._time = loop.time
         self._last_received = loop.time()
-        self._ping_at = self._due = loop.time()
+        self._ping_at = loop.time()  # when to send the next ping
+        self._due = loop.time()  # when to call ``_tick``
         self._receipts = Receipts()
         self._timer: asyncio.TimerHandle | None = None
-        self._lost: asyncio.Future[None] = loop.create_future()
+        self._lost: asyncio.Future[None] = loop.create_future()  # done when the connection is lost
         self._client: ClientConnection | None = None
         self._received = endpoint.dispatch.received
 
@@ -207,12 +208,12 @@ class WebSocketConnection(asyncio.Protocol):
             if outbox.unconfirmed is not None:
                 self._request_receipt(outbox)
         if self.is_ending:
-            self._close(1000)
+            self._close(NORMAL)
 
     def _write(self, messages: list[bytes]) -> int:
-        """Write a batch and return its size with the frames' heads.
+        """Write a batch and return its size in bytes, the frames' heads included.
 
-        The transport calls ``pause_writing`` within if the kernel does not accept all of it.
+        If the kernel does not accept all of it, the transport calls ``pause_writing`` before this returns.
         """
         count = len(messages)
         data = self._frames.encoded(messages[0]) if count == 1 else b"".join(map(encoded, messages))
@@ -278,7 +279,7 @@ class WebSocketConnection(asyncio.Protocol):
         """See ``FrameHandler.handle``."""
         opcode, value, size = frame
         if opcode == TEXT:
-            self.handle_text(value, size)  # type: ignore[arg-type]  # a text
+            self.handle_text(value, size)  # type: ignore[arg-type]  # a text message's value is a str
         elif self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
             self._handle_other(self._client, opcode, value)
 
@@ -333,6 +334,7 @@ class WebSocketConnection(asyncio.Protocol):
     # -- time
 
     def _tick(self) -> None:
+        """Abort a connection whose client is silent or does not receive; send a ping if one is due."""
         now = self._time()
         if more := grace(self._due, now, READ_DEADLINE):  # after a standstill, read waiting data first
             self._last_received = max(self._last_received, now + more - READ_DEADLINE)
@@ -348,6 +350,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._schedule()
 
     def _ping(self, now: float) -> None:
+        """Send a ping with unix time in nanoseconds."""
         self._ping_at = now + PING_PERIOD
         if self._paused_at is None and not self._closing:
             content = int(self._endpoint.wall_clock() * 1e9)
@@ -355,7 +358,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._transport.write(encoded(b"%d" % content, PING))
 
     def _request_receipt(self, outbox: Outbox) -> None:
-        """Send a ping for the messages that want a receipt, now or later."""
+        """Send a ping that requests a receipt if one is needed, now or when the last ping is old enough."""
         due, now = self._receipts.due(outbox), self._time()
         if due is None:
             return
@@ -366,6 +369,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._schedule()
 
     def _schedule(self) -> None:
+        """Set the timer to the next deadline or ping."""
         if self._timer is not None:
             self._timer.cancel()
         due = min(self._last_received + READ_DEADLINE, self._ping_at)
@@ -375,6 +379,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_at(due, self._tick)
 
     def _handle_pong(self, content: bytes) -> None:
+        """Confirm messages and measure the round trip by the content of a ping: a decimal number below 2**64."""
         if content.isdigit() and len(content) < 20:
             sent = int(content)
             if self._outbox is not None and self._outbox.unconfirmed is not None:

@@ -14,13 +14,13 @@ from gateway.edge.clients.frame_reader import (
     BINARY,
     CLOSE,
     FRAGMENT,
-    HEAD_OF_WHOLE,
     INVALID_TEXT,
     PING,
     PONG,
     PROTOCOL_ERROR,
     TEXT,
     TOO_BIG,
+    WHOLE_HEAD_SIZE,
     Frame,
     FrameError,
     FrameReader,
@@ -120,7 +120,7 @@ def test_whole_message_is_read_as_any_other_or_not_at_all(text: str, at: int, va
     elif isinstance(found, int):
         assert found == expected
     else:
-        assert expected == (TEXT, found, len(octets) - HEAD_OF_WHOLE)
+        assert expected == (TEXT, found, len(octets) - WHOLE_HEAD_SIZE)
         assert not reader.unread
 
 
