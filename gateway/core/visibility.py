@@ -13,6 +13,7 @@ from enum import Enum
 import msgspec
 from msgspec import Raw
 
+from gateway.core.acknowledged import FEATURE as ACK
 from gateway.core.session import ClientType, Session
 from gateway.core.virtual import VirtualSession
 from gateway.wire.client import ABSENT
@@ -73,13 +74,17 @@ def join_entry(participant: Session | VirtualSession, form: Form) -> JoinEntry:
     user = without_display_name(participant.user) if form is Form.WITHOUT_NAMES else participant.user
     if isinstance(participant, VirtualSession):
         return JoinEntry(participant.id, participant.userid, user=user)
+    federated = participant.client_type is ClientType.FEDERATION
+    features = participant.features
+    if federated:  # its own server acknowledges, not the client (12.1)
+        features = tuple(feature for feature in features if feature != ACK)
     return JoinEntry(
         participant.id,
         participant.shown_userid,
-        participant.features,
+        features,
         user,
         participant.room_session_id if participant.room_session_given else "",
-        participant.client_type is ClientType.FEDERATION,
+        federated,
     )
 
 

@@ -140,6 +140,14 @@ def _error(error: Error, names: Names) -> Error:
     return Error(error.code, error.message, Raw(_encoder.encode(details)))
 
 
+def properties_of_joined_room(error: Error) -> Raw:
+    """Return the room's properties in the details of ``already_joined``; absent if there are none."""
+    try:
+        return _already_joined.decode(error.details).room.properties
+    except msgspec.DecodeError:
+        return ABSENT
+
+
 def _body(body: RemoteMessageBody, names: Names, *, control: bool) -> RemoteMessageBody:
     sender, recipient = body.sender, body.recipient
     if sender is not None and sender.sessionid:

@@ -194,13 +194,32 @@ async def test_room_is_left_when_the_host_removes_the_session() -> None:
         assert servers.home.hub.seated == {}
 
 
+# reference 12.3-k
+async def test_disinvited_client_does_not_come_back_by_itself() -> None:
+    async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
+        await bob.wait_for(lambda message: any(entry.get("federated") for entry in entries(message)))
+        count = len(bob.messages)
+        request = {"type": "disinvite", "disinvite": {"sessionids": ["nc-alice"]}}
+        await servers.host_cloud.send(servers.host_url, REMOTE_ROOM, request)
+        event = await alice.wait_for(is_event("roomlist", "disinvite"))
+        assert event["event"]["disinvite"] == {"roomid": ROOM, "reason": "disinvited"}
+        await alice.wait_closed()
+        assert alice.messages[-1] == event
+        assert servers.home.hub.sessions == {}
+        await bob.wait_for(is_event("room", "leave"), since=count)
+        async with servers.federated("carol") as carol:  # later than a connection could have been resumed
+            (entry,) = entries(await bob.wait_for(lambda message: bool(entries(message)), since=count))
+            assert entry["userid"] == "carol"
+            await carol.wait_for(joined(bob.session_id))
+
+
 # reference 12.1-d
 async def test_second_join_uses_the_same_connection() -> None:
     async with two_servers() as servers, servers.federated("alice") as alice:
         with pytest.raises(RequestRefused) as refused:
             await servers.join(alice, "alice")
         assert refused.value.code == "already_joined"
-        assert refused.value.error["details"] == {"room": {"roomid": ROOM}}
+        assert refused.value.error["details"] == {"room": {"roomid": ROOM, "properties": {"name": "remote"}}}
         other = {"roomid": "local2", "sessionid": "nc-2", "federation": servers.target("alice", "remote2")}
         reply = await alice.request("room", other)
         assert reply["room"]["roomid"] == "local2"

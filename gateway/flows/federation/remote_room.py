@@ -5,12 +5,17 @@ Source: reference 12.1, 12.3.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
+from gateway.flows.federation.remote_session import TEXT_LENGTH
 from gateway.flows.ports import RemoteUnavailable
-from gateway.wire import server
+from gateway.wire import federation, server
+from gateway.wire.client import ABSENT
 from gateway.wire.errors import Code, Error
-from gateway.wire.server import Event, EventBody
+from gateway.wire.server import Event, EventBody, RoomBody
+
+DETAILS_LENGTH = 16_384  # bytes of the details of a refused join that are passed on
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,30 @@ class RemoteRoom:
     remote_id: str  # id of the room at the host
     local_id: str  # id of the room at the client's own Nextcloud
     room_session: str  # the client's Nextcloud session id; empty if it gave none
+
+
+class UnansweredJoin:
+    """A join that the host has not answered.
+
+    ``request_id`` is the id of the client's request; ``None`` if the seat joins by itself, in place of a lost session.
+    """
+
+    def __init__(self, id: str, request_id: str | None, room: RemoteRoom, timer: asyncio.TimerHandle) -> None:
+        self.id = id
+        self.request_id = request_id
+        self.room = room
+        # Done once the host has accepted; the exception is a ``ProtocolError``.
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.timer = timer
+
+
+def refusal(error: Error, room: RemoteRoom) -> Error:
+    """Return the host's error for a join with the local id of the room, and no longer than errors are."""
+    if error.code == Code.ALREADY_JOINED.value[0]:
+        joined = RoomBody(room.local_id, federation.properties_of_joined_room(error))
+        return Code.ALREADY_JOINED.error(server.AlreadyJoined(joined))
+    details = error.details if len(error.details) <= DETAILS_LENGTH else ABSENT
+    return Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH], details)
 
 
 def unavailable(error: RemoteUnavailable) -> Error:

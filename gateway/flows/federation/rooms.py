@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from gateway.core.backends import canonical
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
+from gateway.core.seat import Seat
 from gateway.core.session import ClientType, Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable
@@ -39,10 +40,13 @@ TOKEN_LENGTH = 16_384  # characters
 
 
 class HostedSessionCloser(Protocol):
-    """Ends a session that the host of its room has ended."""
+    """Ends a session that the host of its room has ended or disinvited."""
 
     def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason."""
+
+    def evict(self, session: Session, event: bytes) -> None:
+        """End a session once ``event`` is delivered to its client."""
 
 
 class FederatedRooms:
@@ -90,7 +94,7 @@ class FederatedRooms:
 
     # -- SeatOwner
 
-    def seated(self, session: Session, seat: FederatedSeat) -> None:
+    def seated(self, session: Session, seat: Seat) -> None:
         """See ``SeatOwner.seated``."""
         if (previous := self._hub.leave_seat(session)) is not None:
             previous.close()
@@ -99,7 +103,7 @@ class FederatedRooms:
             self._events.left(left)
         self._events.ended(session)  # streams from before the first join, too
 
-    def unseated(self, session: Session, seat: FederatedSeat) -> None:
+    def unseated(self, session: Session, seat: Seat) -> None:
         """See ``SeatOwner.unseated``."""
         if session.seat is seat:
             self._hub.leave_seat(session)
@@ -117,6 +121,11 @@ class FederatedRooms:
             self._hub.leave_seat(session)
             return
         self._closer.end(session, reason=reason, notify_backend=False)
+
+    def disinvited(self, session: Session, event: bytes) -> None:
+        """See ``SeatOwner.disinvited``."""
+        self._hub.leave_seat(session)
+        self._closer.evict(session, event)
 
     # -- leaving
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
@@ -23,8 +22,16 @@ from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.core.token_bucket import TokenBucket
 from gateway.core.visibility import Form
-from gateway.flows.federation.remote_room import RemoteRoom, federation_error, interruption_event, unavailable
-from gateway.flows.federation.remote_session import TEXT_LENGTH, HostRefused, RemoteSession
+from gateway.flows.federation.remote_room import (
+    RemoteRoom,
+    UnansweredJoin,
+    federation_error,
+    interruption_event,
+    refusal,
+    unavailable,
+)
+from gateway.flows.federation.remote_session import HostRefused, RemoteSession
+from gateway.flows.federation.seat_owner import SeatOwner
 from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
@@ -50,36 +57,9 @@ BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``by
 REFILL_INTERVAL = 0.05  # seconds between two checks whether the host may send again
 # Errors after which the hello is tried again: Nextcloud or the host restarts, or is overloaded.
 _TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
+DELETED = "deleted"  # reason of a disinvitation (6.4)
 _REASON = re.compile(r"[a-z_]{1,64}")
 _BYE = '{"type":"bye"}'
-
-
-class SeatOwner(Protocol):
-    """The flow that gives sessions their seats."""
-
-    def seated(self, session: Session, seat: FederatedSeat) -> None:
-        """Move a session from its present room, or another seat, to this seat: the host has accepted its join."""
-
-    def unseated(self, session: Session, seat: FederatedSeat) -> None:
-        """Take a session from its seat: it is in no room any more. No effect if it has another seat."""
-
-    def dismissed(self, session: Session, reason: str) -> None:
-        """End a session that the host has ended."""
-
-
-class _UnansweredJoin:
-    """A join that the host has not answered.
-
-    ``request_id`` is the id of the client's request; ``None`` if the seat joins by itself, in place of a lost session.
-    """
-
-    def __init__(self, id: str, request_id: str | None, room: RemoteRoom, timer: asyncio.TimerHandle) -> None:
-        self.id = id
-        self.request_id = request_id
-        self.room = room
-        # Done once the host has accepted; the exception is a ``ProtocolError``.
-        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.timer = timer
 
 
 class FederatedSeat:
@@ -94,11 +74,12 @@ class FederatedSeat:
         self._remote = remote
         self.room = room
         self._names: Names | None = None  # None: the session is not in the host's room
-        self._join: _UnansweredJoin | None = None
+        self._join: UnansweredJoin | None = None
         self._joins = 0  # requests so far, for their ids
         self._bucket = TokenBucket(services.settings.limits, services.clock())  # what the host may still send
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._closed = False
+        self._deleted = False  # the host has announced that the room is deleted
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -187,6 +168,9 @@ class FederatedSeat:
                 await self._serve()
                 if self._services.clock() - connected_at >= STABLE:
                     self._pause = FIRST_PAUSE
+                if self._deleted and not self._closed and self._names is not None:
+                    self._send(server.encode(Room(RoomBody(""))))
+                    self._end()
                 if self._closed or self._names is None or not await self._connect_again():
                     return
         except Exception:
@@ -249,6 +233,8 @@ class FederatedSeat:
             return
         if isinstance(local, RemoteEvent) and local.event.message is not None:
             self._send_room_message(local.event.message)
+        elif isinstance(local, RemoteEvent) and local.event.disinvite is not None:
+            self._disinvited(remote_messages.encode(local), local.event.disinvite.reason)
         else:
             self._send(remote_messages.encode(local))
         if isinstance(local, RemoteRoomMessage) and local.room.roomid == "":
@@ -263,6 +249,21 @@ class FederatedSeat:
             else:
                 delivery.send(self._session, event.message, event.offline)
 
+    def _disinvited(self, event: bytes, reason: str) -> None:
+        """Pass on that the client was removed, which it must not undo by joining again when the host disconnects it.
+
+        A disinvitation ends the session here, too (2.7); a deletion of the room ends the membership, mostly by a
+        ``room`` message that follows.
+        """
+        self._send(event)
+        if reason == DELETED:
+            self._deleted = True
+            return
+        self._names = None
+        self._closed = True
+        self._remote.abort()
+        self._owner.disinvited(self._session, event)
+
     def _dismiss(self, reason: str) -> None:
         """End the client's session, as the host has ended the one there, which belongs to it."""
         if self._names is None:
@@ -273,7 +274,7 @@ class FederatedSeat:
         self._remote.abort()
         self._owner.dismissed(self._session, reason if _REASON.fullmatch(reason) else "")
 
-    def _accepted(self, join: _UnansweredJoin, body: RemoteRoomBody) -> None:
+    def _accepted(self, join: UnansweredJoin, body: RemoteRoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""
         room, session = join.room, self._session
         if not session.open:
@@ -284,7 +285,7 @@ class FederatedSeat:
         if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), longest):
             self._refused(join, Code.ROOM_JOIN_FAILED.error())
             return
-        self._join = None
+        self._join, self._deleted = None, False
         join.timer.cancel()
         names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
         self.room = room
@@ -296,26 +297,24 @@ class FederatedSeat:
         if not join.answer.done():
             join.answer.set_result(None)
 
-    def _refused(self, join: _UnansweredJoin, error: Error) -> None:
+    def _refused(self, join: UnansweredJoin, error: Error) -> None:
         """Stay where the client is; without a request of the client there was a room, and it is lost."""
-        refusal = Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH])
-        if error.code == Code.ALREADY_JOINED.value[0]:
-            details = server.AlreadyJoined(RoomBody(join.room.local_id))
-            refusal = Code.ALREADY_JOINED.error(details)
-            if (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id):
-                self.room = join.room  # the host has taken the new Nextcloud session id (4.1)
+        refused = refusal(error, join.room)
+        same = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
+        if same and error.code == Code.ALREADY_JOINED.value[0]:
+            self.room = join.room  # the host has taken the new Nextcloud session id (4.1)
         if join.request_id is not None:
-            self._fail_join(refusal)
+            self._fail_join(refused)
         else:
-            self._lose_room(refusal)
+            self._lose_room(refused)
 
     # -- joins
 
-    def _request_join(self, room: RemoteRoom, request_id: str | None) -> _UnansweredJoin:
+    def _request_join(self, room: RemoteRoom, request_id: str | None) -> UnansweredJoin:
         self._joins += 1
         id = f"federated join {self._joins}"
         timer = asyncio.get_running_loop().call_later(self._timeout, self._join_timed_out)
-        join = self._join = _UnansweredJoin(id, request_id, room, timer)
+        join = self._join = UnansweredJoin(id, request_id, room, timer)
         body = {"roomid": room.remote_id} | ({"sessionid": room.room_session} if room.room_session else {})
         self._remote.request(id, "room", body)
         return join

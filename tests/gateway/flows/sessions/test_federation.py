@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from gateway.tools.fake_nextcloud import SigningKey
+from gateway.wire.backend import PingRequest, encode_request
 from tests.gateway.flows.harness import CLOUD, WALL, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 URL = CLOUD.urls[0]
 
 
-async def federated(harness: FlowHarness, **userdata: Any) -> FakeClient:
+async def federated(harness: FlowHarness, *, features: Sequence[str] = (), **userdata: Any) -> FakeClient:
     """Return a client with a federated session that has joined the room; its messages are read."""
     key = SigningKey()
     harness.nextcloud.keys[URL] = key.published
@@ -21,7 +24,7 @@ async def federated(harness: FlowHarness, **userdata: Any) -> FakeClient:
     token = key.sign({"iat": WALL + 1000, "exp": WALL + 1300, "sub": "zoe", "userdata": userdata})
     client = harness.connect()
     auth = {"type": "federation", "url": URL, "params": {"token": token}}
-    client.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth}})
+    client.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth, "features": features}})
     await settle()
     reply = client.received()[-1]
     assert reply["type"] == "hello", reply
@@ -53,6 +56,28 @@ async def test_join_and_leave_requests_name_the_actor() -> None:
         asked = [msgspec.to_builtins(request) for request in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
         actor = {"actortype": "federated_users", "actorid": "zoe@there.example"}
         assert [{name: request[name] for name in actor} for request in asked] == [actor, actor]
+
+
+# reference 4.5-b, 12.4-c
+async def test_pings_name_a_federated_session_like_any_other() -> None:
+    async with FlowHarness() as harness:
+        await federated(harness, actorType="federated_users", actorId="zoe@there.example")
+        harness.pings.sweep(harness.services.clock() + 10.0)
+        await settle()
+        (ping,) = [
+            json.loads(encode_request(it)) for _, _, it in harness.nextcloud.asked if isinstance(it, PingRequest)
+        ]
+        assert ping["ping"]["entries"] == [{"userid": "zoe", "sessionid": "nc-zoe"}]
+
+
+# reference 4.3-c, 12.1-a
+async def test_join_event_leaves_out_what_the_other_server_announces_for_itself() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        zoe = await federated(harness, features=["chat-relay", "ack"])
+        (entry,) = join(alice.received())
+        assert entry["features"] == ["chat-relay"]
+        assert zoe.session.features == ("chat-relay", "ack")
 
 
 async def test_actor_needs_id_and_type_as_strings() -> None:

@@ -1,0 +1,27 @@
+"""What the seat of a session asks of the flow that gave it (``rooms``).
+
+Source: reference 12.1, 12.3.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gateway.core.seat import Seat
+from gateway.core.session import Session
+
+
+class SeatOwner(Protocol):
+    """The flow that gives sessions their seats."""
+
+    def seated(self, session: Session, seat: Seat) -> None:
+        """Move a session from its present room, or another seat, to this seat: the host has accepted its join."""
+
+    def unseated(self, session: Session, seat: Seat) -> None:
+        """Take a session from its seat: it is in no room any more. No effect if it has another seat."""
+
+    def dismissed(self, session: Session, reason: str) -> None:
+        """End a session that the host has ended."""
+
+    def disinvited(self, session: Session, event: bytes) -> None:
+        """End a session that was disinvited from the room, once ``event`` is delivered to its client."""
