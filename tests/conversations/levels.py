@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
+from gateway.core.hub import Hub
 from gateway.core.limits import Limits
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
@@ -50,6 +51,7 @@ class FlowsLevel:
 
     def __init__(self, harness: FlowHarness) -> None:
         self.harness = harness
+        self.cloud_url = ""
         self.url = CLOUD.urls[0]
         self._key = SigningKey()
         harness.nextcloud.keys[self.url] = self._key.published
@@ -173,9 +175,12 @@ INPROCESS = McuSection(type="inprocess", settings=InprocessSettings(address="127
 class SocketLevel:
     """A whole gateway."""
 
+    hub: Hub
+
     def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
         self.cloud = cloud
         self.gateway = gateway
+        self.cloud_url = ""
         self.url = cloud.url
         self._asked = 0
         self.clients: list[RawClient] = []
@@ -252,8 +257,10 @@ class SocketClient:
 
 
 @asynccontextmanager
-async def socket_level(conversation: Conversation, sfu: McuSection = INPROCESS) -> AsyncIterator[SocketLevel]:
-    """Start a gateway on a free port, and its Nextcloud."""
+async def socket_level(
+    conversation: Conversation, sfu: McuSection = INPROCESS, **sections: Any
+) -> AsyncIterator[SocketLevel]:
+    """Start a gateway on a free port, and its Nextcloud; ``sections`` are added to its configuration."""
     server = conversation.server
     async with FakeNextcloud() as cloud:
         config = Config(
@@ -263,11 +270,13 @@ async def socket_level(conversation: Conversation, sfu: McuSection = INPROCESS) 
             backends=(cloud.backend(session_limit=server.get("session_limit", 0)),),
             mcu=sfu if conversation.mcu else McuSection(),
             limits=msgspec.convert(server.get("limits", {}), Limits),
+            **sections,
         )
         gateway = Gateway(config)
         (url,) = await gateway.start()
         cloud.gateway = url
         level = SocketLevel(cloud, url)
+        level.hub = gateway.hub
         try:
             yield level
         finally:

@@ -45,6 +45,7 @@ class Level(Protocol):
     """A gateway at one level."""
 
     url: str  # of the backend
+    cloud_url: str  # of the Nextcloud whose users are federated users in all rooms; empty: there is none
 
     async def connect(self) -> ConversationClient:
         """Connect a client."""
@@ -238,7 +239,8 @@ class ConversationPlayer:
             case "url":
                 return self._level.url
             case "nc":
-                return nextcloud_session(rest)
+                cloud = self._level.cloud_url
+                return nextcloud_session(rest, f"{rest}@{cloud}" if cloud else "")
             case "ticket":
                 return self._level.ticket(rest)
             case "internal":

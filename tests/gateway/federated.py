@@ -19,6 +19,7 @@ from gateway.core.limits import FederationRules
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_answers import NextcloudRoom
 from gateway.tools.talk_client import TalkClient
+from gateway.tools.talk_rooms import nextcloud_session
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.cutting_proxy import CuttingProxy
 from tests.janus_process import free_ports
@@ -46,14 +47,13 @@ class Servers:
     budgets: list[int] = field(default_factory=list)  # bytes of the host to forward, by connection; then no limit
 
     def target(self, userid: str, room: str = REMOTE_ROOM, **token: Any) -> Json:
-        """Return the ``federation`` object of a join, as a user of ``home``."""
-        actor = {"actorType": "federated_users", "actorId": f"{userid}@{urlsplit(self.home_cloud.url).netloc}"}
-        return {
-            "signaling": self.line.url,
-            "url": self.host_cloud.url + "ocs/v2.php/apps/spreed/api/v3/signaling/backend",
-            "roomid": room,
-            "token": self.host_cloud.token(userid, {"displayname": userid.title()} | actor, **token),
-        }
+        """Return the ``federation`` object of a join, as a user of ``home``; ``token`` replaces claims of the token."""
+        target = self.host_cloud.federation(self.line.url, room, userid)
+        return target | {"token": self.host_cloud.token(userid, {"displayname": userid.title()}, **token)}
+
+    def session_of(self, userid: str) -> str:
+        """Return the Nextcloud session id with which a user of ``home`` joins the room of ``host``."""
+        return nextcloud_session(userid, f"{userid}@{self.home_cloud.url.rstrip('/')}")
 
     @asynccontextmanager
     async def at_home(self, userid: str, *features: str) -> AsyncIterator[TalkClient]:
@@ -74,7 +74,7 @@ class Servers:
         """Yield a client of ``host`` in its room."""
         async with TalkClient(self.host_url, self.host_cloud.url, features=features) as client:
             await client.hello(self.host_cloud.ticket(userid))
-            await client.join(REMOTE_ROOM, f"nc-{userid}")
+            await client.join(REMOTE_ROOM, nextcloud_session(userid))
             yield client
 
     async def restart_host(self) -> None:
@@ -87,7 +87,7 @@ class Servers:
     async def join(self, client: TalkClient, userid: str, room_session: str = "", **token: Any) -> Json:
         """Join the room of ``host`` as a client of ``home``."""
         federation = self.target(userid, **token)
-        room = {"roomid": ROOM, "sessionid": room_session or f"nc-{userid}", "federation": federation}
+        room = {"roomid": ROOM, "sessionid": room_session or self.session_of(userid), "federation": federation}
         return await client.request("room", room)
 
 

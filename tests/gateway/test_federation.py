@@ -47,15 +47,17 @@ async def test_join_enters_the_room_of_the_host() -> None:
         assert reply["room"] == {"roomid": ROOM, "properties": {"name": "remote"}}
         seen = await alice.wait_for(joined(alice.session_id))
         (own,) = [entry for entry in entries(seen) if entry["sessionid"] == alice.session_id]
-        assert (own["userid"], own["federated"], own["roomsessionid"]) == ("alice", True, "nc-alice")
+        assert (own["userid"], own["federated"], own["roomsessionid"]) == ("alice", True, servers.session_of("alice"))
         await alice.wait_for(joined(bob.session_id))
         remote = await bob.wait_for(lambda message: any(entry.get("federated") for entry in entries(message)))
         (entry,) = entries(remote)
         assert entry["sessionid"] != alice.session_id
         assert room_sessions(servers.home) == []
-        request = await servers.host_cloud.wait_for(lambda request: request.body.get("sessionid") == "nc-alice")
-        assert request.body["actortype"] == "federated_users"
-        assert request.body["actorid"].startswith("alice@")
+        request = await servers.host_cloud.wait_for(
+            lambda request: request.body.get("sessionid") == servers.session_of("alice")
+        )
+        assert request.body["userid"] == "alice"
+        assert "actorid" not in request.body  # Talk's tokens name no actor
 
 
 # reference 12.1-b
@@ -120,7 +122,9 @@ async def test_transient_data_is_that_of_the_host() -> None:
 async def test_events_of_the_hosts_nextcloud_reach_the_client() -> None:
     async with two_servers() as servers, servers.federated("alice", "chat-relay") as alice:
         actor = f"alice@{servers.home_cloud.url.partition('//')[2].rstrip('/')}"
-        users = [{"sessionId": "nc-alice", "inCall": 7, "actorType": "federated_users", "actorId": actor}]
+        users = [
+            {"sessionId": servers.session_of("alice"), "inCall": 7, "actorType": "federated_users", "actorId": actor}
+        ]
         incall = {"incall": 7, "users": users, "changed": users}
         await servers.host_cloud.send(servers.host_url, REMOTE_ROOM, {"type": "incall", "incall": incall})
         update = (await alice.wait_for(is_event("participants", "update")))["event"]["update"]
@@ -199,7 +203,7 @@ async def test_disinvited_client_does_not_come_back_by_itself() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         await bob.wait_for(lambda message: any(entry.get("federated") for entry in entries(message)))
         count = len(bob.messages)
-        request = {"type": "disinvite", "disinvite": {"sessionids": ["nc-alice"]}}
+        request = {"type": "disinvite", "disinvite": {"sessionids": [servers.session_of("alice")]}}
         await servers.host_cloud.send(servers.host_url, REMOTE_ROOM, request)
         event = await alice.wait_for(is_event("roomlist", "disinvite"))
         assert event["event"]["disinvite"] == {"roomid": ROOM, "reason": "disinvited"}
@@ -232,7 +236,7 @@ async def test_pings_name_the_session_to_its_own_nextcloud() -> None:
     async with two_servers() as servers, servers.federated("alice"):
         ping = await servers.home_cloud.wait_for(lambda request: request.type == "ping")
         assert ping.body["roomid"] == ROOM
-        assert ping.body["entries"] == [{"userid": "alice", "sessionid": "nc-alice"}]
+        assert ping.body["entries"] == [{"userid": "alice", "sessionid": servers.session_of("alice")}]
 
 
 @pytest.mark.parametrize(
@@ -253,7 +257,9 @@ async def test_refused_join_changes_nothing(change: Json, code: str) -> None:
         await alice.join("here", "nc-alice-here")
         federation = servers.target("alice") | change
         with pytest.raises(RequestRefused) as refused:
-            await alice.request("room", {"roomid": ROOM, "sessionid": "nc-alice", "federation": federation})
+            await alice.request(
+                "room", {"roomid": ROOM, "sessionid": servers.session_of("alice"), "federation": federation}
+            )
         assert refused.value.code == code
         assert room_sessions(servers.home) == ["here"]
         assert servers.home.hub.seated == {}

@@ -31,6 +31,11 @@ class FederatedMember(Member):
         super().__init__(servers.home_url, servers.home_cloud, name, number)
         self._servers = servers
 
+    @property
+    def room_session(self) -> str:
+        """See ``Member.room_session``."""
+        return self._servers.session_of(self.name)
+
     async def join(self) -> None:
         await self._servers.join(self.client, self.name, self.room_session)
 

@@ -1,0 +1,60 @@
+"""The conversations that are not played at the level ``federated``, and why not."""
+
+from __future__ import annotations
+
+_NO_ROOM = "no client joins a room"
+_TIME = "time passes, which is that of the flows"
+_FAKE_SFU = "the SFU offers a stream whose publisher is not connected, as the one of the flows does"
+_ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4)"
+_NO_LIST = "the host, which has the list of participants, does not know that the client was away"
+_OTHER_USERS = "events about the list of rooms reach users who are not in the room; those are their own Nextcloud's"
+
+LOCAL_ONLY = {
+    "ack": _NO_ROOM,
+    "dialout-refused": _NO_ROOM,
+    "dialout-timeout": _TIME,
+    "disinvited-away": "the host disinvites the session at once: its connection, the local server's, stands",
+    "federation-refused": "it is about the connection to another server; this level has one",
+    "hello": _NO_ROOM,
+    "hello-again": _NO_ROOM,
+    "hello-expected": "the client never says hello",
+    "hello-federation": _NO_ROOM,
+    "hello-guest": _NO_ROOM,
+    "hello-internal": _NO_ROOM,
+    "hello-internal-off": _NO_ROOM,
+    "hello-nextcloud-fails": "Nextcloud's answers to hello are the local one's, those to joins the host's",
+    "hello-refused": _NO_ROOM,
+    "hello-timeout": _TIME,
+    "incall": _ALL_IN_CALL,
+    "internal-malformed": _NO_ROOM,
+    "invite": _OTHER_USERS,
+    "keep-alive": _TIME,
+    "media-errors": _NO_ROOM,
+    "media-relayed": _NO_ROOM,
+    "messages-malformed": _NO_ROOM,
+    "messages-verbatim": _NO_ROOM,
+    "nobody-publishes": _TIME,
+    "publish": _NO_ROOM,
+    "publish-again": _NO_ROOM,
+    "publish-bad-candidate": _NO_ROOM,
+    "publish-nothing": _NO_ROOM,
+    "republish": _FAKE_SFU,
+    "resume-participants": _NO_LIST,
+    "resume-participants-complete": _NO_LIST,
+    "resume-refused": _NO_ROOM,
+    "resume-takeover": _NO_ROOM,
+    "room-join-timeout": _TIME,
+    "rooms-api": _OTHER_USERS,
+    "rooms-changed": _OTHER_USERS,
+    "screen": _FAKE_SFU,
+    "session-expiry": _TIME,
+    "session-limit": _NO_ROOM,
+    "subscribe": _FAKE_SFU,
+    "switchto": "it names another room of the host, which the client cannot join under that id (12.2)",
+    "throttled": _TIME,
+    "transient-expiry": _TIME,
+    "virtual-media": _TIME,
+    "virtual-participants": _ALL_IN_CALL,
+}
+NO_ROOM = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _NO_ROOM)
+TIME = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _TIME)
