@@ -28,6 +28,7 @@ Json = dict[str, Any]
 
 SECRETS = {"home": "6f1b0c7d9ae24835b6cf01d27e9a4488", "host": "b0c76f1dd9ae248356cf01d27e9a4b88"}
 PERMISSIONS = ("publish-audio", "publish-video", "publish-screen", "control", "transient-data")
+INPROCESS = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
 ROOM, REMOTE_ROOM = "localroom", "remoteroom"
 
 
@@ -92,14 +93,19 @@ class Servers:
 
 
 @asynccontextmanager
-async def two_servers(*, sfu: bool = False, rules: Json | None = None, **home: Any) -> AsyncIterator[Servers]:
-    """Run two gateways; ``rules`` replace those of federation, ``home`` sections of the configuration of ``home``."""
+async def two_servers(
+    *, sfu: bool = False, host_sfu: McuSection | None = None, rules: Json | None = None, **home: Any
+) -> AsyncIterator[Servers]:
+    """Run two gateways, both with the in-process SFU (``sfu``), or the host with another one.
+
+    ``rules`` replace those of federation, ``home`` sections of the configuration of ``home``.
+    """
     budgets: list[int] = []
     async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
         host_cloud.features.append("federation-v2")
         host_cloud.rooms[REMOTE_ROOM] = NextcloudRoom({"name": "remote"}, list(PERMISSIONS))
         async with AsyncExitStack() as stack:
-            host, host_url = await stack.enter_async_context(running("host", host_cloud, sfu))
+            host, host_url = await stack.enter_async_context(running("host", host_cloud, host_sfu or sfu))
             line = CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60)
             async with line:
                 port = urlsplit(line.url).port
@@ -189,10 +195,10 @@ async def two_clouds() -> AsyncIterator[Servers]:
 
 @asynccontextmanager
 async def running(
-    name: str, cloud: FakeNextcloud, sfu: bool, listen: str = "127.0.0.1:0", **sections: Any
+    name: str, cloud: FakeNextcloud, sfu: bool | McuSection, listen: str = "127.0.0.1:0", **sections: Any
 ) -> AsyncIterator[tuple[Gateway, str]]:
-    """Run one gateway."""
-    mcu = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1")) if sfu else McuSection()
+    """Run one gateway; ``sfu``: with the in-process SFU, or with this one."""
+    mcu = sfu if isinstance(sfu, McuSection) else INPROCESS if sfu else McuSection()
     gateway = Gateway(
         Config(
             sessions=SessionsSection(secret=SECRETS[name]),

@@ -6,12 +6,19 @@ Source: reference 12.1, 12.2, 9.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
+from gateway.config.sections import McuSection
 from gateway.tools.talk_client import Json
+from mcu.janus.settings import JanusServerSettings
 from tests.gateway.federated import REMOTE_ROOM, Servers, two_servers
 from tests.gateway.test_federation import is_event
 from tests.interop.member import Member
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 
 class HostMember(Member):
@@ -58,8 +65,20 @@ async def in_call(servers: Servers, *members: Member) -> None:
         await member.client.wait_for(is_event("participants", "update"))
 
 
-async def test_camera_and_screen_pass_the_hosts_sfu_in_both_directions() -> None:
-    async with two_servers(sfu=True) as servers:
+@asynccontextmanager
+async def hosts_sfu(name: str) -> AsyncIterator[McuSection | None]:
+    """Yield the configuration of the host's SFU."""
+    if name == "inprocess":
+        yield None
+        return
+    async with JanusProcess() as janus:
+        settings = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+        yield McuSection(type=name, settings=(settings,))
+
+
+@pytest.mark.parametrize("sfu", ["inprocess", pytest.param("janus", marks=pytest.mark.full)])
+async def test_camera_and_screen_pass_the_hosts_sfu_in_both_directions(sfu: str) -> None:
+    async with hosts_sfu(sfu) as host_sfu, two_servers(sfu=True, host_sfu=host_sfu) as servers:
         alice, bob = FederatedMember(servers, "alice", 1), HostMember(servers, "bob", 2)
         async with alice, bob:
             await in_call(servers, alice, bob)
