@@ -29,7 +29,7 @@ from gateway.edge.http.body import BodyReader
 from gateway.edge.http.body_budget import BodyBudget
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
-from gateway.edge.http.runner import HttpRunner, TcpSite
+from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
 from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
@@ -113,11 +113,13 @@ class Gateway:
         await self._geoip.start()
         self._runner = HttpRunner(
             self.application(),
-            self._headers(),
-            self._read_timeout,
-            self._count_read_timeout,
-            IdleConnections(self._idle_per_address, self._services.count_excess),
-            self._descriptors,
+            ConnectionRules(
+                headers=self._headers(),
+                timeout=self._read_timeout,
+                on_timeout=self._count_read_timeout,
+                idle=IdleConnections(self._idle_per_address, self._services.count_excess),
+                descriptors=self._descriptors,
+            ),
             access_log=None,
             shutdown_timeout=5.0,
             auto_decompress=False,  # clients send no compressed bodies, and a malformed one would be logged
