@@ -1,9 +1,10 @@
 """The memory for request bodies whose senders are not authenticated yet.
 
-A signature covers the body, which therefore has to be read first. For each address a limited number of bytes is read at
-once. Beyond that, reading its slow bodies is aborted: bodies of a Nextcloud arrive within milliseconds. A short body is
-always read, since it is already in the buffers of its connection; long bodies wait, and are refused beyond a bound. If
-the bodies of all addresses together exceed a limit, reading the oldest is aborted.
+Source: docs/operations.md, "Limits". A signature covers the body, so the body has to be read before its sender is
+authenticated. For each address a limited number of bytes is read at once. Beyond that, reading a slow body is aborted:
+bodies of a Nextcloud arrive within milliseconds. A short body is always read, since it is already in the buffers of its
+connection; a long body waits, and is refused if too many wait. If the bodies of all addresses together exceed a limit,
+reading the oldest is aborted.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from contextlib import asynccontextmanager
 from gateway.core.throttle import Address, network
 
 OF_ADDRESS = 16 << 20  # bytes of bodies of one address (IPv6: /64 network) that are read at once
-BUFFERED = 48 << 10  # bytes of a body that arrive before its turn, at most (``receive_buffer``)
+BUFFERED = 48 << 10  # bytes, at most, of a body that waits; they are in the buffers (``receive_buffer``)
 SLOW = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
 LOOK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
-WAITING = 4 << 20  # bytes that bodies of one address have buffered while they wait
+WAITING = 4 << 20  # bytes, at most, of all bodies of one address that wait
 IN_ALL = 64 << 20  # bytes of bodies of all addresses that are read at once
 
 
@@ -35,7 +36,7 @@ class _Reading:
     def __init__(self, size: int, began: float) -> None:
         self.size = size
         self.began = began  # seconds of the budget's clock
-        self.limit = asyncio.timeout(None)
+        self.limit = asyncio.timeout(None)  # aborts the reading
 
 
 class _Share:
@@ -45,8 +46,8 @@ class _Share:
 
     def __init__(self) -> None:
         self.readings: dict[_Reading, None] = {}  # oldest first
-        self.waiting = 0  # bytes
-        self.freed = asyncio.Event()
+        self.waiting = 0  # bytes of bodies that wait
+        self.freed = asyncio.Event()  # a body has been read, or aborted
 
     def is_full(self, size: int) -> bool:
         """Return whether another body of ``size`` bytes has to wait; a single body of an address never does."""
@@ -54,7 +55,7 @@ class _Share:
 
 
 class BodyBudget:
-    """Counts the bytes of bodies that are being read."""
+    """Counts the bytes of bodies that are being read; ``clock`` returns seconds of a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -66,7 +67,7 @@ class BodyBudget:
         """Wait until a body of ``size`` bytes may be read, and run the block that reads it.
 
         Raises:
-            Overloaded: the body must not be read, or no further.
+            Overloaded: the body must not be read, or its reading was aborted.
         """
         key = network(address)
         share = self._shares.setdefault(key, _Share())
@@ -77,7 +78,7 @@ class BodyBudget:
                 async with reading.limit:
                     self._readings[reading] = share
                     share.readings[reading] = None
-                    self._give_up_oldest(reading)
+                    self._abort_oldest(reading)
                     try:
                         yield
                     finally:
@@ -89,7 +90,8 @@ class BodyBudget:
                 self._shares.pop(key, None)
 
     async def _wait(self, share: _Share, size: int) -> None:
-        self._give_up_slow(share, size)
+        """Wait until a body of ``size`` bytes fits into its address' share, and abort slow bodies for it."""
+        self._abort_slow(share, size)
         if size <= BUFFERED or not share.is_full(size):
             return
         if share.waiting + BUFFERED > WAITING:
@@ -101,23 +103,23 @@ class BodyBudget:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_PERIOD):
                         await share.freed.wait()
-                self._give_up_slow(share, size)
+                self._abort_slow(share, size)
         finally:
             share.waiting -= BUFFERED
 
-    def _give_up_slow(self, share: _Share, size: int) -> None:
+    def _abort_slow(self, share: _Share, size: int) -> None:
         now = self._clock()
         while share.is_full(size) and (oldest := next(iter(share.readings))).began + SLOW <= now:
-            self._give_up(oldest)
+            self._abort(oldest)
 
-    def _give_up_oldest(self, newest: _Reading) -> None:
+    def _abort_oldest(self, newest: _Reading) -> None:
         while sum(reading.size for reading in self._readings) > IN_ALL:
             oldest = next(iter(self._readings))
             if oldest is newest:
                 return
-            self._give_up(oldest)
+            self._abort(oldest)
 
-    def _give_up(self, reading: _Reading) -> None:
+    def _abort(self, reading: _Reading) -> None:
         reading.limit.reschedule(0.0)
         self._end(reading, self._readings[reading])
 
