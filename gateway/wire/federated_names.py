@@ -70,16 +70,16 @@ class Names(Struct, frozen=True):
 
     def actor(self, type: str, id: str) -> tuple[str, str]:
         """Return type and id by which the client's Nextcloud knows an actor of the host's Nextcloud (12.2-d)."""
-        suffix = "@" + cloud_id(self.local_url)
+        suffix = "@" + cloud_server(self.local_url)
         if type == FEDERATED_USERS and id.endswith(suffix):
             return USERS, id.removesuffix(suffix)
         if type == USERS:
-            return FEDERATED_USERS, f"{id}@{cloud_id(self.remote_url)}"
+            return FEDERATED_USERS, f"{id}@{cloud_server(self.remote_url)}"
         return type, id
 
 
-def cloud_id(url: str) -> str:
-    """Return the server part of the cloud ids of a Nextcloud: its URL without scheme, OCS path and final slash."""
+def cloud_server(url: str) -> str:
+    """Return the server in the cloud ids of a Nextcloud's users: its URL without scheme, OCS path and final slash."""
     return server_url(url).partition("://")[2]
 
 

@@ -141,7 +141,7 @@ def _error(error: Error, names: Names) -> Error:
 
 
 def properties_of_joined_room(error: Error) -> Raw:
-    """Return the room's properties in the details of ``already_joined``; absent if there are none."""
+    """Return the room's properties in the details of an ``already_joined``; ``ABSENT`` if there are none."""
     try:
         return _already_joined.decode(error.details).room.properties
     except msgspec.DecodeError:

@@ -45,7 +45,7 @@ class UnansweredJoin:
 
 
 def refusal(error: Error, room: RemoteRoom) -> Error:
-    """Return the host's error for a join with the local id of the room, and no longer than errors are."""
+    """Return the error of a join that the host has refused, for the client: with the local room id, and bounded."""
     if error.code == Code.ALREADY_JOINED.value[0]:
         joined = RoomBody(room.local_id, federation.properties_of_joined_room(error))
         return Code.ALREADY_JOINED.error(server.AlreadyJoined(joined))
@@ -53,7 +53,7 @@ def refusal(error: Error, room: RemoteRoom) -> Error:
     return Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH], details)
 
 
-def unavailable(error: RemoteUnavailable) -> Error:
+def unavailable_error(error: RemoteUnavailable) -> Error:
     """Return the error for a client if there is no connection to the server of its room (12.1)."""
     return federation_error(error.code, str(error))
 

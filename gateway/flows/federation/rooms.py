@@ -20,7 +20,7 @@ from gateway.core.limits import exceeds
 from gateway.core.seat import Seat
 from gateway.core.session import ClientType, Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
-from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable
+from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable_error
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
 from gateway.flows.ports import RemoteUnavailable
@@ -39,8 +39,8 @@ URL_LENGTH = 512  # characters of a URL that a client names; the ids of the host
 TOKEN_LENGTH = 16_384  # characters
 
 
-class HostedSessionCloser(Protocol):
-    """Ends a session that the host of its room has ended or disinvited."""
+class LocalSessionCloser(Protocol):
+    """Ends a session of this server because the host of its room has ended or disinvited its own."""
 
     def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason."""
@@ -53,7 +53,7 @@ class FederatedRooms:
     """Lets sessions join and leave rooms; implements ``SeatOwner``."""
 
     def __init__(
-        self, services: Services, events: RoomEvents, membership: RoomMembership, closer: HostedSessionCloser
+        self, services: Services, events: RoomEvents, membership: RoomMembership, closer: LocalSessionCloser
     ) -> None:
         self._services = services
         self._hub = services.hub
@@ -110,8 +110,8 @@ class FederatedRooms:
             if session.id not in self._replaced:  # otherwise ``_join_elsewhere`` restarts the timer if the join fails
                 self._hub.restart_join_timer(session, self._services.clock())
 
-    def dismissed(self, session: Session, reason: str) -> None:
-        """See ``SeatOwner.dismissed``.
+    def ended_by_host(self, session: Session, reason: str) -> None:
+        """See ``SeatOwner.ended_by_host``.
 
         If the client joins again while its seat is interrupted, the host may end the seat's session in favour of the
         new one before it answers the join. That ends the seat only.
@@ -176,7 +176,7 @@ class FederatedRooms:
             if session.open:
                 await seat.join(remote_room, request_id)
         except RemoteUnavailable as error:
-            raise ProtocolError(unavailable(error)) from error
+            raise ProtocolError(unavailable_error(error)) from error
         except HostRefused as refused:
             raise ProtocolError(refused.error) from refused
         finally:

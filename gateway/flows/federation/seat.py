@@ -28,7 +28,7 @@ from gateway.flows.federation.remote_room import (
     federation_error,
     interruption_event,
     refusal,
-    unavailable,
+    unavailable_error,
 )
 from gateway.flows.federation.remote_session import HostRefused, RemoteSession
 from gateway.flows.federation.seat_owner import SeatOwner
@@ -58,7 +58,7 @@ REFILL_INTERVAL = 0.05  # seconds between two checks whether the host may send a
 # Errors after which the hello is tried again: Nextcloud or the host restarts, or is overloaded.
 _TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
 DELETED = "deleted"  # reason of a disinvitation (6.4)
-_REASON = re.compile(r"[a-z_]{1,64}")
+_REASON = re.compile(r"[a-z_]{1,64}")  # of a ``bye``; reasons of another form are not passed on
 _BYE = '{"type":"bye"}'
 
 
@@ -139,8 +139,7 @@ class FederatedSeat:
             return
         if not self._remote.send(federation.to_remote(text, message, self._names)):
             cause = ("kept", self.room.signaling)
-            text = "a session at the host of a federated room is opened anew: too much is kept for the host"
-            self._services.warnings.warning(cause, text)
+            self._services.warnings.warning(cause, "too much is kept for the host of a federated room: joining it anew")
 
     def close(self) -> None:
         """See ``Seat.close``."""
@@ -162,6 +161,7 @@ class FederatedSeat:
         return self._services.settings.federation.timeout
 
     async def _run(self) -> None:
+        """Receive, and connect again after each loss, until the seat is closed or the client has no room."""
         try:
             while True:
                 connected_at = self._services.clock()
@@ -216,7 +216,7 @@ class FederatedSeat:
     def _handle(self, message: RemoteMessage) -> None:
         match message:
             case RemoteBye(body):
-                self._dismiss("" if body is None else body.reason)
+                self._ended_by_host("" if body is None else body.reason)
             case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
                 self._accepted(self._join, body)
             case RemoteRoomMessage(_, id) if id:
@@ -250,10 +250,10 @@ class FederatedSeat:
                 delivery.send(self._session, event.message, event.offline)
 
     def _disinvited(self, event: bytes, reason: str) -> None:
-        """Pass on that the client was removed, which it must not undo by joining again when the host disconnects it.
+        """Send the client an event with its disinvitation from the room, and end its session (2.7).
 
-        A disinvitation ends the session here, too (2.7); a deletion of the room ends the membership, mostly by a
-        ``room`` message that follows.
+        If the room was deleted, only the membership ends: with the host's empty ``room``, which mostly follows, or when
+        the host closes the connection. In neither case does the seat connect again, which would undo the removal.
         """
         self._send(event)
         if reason == DELETED:
@@ -264,15 +264,15 @@ class FederatedSeat:
         self._remote.abort()
         self._owner.disinvited(self._session, event)
 
-    def _dismiss(self, reason: str) -> None:
-        """End the client's session, as the host has ended the one there, which belongs to it."""
+    def _ended_by_host(self, reason: str) -> None:
+        """End the client's session, since the host has ended its own; before the join is accepted, only the attempt."""
         if self._names is None:
             self._remote.abort()
             return
         self._names = None
         self._closed = True
         self._remote.abort()
-        self._owner.dismissed(self._session, reason if _REASON.fullmatch(reason) else "")
+        self._owner.ended_by_host(self._session, reason if _REASON.fullmatch(reason) else "")
 
     def _accepted(self, join: UnansweredJoin, body: RemoteRoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""
@@ -280,9 +280,8 @@ class FederatedSeat:
         if not session.open:
             self.close()
             return
-        remote_id = body.roomid
-        longest = self._services.settings.limits.id_length
-        if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), longest):
+        remote_id, limit = body.roomid, self._services.settings.limits.id_length
+        if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), limit):
             self._refused(join, Code.ROOM_JOIN_FAILED.error())
             return
         self._join, self._deleted = None, False
@@ -298,7 +297,7 @@ class FederatedSeat:
             join.answer.set_result(None)
 
     def _refused(self, join: UnansweredJoin, error: Error) -> None:
-        """Stay where the client is; without a request of the client there was a room, and it is lost."""
+        """Send the client the host's error; it stays in its room, unless the seat was joining it by itself."""
         refused = refusal(error, join.room)
         same = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
         if same and error.code == Code.ALREADY_JOINED.value[0]:
@@ -354,7 +353,7 @@ class FederatedSeat:
             try:
                 resumed = await self._remote.connect(self._timeout)
             except RemoteUnavailable as lost:
-                error = unavailable(lost)
+                error = unavailable_error(lost)
             except HostRefused as refused:
                 error = refused.error
                 if error.code not in _TEMPORARY:

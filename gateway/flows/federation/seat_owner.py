@@ -1,4 +1,4 @@
-"""What the seat of a session asks of the flow that gave it (``rooms``).
+"""The interface of the flow that gives sessions their seats (``rooms``), as the seats use it.
 
 Source: reference 12.1, 12.3.
 """
@@ -20,8 +20,8 @@ class SeatOwner(Protocol):
     def unseated(self, session: Session, seat: Seat) -> None:
         """Take a session from its seat: it is in no room any more. No effect if it has another seat."""
 
-    def dismissed(self, session: Session, reason: str) -> None:
-        """End a session that the host has ended."""
+    def ended_by_host(self, session: Session, reason: str) -> None:
+        """End a session because the host has ended its own; ``reason`` is that of the host's ``bye``, or empty."""
 
     def disinvited(self, session: Session, event: bytes) -> None:
-        """End a session that was disinvited from the room, once ``event`` is delivered to its client."""
+        """End a session that was disinvited from the host's room, once its client has the encoded ``event``."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire import client, federation, remote_messages
-from gateway.wire.federated_names import Names, NotPassedOn, cloud_id, server_url
+from gateway.wire.federated_names import Names, NotPassedOn, cloud_server, server_url
 
 Json = dict[str, Any]
 
@@ -411,7 +411,7 @@ def test_equal_names_on_both_sides_change_nothing() -> None:
     ],
 )
 def test_server_of_a_cloud_id(url: str, server: str, cloud: str) -> None:
-    assert (server_url(url), cloud_id(url)) == (server, cloud)
+    assert (server_url(url), cloud_server(url)) == (server, cloud)
 
 
 LEAVES: Any = st.one_of(
