@@ -1,7 +1,7 @@
-"""Time limits for a peer's silence that do not count the time in which this process did not run.
+"""Time limits for a peer's silence, without the time in which this process did not run.
 
 After a suspend, a snapshot or a stop of the process its timers are late, and fire before the data that arrived
-meanwhile is read. A late timer is therefore extended, so that this data is read first.
+meanwhile are read. A late timer is therefore extended, so that these data are read first.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-LATE = 1.0  # seconds by which a timer is late only if the process did not run
+LATE = 1.0  # seconds; a timer is later than that only if the process did not run
 GRACE = 2.0  # seconds by which a late timer is extended at least
 
 
 def grace(due: float, now: float, limit: float) -> float:
     """Return the seconds, from ``now`` on, by which a time limit that ended at ``due`` is extended; 0: not at all.
 
-    ``limit`` is the whole time limit; an extension is no longer than it, or than ``GRACE`` where that is longer.
+    The extension is as long as the delay, at most the whole time ``limit``, but at least ``GRACE``.
     """
     late = now - due
     return 0.0 if late < LATE else max(GRACE, min(late, limit))
 
 
 class PeerTimer:
-    """Calls ``expired`` when a peer has been silent for ``seconds``, unless it is cancelled before."""
+    """Calls ``expired`` once when ``seconds`` have passed, unless the timer is cancelled before."""
 
     __slots__ = ("_due", "_expired", "_handle", "_loop", "_seconds")
 
@@ -50,7 +50,7 @@ class PeerTimer:
 
 
 class PeerTimeout:
-    """Limits the time of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0: no limit.
+    """Limits the seconds of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0: no limit.
 
     Raises:
         TimeoutError: the peer was silent for too long.

@@ -1,4 +1,4 @@
-"""Picture sizes in the first packet of a keyframe, by which simulcast layers are ordered.
+"""Reads the picture size from the first packet of a keyframe; simulcast layers are ordered by it.
 
 Source: RFC 6386 9.1 (VP8), RFC 9628 4.2 (VP9 scalability structure), VP9 Bitstream Specification 6.2, RFC 6184 5.7 and
 ITU-T H.264 7.3.2.1.1 (sequence parameter set), AV1 Bitstream Specification 5.5 (sequence header) and RTP Payload Format
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-MAX_VP8_HEADER = 16  # bytes up to the end of the start code: descriptor of 7, frame tag of 3
 _VP8_START_CODE = bytes((0x9D, 0x01, 0x2A))
+_VP8_HEADERS = 6 + 3 + 3  # bytes at most: payload descriptor (RFC 7741 4.2), frame tag, start code
 _VP9_SYNC_CODE = 0x498342
 _VP9_RGB = 7  # color_space without chroma subsampling
-_H264_PARAMETER_SET, _H264_STAP_A = 7, 24
-_H264_WITH_CHROMA = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))  # profile_idc
-_AV1_SEQUENCE_HEADER = 1
+_H264_PARAMETER_SET, _H264_STAP_A = 7, 24  # nal_unit_type
+# Values of profile_idc with which chroma_format_idc and scaling lists precede the size.
+_H264_WITH_CHROMA = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
+_AV1_SEQUENCE_HEADER = 1  # obu_type
 _MAX_LEADING_ZEROS = 32  # of an Exp-Golomb code
 
 
 class _Incomplete(Exception):
-    """The payload ends, or deviates from its format, before the size."""
+    """The payload ends before the size, deviates from its format, or starts no keyframe."""
 
 
 class _BitReader:
@@ -31,6 +32,7 @@ class _BitReader:
         self._left = 8 * len(data)
 
     def read(self, bits: int) -> int:
+        """Read an unsigned number of so many bits."""
         self._left -= bits
         if self._left < 0:
             raise _Incomplete
@@ -46,14 +48,16 @@ class _BitReader:
         return (1 << zeros) - 1 + self.read(zeros)
 
     def read_signed_golomb(self) -> int:
+        """Read a signed Exp-Golomb code, ``se(v)``."""
         code = self.read_golomb()
         return (code + 1) // 2 if code % 2 else -(code // 2)
 
 
 def picture_area(codec: str, payload: bytes) -> int:
-    """Return the pixel count of the keyframe that starts in a payload; 0 if the size is missing or not readable.
+    """Return the number of pixels of the keyframe that starts in an RTP payload; 0 if the size cannot be read.
 
-    H264's is that of whole macroblocks, without cropping; AV1's the greatest of its sequence. H265's is not read.
+    ``codec`` is a lower-case encoding name; only VP8, VP9, H264 and AV1 are read. H264's number is that of whole
+    macroblocks, without cropping, AV1's that of the greatest picture of the sequence.
     """
     parse = _PARSERS.get(codec)
     if parse is None:
@@ -65,8 +69,9 @@ def picture_area(codec: str, payload: bytes) -> int:
 
 
 def _vp8_area(payload: bytes) -> int:
-    at = payload.find(_VP8_START_CODE, 4, MAX_VP8_HEADER) + len(_VP8_START_CODE)
-    if at < len(_VP8_START_CODE) or at + 4 > len(payload):
+    start = payload.find(_VP8_START_CODE, 4, _VP8_HEADERS)
+    at = start + len(_VP8_START_CODE)
+    if start < 0 or at + 4 > len(payload):
         return 0
     width, height = (int.from_bytes(payload[start : start + 2], "little") & 0x3FFF for start in (at, at + 2))
     return width * height
@@ -104,18 +109,18 @@ def _read_vp9_frame_size(fields: _BitReader) -> int:
     if fields.read(2) != 2:  # frame_marker
         raise _Incomplete
     profile = fields.read(1) | fields.read(1) << 1
-    fields.read(profile == 3)
+    fields.read(profile == 3)  # reserved_zero, if any
     if fields.read(2):  # an existing frame is shown, or this is no keyframe
         raise _Incomplete
-    fields.read(2)
+    fields.read(2)  # show_frame, error_resilient_mode
     if fields.read(24) != _VP9_SYNC_CODE:
         raise _Incomplete
-    fields.read(profile >= 2)  # 12 bits instead of 10
+    fields.read(profile >= 2)  # ten_or_twelve_bit
     if fields.read(3) != _VP9_RGB:
-        fields.read(1)
-        fields.read(3 if profile & 1 else 0)
+        fields.read(1)  # color_range
+        fields.read(3 if profile & 1 else 0)  # subsampling_x, subsampling_y, reserved_zero
     else:
-        fields.read(profile & 1)
+        fields.read(profile & 1)  # reserved_zero
     return (fields.read(16) + 1) * (fields.read(16) + 1)
 
 
@@ -125,19 +130,20 @@ def _h264_area(payload: bytes) -> int:
         return 0
     fields = _BitReader(unit[1:256].replace(b"\0\0\x03", b"\0\0"))  # without emulation prevention
     profile = fields.read(8)
-    fields.read(16)
+    fields.read(16)  # constraint flags, level_idc
     fields.read_golomb()  # seq_parameter_set_id
     if profile in _H264_WITH_CHROMA:
         _skip_h264_chroma(fields)
     fields.read_golomb()  # log2_max_frame_num_minus4
     _skip_h264_picture_order(fields)
     fields.read_golomb()  # max_num_ref_frames
-    fields.read(1)
+    fields.read(1)  # gaps_in_frame_num_value_allowed_flag
     columns, rows = fields.read_golomb() + 1, fields.read_golomb() + 1
     return 16 * columns * 16 * rows * (2 - fields.read(1))  # frame_mbs_only_flag
 
 
 def _h264_units(payload: bytes) -> Iterator[bytes]:
+    """Yield the NAL units of a packet: those of a STAP-A, otherwise the whole payload."""
     if not payload or payload[0] & 0x1F != _H264_STAP_A:
         yield payload
         return
@@ -150,10 +156,10 @@ def _h264_units(payload: bytes) -> Iterator[bytes]:
 
 def _skip_h264_chroma(fields: _BitReader) -> None:
     chroma_format = fields.read_golomb()
-    fields.read(chroma_format == 3)
-    fields.read_golomb()
-    fields.read_golomb()
-    fields.read(1)
+    fields.read(chroma_format == 3)  # separate_colour_plane_flag
+    fields.read_golomb()  # bit_depth_luma_minus8
+    fields.read_golomb()  # bit_depth_chroma_minus8
+    fields.read(1)  # qpprime_y_zero_transform_bypass_flag
     if not fields.read(1):  # seq_scaling_matrix_present_flag
         return
     for index in range(12 if chroma_format == 3 else 8):
@@ -181,13 +187,13 @@ def _av1_area(payload: bytes) -> int:
     unit = next((unit for unit in _av1_units(payload) if unit[0] >> 3 & 0x0F == _AV1_SEQUENCE_HEADER), None)
     if unit is None:
         return 0
-    at = 2 if unit[0] & 0x04 else 1  # with an extension header
-    if unit[0] & 0x02:  # with a size, which a sender should leave out
+    at = 2 if unit[0] & 0x04 else 1  # obu_extension_flag
+    if unit[0] & 0x02:  # obu_has_size_field, which a sender should not set
         _, at = _read_leb128(unit, at)
     fields = _BitReader(unit[at : at + 256])
-    fields.read(4)
+    fields.read(4)  # seq_profile, still_picture
     if fields.read(1):  # reduced_still_picture_header
-        fields.read(5)
+        fields.read(5)  # seq_level_idx
     else:
         _skip_av1_operating_points(fields)
     width_bits, height_bits = fields.read(4) + 1, fields.read(4) + 1
@@ -210,7 +216,7 @@ def _av1_units(payload: bytes) -> Iterator[bytes]:
 
 
 def _read_leb128(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number of up to 8 bytes and the position behind it."""
+    """Return the number of at most 8 bytes at a position, and the position behind it."""
     value = 0
     for shift, octet in enumerate(data[at : at + 8]):
         value |= (octet & 0x7F) << 7 * shift

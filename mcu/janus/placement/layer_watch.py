@@ -1,6 +1,6 @@
-"""Measurements of the publishers' simulcast layers on one Janus: from its events, else from its Admin API.
+"""Measures the bit rates of the publishers' simulcast layers on one Janus: by its events, or by its Admin API.
 
-Without either, the layers have the order of their names and places (``mcu.janus.streams.layer_order``).
+Without either, the layers stay in the order of their names and places (``mcu.janus.streams.layer_order``).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.layer_order import LayerRates
 from mcu.janus.streams.publisher import JanusPublisher
 
-PAUSE = 1.0  # seconds between two looks; Janus reports the bytes of its last whole second
-LOOKS_BETWEEN = 5  # looks from one question to the next about a publisher whose layers need no close watch
-ADMIN_TIMEOUT = 2.0  # seconds for all questions of one look
+PAUSE = 1.0  # seconds between two rounds; Janus reports the bytes of its last whole second
+ROUNDS_BETWEEN = 5  # rounds from one Admin API request to the next for a publisher whose layers need no close watch
+ADMIN_TIMEOUT = 2.0  # seconds for all Admin API requests of one round
 
 
 class LayerWatch:
-    """The measurements over one session of Janus; ``clock`` is that of ``statistics``."""
+    """The measurements over one session with Janus; ``clock`` has to be that of ``statistics``."""
 
     def __init__(
         self, http: aiohttp.ClientSession, session: JanusSession, statistics: EventStatistics, clock: Clock
@@ -33,12 +33,12 @@ class LayerWatch:
         self._session = session
         self._statistics = statistics
         self._clock = clock
-        self._looks = 0
-        self._warned = False
+        self._rounds = 0
+        self._warned = False  # the failure of the Admin API was logged
 
-    async def look(self, publishers: Iterable[JanusPublisher], settings: JanusServerSettings) -> None:
-        """Pass a measurement to each publisher with simulcast that has one, and pause."""
-        self._looks += 1
+    async def measure(self, publishers: Iterable[JanusPublisher], settings: JanusServerSettings) -> None:
+        """Measure the layers of each publisher with simulcast once, give it the result, and wait for ``PAUSE``."""
+        self._rounds += 1
         unmeasured = []
         for publisher in publishers:
             if publisher.layers is None or not publisher.connected or publisher.session is not self._session:
@@ -46,7 +46,7 @@ class LayerWatch:
             found = self._statistics.layer_rates(self._session.id, publisher.handle.id, publisher.layers_mid)
             if found is not None:
                 publisher.on_layer_rates(LayerRates(*found))
-            elif publisher.layers.needs_close_watch or self._looks % LOOKS_BETWEEN == 0:
+            elif publisher.layers.needs_close_watch or self._rounds % ROUNDS_BETWEEN == 0:
                 unmeasured.append(publisher)
         if unmeasured and settings.admin_url:
             await self._ask_admin_api(unmeasured, settings)

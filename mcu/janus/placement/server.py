@@ -187,7 +187,7 @@ class JanusServer:
     async def _watch_layers(self, http: aiohttp.ClientSession, session: JanusSession) -> None:
         watch = LayerWatch(http, session, self._statistics, self._clock)
         while True:
-            await watch.look(list(self.publishers), self.settings)
+            await watch.measure(list(self.publishers), self.settings)
 
     def _on_connector_change(self) -> None:
         self._disconnect_if_drained()

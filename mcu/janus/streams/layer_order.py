@@ -2,7 +2,7 @@
 
 Janus numbers the layers by their order in the offer and never looks at their pictures, and the names of layers may
 mislead. Janus does report the bytes that it receives of each layer: of one camera, the larger picture takes the higher
-bit rate. Where the rates contradict the order, the numbers of the subscribers' selections are translated.
+bit rate. Where the rates contradict the order, the layers that subscribers select get other numbers.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-RATIO = 1.3  # by which one rate has to exceed another to count as higher
-MIN_RATE = 1000  # bytes per second; rates below it say nothing about the size of the picture
+RATIO = 1.3  # factor from which one rate counts as higher than another
+MIN_RATE = 1000  # bytes per second; a lower rate does not depend on the size of the picture
 CONFIRMATIONS = 3  # consecutive measurements, about a second apart, that prove an order
-EAGER = 30  # measurements after which an order that is not proved is watched no closer than a proved one
+EAGER = 30  # measurements for which an unproved order needs close watch; later as little as a proved one
 STOPPED = 2  # consecutive measurements without a byte after which a layer counts as stopped
-HIGHEST = 2  # Janus' greatest number of a layer; what it sends to a subscriber without a selection
+HIGHEST = 2  # Janus' greatest number of a layer, which it assumes for a subscriber without a selection
 
 
 class LayerRates(NamedTuple):
@@ -46,12 +46,12 @@ class LayerOrder:
 
     @property
     def needs_close_watch(self) -> bool:
-        """Whether a change has to be noticed within seconds: at first, and where a stopped layer is replaced here."""
+        """Whether changes matter within seconds: until the order is proved, or if ``number`` replaces layers."""
         proved = all(self._higher[pair] >= CONFIRMATIONS for pair in pairwise(self._order))
         return not self.is_janus_order or not (proved or self._measurements >= EAGER)
 
     def observe(self, measurement: LayerRates) -> bool:
-        """Apply a measurement; return whether the result of ``number`` has changed. Repeated ones have no effect."""
+        """Apply a newer measurement, and return whether a result of ``number`` has changed; ignore an older one."""
         if measurement.at <= self._measured_at:
             return False
         self._measured_at = measurement.at
@@ -65,6 +65,7 @@ class LayerOrder:
         return before != [self.number(substream) for substream in range(self.count)]
 
     def _compare(self, rates: Sequence[int]) -> None:
+        """Count, for each pair of layers, the measurements in a row in which one rate was higher than the other."""
         for first in range(self.count):
             for second in range(first + 1, self.count):
                 low, high = sorted((first, second), key=rates.__getitem__)
@@ -83,7 +84,10 @@ class LayerOrder:
                     order[place], order[later] = order[later], order[place]
 
     def number(self, substream: int) -> int:
-        """Return Janus' number for a selected layer, 0 = smallest; for the next one that is sent if it has stopped."""
+        """Return Janus' number for a selected layer (0: the smallest).
+
+        If that layer has stopped, return the number of the next smaller layer that is sent, or else of the smallest.
+        """
         if self.is_janus_order:
             return substream
         wanted = min(substream, self.count - 1)

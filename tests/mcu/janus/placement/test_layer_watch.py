@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.placement import layer_watch
-from mcu.janus.placement.layer_watch import LOOKS_BETWEEN, LayerWatch
+from mcu.janus.placement.layer_watch import ROUNDS_BETWEEN, LayerWatch
 from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.layer_order import EAGER, LayerOrder, LayerRates
 from mcu.janus.streams.publisher import JanusPublisher
@@ -60,7 +60,7 @@ class WatchedJanus:
 
     async def look(self, *publishers: MeasuredPublisher) -> None:
         self.now += 1
-        await self.watch.look([cast(JanusPublisher, publisher) for publisher in publishers], self.settings)
+        await self.watch.measure([cast(JanusPublisher, publisher) for publisher in publishers], self.settings)
 
     def receive_rates(self) -> None:
         """Receive the events of one second."""
@@ -114,6 +114,6 @@ async def test_layers_that_need_no_close_watch_are_asked_about_less_often(monkey
         assert known.layers is not None
         for at in range(EAGER):
             known.layers.observe(LayerRates(float(at), ()))
-        for _ in range(LOOKS_BETWEEN):
+        for _ in range(ROUNDS_BETWEEN):
             await janus.look(new, known)
-        assert asked == [1] * (LOOKS_BETWEEN - 1) + [2]
+        assert asked == [1] * (ROUNDS_BETWEEN - 1) + [2]
