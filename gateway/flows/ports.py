@@ -69,8 +69,14 @@ class FlowCounters(Protocol):
     limits_met: dict[str, int]  # by key of the configuration
 
 
+# Codes in the details of the ``federation_error`` that clients get (12.1).
+NETWORK_ERROR = "network_error"
+CERTIFICATE_ERROR = "certificate_verification_error"
+NOT_ALLOWED = "not_allowed"
+
+
 class RemoteUnavailable(Exception):
-    """There is no connection to another signaling server; ``code`` is for the client, the text names no address."""
+    """There is no connection to another signaling server; code and text are for the client, and name no address."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)

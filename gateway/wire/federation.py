@@ -14,12 +14,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from gateway.wire.client import (
-    ABSENT,
-    ClientMessage,
-    given,
-    span,
-)
+from gateway.wire.client import ABSENT, ClientMessage, given, span
 from gateway.wire.errors import Error
 from gateway.wire.federated_names import Names, NotPassedOn, rename, renamed_chat, renamed_user
 from gateway.wire.media import CONTROL, SFU_TYPES, read_string
@@ -35,14 +30,7 @@ from gateway.wire.remote_messages import (
     RemoteRoomBody,
     RemoteRoomMessage,
 )
-from gateway.wire.server import (
-    Dialout,
-    FlagsBody,
-    Republish,
-    RoomDataBody,
-    RoomListBody,
-    Transient,
-)
+from gateway.wire.server import Dialout, FlagsBody, Republish, RoomDataBody, RoomListBody, Transient
 
 SESSION_DATA = "sd:"  # prefix of the transient entry of a session (10)
 _EVENTS = frozenset(  # target and type of the events that clients get

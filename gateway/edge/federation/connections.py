@@ -24,7 +24,13 @@ from yarl import URL
 from gateway.core.limits import FederationRules
 from gateway.edge.federation.addresses import is_allowed
 from gateway.edge.http.address import Networks
-from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.flows.ports import (
+    CERTIFICATE_ERROR,
+    NETWORK_ERROR,
+    NOT_ALLOWED,
+    RemoteConnectionLost,
+    RemoteUnavailable,
+)
 from gateway.limited_log import LimitedLog
 from gateway.standstill import PeerTimeout
 
@@ -35,11 +41,6 @@ CONTROL_PERIOD = 60.0  # seconds
 RESOLVER_THREADS = 8  # of this module alone: a slow name server delays no other part of the gateway
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
 PATH = "spreed"
-
-# Codes in the details of the error that clients get (12.1).
-NETWORK_ERROR = "network_error"
-CERTIFICATE_ERROR = "certificate_verification_error"
-NOT_ALLOWED = "not_allowed"
 
 ADDRESS_REFUSED = "a client named a server whose address is neither public nor in federation.allowed"
 

@@ -16,7 +16,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.core.acknowledged import FEATURE as ACK
-from gateway.flows.ports import RemoteConnection, RemoteConnectionLost, RemoteServers, RemoteUnavailable
+from gateway.flows.ports import (
+    NETWORK_ERROR,
+    RemoteConnection,
+    RemoteConnectionLost,
+    RemoteServers,
+    RemoteUnavailable,
+)
 from gateway.standstill import PeerTimeout
 from gateway.wire import remote_messages
 from gateway.wire.errors import Code, Error
@@ -80,7 +86,7 @@ class RemoteSession:
         self._kept: deque[str] = deque()  # messages for the host that are not delivered
         self._kept_size = 0  # bytes of memory
         self._kept_bytes = kept_bytes
-        self._written = 0  # messages at the head of ``_kept`` that this connection has accepted
+        self._written = 0  # messages at the head of ``_kept`` that were handed to this connection
         self._acknowledging = False  # whether the session has the feature ``ack``
         self._acknowledged = 0  # number of messages that the host has acknowledged; ``_kept`` follows them
         self._received = 0  # number of messages received from the host
@@ -103,10 +109,10 @@ class RemoteSession:
                 resumed = await self._greet(connection)
         except TimeoutError as error:
             connection.abort()
-            raise RemoteUnavailable("network_error", "The server did not answer in time.") from error
+            raise RemoteUnavailable(NETWORK_ERROR, "The server did not answer in time.") from error
         except (RemoteConnectionLost, msgspec.DecodeError) as error:
             connection.abort()
-            raise RemoteUnavailable("network_error", "The server ended the connection.") from error
+            raise RemoteUnavailable(NETWORK_ERROR, "The server ended the connection.") from error
         except BaseException:
             connection.abort()
             raise
@@ -118,7 +124,7 @@ class RemoteSession:
         """Keep a message for ``write`` to send; ``False``: too much was kept, and the session at the host has ended."""
         self._keep(text)
         if self._acknowledging and len(self._kept) % ACK_EVERY == 0:
-            self._acknowledge()
+            self._acknowledge()  # the host answers with the number of messages that it has received
         return not self._end_if_full()
 
     def request(self, id: str, type: str, body: dict[str, Any]) -> None:

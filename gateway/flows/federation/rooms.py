@@ -23,7 +23,7 @@ from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable_error
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
-from gateway.flows.ports import RemoteUnavailable
+from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.services import Services
@@ -163,7 +163,7 @@ class FederatedRooms:
             return
         servers = self._services.remote_servers
         if servers is None:
-            raise ProtocolError(federation_error("not_allowed", "This server has no connections to others."))
+            raise ProtocolError(federation_error(NOT_ALLOWED, "This server has no connections to others."))
         release = self._count_seat(session, remote_room)
         remote = RemoteSession(
             servers, remote_room.signaling, remote_room.nextcloud, token, session.features, self._kept_bytes
@@ -224,9 +224,7 @@ class FederatedRooms:
         if not self._services.settings.federation.enabled:
             raise ProtocolError(federation_error("disabled", "Federation is disabled."))
         if session.client_type is not ClientType.CLIENT:  # federated sessions could join round a circle of servers
-            raise ProtocolError(
-                federation_error("not_allowed", "Only regular clients may join rooms of other servers.")
-            )
+            raise ProtocolError(federation_error(NOT_ALLOWED, "Only regular clients may join rooms of other servers."))
         return found, token
 
     def _count_seat(self, session: Session, room: RemoteRoom) -> Callable[[], None]:

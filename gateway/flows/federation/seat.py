@@ -32,7 +32,7 @@ from gateway.flows.federation.remote_room import (
 )
 from gateway.flows.federation.remote_session import HostRefused, RemoteSession
 from gateway.flows.federation.seat_owner import SeatOwner
-from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.flows.ports import NETWORK_ERROR, RemoteConnectionLost, RemoteUnavailable
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
 from gateway.wire import federation, remote_messages, server, structure
@@ -180,7 +180,7 @@ class FederatedSeat:
             self._closed = True
             self._remote.abort()
             self._remote.forget()
-            self._fail_join(federation_error("network_error", "The server ended the connection."))
+            self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
 
     async def _wait_for_end(self, task: asyncio.Task[None]) -> None:
         """Let the host take the last messages and the ``bye``; it closes the connection then, which ends the task."""
@@ -320,7 +320,7 @@ class FederatedSeat:
 
     def _join_timed_out(self) -> None:
         """Give up a join, and with it the session at the host, which may be in either room; a new one joins again."""
-        self._fail_join(federation_error("network_error", "The server did not answer in time."))
+        self._fail_join(federation_error(NETWORK_ERROR, "The server did not answer in time."))
         self._remote.forget()
         self._remote.abort()
 
@@ -342,7 +342,7 @@ class FederatedSeat:
         """Resume the session at the host, or join with a new one; ``False``: the client is not in the room any more."""
         if self._join is not None:  # a resumed session could be in either room: join with a new one
             self._remote.forget()
-            self._fail_join(federation_error("network_error", "The server ended the connection."))
+            self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
         self._send(interruption_event("federation_interrupted"))
         deadline = self._services.clock() + GIVE_UP_AFTER
         while not self._closed:
