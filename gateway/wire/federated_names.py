@@ -29,7 +29,7 @@ class NotPassedOn(Exception):
 
 
 class Names(Struct, frozen=True):
-    """The ids of one client's session and room, at its own server (local) and at the host (remote)."""
+    """The names of one client's session, room and Nextcloud, at its own server (local) and at the host (remote)."""
 
     local_session: str  # public id
     remote_session: str  # public id
@@ -88,8 +88,8 @@ def server_url(url: str) -> str:
     return url.partition("/ocs/v")[0].rstrip("/")
 
 
-def rename(raw: Raw, members: dict[str, Raw], changes: Mapping[str, Callable[[str], str]]) -> Raw:
-    """Apply ``changes``, by member name, to string members of an object; return ``raw`` itself if none changes.
+def renamed_object(raw: Raw, members: dict[str, Raw], changes: Mapping[str, Callable[[str], str]]) -> Raw:
+    """Return an object with ``changes``, by member name, applied to its strings; ``raw`` itself if none changes.
 
     ``members`` is the decoded ``raw``.
     """

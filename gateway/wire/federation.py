@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, Struct
 
 from gateway.wire.client import ABSENT, ClientMessage, given, span
 from gateway.wire.errors import Error
-from gateway.wire.federated_names import Names, NotPassedOn, rename, renamed_chat, renamed_user
+from gateway.wire.federated_names import Names, NotPassedOn, renamed_chat, renamed_object, renamed_user
 from gateway.wire.media import CONTROL, SFU_TYPES, read_string
 from gateway.wire.remote_messages import (
     RemoteControl,
@@ -157,7 +157,7 @@ def _data(data: Raw, names: Names, *, control: bool) -> Raw:
         return _renamed_mute(data, members, names)
     type = read_string(members.get("type", ABSENT))
     if type in SFU_TYPES:
-        return rename(data, members, dict.fromkeys(("from", "to"), names.session_value))
+        return renamed_object(data, members, dict.fromkeys(("from", "to"), names.session_value))
     if type == CONTROL:
         payload = members.get("payload", ABSENT)
         try:
@@ -172,7 +172,7 @@ def _renamed_mute(data: Raw, members: dict[str, Raw], names: Names) -> Raw:
     """Rename ``peerId`` in a request to mute; ``members`` is the decoded ``data``."""
     if read_string(members.get("action", ABSENT)) != "forceMute":
         return data
-    return rename(data, members, {"peerId": names.session_value})
+    return renamed_object(data, members, {"peerId": names.session_value})
 
 
 def _event(event: RemoteEventBody, names: Names) -> RemoteEventBody:

@@ -152,7 +152,7 @@ class FederatedRooms:
         Raises:
             ProtocolError: the session stays in its current room, if any.
         """
-        remote_room, token = self._checked(session, room, target)
+        remote_room, token = self._checked_target(session, room, target)
         if isinstance(session.seat, FederatedSeat):
             await session.seat.wait_for_answer()
         seat = session.seat
@@ -181,11 +181,11 @@ class FederatedRooms:
             raise ProtocolError(refused.error) from refused
         finally:
             replaced = self._replaced.pop(session.id)
-            if session.seat is not seat:
+            if session.seat is not seat:  # the join has failed, or the session has ended
                 seat.close()
                 if session.open and session.room is None and session.seat is None:
                     self._hub.restart_join_timer(session, self._services.clock())
-                    if replaced:
+                    if replaced:  # the client was in a room, and does not know yet that it is in none
                         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""))))
 
     async def _open(self, seat: FederatedSeat, release: Callable[[], None]) -> None:
@@ -203,7 +203,7 @@ class FederatedRooms:
             asyncio.get_running_loop().call_later(FAILURE_PERIOD, release)
             raise
 
-    def _checked(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
+    def _checked_target(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
         """Return the room to join and the token for its server.
 
         Raises:
