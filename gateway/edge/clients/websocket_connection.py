@@ -74,6 +74,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_own",
         "_paused_at",
         "_ping_at",
+        "_ping_content",
         "_receipts",
         "_received",
         "_time",
@@ -118,6 +119,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._last_received = loop.time()
         self._ping_at = loop.time()  # when to send the next ping
         self._due = loop.time()  # when to call ``_tick``
+        self._ping_content = 0  # of the last ping
         self._receipts = Receipts()
         self._timer: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = loop.create_future()  # done when the connection is lost
@@ -350,10 +352,11 @@ class WebSocketConnection(asyncio.Protocol):
         self._schedule()
 
     def _ping(self, now: float) -> None:
-        """Send a ping with unix time in nanoseconds."""
+        """Send a ping with unix time in nanoseconds, or with the next number if the wall clock was set back."""
         self._ping_at = now + PING_PERIOD
         if self._paused_at is None and not self._closing:
-            content = int(self._endpoint.wall_clock() * 1e9)
+            content = max(int(self._endpoint.wall_clock() * 1e9), self._ping_content + 1)
+            self._ping_content = content
             self._receipts.pinged(now, content, self._outbox)
             self._transport.write(encoded(b"%d" % content, PING))
 

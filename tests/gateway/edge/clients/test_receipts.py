@@ -127,6 +127,18 @@ async def test_pong_that_was_not_asked_for_confirms_nothing(server: FlowServer) 
     assert await until_reply(again) == [1]
 
 
+# reference 2.1-c
+async def test_pong_of_an_earlier_ping_confirms_nothing_after_the_wall_clock_was_set_back(server: FlowServer) -> None:
+    alice = await member(server, "alice")
+    server.endpoint.wall_clock = lambda: NOW - 60.0
+    say(server, {"id": 1})
+    assert (await until_ping(alice))[0] == [1]
+    alice.wire.send(b"%d" % int(NOW * 1e9), opcode=PONG)  # of the ping at the upgrade
+    assert await until_reply(alice) == []
+    again = await server.resumed(alice)
+    assert await until_reply(again) == [1]
+
+
 async def test_chat_of_a_room_that_the_client_left_is_not_repeated(server: FlowServer) -> None:
     alice = await member(server, "alice")
     say(server, {"id": 1})
