@@ -13,6 +13,7 @@ from msgspec import Raw, Struct
 
 from gateway.core.ids import SessionId
 from gateway.core.room import Room
+from gateway.core.session import Session
 from gateway.wire.backend import ParticipantEntry
 
 T = TypeVar("T")
@@ -92,11 +93,18 @@ def unlisted(room: Room, now: int, flags: int = IN_CALL) -> dict[SessionId, Part
             member.id,
             flags if member.id in room.in_call else 0,
             now,
-            **({"userId": member.shown_userid} if member.shown_userid else {}),
+            **_named(member),
         )
         for member in room.members.values()
         if not member.is_internal and member.id not in room.participants
     }
+
+
+def _named(member: Session) -> dict[str, object]:
+    """Return how an entry names a member: Nextcloud gives federated users an actor, and no user id (7.1)."""
+    if member.actor is not None:
+        return {"actorType": member.actor.type, "actorId": member.actor.id}
+    return {"userId": member.shown_userid} if member.shown_userid else {}
 
 
 def known(room: Room, now: int) -> list[ParticipantEntry]:

@@ -7,6 +7,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.core import participants
+from gateway.core.actor import Actor
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
 from gateway.core.room import Room
@@ -145,6 +146,23 @@ def test_members_without_an_entry_get_one_and_internal_clients_do_not() -> None:
     assert shown(list(participants.unlisted(room, 5, flags=3).values())) == [
         {"sessionId": alice.id, "inCall": 0, "lastPing": 5, "userId": "alice"},
         {"sessionId": guest.id, "inCall": 3, "lastPing": 5},
+    ]
+
+
+def test_entry_of_a_federated_member_names_its_actor() -> None:
+    hub, room, _ = call_of("alice")
+    zoe = session("zoe", client_type=ClientType.FEDERATION)
+    zoe.actor = Actor("zoe@there.example", "federated_users")
+    hub.open(zoe, 0.0)
+    joined(hub, zoe)
+    assert shown(list(participants.unlisted(room, 5).values()))[1:] == [
+        {
+            "sessionId": zoe.id,
+            "inCall": 0,
+            "lastPing": 5,
+            "actorType": "federated_users",
+            "actorId": "zoe@there.example",
+        }
     ]
 
 
