@@ -1,7 +1,7 @@
 """``make compare``: play the conversations on the Go server and on this gateway, and print where they differ.
 
-``PORTUNUS_COMPARE_SERVER`` names the Go server's binary; arguments name conversations, none stands for all. The exit
-status is 1 when a conversation differs that ``docs/protocol.md`` does not explain.
+``PORTUNUS_COMPARE_SERVER`` names the Go server's binary; arguments name conversations, or ``federation``, none stands
+for all. The exit status is 1 when a conversation or step differs that ``docs/protocol.md`` does not explain.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aioice import ice
 from gateway.config import McuSection
 from gateway.version import VERSION
 from mcu.janus.settings import JanusServerSettings
-from tests.compare import random_steps, requests
+from tests.compare import federation, random_steps, requests
 from tests.compare.go_server import go_server, version
 from tests.compare.media import Peers
 from tests.compare.player import ComparingPlayer, Difference
@@ -31,6 +31,7 @@ from tests.media.loopback import only_loopback
 
 AT_ONCE = 4  # conversations
 NEEDS_MEDIA = {"screen", "subscribe"}  # a real SFU offers a stream only when media flow: aiortc peers send them
+FEDERATION = "federation"  # among the arguments
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
 
 
@@ -47,12 +48,20 @@ async def main(binary: Path, names: list[str]) -> int:
             if names
             else await asyncio.gather(*(_compare_random_steps(it, binary, turns) for it in random_steps.SEEDS))
         )
-    differences = [difference for several in (*found, over_http) for difference in several]
+        elsewhere = await federation.compare(binary, janus.url) if not names or FEDERATION in names else []
+    differences = [difference for several in (*found, over_http, elsewhere) for difference in several]
     print_line(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
-    differing = {it.conversation for it in differences} - {requests.HTTP_ONLY.name, random_steps.RANDOM_STEPS.name}
+    differing = {it.conversation for it in differences if it not in elsewhere} - {
+        requests.HTTP_ONLY.name,
+        random_steps.RANDOM_STEPS.name,
+    }
     print_line(f"{len(conversations)} conversations, {len(differing)} of them differ.")
     print_line(
         f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ."
+    )
+    print_line(
+        f"{len(federation.STEPS)} steps of federation in {len(federation.ROLES)} roles,"
+        f" {len({it.conversation for it in elsewhere})} of them differ."
     )
     print_line(f"{len(random_steps.SEEDS)} times {random_steps.STEPS} random steps.\n")
     print_line("| Conversation, line | There |\n|---|---|")

@@ -52,46 +52,61 @@ def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, j
     return "\n".join(lines) + "\n"
 
 
+class GoProcess:
+    """The process of the Go server, at a fixed port."""
+
+    def __init__(self, binary: Path, folder: Path, port: int) -> None:
+        self._command: list[str | Path] = [binary, "-config", folder / "server.conf"]
+        self._log = folder / "log"
+        self._port = port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it, and wait until it listens."""
+        process = self._process = self._launch()
+        async with asyncio.timeout(START):
+            while not await listens(self._port):
+                if process.poll() is not None:
+                    raise RuntimeError(f"the Go server ended at once: {self._log.read_text()[-500:]}")
+                await asyncio.sleep(0.02)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
+        with self._log.open("wb") as output:
+            return subprocess.Popen(self._command, stdout=output, stderr=output)
+
+    def kill(self) -> None:
+        """Kill it, so that it closes nothing. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
 class GoServerLevel(SocketLevel):
     """The Go server; clients name Nextcloud's full endpoint, because version 2.0 sends requests to exactly that URL."""
 
-    def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
+    def __init__(self, cloud: FakeNextcloud, gateway: str, process: GoProcess) -> None:
         super().__init__(cloud, gateway)
         self.url = f"{cloud.url}{ENDPOINT}"
+        self.process = process
 
     def internal(self) -> Json:
         return internal_params(self.cloud.url)
 
 
 @asynccontextmanager
-async def go_server(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[SocketLevel]:
+async def go_server(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[GoServerLevel]:
     """Start the Go server as a conversation needs it, with its own Nextcloud; ``janus`` is the URL of its SFU."""
     async with FakeNextcloud() as cloud:
         (port,) = free_ports(1)
         with tempfile.TemporaryDirectory(prefix="portunus-compare-") as folder:
-            file = Path(folder) / "server.conf"
-            file.write_text(configuration(port, cloud, conversation, janus))
-            log = Path(folder) / "log"
-            process = _launch(binary, file, log)
+            (Path(folder) / "server.conf").write_text(configuration(port, cloud, conversation, janus))
+            process = GoProcess(binary, Path(folder), port)
             try:
-                await _wait(port, process, log)
-                level = GoServerLevel(cloud, f"http://127.0.0.1:{port}")
+                await process.start()
+                level = GoServerLevel(cloud, f"http://127.0.0.1:{port}", process)
                 yield level
                 for client in level.clients:
                     client.writer.transport.abort()
             finally:
                 process.kill()
-                process.wait()
-
-
-def _launch(binary: Path, file: Path, log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen([binary, "-config", file], stdout=output, stderr=output)
-
-
-async def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    async with asyncio.timeout(START):
-        while not await listens(port):
-            if process.poll() is not None:
-                raise RuntimeError(f"the Go server ended at once; see {log}")
-            await asyncio.sleep(0.02)
