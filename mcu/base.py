@@ -237,7 +237,8 @@ class Publisher(Protocol):
         ``offer`` has to be of the running PeerConnection (``sdp.document.Identity``); publish any other offer anew.
 
         Raises:
-            NewConnectionRequired: the offer restarts ICE, which this SFU cannot do; nothing has changed.
+            NewConnectionRequired: the offer restarts ICE or begins another transport, and this SFU cannot follow;
+                nothing has changed.
             McuError: otherwise; the stream goes on unchanged.
         """
 

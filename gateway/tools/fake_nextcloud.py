@@ -219,16 +219,16 @@ class FakeNextcloud:
 
     @property
     def attached(self) -> bool:
-        """See ``SignalingServer.attached``."""
+        """See ``RequestSender.attached``."""
         return bool(self.gateway)
 
     @property
     def changes_only(self) -> bool:
-        """See ``SignalingServer.changes_only``: a gateway has announced ``changed-users``."""
+        """See ``RequestSender.changes_only``: a gateway has announced ``changed-users``."""
         return self.notifier.changes_only
 
     async def post(self, roomid: str, request: Json) -> Answer:
-        """See ``SignalingServer.post``."""
+        """See ``RequestSender.post``."""
         if not self.gateway:
             raise RuntimeError("set gateway first")
         return await self.notifier.post(self.gateway, roomid, request, secret=self.secret, backend=self.url)

@@ -29,8 +29,8 @@ from gateway.tools.talk_rooms import (
 )
 
 
-class SignalingServer(Protocol):
-    """The way to the gateway."""
+class RequestSender(Protocol):
+    """Sends Talk's requests to the gateway."""
 
     @property
     def attached(self) -> bool:
@@ -52,15 +52,15 @@ class SignalingServer(Protocol):
 class FakeTalk:
     """The conversations, and the actions of their members; ``clock`` returns unix time in seconds.
 
-    Actions raise the errors of ``SignalingServer.post``, and ``KeyError`` if the conversation has no such session.
+    Actions raise the errors of ``RequestSender.post``, and ``KeyError`` if the conversation has no such session.
     """
 
-    def __init__(self, clock: Callable[[], float], server: SignalingServer) -> None:
+    def __init__(self, clock: Callable[[], float], sender: RequestSender) -> None:
         self.rooms = TalkRooms(clock)
         self._clock = clock
-        self._server = server
+        self._sender = sender
 
-    # -- actions of people
+    # -- actions of members
 
     def room(self, token: str) -> TalkRoom:
         """Return a conversation, which is created if it does not exist."""
@@ -81,7 +81,7 @@ class FakeTalk:
         room = self.room(token)
         for userid in userids:
             room.add(ActorType.USERS, userid, userid.title())
-        await self._server.post(token, talk_requests.invite(room, userids, changes_only=self._server.changes_only))
+        await self._sender.post(token, talk_requests.invite(room, userids, changes_only=self._sender.changes_only))
 
     async def remove(self, token: str, session: str) -> None:
         """Remove the attendee of a session: one request ends the sessions, a second one the membership."""
@@ -91,12 +91,12 @@ class FakeTalk:
         for id in ended:
             room.close(id)
         room.removed.update(ended)
-        if attendee in room.attendees:  # a guest was removed with the session
+        if attendee in room.attendees:  # ``close`` has removed a guest already
             room.attendees.remove(attendee)
-        changes_only = self._server.changes_only
-        await self._server.post(token, talk_requests.disinvite_sessions(room, ended, changes_only=changes_only))
+        changes_only = self._sender.changes_only
+        await self._sender.post(token, talk_requests.disinvite_sessions(room, ended, changes_only=changes_only))
         userids = [attendee.userid] if attendee.userid else []
-        await self._server.post(token, talk_requests.disinvite_users(room, userids, changes_only=changes_only))
+        await self._sender.post(token, talk_requests.disinvite_users(room, userids, changes_only=changes_only))
 
     async def end_session(self, token: str, session: str) -> None:
         """End one session: its browser opened the conversation again, or it is a guest's that leaves; one request."""
@@ -105,22 +105,22 @@ class FakeTalk:
         await self.tell_end(room, session)
 
     async def tell_end(self, room: TalkRoom, session: str) -> None:
-        """Send the request about a session that was closed, and admit it no more."""
+        """Send the request about a session that was closed, and have later joins with its id refused."""
         room.removed.add(session)
-        request = talk_requests.disinvite_sessions(room, [session], changes_only=self._server.changes_only)
-        await self._server.post(room.token, request)
+        request = talk_requests.disinvite_sessions(room, [session], changes_only=self._sender.changes_only)
+        await self._sender.post(room.token, request)
 
     async def change(self, token: str, **settings: object) -> None:
         """Set attributes of a conversation, such as ``name`` or ``lobby_state``."""
         room = self.room(token)
         for name, value in settings.items():
             setattr(room, name, value)
-        await self._server.post(token, talk_requests.update(room, changes_only=self._server.changes_only))
+        await self._sender.post(token, talk_requests.update(room, changes_only=self._sender.changes_only))
 
     async def delete(self, token: str) -> None:
         """Send the request about the deletion of a conversation, then delete it."""
         room = self.room(token)
-        await self._server.post(token, talk_requests.delete(room, changes_only=self._server.changes_only))
+        await self._sender.post(token, talk_requests.delete(room, changes_only=self._sender.changes_only))
         self.rooms.rooms.pop(token, None)
         self.rooms.deleted.add(token)
 
@@ -130,16 +130,16 @@ class FakeTalk:
         attendee = room.sessions[session].attendee
         attendee.permissions = permissions
         changed = _session_ids(room, attendee)
-        await self._server.post(
-            token, talk_requests.participants(room, changed, changes_only=self._server.changes_only)
+        await self._sender.post(
+            token, talk_requests.participants(room, changed, changes_only=self._sender.changes_only)
         )
 
     async def set_in_call(self, token: str, session: str, flags: int) -> None:
         """Set the in-call flags of a session (reference 7), as for entering or leaving the call."""
         room = self.room(token)
         room.set_in_call(room.sessions[session], flags, self._clock())
-        await self._server.post(
-            token, talk_requests.incall(room, flags, [session], changes_only=self._server.changes_only)
+        await self._sender.post(
+            token, talk_requests.incall(room, flags, [session], changes_only=self._sender.changes_only)
         )
 
     async def end_call(self, token: str) -> None:
@@ -148,21 +148,21 @@ class FakeTalk:
         for session in room.sessions.values():
             session.in_call = 0
         room.renew_call(self._clock())
-        await self._server.post(token, talk_requests.incall_all(0))
+        await self._sender.post(token, talk_requests.incall_all(0))
 
     async def send_message(self, token: str, data: object) -> None:
         """Send a message to the members of a conversation, such as a chat refresh."""
-        await self._server.post(token, {"type": "message", "message": {"data": data}})
+        await self._sender.post(token, {"type": "message", "message": {"data": data}})
 
     async def switch_to(self, token: str, target: str, sessions: Iterable[str]) -> None:
         """Ask sessions to join another conversation, such as a breakout room."""
-        await self._server.post(token, {"type": "switchto", "switchto": {"roomid": target, "sessions": list(sessions)}})
+        await self._sender.post(token, {"type": "switchto", "switchto": {"roomid": target, "sessions": list(sessions)}})
 
     async def dial(self, token: str, number: str, **options: object) -> Answer:
         """Call a phone number for a conversation; return the gateway's last answer, also one with status 4xx or 5xx."""
         call: Json = {"number": number} | ({"options": options} if options else {})
         try:
-            return await self._server.post(token, {"type": "dialout", "dialout": call})
+            return await self._sender.post(token, {"type": "dialout", "dialout": call})
         except NotCarriedOut as error:
             return error.answer
 
@@ -197,16 +197,16 @@ class FakeTalk:
             session.in_call = 0
             room.renew_call(self._clock())
             await self._tell_call(room, session)
-        if session.attendee.actor_type == ActorType.GUESTS and self._server.attached:
-            request = talk_requests.disinvite_sessions(room, [session.id], changes_only=self._server.changes_only)
-            await self._server.post(room.token, request)
+        if session.attendee.actor_type == ActorType.GUESTS and self._sender.attached:
+            request = talk_requests.disinvite_sessions(room, [session.id], changes_only=self._sender.changes_only)
+            await self._sender.post(room.token, request)
         return room, session.attendee
 
     async def _tell_call(self, room: TalkRoom, session: TalkSession) -> None:
-        if self._server.attached:
-            changes_only = self._server.changes_only
+        if self._sender.attached:
+            changes_only = self._sender.changes_only
             request = talk_requests.incall(room, session.in_call, [session.id], changes_only=changes_only)
-            await self._server.post(room.token, request)
+            await self._sender.post(room.token, request)
 
 
 def _session_ids(room: TalkRoom, attendee: Attendee) -> list[str]:

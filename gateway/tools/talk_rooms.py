@@ -1,4 +1,4 @@
-"""The conversations of the fake Nextcloud: attendees, their sessions, and Talk's answers to the gateway. Pure.
+"""The conversations of the fake Nextcloud: attendees, their sessions, and the admission of joins. Pure.
 
 Source: reference 4.1, 4.2, 4.5 (requests of the gateway); ids and properties look as in Nextcloud 32 with Talk 22.
 """
@@ -214,7 +214,7 @@ class TalkRoom:
 
 
 class TalkRooms:
-    """All conversations, and the answers to the gateway's requests about them.
+    """All conversations, and the sessions that the gateway's requests are about.
 
     A join with a session id that no browser has opened here opens the session, and creates the room if need be, so that
     tests can join without a browser. ``refuse_unknown_rooms`` refuses joins of rooms that do not exist,

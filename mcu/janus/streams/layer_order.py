@@ -86,7 +86,8 @@ class LayerOrder:
     def number(self, substream: int) -> int:
         """Return Janus' number for a selected layer (0: the smallest).
 
-        If that layer has stopped, return the number of the next smaller layer that is sent, or else of the smallest.
+        If that layer has stopped, and Janus does not replace it (``is_janus_order``), return the number of the next
+        smaller layer that is sent, or else of the smallest.
         """
         if self.is_janus_order:
             return substream
