@@ -65,7 +65,10 @@ class _Queue:
         return not self._running
 
     def enter_at_once(self, network: int | None, known: bool) -> bool:
-        """Take a place if one is free, and return whether it was; no waiting request may have it, or it would run."""
+        """Take a free place, unless there is none for this request; return whether it was taken.
+
+        Waiting requests are not passed over: ``leave`` has given them all places that they may have.
+        """
         free = self._running < self._places and (known or self._running_unknown < self._for_unknown)
         if not free or self._by_network.get(network, 0) >= self._per_address:
             return False

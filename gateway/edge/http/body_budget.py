@@ -16,12 +16,12 @@ from contextlib import asynccontextmanager
 
 from gateway.core.throttle import Address, network
 
-OF_ADDRESS = 16 << 20  # bytes of bodies of one address (IPv6: /64 network) that are read at once
+ADDRESS_LIMIT = 16 << 20  # bytes of the bodies of one address (IPv6: /64 network) that are read at once
 BUFFERED = 48 << 10  # bytes, at most, of a body that waits; they are in the buffers (``receive_buffer``)
-SLOW = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
-LOOK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
-WAITING = 4 << 20  # bytes, at most, of all bodies of one address that wait
-IN_ALL = 64 << 20  # bytes of bodies of all addresses that are read at once
+SLOW_AFTER = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
+CHECK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
+WAITING_LIMIT = 4 << 20  # bytes of the bodies of one address that wait
+TOTAL_LIMIT = 64 << 20  # bytes of the bodies of all addresses that are read at once
 
 
 class Overloaded(Exception):
@@ -51,7 +51,7 @@ class _Share:
 
     def is_full(self, size: int) -> bool:
         """Return whether another body of ``size`` bytes has to wait; a single body of an address never does."""
-        return bool(self.readings) and sum(reading.size for reading in self.readings) + size > OF_ADDRESS
+        return bool(self.readings) and sum(reading.size for reading in self.readings) + size > ADDRESS_LIMIT
 
 
 class BodyBudget:
@@ -94,14 +94,14 @@ class BodyBudget:
         self._abort_slow(share, size)
         if size <= BUFFERED or not share.is_full(size):
             return
-        if share.waiting + BUFFERED > WAITING:
+        if share.waiting + BUFFERED > WAITING_LIMIT:
             raise Overloaded
         share.waiting += BUFFERED
         try:
             while share.is_full(size):
                 share.freed.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_PERIOD):
+                    async with asyncio.timeout(CHECK_PERIOD):
                         await share.freed.wait()
                 self._abort_slow(share, size)
         finally:
@@ -109,11 +109,11 @@ class BodyBudget:
 
     def _abort_slow(self, share: _Share, size: int) -> None:
         now = self._clock()
-        while share.is_full(size) and (oldest := next(iter(share.readings))).began + SLOW <= now:
+        while share.is_full(size) and (oldest := next(iter(share.readings))).began + SLOW_AFTER <= now:
             self._abort(oldest)
 
     def _abort_oldest(self, newest: _Reading) -> None:
-        while sum(reading.size for reading in self._readings) > IN_ALL:
+        while sum(reading.size for reading in self._readings) > TOTAL_LIMIT:
             oldest = next(iter(self._readings))
             if oldest is newest:
                 return

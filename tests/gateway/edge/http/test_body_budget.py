@@ -38,10 +38,10 @@ async def turns() -> None:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_budget, "OF_ADDRESS", 100)
+    monkeypatch.setattr(body_budget, "ADDRESS_LIMIT", 100)
     monkeypatch.setattr(body_budget, "BUFFERED", 10)
-    monkeypatch.setattr(body_budget, "WAITING", 20)
-    monkeypatch.setattr(body_budget, "IN_ALL", 250)
+    monkeypatch.setattr(body_budget, "WAITING_LIMIT", 20)
+    monkeypatch.setattr(body_budget, "TOTAL_LIMIT", 250)
 
 
 # reference 1.4-h
@@ -84,7 +84,7 @@ async def test_short_body_does_not_wait_and_slow_bodies_are_aborted_for_it(monke
     await turns()
     assert short.began
     assert not slow[0].task.done()
-    monkeypatch.setattr(body_budget, "SLOW", 0.0)
+    monkeypatch.setattr(body_budget, "SLOW_AFTER", 0.0)
     another = Reading(budget, 10)
     await turns()
     assert another.began
@@ -97,8 +97,8 @@ async def test_short_body_does_not_wait_and_slow_bodies_are_aborted_for_it(monke
 
 # reference 1.4-h
 async def test_long_body_that_waits_gets_the_place_of_a_slow_body(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_budget, "SLOW", 0.02)
-    monkeypatch.setattr(body_budget, "LOOK_PERIOD", 0.01)
+    monkeypatch.setattr(body_budget, "SLOW_AFTER", 0.02)
+    monkeypatch.setattr(body_budget, "CHECK_PERIOD", 0.01)
     budget = BodyBudget(asyncio.get_running_loop().time)
     slow, waiting = Reading(budget, 100), Reading(budget, 100)
     await turns()
