@@ -23,9 +23,10 @@ from gateway.flows.federation.seat import FederatedSeat
 from gateway.tools.fake_nextcloud import RecordedRequest
 from tests.conversations.levels import SocketLevel, socket_level
 from tests.conversations.player import Conversation, ConversationClient, Json
-from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, WAIT_TIMEOUT, RawClient
+from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, RawClient
 
 PREFIX = "7040207"  # of a room's id at the host: digits, as rooms with phone calls need them
+PATIENCE = 30.0  # seconds until a wait times out
 _BARRIER = "handled by the host"
 
 
@@ -49,7 +50,7 @@ class FederatedLevel:
     async def open(self, server: SocketLevel) -> RawClient:
         """Return a new connection to one of the gateways."""
         parts = urlsplit(server.gateway)
-        client = await RawClient.connect((parts.hostname or "", parts.port or 0))
+        client = await RawClient.connect((parts.hostname or "", parts.port or 0), patience=PATIENCE)
         self.clients.append(client)
         return client
 
@@ -71,7 +72,7 @@ class FederatedLevel:
     async def asked(self) -> Json:
         """Return the next request to one of the Nextclouds; pings for federated sessions (12.3) are not counted."""
         self._asked += 1
-        async with asyncio.timeout(WAIT_TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while len(requests := self._requests()) < self._asked:  # noqa: ASYNC110 - either of two servers
                 await asyncio.sleep(0.01)
         seen = requests[self._asked - 1]
@@ -82,7 +83,8 @@ class FederatedLevel:
         return sorted((it for it in requests if it.type not in ("capabilities", "ping")), key=lambda it: it.time)
 
     async def send(self, room: str, request: Json) -> None:
-        await self.host.send(PREFIX + room, self.named_there(renamed_rooms(request)))
+        mentions = mentioned_there(renamed_rooms(request), self.cloud_url)
+        await self.host.send(PREFIX + room, self.named_there(mentions))
 
     async def dial(self, room: str, call: Json) -> tuple[int, Json]:
         return await self.host.dial(PREFIX + room, call)
@@ -133,7 +135,7 @@ class FederatedLevel:
             present = seat._remote.id
             self.remote[session], self.local[present] = present, session
         earlier = {remote for remote, local in self.local.items() if local == session} - {present}
-        async with asyncio.timeout(WAIT_TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while earlier & set(self.host.hub.sessions):  # noqa: ASYNC110 - the host tells nobody
                 await asyncio.sleep(0.005)
 
@@ -264,10 +266,11 @@ class FederatedClient:
 
 
 def renamed_rooms(value: Json) -> Json:
-    """Return a value with the host's id of each room that it names."""
+    """Return a value with the host's id of each room that it names, also in comments and as a mention."""
     if isinstance(value, dict):
+        names = ("roomid", "token", "id") if value.get("type") == "call" else ("roomid", "token")
         return {
-            key: PREFIX + item if key == "roomid" and isinstance(item, str) and item else renamed_rooms(item)
+            key: PREFIX + item if key in names and isinstance(item, str) and item else renamed_rooms(item)
             for key, item in value.items()
         }
     return [renamed_rooms(item) for item in value] if isinstance(value, list) else value
@@ -280,8 +283,22 @@ def mapped_actors(value: Json, rule: Callable[[str, str], tuple[str, str]]) -> J
     if not isinstance(value, dict):
         return value
     changed = {key: mapped_actors(item, rule) for key, item in value.items()}
-    if isinstance(value.get("actorType"), str) and isinstance(value.get("actorId"), str):
-        changed["actorType"], changed["actorId"] = rule(value["actorType"], value["actorId"])
+    for type, id in (("actorType", "actorId"), ("lastEditActorType", "lastEditActorId")):
+        if isinstance(value.get(type), str) and isinstance(value.get(id), str):
+            changed[type], changed[id] = rule(value[type], value[id])
+    return changed
+
+
+def mentioned_there(value: Json, server: str) -> Json:
+    """Return a value in which the host's Nextcloud mentions users as those of another server."""
+    if isinstance(value, list):
+        return [mentioned_there(item, server) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {key: mentioned_there(item, server) for key, item in value.items()}
+    for key, item in changed.items():
+        if key.startswith("mention-") and isinstance(item, dict) and item.get("type") == "user":
+            item.setdefault("server", server)
     return changed
 
 

@@ -17,6 +17,7 @@ Json = Any  # opaque: any JSON value of the file
 
 FOLDER = Path(__file__).parent
 ANYTHING = "..."
+SESSION_KEY = "sd:$"  # beginning of a key of transient data that names a session
 
 
 class ConversationClient(Protocol):
@@ -226,6 +227,8 @@ class ConversationPlayer:
             for name, bound in sorted(self.names.items(), reverse=True):
                 value = value.replace(f'"{name}"', json.dumps(bound))
             return value
+        if isinstance(value, str) and value.startswith(SESSION_KEY):
+            return "sd:" + self._value(value.removeprefix("sd:"))
         return self._value(value) if isinstance(value, str) and value.startswith("$") else value
 
     def _value(self, name: str) -> Json:
@@ -276,9 +279,12 @@ class ConversationPlayer:
             return True
         if isinstance(pattern, str) and pattern.startswith("$nc:"):
             return bool(self._value(pattern) == value)
+        if isinstance(pattern, str) and pattern.startswith(SESSION_KEY):
+            return bool(self.fill(pattern) == value)
         if isinstance(pattern, str) and pattern.startswith("$"):
             return bool(self.names.setdefault(pattern, value) == value)
         if isinstance(pattern, dict):
+            pattern = {self.fill(key) if key.startswith(SESSION_KEY) else key: item for key, item in pattern.items()}
             keys = set(pattern) - {ANYTHING}
             return (
                 isinstance(value, dict)
