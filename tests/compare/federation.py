@@ -40,7 +40,7 @@ async def _play(binary: Path, janus: str, roles: tuple[bool, bool]) -> Results:
     results: Results = {}
     async with meeting(binary, janus, roles) as servers:
         for step in STEPS:
-            name = step.__name__.strip("_").replace("_", "-")
+            name = step_name(step)
             failed = ""
             try:
                 await step(servers)
@@ -50,6 +50,11 @@ async def _play(binary: Path, janus: str, roles: tuple[bool, bool]) -> Results:
             if failed:
                 results[name][FAILED] = Counter([failed])
     return results
+
+
+def step_name(step: Step) -> str:
+    """Return the name of a step in the table of differences, behind the role."""
+    return step.__name__.strip("_").replace("_", "-")
 
 
 def _differences(role: str, theirs: Results, ours: Results) -> list[Difference]:
