@@ -32,7 +32,7 @@ class TooManyParticipants(Exception):
 
 
 class JoinCredentials(Struct, frozen=True):
-    """The data with which a page joins: the credentials for both versions of hello, and the backend's URL."""
+    """The data with which a page joins: session and room, credentials for both versions of hello, the backend's URL."""
 
     session: str
     roomid: str

@@ -209,6 +209,10 @@ class FakeNextcloud:
         """Send a signed request to a gateway (``http://host:port``); return status and text of the answer.
 
         ``headers`` replace headers of the request; an empty value removes the header.
+
+        Raises:
+            RuntimeError: ``start`` was not called.
+            aiohttp.ClientError, TimeoutError: there is no answer.
         """
         if self._runner is None:
             raise RuntimeError("start() first")

@@ -35,8 +35,8 @@ class WebSocketEndpoint:
         self._proxies = proxies
         self._connections: set[WebSocketConnection] = set()
         self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
-        self.frames = FrameCache()
-        self.turns = InputTurns()
+        self.frames = FrameCache()  # so that a message to a room is encoded once
+        self.turns = InputTurns()  # of connections whose frames wait
         self._last_id = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
