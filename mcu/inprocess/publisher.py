@@ -284,12 +284,12 @@ class InprocessPublisher:
         self.has_data_channels = any(section.kind is MediaKind.DATA for section in sections)
         if self.has_data_channels:
             self._transport.enable_channels()
-        if self._offer is None and offer.transport is not None:
+        renewed = self._answer is not None and transport_mid(self._answer) != transport_mid(offer.description)
+        if offer.transport is not None and (self._offer is None or (renewed and offer.transport.setup != "actpass")):
             self._dtls_client = offer.transport.setup != "active"
         self._version += 1
         answer = write_answer(offer, self._local, dtls_client=self._dtls_client, version=self._version)
         if offer.transport is not None:
-            renewed = self._answer is not None and transport_mid(self._answer) != transport_mid(offer.description)
             self._transport.connect(offer.transport, dtls_client=self._dtls_client, renewed=renewed)
             self._offer = offer
         self._answer = answer

@@ -23,7 +23,8 @@ from mcu.inprocess.transport.aiortc_internals.sctp import ChannelLabel, SctpTran
 from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
 from sdp.document import SdpError
 
-CONNECT_TIMEOUT = 30.0  # seconds from the client's first description to a connection
+CONNECT_TIMEOUT = 30.0  # seconds for ICE, for a DTLS handshake, and for the client to begin its next transport
+CANCEL_INTERVAL = 0.1  # seconds
 MAX_CANDIDATES = 64  # of one client: each is an address that connectivity checks are sent to
 MAX_SSRCS = 512  # received SSRCs: a browser has two for each layer of a medium
 
@@ -57,13 +58,18 @@ class PeerTransport:
         self._listener = listener
         self._announced_address = settings.announced_address
         self._ice = IceTransport(settings, self._receive, controlling=controlling)
+        self._ice.on_renewed = self._on_renewed
         self._dtls = self._new_dtls()
         self._sctp: RTCSctpTransport | None = None
         self._sctp_remote: tuple[int, int] | None = None  # port and maximum message size
+        self._fingerprints: tuple[tuple[str, str], ...] = ()  # the client's, by its last transport description
+        self._dtls_client = True
         self._connecting: asyncio.Task[None] | None = None
+        self._handshaking: asyncio.Task[None] | None = None
+        self._renewed = False  # whether a transport of the client is nominated that waits for its handshake
+        self._renewal_timer: asyncio.TimerHandle | None = None
         self._starting_sctp: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[None] | None = None
         self._lost = False
         self._send_datagram: Callable[[bytes], bool] = self._ice.send_now
         self._impaired_links: tuple[ImpairedLink, ...] = ()
@@ -100,17 +106,24 @@ class PeerTransport:
     def connect(self, remote: RemoteTransportDescription, *, dtls_client: bool, renewed: bool = False) -> None:
         """Start connecting to the client, as DTLS client or server; later calls only add candidates and SCTP.
 
-        ``renewed``: the client may begin a new transport in place of its old one. The SFU switches to it as soon as it
-        is nominated, and keeps its own credentials, candidates and certificate.
+        ``renewed``: the client may begin a new transport in place of its old one, even of one that is not connected
+        yet. The SFU switches to it as soon as it is nominated, with this role and these fingerprints, and keeps its own
+        credentials, candidates and certificate.
         """
-        if renewed and self.connected:
-            self._begin_renewal(remote, dtls_client=dtls_client)
+        if self._closing is not None:
+            return
+        if self._connecting is None or renewed:
+            self._fingerprints, self._dtls_client = remote.fingerprints, dtls_client
+        if self._connecting is None:
+            self._ice.set_remote(remote.ufrag, remote.password, lite=remote.ice_lite)
+        elif renewed:
+            self._begin_renewal(remote)
         for candidate in remote.candidates:
             self._add_candidate(candidate)
         if remote.sctp_port is not None:
             self._sctp_remote = (remote.sctp_port, remote.max_message_size)
-        if self._connecting is None and self._closing is None:
-            self._connecting = asyncio.create_task(self._connect(remote, dtls_client), name="inprocess-connect")
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect(again=False), name="inprocess-connect")
         elif self.connected:
             self._start_sctp()
 
@@ -222,82 +235,93 @@ class PeerTransport:
             link.close()
         if self._listener_faults > 1:
             log.error("%d packets of a connection could not be forwarded", self._listener_faults)
-        for task in filter(None, (self._connecting, self._renewing, self._starting_sctp)):
-            task.cancel()
-            await asyncio.wait([task])
+        if self._renewal_timer is not None:
+            self._renewal_timer.cancel()
+        for task in filter(None, (self._connecting, self._handshaking, self._starting_sctp)):
+            while not task.done():  # asyncio.wait_for of Python 3.11 may swallow a cancellation
+                task.cancel()
+                await asyncio.wait([task], timeout=CANCEL_INTERVAL)
         if self._sctp is not None:
             await self._sctp.stop()
             self._sctp.remove_all_listeners()
         await self._dtls.close()
         await self._ice.close()
 
-    async def _connect(self, remote: RemoteTransportDescription, dtls_client: bool) -> None:
-        self._ice.remote_username = remote.ufrag
-        self._ice.remote_password = remote.password
-        self._ice.remote_is_lite = remote.ice_lite
-        if remote.ice_lite:
-            self._ice.ice_controlling = True
+    async def _connect(self, *, again: bool) -> None:
+        """Connect to the client, or ``again`` to its next transport, and to each one that it begins meanwhile."""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await self._ice.connect()
-                await self._dtls.handshake(remote.fingerprints, client=dtls_client)
+            if not again:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await self._ice.connect()
+            while True:
+                if again:
+                    await self._end_association()
+                self._renewed = False
+                self._handshaking = asyncio.create_task(self._handshake(), name="inprocess-handshake")
+                await asyncio.wait([self._handshaking])
+                if not self._renewed:
+                    return
+                again = True
         except (ConnectionError, TimeoutError):
             self._lose()
-            return
         except Exception:
             log.exception("a connection to a client failed")
             self._lose()
+
+    async def _handshake(self) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._dtls.handshake(self._fingerprints, client=self._dtls_client)
+        except (ConnectionError, TimeoutError):
+            log.debug("a DTLS handshake failed")
+        except Exception:
+            log.exception("a connection to a client failed")
+        if self._renewed:
             return
         if self._dtls.state != "connected":
-            self._lose()
+            self._lose_unless_renewing()
             return
         self.connected = True
         self._start_sctp()
         self._listener.on_connected()
+
+    async def _end_association(self) -> None:
+        """End DTLS and SCTP without notifying the client, and prepare the next association."""
+        had_channels = self._sctp is not None
+        await self._end_sctp()
+        await self._dtls.abandon()
+        self._dtls = self._new_dtls(self._dtls)
+        if had_channels:
+            self.enable_channels()
 
     def _new_dtls(self, before: DtlsTransport | None = None) -> DtlsTransport:
         dtls = DtlsTransport(self._ice, None if before is None else before.certificate)
         dtls.on("statechange", self._on_dtls_state)
         return dtls
 
-    def _begin_renewal(self, remote: RemoteTransportDescription, *, dtls_client: bool) -> None:
-        nominated = self._ice.renew(remote.ufrag, remote.password)
-        before = self._renewing
-        self._renewing = asyncio.create_task(
-            self._renew(remote, dtls_client, nominated, before), name="inprocess-renew"
-        )
+    def _begin_renewal(self, remote: RemoteTransportDescription) -> None:
+        self._ice.renew(remote.ufrag, remote.password)
+        if self._renewal_timer is not None:
+            self._renewal_timer.cancel()
+        self._renewal_timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._end_renewal)
 
-    async def _renew(
-        self,
-        remote: RemoteTransportDescription,
-        dtls_client: bool,
-        nominated: asyncio.Future[None],
-        before: asyncio.Task[None] | None,
-    ) -> None:
-        """Wait for the client's next transport, and begin DTLS and SCTP on it; a client may also keep the old one."""
-        if before is not None:
-            before.cancel()
-            await asyncio.wait([before])
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                await nominated
-                self.connected = False
-                had_channels = self._sctp is not None
-                await self._end_sctp()
-                await self._dtls.abandon()
-                self._dtls = self._new_dtls(self._dtls)
-                if had_channels:
-                    self.enable_channels()
-                await self._dtls.handshake(remote.fingerprints, client=dtls_client)
-        except (ConnectionError, TimeoutError):
-            log.debug("a client began no other transport")
-        self._renewing = None
-        if self._dtls.state != "connected":
+    def _on_renewed(self) -> None:
+        """Leave the association with the client's old transport, if there is one, and begin the next one."""
+        if self._closing is not None:
+            return
+        self._renewed, self.connected = True, False
+        if self._connecting is None or self._handshaking is None:
+            return  # the first handshake follows
+        self._dtls.detach()
+        self._handshaking.cancel()
+        if self._connecting.done():
+            self._connecting = asyncio.create_task(self._connect(again=True), name="inprocess-connect")
+
+    def _end_renewal(self) -> None:
+        """Go on with the old transport, or lose the client if that has ended."""
+        self._ice.end_renewal()
+        if self._handshaking is not None and self._handshaking.done() and not self.connected:
             self._lose()
-        elif not self.connected:
-            self.connected = True
-            self._start_sctp()
-            self._listener.on_connected()
 
     async def _end_sctp(self) -> None:
         """End the SCTP association; a new one follows on the next DTLS association."""
@@ -321,9 +345,12 @@ class PeerTransport:
 
     def _on_dtls_state(self) -> None:
         if self._dtls.state in ("closed", "failed") and self.connected:
-            if self._renewing is None:
-                self._lose()
             self.connected = False
+            self._lose_unless_renewing()
+
+    def _lose_unless_renewing(self) -> None:
+        if not self._ice.renewing:
+            self._lose()
 
     def _lose(self) -> None:
         if not self._lost and self._closing is None:

@@ -128,3 +128,21 @@ async def test_first_section_stays_when_its_medium_has_ended(mcu: InprocessMcu) 
         last = carol.offers[-1]
         assert [section.rejected for section in last.media] == [False, False]
         assert [section.direction for section in last.media] == ["inactive", "sendonly"]
+
+
+async def test_role_of_an_offer_for_another_transport_is_answered(mcu: InprocessMcu) -> None:
+    async with sender(34, channels=()) as alice:
+        text = await alice.peer.offer()
+        assert text.count("a=setup:actpass") == 2
+        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        head, first, rest = text.partition("m=audio ")
+        first_stopped = re.sub(r"(?m)^(a=group:BUNDLE) \S+ ", r"\1 ", head) + first + re.sub(r"^\d+", "0", rest)
+        for offer, setup, answered in (
+            (first_stopped, "active", "passive"),
+            (text, "passive", "active"),
+            (first_stopped, "actpass", "active"),
+            (text, "active", "passive"),
+            (text, "actpass", "passive"),
+        ):
+            answer = await alice.publisher.update(described(offer.replace("setup:actpass", f"setup:{setup}")))
+            assert {section.attribute("setup") for section in answer.media if not section.rejected} == {answered}

@@ -30,7 +30,8 @@ class DtlsTransport(RTCDtlsTransport):
 
     def __init__(self, ice: IceTransport, certificate: RTCCertificate | None = None) -> None:
         self.certificate = RTCCertificate.generateCertificate() if certificate is None else certificate
-        super().__init__(cast(RTCIceTransport, _IceTransportAdapter(ice)), [self.certificate])
+        self._adapter = _IceTransportAdapter(ice)
+        super().__init__(cast(RTCIceTransport, self._adapter), [self.certificate])
 
     async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
         """Connect to the peer with a certificate of these fingerprints; ``state`` is the result."""
@@ -45,9 +46,18 @@ class DtlsTransport(RTCDtlsTransport):
         if reader is not None:
             await asyncio.wait([reader])
 
-    async def abandon(self) -> None:
-        """Stop reading without notifying the peer, which has already ended this association."""
+    def detach(self) -> None:
+        """Read and send nothing more, and emit no events: the peer has begun another association in place of this one.
+
+        A handshake under way fails at its next read, even if ``asyncio.wait_for`` swallows its cancellation, as that of
+        Python 3.11 does when a record arrives at the same time.
+        """
         self.remove_all_listeners()
+        self._adapter.attached = False
+
+    async def abandon(self) -> None:
+        """Stop reading, without notifying the peer."""
+        self.detach()
         reader, self._task = self._task, None
         if reader is not None:
             reader.cancel()
@@ -96,8 +106,16 @@ class _IceTransportAdapter:
 
     def __init__(self, ice: IceTransport) -> None:
         self._ice = ice
-        self._recv = ice.recv
-        self._send = ice.send
+        self.attached = True
+
+    async def _recv(self) -> bytes:
+        if not self.attached:
+            raise ConnectionError("the association is detached")
+        return await self._ice.recv()
+
+    async def _send(self, data: bytes) -> None:
+        if self.attached:
+            await self._ice.send(data)
 
     @property
     def role(self) -> str:

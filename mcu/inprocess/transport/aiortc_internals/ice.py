@@ -41,8 +41,10 @@ class IceTransport(aioice.Connection):
         self._destination: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
-        self._renewal: asyncio.Future[None] | None = None  # done once the client's next transport is nominated
+        self.on_renewed: Callable[[], object] = lambda: None  # called when the client's next transport is nominated
         self._sources: set[tuple[str, int]] = set()  # the client's: from candidates and connectivity checks
+        self._older: frozenset[tuple[str, int]] | None = None  # during a renewal: the sources from before it
+        self._former: frozenset[tuple[str, int]] = frozenset()  # after a renewal: the sources from before it
 
     async def get_component_candidates(
         self,
@@ -75,11 +77,33 @@ class IceTransport(aioice.Connection):
             raise NoSocketError("no UDP port could be bound")
         return candidates
 
+    def set_remote(self, ufrag: str, password: str, *, lite: bool) -> None:
+        """Set the client's credentials before ``connect``; the SFU is the controlling side of an ICE lite client."""
+        self.remote_username, self.remote_password = ufrag, password
+        self.remote_is_lite = lite
+        if lite:
+            self.ice_controlling = True
+
+    async def connect(self) -> None:
+        """Wait for a nomination; aioice then cancels the other checks, among them those of a renewal."""
+        await super().connect()
+        for pair in self._check_list:
+            if pair.task is not None:
+                pair.task, pair.state = None, CandidatePair.State.FROZEN
+        self._check_renewed_transport()
+
     def add(self, candidate: aioice.Candidate) -> None:
         """Add a remote candidate whose address is an IP literal."""
+        address = candidate.host, candidate.port
+        if address in self._former:
+            return
         self._add_remote_candidate(candidate, candidate.host)
-        self._add_source((candidate.host, candidate.port))
-        if self._renewal is not None and not self._renewal.done():  # aioice's own checks are over
+        self._add_source(address)
+        self._check_renewed_transport()
+
+    def _check_renewed_transport(self) -> None:
+        """Start the checks of a renewal: aioice starts none after the first nomination."""
+        if self._older is not None:
             for pair in self._check_list:
                 if pair.state is CandidatePair.State.FROZEN:
                     self.check_start_task(pair)
@@ -100,7 +124,9 @@ class IceTransport(aioice.Connection):
             self._add_source(addr)
 
     def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
-        """Handle an authentic check, unless it would add a candidate beyond the limit."""
+        """Handle an authentic check, unless it is of a former transport or would add a candidate beyond the limit."""
+        if addr in self._former:
+            return
         if addr not in self._sources and len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
             return
         self._add_source(addr)
@@ -112,29 +138,39 @@ class IceTransport(aioice.Connection):
             self._sources.update((c.host, c.port) for c in self._remote_candidates[-MAX_REMOTE_CANDIDATES:])
         self._sources.add(address)
 
-    def renew(self, ufrag: str, password: str) -> asyncio.Future[None]:
-        """Accept a new transport of the client with these credentials; the future is done once it is nominated.
+    @property
+    def renewing(self) -> bool:
+        """Whether the client may begin a new transport in place of its old one."""
+        return self._older is not None
 
-        The SFU's credentials and sockets stay; the candidates of the client's old transport are removed.
+    def renew(self, ufrag: str, password: str) -> None:
+        """Accept a new transport of the client with these credentials, which may be those of the old one.
+
+        Its addresses are others than those known until now. Until one of them is nominated the client may also keep
+        its old transport; then that one's addresses are forgotten, and its datagrams dropped. The SFU's credentials and
+        sockets stay.
         """
         self.remote_username, self.remote_password = ufrag, password
-        running = self._nominated.get(COMPONENT)
-        for pair in self._check_list:
-            if pair is not running and pair.task is not None:
-                pair.task.cancel()
-        self._check_list[:] = [] if running is None else [running]
-        self._remote_candidates[:] = [] if running is None else [running.remote_candidate]
-        if self._renewal is not None:
-            self._renewal.cancel()
-        self._renewal = asyncio.get_running_loop().create_future()
-        return self._renewal
+        self._older, self._former = frozenset(self._sources), frozenset()
+
+    def end_renewal(self) -> None:
+        """Accept no new transport any more: the client has kept its old one."""
+        self._older = None
 
     def check_complete(self, pair: CandidatePair) -> None:
-        """End the renewal if a pair other than the running one was nominated."""
-        before = self._nominated.get(COMPONENT)
+        """End the renewal if a pair of the client's new transport was nominated."""
         super().check_complete(pair)
-        if self._renewal is not None and not self._renewal.done() and self._nominated.get(COMPONENT) is not before:
-            self._renewal.set_result(None)
+        if self._older is None or self._nominated.get(COMPONENT) is not pair or pair.remote_addr in self._older:
+            return
+        self._former, self._older = self._older, None
+        self._sources -= self._former
+        for other in [other for other in self._check_list if other.remote_addr in self._former]:
+            if other.task is not None:
+                other.task.cancel()
+            self._check_list.remove(other)
+        self._remote_candidates[:] = [c for c in self._remote_candidates if (c.host, c.port) not in self._former]
+        self._queue = asyncio.Queue()  # the old transport's records stay with its reader
+        self.on_renewed()
 
     def send_now(self, data: bytes) -> bool:
         """Send a datagram on the nominated pair without awaiting; ``False`` if there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 from importlib.metadata import version
 from pathlib import Path
@@ -48,7 +49,10 @@ def test_used_parts_of_aioice_are_unchanged() -> None:
     assert isinstance(CandidatePair.remote_addr, property)
     connection = aioice.Connection(ice_controlling=True)
     assert connection._nominated == {}
-    assert connection._protocols == []
+    assert connection._protocols == connection._check_list == connection._remote_candidates == []
+    assert isinstance(connection._queue, asyncio.Queue)
+    assert parameters(aioice.Connection.check_complete) == ["self", "pair"]
+    assert parameters(aioice.Connection.check_start_task) == ["self", "pair"]
 
 
 async def test_used_parts_of_aiortc_are_unchanged() -> None:

@@ -1,0 +1,269 @@
+"""Clients that begin another transport in place of their old one, at any time: the SFU follows to the newest one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+import pytest_asyncio
+from aioice.ice import CandidatePair
+
+from mcu.inprocess.negotiation.parameters import LocalTransportDescription
+from mcu.inprocess.transport import peer_transport
+from mcu.inprocess.transport.aiortc_internals.dtls import DtlsTransport
+from mcu.inprocess.transport.aiortc_internals.ice import COMPONENT, IceTransport
+from mcu.inprocess.transport.peer_transport import PeerTransport
+from tests.mcu.inprocess.transport.test_peer_transport import (
+    SETTINGS,
+    WAIT,
+    RecordingTransportListener,
+    packet,
+    remote_description,
+)
+
+FATAL_ALERT = bytes([21, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 99, 0, 2, 2, 40])  # handshake_failure (RFC 5246, 7.2)
+OTHER_EPOCH = bytes([22, 0xFE, 0xFD, 0, 9, 0, 0, 0, 0, 0, 0, 0, 1, 0])  # a record that DTLS ignores
+CREDENTIALS = pytest.mark.parametrize("same_credentials", [True, False], ids=["same", "other"])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a state of the SFU's transport."""
+    async with asyncio.timeout(WAIT):
+        while not condition():  # noqa: ASYNC110 - a transport has no event for it
+            await asyncio.sleep(0.01)
+
+
+class LossListener(RecordingTransportListener):
+    """A listener that records how often its transport was connected and lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections = 0
+        self.losses = 0
+
+    def on_connected(self) -> None:
+        self.connections += 1
+        super().on_connected()
+
+    def on_lost(self) -> None:
+        self.losses += 1
+        self._changed.set()
+
+
+class ClientTransport:
+    """One transport of a client: ICE controlling and DTLS server, as browsers are towards the SFU."""
+
+    def __init__(self) -> None:
+        self.listener = LossListener()
+        self.peer = PeerTransport(SETTINGS, self.listener, controlling=True)
+
+    @property
+    def ice(self) -> IceTransport:
+        return self.peer._ice
+
+
+class Pair:
+    """The SFU's transport, and the transports that its client begins one after the other."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._clients: list[ClientTransport] = []
+        self.listener = LossListener()
+        self.sfu = PeerTransport(SETTINGS, self.listener, controlling=False)
+        self.local: LocalTransportDescription
+
+    async def offer(self, *, same_credentials: bool = True) -> ClientTransport:
+        """Describe another transport of the client to the SFU, a renewal but for the first; it does not connect yet."""
+        client = ClientTransport()
+        if same_credentials and self._clients:
+            first = self._clients[0].ice
+            client.ice._local_username, client.ice._local_password = first.local_username, first.local_password
+        description = remote_description(await client.peer.open(), "actpass")
+        self._stack.push_async_callback(client.peer.close)
+        self.sfu.connect(description, dtls_client=True, renewed=bool(self._clients))
+        self._clients.append(client)
+        return client
+
+    async def connect(self, client: ClientTransport) -> None:
+        """Connect a transport of the client, and wait until packets of the SFU arrive there."""
+        client.peer.connect(remote_description(self.local, "active"), dtls_client=False)
+        await client.listener.until(lambda: client.listener.connected)
+        await self.check(client)
+
+    async def check(self, client: ClientTransport) -> None:
+        """Wait until a packet that the SFU sends now arrives at the transport."""
+        before = len(client.listener.packets)
+        async with asyncio.timeout(WAIT):
+            while len(client.listener.packets) == before:  # the SFU may still lack the end of the handshake
+                self.sfu.send_rtp(packet(before, 100))
+                await asyncio.sleep(0.01)
+
+    async def connect_ice_only(self, client: ClientTransport) -> None:
+        """Nominate a transport of the client, and wait for the SFU's first record; nothing answers it."""
+        remote = remote_description(self.local, "active")
+        client.ice.set_remote(remote.ufrag, remote.password, lite=False)
+        for candidate in remote.candidates:
+            client.peer._add_candidate(candidate)
+        async with asyncio.timeout(WAIT):
+            await client.ice.connect()
+            await client.ice.recv()
+
+
+@pytest_asyncio.fixture
+async def pair() -> AsyncIterator[Pair]:
+    """A transport of the SFU that is open."""
+    async with AsyncExitStack() as stack:
+        made = Pair(stack)
+        made.local = await made.sfu.open()
+        stack.push_async_callback(made.sfu.close)
+        yield made
+
+
+@CREDENTIALS
+async def test_transport_that_replaces_a_connected_one_is_followed(pair: Pair, same_credentials: bool) -> None:
+    await pair.connect(await pair.offer())
+    for connections in (2, 3):
+        await pair.connect(await pair.offer(same_credentials=same_credentials))
+        assert (pair.listener.connections, pair.listener.losses) == (connections, 0)
+
+
+@CREDENTIALS
+async def test_transport_that_replaces_one_during_its_handshake_is_followed(pair: Pair, same_credentials: bool) -> None:
+    first = await pair.offer()
+    await pair.connect(first)
+    second = await pair.offer(same_credentials=same_credentials)
+    await pair.connect_ice_only(second)
+    third = await pair.offer(same_credentials=same_credentials)
+    third.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
+    for _ in range(100):  # of the second transport, before and after the third one is nominated
+        await second.ice.send(FATAL_ALERT)
+        await asyncio.sleep(0.001)
+    await pair.connect(third)
+    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+
+
+@CREDENTIALS
+async def test_transport_that_replaces_one_without_any_check_is_followed(pair: Pair, same_credentials: bool) -> None:
+    await pair.offer()
+    await pair.offer(same_credentials=same_credentials)
+    await pair.connect(await pair.offer(same_credentials=same_credentials))
+    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+
+
+async def test_transport_is_followed_though_the_old_one_is_nominated_first(pair: Pair) -> None:
+    first, second = await pair.offer(), await pair.offer()
+    second.peer.silence(True)
+    await pair.connect_ice_only(first)  # aioice ends its other checks then
+    second.peer.silence(False)
+    await pair.connect(second)
+    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+
+
+async def test_nothing_of_the_old_transport_enters_the_next_association(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await pair.offer()
+    await pair.connect(first)
+    ice, follow, attached = pair.sfu._ice, pair.sfu._ice.on_renewed, []
+
+    def record_and_follow() -> None:
+        association = pair.sfu._dtls
+        follow()
+        attached.append(association._adapter.attached)
+
+    complete = ice.check_complete
+
+    def complete_after_alerts(checked: CandidatePair) -> None:
+        for _ in range(20 * ice.renewing):  # more than the old association reads before it ends
+            ice.data_received(FATAL_ALERT, COMPONENT)
+        complete(checked)
+
+    monkeypatch.setattr(ice, "on_renewed", record_and_follow)
+    monkeypatch.setattr(ice, "check_complete", complete_after_alerts)
+    await pair.connect(await pair.offer())
+    assert attached == [False]
+    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+
+
+async def test_late_check_of_an_old_transport_is_not_followed(pair: Pair) -> None:
+    first = await pair.offer()
+    await pair.connect(first)
+    second = await pair.offer()
+    await pair.connect(second)
+    (nominated,) = first.ice._nominated.values()
+    async with asyncio.timeout(WAIT):
+        await first.ice.check_start(nominated)  # with USE-CANDIDATE; returns when the SFU has answered
+    before = len(second.listener.packets)
+    assert pair.sfu.send_rtp(packet(1000, 100))
+    await second.listener.until(lambda: len(second.listener.packets) > before)
+    assert not pair.sfu._ice.is_source(nominated.local_addr)
+
+
+async def test_client_that_keeps_its_transport_stays_connected(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await pair.offer()
+    await pair.connect(client)
+    monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", 0.5)
+    await pair.offer()
+    (nominated,) = client.ice._nominated.values()
+    async with asyncio.timeout(WAIT):
+        await client.ice.check_start(nominated)  # with USE-CANDIDATE
+    await until(lambda: not pair.sfu._ice.renewing)
+    await pair.check(client)
+    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+    await client.peer.close()
+    await pair.listener.until(lambda: pair.listener.losses == 1)
+
+
+async def test_client_that_ends_its_transport_and_begins_no_other_is_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await pair.offer()
+    await pair.connect(client)
+    monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", 1.0)
+    await pair.offer()
+    await client.peer.close()
+    await until(lambda: not pair.sfu.connected)
+    assert pair.listener.losses == 0
+    await pair.listener.until(lambda: pair.listener.losses == 1)
+
+
+class RecordQueue(IceTransport):
+    """ICE without a network: DTLS reads the records that the test queues."""
+
+    async def recv(self) -> bytes:
+        item = await self._queue.get()
+        assert item is not None
+        return item[0]
+
+    async def send(self, data: bytes) -> None:
+        """Send nothing."""
+
+
+@pytest.mark.parametrize("iterations", range(8))
+async def test_detached_handshake_ends_though_a_record_arrives_with_the_cancellation(iterations: int) -> None:
+    ice = RecordQueue(SETTINGS, lambda data: None, controlling=False)
+    dtls = DtlsTransport(ice)
+    handshake = asyncio.create_task(dtls.handshake((("sha-256", "00"),), client=True))
+    await asyncio.sleep(0.05)
+    ice.data_received(OTHER_EPOCH, COMPONENT)
+    for _ in range(iterations):
+        await asyncio.sleep(0)
+    dtls.detach()
+    handshake.cancel()
+    done, _ = await asyncio.wait([handshake], timeout=WAIT)
+    assert done
+
+
+async def test_transport_closes_though_a_task_swallows_its_cancellation(pair: Pair) -> None:
+    async def swallow_once() -> None:
+        try:
+            await asyncio.sleep(WAIT)
+        except asyncio.CancelledError:
+            await asyncio.sleep(WAIT)
+
+    task = pair.sfu._handshaking = asyncio.create_task(swallow_once())
+    await asyncio.sleep(0)
+    await pair.sfu.close()
+    assert task.cancelled()
