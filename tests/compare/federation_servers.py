@@ -47,6 +47,7 @@ class Meeting:
     home: FederatedServer
     host: FederatedServer
     line: CuttingProxy
+    home_is_go: bool
     stack: AsyncExitStack  # of the clients
     clients: dict[str, TalkClient] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # by id
@@ -160,7 +161,7 @@ async def meeting(binary: Path, janus: str, roles: tuple[bool, bool]) -> AsyncIt
         open_home = _go(binary, janus) if local_is_go else _portunus("home", janus, federation=rules)
         home = await stack.enter_async_context(open_home)
         clients = await stack.enter_async_context(AsyncExitStack())
-        yield Meeting(home, host, line, clients)
+        yield Meeting(home, host, line, local_is_go, clients)
 
 
 @asynccontextmanager
