@@ -46,7 +46,7 @@ test-full: dev-venv
 	$(BIN)/python -m pytest -m full
 
 soak: dev-venv
-	@scripts/packages $(PACKAGES)
+	@scripts/packages $(PACKAGES_FULL)
 	$(BIN)/python -m pytest -m soak -s
 
 compare: dev-venv

@@ -25,9 +25,6 @@ class UnconfirmedMessages:
         self._last = 0  # number of the latest message
         self._marked = 0  # number of the latest message that was followed by a ping
 
-    def __len__(self) -> int:
-        return len(self._messages)
-
     def add(self, message: bytes) -> None:
         """Keep a message that is being queued; beyond ``LIMIT`` the oldest messages are dropped."""
         self._messages.append(message)

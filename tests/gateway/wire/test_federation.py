@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire import client, federation, remote_messages
+from gateway.wire.errors import Error
 from gateway.wire.federated_names import Names, NotPassedOn, cloud_server, server_url
 
 Json = dict[str, Any]
@@ -116,6 +117,20 @@ def test_details_of_already_joined_name_the_local_room() -> None:
     assert renamed == error | {"details": {"room": {"roomid": "local-room"}}}
     foreign = error | {"details": {"room": {"roomid": "another"}}}
     assert "details" not in to_local({"type": "error", "error": foreign})["error"]
+
+
+@pytest.mark.parametrize(
+    ("details", "properties"),
+    [
+        (b'{"room":{"roomid":"r","properties":{"name":"n"}}}', b'{"name":"n"}'),
+        (b'{"room":{"roomid":"r"}}', b""),
+        (b'{"room":5}', b""),
+        (b"", b""),
+    ],
+)
+def test_properties_of_the_joined_room_are_read_from_the_details(details: bytes, properties: bytes) -> None:
+    error = Error("already_joined", "m", msgspec.Raw(details))
+    assert bytes(federation.properties_of_joined_room(error)) == properties
 
 
 def test_details_of_other_errors_are_passed_on() -> None:
@@ -317,6 +332,19 @@ def test_every_comment_of_a_list_is_renamed() -> None:
 def test_messages_of_the_backend_without_comments_stay_as_they_are(data: Any) -> None:
     message = event("room", "message", message={"roomid": "remote-room", "data": data})
     assert to_local(message)["event"]["message"]["data"] == data
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        {"comments": [{"id": number} for number in range(21)]},
+        {"comment": {"messageParameters": {str(number): {} for number in range(501)}}},
+    ],
+)
+def test_chat_messages_with_too_many_comments_or_mentions_are_not_passed_on(chat: Json) -> None:
+    data = {"type": "chat", "chat": chat}
+    with pytest.raises(NotPassedOn):
+        to_local(event("room", "message", message={"roomid": "remote-room", "data": data}))
 
 
 def test_members_that_other_servers_leave_out_are_not_required() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 import re
 
 import pytest
@@ -81,9 +82,10 @@ async def test_loss_between_publisher_and_sfu_is_repaired(loopback: None, monkey
 
 async def test_error_in_forwarding_a_packet_ends_no_connection(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
     receive, count = InprocessPublisher.on_rtp, itertools.count()
+    fault = random.Random(1)  # at fixed intervals every retransmission of one packet might meet a fault
 
     def faulty(self: InprocessPublisher, data: bytes) -> None:
-        if next(count) % LOSS_INTERVAL == 0:
+        if next(count) == 0 or fault.random() < 1 / LOSS_INTERVAL:
             raise RuntimeError("a fault in the forwarder")
         receive(self, data)
 

@@ -8,9 +8,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import aiohttp
 import pytest
 
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
+from tests.janus_process import OF_THE_SYSTEM
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
@@ -74,11 +76,31 @@ async def repeat(call: Any, rng: random.Random) -> None:
         await asyncio.sleep(0.05)
 
 
+async def rooms_and_handles(group: JanusGroup) -> tuple[list[int], list[int]]:
+    """Return the numbers of rooms and of handles on each Janus.
+
+    A Janus 1.1.2 that has crashed is started again first: it crashes at times when remote publishers come and go, which
+    later versions do not. It is one failure more.
+    """
+    while True:
+        try:
+            return await group.room_counts(), await group.handle_counts()
+        except aiohttp.ClientError:
+            crashed = [janus for janus in group.janus if not janus.runs]
+            if not crashed or crashed[0].installation is not OF_THE_SYSTEM:
+                raise
+            for janus in crashed:
+                await janus.stop()
+                await janus.start()
+
+
 async def with_rooms(group: JanusGroup, rng: random.Random) -> int:
     """Wait until some Janus have rooms, and return the index of one of them."""
-    while not (used := [index for index, rooms in enumerate(await group.room_counts()) if rooms]):  # noqa: ASYNC110
+    while True:
+        rooms, _ = await rooms_and_handles(group)
+        if used := [index for index, count in enumerate(rooms) if count]:
+            return rng.choice(used)
         await asyncio.sleep(0.05)
-    return rng.choice(used)
 
 
 async def cause_failures(group: JanusGroup, rng: random.Random, sufficient: Callable[[], bool]) -> None:
@@ -134,6 +156,7 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        await rooms_and_handles(group)
         await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
         await until_clean(group)
         peer = RandomPublisher(group, 99, rng)
@@ -145,7 +168,7 @@ async def until_clean(group: JanusGroup) -> None:
     """Wait until no Janus has a room or handle: the sweep may need a few looks."""
     try:
         async with asyncio.timeout(CLEAN):
-            while any(await group.room_counts()) or any(await group.handle_counts()):  # noqa: ASYNC110
+            while any(map(any, await rooms_and_handles(group))):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     except TimeoutError:
         left = [(await janus.rooms(), await janus.handles()) for janus in group.janus]

@@ -268,13 +268,13 @@ async def test_a_copy_left_by_a_killed_gateway_is_removed_with_its_room_and_port
                 await other.request(janus="message", session_id=session, handle_id=handle["data"]["id"], body=body)
             await other.request(janus="destroy", session_id=session)
         assert await group.room_counts() == [1]
-        assert receiver_threads(janus) == 1
-        await group.start()
-        await until_equal(group.room_counts, [0])
 
         async def running() -> int:
             return receiver_threads(janus)
 
+        await until_equal(running, 1)  # the thread takes its name after the answer
+        await group.start()
+        await until_equal(group.room_counts, [0])
         await until_equal(running, 0)
         assert janus.runs
 
