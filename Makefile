@@ -38,12 +38,12 @@ lint: dev-venv
 test: dev-venv
 	@scripts/packages $(PACKAGES)
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not full and not soak"
+	@scripts/run-tests "not full and not soak"
 
 test-full: dev-venv
 	@scripts/packages $(PACKAGES_FULL)
 	@scripts/janus-1.4
-	$(BIN)/python -m pytest -m full
+	@scripts/run-tests full
 
 soak: dev-venv
 	@scripts/packages $(PACKAGES_FULL)
