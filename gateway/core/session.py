@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw
 
 from gateway.core.actor import actor_of
+from gateway.core.former_sids import FormerSids
 from gateway.core.geolocation import UNKNOWN, GeoLocation
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
@@ -41,7 +42,7 @@ class ClientType(Enum):
 
 
 class Session:
-    """The state of a session; apart from outbox and token bucket, only the hub changes it."""
+    """The state of a session; apart from outbox, token buckets and former sids, only the hub changes it."""
 
     __slots__ = (
         "actor",
@@ -53,6 +54,7 @@ class Session:
         "evicted_by",
         "expires_at",
         "features",
+        "former_sids",
         "id",
         "join_by",
         "join_entries",
@@ -99,6 +101,7 @@ class Session:
         self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # its identity at Nextcloud
         self.permissions = Permissions()
         self.description_bucket = ByteBucket()
+        self.former_sids = FormerSids()  # of its streams
         self.location: GeoLocation = UNKNOWN  # location of the connected client
         self.network: int | None = None  # network of the client's address at its hello; None: not counted
         self.open = True

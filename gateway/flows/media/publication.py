@@ -126,6 +126,7 @@ class Publication(SessionStream):
         if self.closed:
             return
         self.closed = True
+        self._set_sid("")
         self._recovery.cancel()
         self._queue.close()
         self._owner.remove_publication(self.session, self.stream_type)
@@ -188,7 +189,7 @@ class Publication(SessionStream):
 
     def _reject_all(self, message: MediaMessage, offer: Description) -> None:
         """Answer, without the SFU, an offer whose sections are all stopped and that belongs to no stream on the SFU."""
-        self.sid = message.sid or self.sid
+        self._set_sid(message.sid or self.sid)
         self._send("answer", DescriptionPayload("answer", str(rejection(offer))))
 
     async def _negotiate(
@@ -201,7 +202,7 @@ class Publication(SessionStream):
             except NewConnectionRequired:
                 pass
             else:
-                self.sid = message.sid or self.sid
+                self._set_sid(message.sid or self.sid)
                 return checked_answer(offer, answer)
         return await self._publish(message, offer, preference)
 
@@ -232,7 +233,7 @@ class Publication(SessionStream):
             return answer
         self._publisher = publisher
         self._recovery.cancel()
-        self.sid = message.sid or ""
+        self._set_sid(message.sid or "")
         self._services.counters.publishers_total[self.stream_type.value] += 1
         self._owner.resubscribe(self.key)
         return answer
@@ -271,9 +272,11 @@ class Publication(SessionStream):
     async def _handle(self, request: MediaRequest) -> None:
         if self._publisher is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        self._check_sid(request)
+        current = self._is_current(request)
         if request.message.type == "answer":
             raise Refused("a publisher sends offers")
+        if not current:
+            return
         try:
             candidate = read_candidate(request.message, self._services.settings.candidate_filter)
         except CandidateRefused:

@@ -196,16 +196,30 @@ class SessionStream(ABC):
         if request.session.open:
             self._services.delivery.send(request.session, server.encode(server.ErrorMessage(error, request.id)))
 
-    def _check_sid(self, request: MediaRequest) -> None:
-        """Refuse a message about an older connection; an empty sid is accepted (9.4).
+    def _set_sid(self, sid: str) -> None:
+        """Store the sid of the current connection, empty if there is none; remember the one before it as a former."""
+        if self.sid != sid:
+            self.session.former_sids.add(self.key, self.sid, self._services.clock())
+        self.sid = sid
+
+    def _is_current(self, request: MediaRequest) -> bool:
+        """Return whether a message is about the current connection; an empty sid is accepted (9.4).
+
+        ``False``: it is about a connection that ended while the message was on its way, and is to be dropped.
 
         Raises:
-            ProtocolError: ``processing_failed``.
+            ProtocolError: ``processing_failed``, the stream has had no connection with this sid lately.
         """
         sid = request.message.sid
-        if sid and sid != self.sid:
-            named, present = _loggable(sid), _loggable(self.sid) or "none"
-            raise Refused(f"it names the sid {named}, the stream has the sid {present}")
+        if not sid or sid == self.sid:
+            return True
+        if self.session.former_sids.contains(self.key, sid, self._services.clock()):
+            log.debug(
+                "%s of a %s stream dropped: its connection has ended", request.message.type, self.stream_type.value
+            )
+            return False
+        named, present = _loggable(sid), _loggable(self.sid) or "none"
+        raise Refused(f"it names the sid {named}, the stream has the sid {present}")
 
     # -- messages to the client
 

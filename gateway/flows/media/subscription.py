@@ -109,6 +109,7 @@ class Subscription(SessionStream):
         if self.closed:
             return
         self.closed = True
+        self._set_sid("")
         self._lost = False
         self._queue.close()
         self._owner.remove_subscription(self.session, self.key)
@@ -213,7 +214,7 @@ class Subscription(SessionStream):
         self._context.quality.subscribed(self.session, self.key)
         self._lost, self._unrequested_offer_at = False, None
         self._publication_ended = not self._owner.has_publication(self.key)
-        self.sid = _new_sid(self._services.entropy(8))
+        self._set_sid(_new_sid(self._services.entropy(8)))
         self._services.counters.subscribers_total[self.stream_type.value] += 1
         return offer
 
@@ -237,7 +238,8 @@ class Subscription(SessionStream):
             return
         if subscriber is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        self._check_sid(request)
+        if not self._is_current(request):
+            return
         if message.type == "answer":
             await self._accept(subscriber, request.require_description())
             return

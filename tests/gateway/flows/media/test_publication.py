@@ -206,6 +206,7 @@ async def test_answer_to_a_renegotiation_has_the_sid_of_its_offer() -> None:
         await settle()
         assert alice.data()[0]["sid"] == "2"
         alice.media(alice, "endOfCandidates", sid="1")
+        alice.media(alice, "endOfCandidates", sid="3")
         await settle()
         assert alice.error_codes() == ["processing_failed"]
         assert len(harness.mcu.published) == 1
@@ -305,7 +306,8 @@ async def test_subscribers_are_offered_the_new_connection_without_a_request() ->
         assert [subscriber.publisher for subscriber in harness.mcu.subscribers] == [new, new]
         bob.media(alice, "answer", sid=before[0], payload={"type": "answer", "sdp": answer()})
         await settle()
-        assert bob.error_codes() == ["processing_failed"]
+        assert bob.received() == []
+        assert harness.mcu.subscribers[0].answers == []
         bob.media(alice, "answer", sid=after[0][0]["sid"], payload={"type": "answer", "sdp": answer()})
         await settle()
         assert bob.received() == []

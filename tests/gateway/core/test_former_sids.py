@@ -1,0 +1,44 @@
+"""The sids of ended connections are known for a while, and few of them (reference 9.4)."""
+
+from __future__ import annotations
+
+from gateway.core.former_sids import COUNT, LENGTH, LIFETIME, FormerSids
+
+
+def test_sid_is_known_for_its_own_stream_until_the_end_of_its_lifetime() -> None:
+    sids = FormerSids()
+    sids.add("camera", "1", 10.0)
+    assert sids.contains("camera", "1", 10.0)
+    assert not sids.contains("screen", "1", 10.0)
+    assert not sids.contains("camera", "2", 10.0)
+    assert sids.contains("camera", "1", 9.9 + LIFETIME)
+    assert not sids.contains("camera", "1", 10.0 + LIFETIME)
+
+
+def test_lifetime_begins_anew_with_each_end() -> None:
+    sids = FormerSids()
+    sids.add("camera", "1", 0.0)
+    sids.add("camera", "2", 1.0)
+    sids.add("camera", "1", 2.0)
+    assert sids.contains("camera", "1", LIFETIME)
+    assert not sids.contains("camera", "2", 1.0 + LIFETIME)
+    assert sids.contains("camera", "1", 1.0 + LIFETIME)
+
+
+def test_latest_sids_are_kept_up_to_their_number_and_length() -> None:
+    sids = FormerSids()
+    for number in range(COUNT + 1):
+        sids.add("camera", str(number), 0.0)
+    assert [sids.contains("camera", str(number), 0.0) for number in (0, 1, COUNT)] == [False, True, True]
+    for sid in ("", "x" * (LENGTH + 1)):
+        sids.add("camera", sid, 0.0)
+        assert not sids.contains("camera", sid, 0.0)
+    assert sids.contains("camera", "1", 0.0)
+
+
+def test_sids_are_forgotten_when_others_follow() -> None:
+    sids = FormerSids()
+    for number in range(COUNT):
+        sids.add("camera", str(number), 0.0)
+    sids.add("camera", "last", LIFETIME)
+    assert len(sids._ended) == 1
