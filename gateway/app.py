@@ -258,15 +258,14 @@ class Gateway:
         return app
 
     def _status(self) -> Status:
-        overview = Overview(self._services, self._flows.media, self._mcu)
+        overview = Overview(self._services, self._flows.media, self._mcu, self._nextcloud.problem)
         return Status(
             SERVER_VERSION,
             self._proxies,
             self._stats_allowed,
             stats=overview.stats,
             metrics=Metrics(self._counters, overview.gauges(self._nextcloud.connections)).render,
-            not_ready=overview.not_ready,
-            warnings=overview.warnings,
+            readiness=overview.readiness,
             server_info=lambda: serverinfo.describe(
                 self._services, SERVER_VERSION, self._features, overview.sfu_status()
             ),

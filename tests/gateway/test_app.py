@@ -98,10 +98,16 @@ async def test_wrong_method_of_a_known_path_is_405(
         assert response.status == 405
 
 
-async def test_gateway_without_an_sfu_is_ready(gateway: str, http: aiohttp.ClientSession) -> None:
-    for path in ("/healthz", "/readyz"):
-        async with http.get(gateway + path) as response:
-            assert (response.status, await response.text()) == (200, "ok\n")
+async def test_gateway_without_an_sfu_is_ready_and_says_so(gateway: str, http: aiohttp.ClientSession) -> None:
+    async with http.get(gateway + "/healthz") as response:
+        assert (response.status, await response.text()) == (200, "ok\n")
+    async with http.get(gateway + "/readyz") as response:
+        assert response.status == 200
+        document = await response.json()
+    assert document["state"] == "degraded"
+    sfu, backend = document["dependencies"]
+    assert "no SFU is configured" in sfu["reason"]
+    assert backend["state"] == "ok"
 
 
 async def test_gateway_is_not_ready_if_its_sfu_cannot_bind_its_address(
@@ -112,7 +118,12 @@ async def test_gateway_is_not_ready_if_its_sfu_cannot_bind_its_address(
     (url,) = await running.start()
     async with http.get(url + "/readyz") as response:
         assert response.status == 503
-        assert await response.text() == "mcu.inprocess.address is not an address of this machine\n"
+        sfu = (await response.json())["dependencies"][0]
+        assert sfu == {
+            "name": "sfu",
+            "state": "away",
+            "reason": "mcu.inprocess.address is not an address of this machine",
+        }
     await running.stop()
 
 

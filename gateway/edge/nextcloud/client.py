@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
 from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
+from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
 from gateway.flows.ports import NextcloudError
 from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters
@@ -25,6 +26,10 @@ from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, 
 
 _LATE = "the backend did not answer in time"
 _MISTAKES = frozenset({"invalid_request"})  # error codes caused by a wrong configuration, such as a wrong secret
+_COMPARE_SECRETS = (
+    ": it does not accept the signature; compare the secret of [[backend]] {} in this server's configuration with the"
+    " shared secret in Nextcloud (Administration settings, Talk, High-performance backend)"
+)
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
 
 
@@ -73,6 +78,7 @@ class NextcloudClient:
         self._counters = counters or Counters()
         self._clock = clock
         self._random = random
+        self._health = BackendHealth()
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,6 +95,10 @@ class NextcloudClient:
         """Count the open connections by host."""
         return self._http.connections()
 
+    def problem(self, backend: Backend) -> BackendProblem | None:
+        """Return the reason for which the last request to a backend failed; ``None`` if it did not."""
+        return self._health.problem(backend)
+
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
         """Send a signed request and return the unwrapped answer; the timeout covers a fetch of the capabilities, too.
 
@@ -104,23 +114,33 @@ class NextcloudClient:
         except (TimeoutError, RequestFailed) as error:
             failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _LATE)
             self._counters.backend_errors[backend.id, failed.label] += 1
-            self._warn(backend, url, subject, failed.status if status is None else status, str(failed))
+            self._fail(backend, url, subject, failed.status if status is None else status, str(failed))
             raise NextcloudError(str(failed)) from error
-        if answer.type == "error" and answer.error is not None and (status >= 400 or answer.error.code in _MISTAKES):
-            self._warn(backend, url, subject, status, f"error {answer.error.code}")
+        code = answer.error.code if answer.type == "error" and answer.error is not None else ""
+        if code in _MISTAKES:
+            self._fail(backend, url, subject, status, f"error {code}{_COMPARE_SECRETS.format(backend.id)}")
+            return answer
+        if code and status >= 400:
+            self._warn(backend, url, subject, _outcome(status, f"error {code}"))
+        else:
+            self._health.works(backend)
         return answer
 
-    def _warn(self, backend: Backend, url: str, subject: str, status: int | None, reason: str) -> None:
-        """Log for the operator why a request failed: clients receive only ``internal_error``."""
-        answered = "without an answer" if status is None else f"with HTTP status {status}"
+    def _fail(self, backend: Backend, url: str, subject: str, status: int | None, reason: str) -> None:
+        """Log a failure, and report it by ``problem``: clients receive only ``internal_error``."""
+        outcome = _outcome(status, reason)
+        sentence = f"the last request, of type {subject}, to {url} {outcome}"
+        self._health.fails(backend, BackendProblem(status is not None, sentence))
+        self._warn(backend, url, subject, outcome)
+
+    def _warn(self, backend: Backend, url: str, subject: str, outcome: str) -> None:
         self._warnings.warning(
-            (backend.id, url, subject, status, reason),
-            "a request of type %s to backend %s at %s ended %s: %s",
+            (backend.id, url, subject, outcome),
+            "a request of type %s to backend %s at %s %s",
             subject,
             backend.id,
             url,
-            answered,
-            reason,
+            outcome,
         )
 
     async def token_key(self, url: str) -> str:
@@ -168,6 +188,10 @@ class NextcloudClient:
             return await self._http.request("POST", endpoint, headers, body)
         finally:
             self._counters.backend_answered(backend.id, self._clock() - started)
+
+
+def _outcome(status: int | None, reason: str) -> str:
+    return f"ended {'without an answer' if status is None else f'with HTTP status {status}'}: {reason}"
 
 
 def _key(capabilities: Capabilities) -> str:

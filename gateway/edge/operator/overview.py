@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.core.limits import Backend
 from gateway.core.virtual import VIRTUAL
+from gateway.edge.operator.readiness import LastFailure, Readiness, readiness
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.services import Services
 from gateway.metrics import Gauges
-from mcu.base import Mcu, McuStatus, SfuState, SfuStatus
+from mcu.base import Mcu, McuStatus, SfuState
 
 
 class Overview:
-    """Computes figures about sessions, rooms, streams and SFUs on each call; holds no state of its own."""
+    """Computes figures about sessions, rooms, streams and SFUs on each call; holds no state of its own.
 
-    def __init__(self, services: Services, media: MediaSignaling, mcu: Mcu | None) -> None:
+    ``problem`` returns the reason for which the last request to a backend failed.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        media: MediaSignaling,
+        mcu: Mcu | None,
+        problem: Callable[[Backend], LastFailure | None] = lambda backend: None,
+    ) -> None:
         self._services = services
         self._media = media
         self._mcu = mcu
+        self._problem = problem
 
     def sfu_status(self) -> McuStatus | None:
         """Return a snapshot of the SFUs, or ``None`` if no SFU is configured."""
         return None if self._mcu is None else self._mcu.status()
 
-    def not_ready(self) -> str:
-        """Return the reason why the gateway cannot serve calls; empty if it can."""
-        status = self.sfu_status()
-        if status is None or status.ready:
-            return ""
-        sfus = status.sfus
-        return _reasons(sfus) if len(sfus) > 1 else sfus[0].reason or sfus[0].state.value
-
-    def warnings(self) -> str:
-        """Return the names of SFUs that accept no streams or have a restriction, with reasons; empty if all work."""
-        return restrictions(self._sfus())
+    def readiness(self) -> Readiness:
+        """Return whether calls can be served, and the state of each SFU and backend."""
+        return readiness(self.sfu_status(), self._services.backends, self._problem)
 
     def stats(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/stats`` (1.3)."""
@@ -76,10 +80,6 @@ class Overview:
             sfus=self._sfus_up,
         )
 
-    def _sfus(self) -> tuple[SfuStatus, ...]:
-        status = self.sfu_status()
-        return () if status is None else status.sfus
-
     def _sfus_up(self) -> Mapping[str, int]:
         status = self.sfu_status()
         if status is None:
@@ -98,21 +98,3 @@ class Overview:
             found.update((*key, room.members[id].client_type.value) for id in ids)
             found.update((*key, VIRTUAL) for virtual in room.virtuals.values() if virtual.in_call or not of_call)
         return found
-
-
-def restrictions(sfus: Sequence[SfuStatus]) -> str:
-    """Return the names of SFUs that accept no streams or have a restriction, with reasons; empty if all work."""
-    away = [sfu for sfu in sfus if sfu.state is not SfuState.READY]
-    parts = [f"{len(away)} of {len(sfus)} SFUs take no streams: {_reasons(away)}"] if away else []
-    restricted = [sfu for sfu in sfus if sfu.restriction]
-    parts += [f"{_name(sfu)}: {sfu.restriction}" if len(sfus) > 1 else sfu.restriction for sfu in restricted]
-    return "; ".join(parts)
-
-
-def _reasons(sfus: Iterable[SfuStatus]) -> str:
-    return "; ".join(f"{_name(sfu)}: {sfu.reason or sfu.state.value}" for sfu in sfus)
-
-
-def _name(sfu: SfuStatus) -> str:
-    """Return an SFU's name in the log and its URL, which the log must not contain."""
-    return f"{sfu.log_name}, {sfu.url}" if sfu.log_name else sfu.url

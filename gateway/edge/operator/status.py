@@ -1,7 +1,7 @@
 """The endpoints for welcome, statistics, metrics and health.
 
 Source: reference 1.3, 14.4. Extensions: ``/healthz`` answers while the process runs; ``/readyz`` reports
-whether calls can be served, and to addresses in ``stats.allowed`` why not.
+whether calls can be served, and to addresses in ``stats.allowed`` the states of SFUs and backends with the reasons.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.edge.http.address import Networks, TrustedProxies
+from gateway.edge.operator.readiness import Readiness
 from gateway.metrics import CONTENT_TYPE
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -23,8 +24,7 @@ _nosniff = {"X-Content-Type-Options": "nosniff"}
 class Status:
     """Serves the read-only endpoints; the functions are called for each request.
 
-    ``stats`` returns the object of ``/api/v1/stats``; ``not_ready`` one sentence for ``/readyz``, empty when ready;
-    ``warnings`` the reasons why some SFUs accept no streams or are restricted; empty when all work.
+    ``stats`` returns the object of ``/api/v1/stats``, ``readiness`` the content of ``/readyz``.
     """
 
     def __init__(
@@ -36,16 +36,14 @@ class Status:
         stats: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], bytes],
         server_info: Callable[[], Mapping[str, Any]],
-        not_ready: Callable[[], str],
-        warnings: Callable[[], str] = str,
+        readiness: Callable[[], Readiness],
     ) -> None:
         self._proxies = proxies
         self._allowed = allowed
         self._stats = stats
         self._metrics = metrics
         self._server_info = server_info
-        self._not_ready = not_ready
-        self._warnings = warnings
+        self._readiness = readiness
         self._welcome = json.dumps({"nextcloud-spreed-signaling": "Welcome", "version": version}, separators=(",", ":"))
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
@@ -76,12 +74,9 @@ class Status:
         return web.Response(text="ok\n")
 
     async def _answer_ready(self, request: web.Request) -> web.Response:
-        reason, warnings = self._not_ready(), self._warnings()
-        if not self._is_allowed(request):  # both may name SFUs
-            reason, warnings = "not ready" if reason else "", ""
-        if reason:
-            return web.Response(status=503, text=reason + "\n")
-        return web.Response(text=f"ok; {warnings}\n" if warnings else "ok\n")
+        readiness = self._readiness()
+        document = readiness.document(complete=self._is_allowed(request))
+        return _indented(document, status=200 if readiness.serving else 503)
 
     def _is_allowed(self, request: web.Request) -> bool:
         return self._proxies.real_ip(request) in self._allowed
@@ -95,5 +90,6 @@ class Status:
         return checked
 
 
-def _indented(document: Mapping[str, Any]) -> web.Response:
-    return web.Response(text=json.dumps(document, indent=2), content_type="application/json", headers=_nosniff)
+def _indented(document: Mapping[str, Any], status: int = 200) -> web.Response:
+    text = json.dumps(document, indent=2)
+    return web.Response(status=status, text=text, content_type="application/json", headers=_nosniff)

@@ -15,6 +15,7 @@ from aiohttp import web
 from msgspec import Raw
 
 from gateway import log
+from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_http import MAX_BODY
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.ports import Nextcloud, NextcloudError
@@ -298,6 +299,36 @@ async def test_failed_request_is_logged_once_a_minute(
             await client.ask(cloud.backend("our-cloud"), cloud.url, JOIN)
     assert len(lines) == 2
     assert "19 more" in lines[1]
+
+
+async def test_backend_that_refuses_a_signature_is_reported_until_it_accepts_one_or_its_secret_is_changed(
+    client: NextcloudClient, cloud: FakeNextcloud
+) -> None:
+    right = cloud.backend()
+    wrong = Backend(right.id, right.urls, "another secret")
+    assert client.problem(wrong) is None
+    with log.captured(logging.WARNING) as lines:
+        assert (await client.ask(wrong, cloud.url, JOIN)).type == "error"
+    (line,) = lines
+    assert all(part in line for part in (right.id, cloud.url, "invalid_request", "shared secret in Nextcloud"))
+    problem = client.problem(wrong)
+    assert problem is not None
+    assert problem.answered
+    assert "shared secret in Nextcloud" in problem.reason
+    assert "another secret" not in line + problem.reason
+    assert client.problem(right) is None
+    await join(client, cloud)
+    assert client.problem(wrong) is None
+
+
+async def test_backend_without_an_answer_is_reported_as_not_reached(
+    client: NextcloudClient, cloud: FakeNextcloud
+) -> None:
+    await cloud.close()
+    await failure(client, cloud)
+    problem = client.problem(cloud.backend())
+    assert problem is not None
+    assert not problem.answered
 
 
 async def test_unreachable_backend_is_logged(client: NextcloudClient, cloud: FakeNextcloud) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.edge.http.address import Networks, TrustedProxies
+from gateway.edge.operator.readiness import Dependency, DependencyState, Readiness
 from gateway.edge.operator.status import Status
 from gateway.metrics import Counters, Gauges, Metrics
 from tests.gateway.edge.serving import exchange, served
@@ -16,8 +17,7 @@ from tests.gateway.edge.serving import exchange, served
 class Facts:
     def __init__(self) -> None:
         self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
-        self.reason = ""
-        self.warnings = ""
+        self.readiness = Readiness(serving=True, dependencies=(Dependency("sfu"),))
 
     def status(self, *allowed: str) -> Status:
         return Status(
@@ -26,8 +26,7 @@ class Facts:
             Networks(allowed),
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
-            not_ready=lambda: self.reason,
-            warnings=lambda: self.warnings,
+            readiness=lambda: self.readiness,
             server_info=lambda: {"version": "1.2.3"},
         )
 
@@ -75,30 +74,30 @@ async def test_statistics_are_only_for_allowed_addresses(path: str) -> None:
     assert headers["content-type"].startswith("text/plain")
 
 
+NOT_SERVING = Readiness(
+    serving=False, dependencies=(Dependency("sfu", DependencyState.AWAY, "connection refused", "ws://a"),)
+)
+
+
 async def test_health_does_not_depend_on_readiness() -> None:
     facts = Facts()
-    facts.reason = "no SFU"
+    facts.readiness = NOT_SERVING
     assert (await get(facts.status(), "/healthz"))[0] == 200
 
 
 # reference 14.4-a
-async def test_reason_of_unreadiness_is_only_for_allowed_addresses() -> None:
+async def test_dependencies_are_only_for_allowed_addresses() -> None:
     facts = Facts()
     status = facts.status("127.0.0.1")
-    assert (await get(status, "/readyz"))[::2] == (200, b"ok\n")
-    facts.reason = "the SFU is away"
-    assert (await get(status, "/readyz"))[::2] == (503, b"the SFU is away\n")
-    assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (503, b"not ready\n")
-
-
-async def test_unavailable_sfus_are_named_only_to_allowed_addresses() -> None:
-    facts = Facts()
-    status = facts.status("127.0.0.1")
-    facts.warnings = "1 of 2 SFUs take no streams: ws://a: drained"
-    assert (await get(status, "/readyz"))[::2] == (200, b"ok; 1 of 2 SFUs take no streams: ws://a: drained\n")
-    assert (await get(status, "/readyz", "192.0.2.1"))[::2] == (200, b"ok\n")
-    facts.reason = "ws://a: drained; ws://b: connection refused"
-    assert (await get(status, "/readyz"))[::2] == (503, b"ws://a: drained; ws://b: connection refused\n")
+    code, headers, body = await get(status, "/readyz")
+    assert (code, headers["content-type"]) == (200, "application/json; charset=utf-8")
+    assert json.loads(body) == {"state": "ok", "dependencies": [{"name": "sfu", "state": "ok"}]}
+    facts.readiness = NOT_SERVING
+    code, _, body = await get(status, "/readyz")
+    sfu = {"name": "sfu", "url": "ws://a", "state": "away", "reason": "connection refused"}
+    assert (code, json.loads(body)) == (503, {"state": "away", "dependencies": [sfu]})
+    code, _, body = await get(status, "/readyz", "192.0.2.1")
+    assert (code, json.loads(body)) == (503, {"state": "away"})
 
 
 async def test_routes_can_have_a_prefix() -> None:
