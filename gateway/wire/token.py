@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import jwt
 import msgspec
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Raw, Struct
 
 RAW_ED25519 = 32  # bytes of a key without its type (RFC 8032)
+SHORT_RSA = 2048  # bits; a shorter key is left to PyJWT, which warns of it
 LEEWAY = 60.0  # seconds of clock difference to Nextcloud that are tolerated (reference 3.3, step 6)
 
 INVALID = "invalid_token"
@@ -65,6 +67,16 @@ class _Payload(Struct, frozen=True):
     userdata: Raw = Raw()
 
 
+def _encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+# The headers of usual tokens, encoded, and their algorithms: those of Nextcloud's and of PyJWT's tokens.
+_PLAIN_HEADERS = {
+    _encoded(form.replace(b"?", name.encode())): name
+    for name in _KEY_TYPES
+    for form in (b'{"typ":"JWT","alg":"?"}', b'{"alg":"?","typ":"JWT"}')
+}
 _jws = jwt.PyJWS(algorithms=list(_KEY_TYPES))
 _decoder = msgspec.json.Decoder(_Payload)
 _pem = re.compile(r"-----BEGIN [^-]*-----(.*?)-----END [^-]*-----", re.DOTALL)
@@ -83,11 +95,9 @@ def verify(token: str, key: str, now: float) -> Claims:
         TokenError: with ``invalid_token``, ``token_not_valid_yet`` or ``token_expired``.
     """
     try:
-        algorithm = jwt.get_unverified_header(token).get("alg")
-        if not isinstance(algorithm, str) or algorithm not in _KEY_TYPES:
-            raise TokenError(INVALID)
-        public = _key_for(key, algorithm)
-        text: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
+        text = _usual_payload(token, key)
+        if text is None:
+            text = _payload_by_pyjwt(token, key)
         text.decode()  # ``userdata`` is sent to other clients in text frames
         payload = _decoder.decode(text)
     except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as error:
@@ -98,6 +108,59 @@ def verify(token: str, key: str, now: float) -> Claims:
     _check_times(payload, now)
     user = bytes(payload.userdata)
     return Claims(userid=payload.sub or "", user=None if user in (b"", b"null") else user)
+
+
+def _usual_payload(token: str, key: str) -> bytes | None:
+    """Verify the signature of a token whose header and encoding are Nextcloud's own, and return its payload.
+
+    None: the form is another one, and PyJWT decides. A header is compared as a whole, so that none of its members
+    reaches this way; the outcome is always PyJWT's, in half of its time or less.
+    """
+    header, *segments = token.split(".", 3)
+    algorithm = _PLAIN_HEADERS.get(header)
+    if algorithm is None or len(segments) != 2:
+        return None
+    payload, signature = (_canonical(segment) for segment in segments)
+    if payload is None or signature is None:
+        return None
+    has_signed = _signature_check(key, algorithm)
+    if has_signed is None:
+        return None
+    if not has_signed(f"{header}.{segments[0]}".encode(), sig=signature):
+        raise jwt.InvalidSignatureError
+    return payload
+
+
+def _canonical(segment: str) -> bytes | None:
+    """Decode base64url; None: the text is not the only one that encodes these bytes (padding, bits left over)."""
+    try:
+        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    except ValueError:
+        return None
+    return data if _encoded(data) == segment else None
+
+
+@lru_cache(maxsize=64)
+def _signature_check(key: str, algorithm: str) -> Callable[..., bool] | None:
+    """Return PyJWT's check of a signature (``msg``, ``sig``: bytes) with a key; None: a short RSA key.
+
+    Raises:
+        TokenError, jwt.InvalidKeyError: the key is unusable, or does not belong to the algorithm.
+    """
+    public = _key_for(key, algorithm)
+    if isinstance(public, RSAPublicKey) and public.key_size < SHORT_RSA:
+        return None
+    checker = _jws.get_algorithm_by_name(algorithm)
+    return partial(checker.verify, key=checker.prepare_key(public))
+
+
+def _payload_by_pyjwt(token: str, key: str) -> bytes:
+    algorithm = jwt.get_unverified_header(token).get("alg")
+    if not isinstance(algorithm, str) or algorithm not in _KEY_TYPES:
+        raise TokenError(INVALID)
+    public = _key_for(key, algorithm)
+    payload: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
+    return payload
 
 
 def _check_times(payload: _Payload, now: float) -> None:

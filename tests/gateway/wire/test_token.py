@@ -1,10 +1,10 @@
-"""The tokens of hello 2.0."""
+"""The tokens of hello 2.0. Each test runs twice: as configured, and with PyJWT alone (test_token_ways.py compares)."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jwt
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.wire import token as token_module
 from gateway.wire.token import LEEWAY, Claims, TokenError, verify
 
 NOW = 1_700_000_000.0
@@ -42,6 +43,14 @@ KEYS: dict[str, Any] = {
     "ES512": P521,
     "EdDSA": ED25519,
 }
+
+
+@pytest.fixture(autouse=True, scope="module", params=["usual form first", "PyJWT alone"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "PyJWT alone":
+            patch.setattr(token_module, "_PLAIN_HEADERS", {})
+        yield
 
 
 def pem(private: Any, form: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:

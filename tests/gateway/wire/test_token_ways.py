@@ -1,0 +1,357 @@
+"""Two ways verify a token: a short one for tokens of the usual form, and PyJWT for all others. They must agree.
+
+``outcome`` runs both ways for each token here: the attacks, and tokens that Hypothesis builds and mutates.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gateway.wire import token as token_module
+from gateway.wire.token import Claims, TokenError, verify
+
+NOW = 1_700_000_000.0
+ALGORITHMS = ["RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"]
+RSA, SHORT_RSA = (rsa.generate_private_key(65537, bits) for bits in (2048, 1024))
+P256, P384, P521 = (ec.generate_private_key(curve) for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()))
+ED25519, ED448 = ed25519.Ed25519PrivateKey.generate(), ed448.Ed448PrivateKey.generate()
+SIGNERS: dict[str, Any] = dict(zip(ALGORITHMS, [RSA, RSA, RSA, P256, P384, P521, ED25519], strict=True))
+VALID = b'{"iat":%d,"exp":%d,"sub":"alice"}' % (NOW, NOW + 300)
+ALICE = Claims("alice", None)
+REFUSED = ("invalid_token", False)
+NOT_OF_THIS_KEY = ("invalid_token", True)
+
+
+def pem(private: Any) -> str:
+    text: bytes = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return text.decode()
+
+
+KEYS = {name: pem(private) for name, private in SIGNERS.items()}
+
+
+def part(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def plain(algorithm: str) -> bytes:
+    return b'{"typ":"JWT","alg":"%s"}' % algorithm.encode()
+
+
+def sign(text: str, algorithm: str, private: Any = None) -> bytes:
+    key = SIGNERS[algorithm] if private is None else private
+    signature: bytes = jwt.get_algorithm_by_name(algorithm).sign(text.encode(), key)
+    return signature
+
+
+def make(algorithm: str = "ES256", header: bytes | None = None, payload: bytes = VALID, private: Any = None) -> str:
+    """Return a token with a signature of ``algorithm``, whatever its header says."""
+    text = f"{part(plain(algorithm) if header is None else header)}.{part(payload)}"
+    return f"{text}.{part(sign(text, algorithm, private))}"
+
+
+@contextmanager
+def pyjwt_alone() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(token_module, "_PLAIN_HEADERS", {})
+        yield
+
+
+def verified(text: str, key: str, now: float) -> Claims | tuple[str, bool]:
+    try:
+        return verify(text, key, now)
+    except TokenError as error:
+        return error.code, error.other_key
+
+
+def outcome(text: str, key: str, now: float = NOW) -> Claims | tuple[str, bool]:
+    """Return the claims, or the error's code and ``other_key``; both ways must have the same."""
+    first = verified(text, key, now)
+    with pyjwt_alone():
+        assert verified(text, key, now) == first
+    return first
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("form", ['{"typ":"JWT","alg":"?"}', '{"alg":"?","typ":"JWT"}'])
+def test_token_of_the_usual_form_is_verified_without_pyjwts_parser(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str, form: str
+) -> None:
+    text = make(algorithm, form.replace("?", algorithm).encode())
+    forged = make(algorithm, private={"R": RSA, "E": SIGNERS[algorithm]}[algorithm[0]])[:-4] + "AAAA"
+    monkeypatch.setattr(token_module, "_payload_by_pyjwt", None)  # a call would be a TypeError, and the token invalid
+    assert verified(text, KEYS[algorithm], NOW) == ALICE
+    assert verified(forged, KEYS[algorithm], NOW) == NOT_OF_THIS_KEY
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"alg":"ES256"}',
+        b'{ "typ": "JWT", "alg": "ES256" }',
+        b'{"typ":"JWT","alg":"ES256","kid":"1"}',
+        b'{"typ":"JWT","alg":"ES256","jku":"https://attacker.example.com/keys"}',
+        b'{"typ":"JWT","alg":"ES256","x5u":"https://attacker.example.com/chain","x5c":["AAAA"]}',
+        b'{"typ":"JWT","alg":"ES256","b64":true}',
+        b'{"alg":"none","typ":"JWT","alg":"ES256"}',
+        b'{"typ":"JWT","alg":"HS256","alg":"ES256"}',
+        b'{"typ":"JWT","\\u0061lg":"ES256"}',
+    ],
+)
+def test_other_header_with_a_valid_signature_is_accepted_and_its_members_ignored(header: bytes) -> None:
+    assert outcome(make(header=header), KEYS["ES256"]) == ALICE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"typ":"JWT","alg":"none"}',
+        b'{"typ":"JWT","alg":"None"}',
+        b'{"typ":"JWT","alg":"NONE"}',
+        b'{"typ":"JWT","alg":""}',
+        b'{"typ":"JWT","alg":null}',
+        b'{"typ":"JWT","alg":["ES256"]}',
+        b'{"typ":"JWT","alg":"es256"}',
+        b'{"typ":"JWT","alg":"ES256 "}',
+        b'{"typ":"JWT","alg":"ES256K"}',
+        b'{"typ":"JWT","alg":"HS256"}',
+        b'{"typ":"JWT","alg":"PS256"}',
+        b'{"typ":"JWT"}',
+        b'{"typ":"JWT","alg":"ES256","alg":"none"}',
+        b'{"typ":"JWT","alg":"ES256","kid":7}',
+        b'{"typ":"JWT","alg":"ES256","kid":null}',
+        b'{"typ":"JWT","alg":"ES256","b64":false}',
+        b'{"typ":"JWT","alg":"ES256","b64":false,"crit":["b64"]}',
+        b'{"typ":"JWT","alg":"ES256","crit":[]}',
+        b'{"typ":"JWT","alg":"ES256","crit":["exp"]}',
+        b'{"typ":"JWT","alg":"ES256","crit":["b64"]}',
+        b'{"typ":"JWT","alg":"ES256","crit":"b64"}',
+        b'["typ","JWT","alg","ES256"]',
+        b'"ES256"',
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_header_of_another_algorithm_or_critical_member_is_refused(header: bytes) -> None:
+    assert outcome(make(header=header), KEYS["ES256"]) == REFUSED
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("name", ["none", "HS256", "HS384", "HS512"])
+def test_token_signed_with_nothing_or_with_the_public_key_as_secret_is_refused(algorithm: str, name: str) -> None:
+    key = KEYS[algorithm]
+    der = base64.b64decode("".join(key.splitlines()[1:-1]))
+    for secret in (key.encode(), key.strip().encode(), der, der[-32:]):
+        text = f"{part(plain(name))}.{part(VALID)}"
+        mac = b"" if name == "none" else hmac.digest(secret, text.encode(), f"sha{name[2:]}")
+        assert outcome(f"{text}.{part(mac)}", key) == REFUSED
+        relabelled = f"{part(plain(algorithm))}.{part(VALID)}"
+        assert outcome(f"{relabelled}.{part(mac)}", key) == NOT_OF_THIS_KEY
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "ES512"])
+def test_ecdsa_signature_of_another_length_or_in_der_is_refused(algorithm: str) -> None:
+    text = f"{part(plain(algorithm))}.{part(VALID)}"
+    raw = sign(text, algorithm)
+    half = len(raw) // 2
+    curve = SIGNERS[algorithm].curve
+    der = jwt.utils.raw_to_der_signature(raw, curve)
+    widened = b"\0" + raw[:half] + b"\0" + raw[half:]
+    of_another_text = sign("", algorithm)
+    for signature in (
+        *(raw[:cut] for cut in (0, 1, half, len(raw) - 1)),
+        *(raw + b"\0", b"\0" + raw, widened, raw + raw, der, of_another_text),
+        *(bytes(len(raw)), raw[:half] + bytes(half), bytes(half) + raw[half:], b"\xff" * len(raw)),
+    ):
+        assert outcome(f"{text}.{part(signature)}", KEYS[algorithm]) == NOT_OF_THIS_KEY
+    assert outcome(f"{text}.{part(raw)}", KEYS[algorithm]) == ALICE
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
+def test_rsa_and_ed25519_signature_of_another_length_is_refused(algorithm: str) -> None:
+    text = f"{part(plain(algorithm))}.{part(VALID)}"
+    raw = sign(text, algorithm)
+    for signature in (b"", raw[:-1], raw[1:], raw + b"\0", b"\0" + raw, raw + raw, bytes(len(raw)), raw * 1000):
+        assert outcome(f"{text}.{part(signature)}", KEYS[algorithm]) == NOT_OF_THIS_KEY
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_base64_of_another_form_is_refused_though_it_encodes_the_same_bytes(place: int) -> None:
+    payload = VALID + b" " * ((1 - len(VALID)) % 3)  # one byte beyond a multiple of three: four bits are left over
+    header = plain("ES256")
+    assert len(header) % 3 == 0
+    segments = make(header=header + b" " * (place == 0), payload=payload).split(".")
+    good = segments[place]
+    assert outcome(".".join(segments), KEYS["ES256"]) == ALICE
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    left_over = good[:-1] + alphabet[alphabet.index(good[-1]) + 1]
+    assert base64.urlsafe_b64decode(left_over + "==") == base64.urlsafe_b64decode(good + "==")
+    others = [left_over, good + "=", good + "===", good + " ", " " + good, good[:4] + "\n" + good[4:], good + "\0"]
+    others += [good + "A", good[:-1], good + "\u00e9", good + "\ud800", good[:4] + "==" + good[4:], good + "%3D%3D", ""]
+    for other in others:
+        changed = [*segments[:place], other, *segments[place + 1 :]]
+        assert isinstance(outcome(".".join(changed), KEYS["ES256"]), tuple), other
+
+
+def test_padded_token_is_treated_as_pyjwt_does() -> None:
+    segments = make(payload=VALID + b" " * ((1 - len(VALID)) % 3)).split(".")
+    for place in range(3):
+        changed = [text + "=" * (-len(text) % 4 if index == place else 0) for index, text in enumerate(segments)]
+        outcome(".".join(changed), KEYS["ES256"])
+        outcome(".".join(changed) + "=", KEYS["ES256"])
+
+
+def test_standard_base64_is_refused() -> None:
+    for number in range(10_000):
+        payload = VALID[:-1] + b',"n":"%d\xc3\xbf\xc3\xbf\xc3\xbe?>~~"}' % number
+        text = make("EdDSA", payload=payload)
+        changed = text.replace("-", "+").replace("_", "/")
+        assert outcome(text, KEYS["EdDSA"]) == ALICE
+        if "+" in changed and "/" in changed:
+            assert outcome(changed, KEYS["EdDSA"]) == REFUSED
+            return
+    pytest.fail("no token with both characters")
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "...", "a", "{0}", "{0}.", "{0}..", "{0}.{1}", "{0}.{1}.", ".{1}.{2}"])
+@pytest.mark.parametrize("suffix", ["", ".", ".AAAA", "\0", "\u00e9", "\ud800"])
+def test_token_without_three_segments_is_refused(text: str, suffix: str) -> None:
+    assert isinstance(outcome(text.format(*make().split(".")) + suffix, KEYS["ES256"]), tuple)
+
+
+@pytest.mark.parametrize("suffix", [".", ".AAAA", "..", " ", "\n", "\0"])
+def test_valid_token_with_anything_behind_it_is_refused(suffix: str) -> None:
+    assert isinstance(outcome(make() + suffix, KEYS["ES256"]), tuple)
+    assert isinstance(outcome(suffix + make(), KEYS["ES256"]), tuple)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("key", [RSA, P256, P384, P521, ED25519, ED448], ids=lambda key: type(key).__name__)
+def test_key_of_another_type_or_curve_is_refused_as_one_that_may_be_renewed(algorithm: str, key: Any) -> None:
+    expected = ALICE if key is SIGNERS[algorithm] else NOT_OF_THIS_KEY
+    assert outcome(make(algorithm), pem(key)) == expected
+
+
+def test_curve_and_algorithm_that_do_not_belong_together_are_refused_even_with_a_valid_signature() -> None:
+    text = f"{part(plain('ES256'))}.{part(VALID)}"
+    der = P384.sign(text.encode(), ec.ECDSA(hashes.SHA256()))
+    signature = jwt.utils.der_to_raw_signature(der, P384.curve)
+    assert outcome(f"{text}.{part(signature)}", pem(P384)) == NOT_OF_THIS_KEY
+    text = f"{part(plain('EdDSA'))}.{part(VALID)}"
+    assert outcome(f"{text}.{part(ED448.sign(text.encode()))}", pem(ED448)) == NOT_OF_THIS_KEY
+
+
+@pytest.mark.parametrize("key", ["", "AAAA", "no key", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"])
+def test_unusable_key_is_refused_each_time(key: str) -> None:
+    for _ in range(2):
+        assert outcome(make(), key) == NOT_OF_THIS_KEY
+    assert outcome("a.b.c", key) == REFUSED
+
+
+@pytest.mark.filterwarnings("error")
+def test_short_rsa_key_is_left_to_pyjwt_which_warns_of_it() -> None:
+    with pytest.warns(UserWarning, match="1024 bits"):
+        assert verify(make("RS256", private=SHORT_RSA), pem(SHORT_RSA), NOW) == ALICE
+    assert verify(make("RS256"), KEYS["RS256"], NOW) == ALICE
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_other_signer_of_the_same_type_and_its_key_in_the_header_are_refused(algorithm: str) -> None:
+    other: Any = ed25519.Ed25519PrivateKey.generate()
+    if algorithm != "EdDSA":
+        signer = SIGNERS[algorithm]
+        other = SHORT_RSA if signer is RSA else ec.generate_private_key(signer.curve)
+    assert outcome(make(algorithm, private=other), KEYS[algorithm]) == NOT_OF_THIS_KEY
+    jwk = jwt.get_algorithm_by_name(algorithm).to_jwk(other.public_key(), as_dict=True)
+    header = json.dumps({"typ": "JWT", "alg": algorithm, "jwk": jwk, "kid": "1"}).encode()
+    assert outcome(make(algorithm, header, private=other), KEYS[algorithm]) == NOT_OF_THIS_KEY
+
+
+def test_payload_of_megabytes_is_verified_or_refused_by_its_signature_alone() -> None:
+    payload = VALID[:-1] + b',"n":"' + b"x" * 4_000_000 + b'"}'
+    assert outcome(make(payload=payload), KEYS["ES256"]) == ALICE
+    assert outcome(make(payload=payload)[:-4] + "AAAA", KEYS["ES256"]) == NOT_OF_THIS_KEY
+    assert outcome("." * 1_000_000, KEYS["ES256"]) == REFUSED
+    assert outcome(make() + ".A" * 1_000_000, KEYS["ES256"]) == REFUSED
+
+
+TIMES = [NOW, int(NOW), NOW - 61, NOW + 61, NOW + 60, NOW - 60, 0, -1, 0.5, 10**300, -(10**300), 1e308, None]
+ODD = ["1", "", True, False, float("nan"), float("inf"), [], [NOW], {}, {"a": 1}]
+times = st.sampled_from([..., *TIMES, *ODD])
+claims = st.fixed_dictionaries(
+    {
+        "iat": st.one_of(st.just(NOW), times),
+        "exp": st.one_of(st.just(NOW + 300), times),
+        "nbf": st.one_of(st.just(...), times),
+        "sub": st.sampled_from(["alice", "", None, ..., 7, ["alice"], "\ud800", "\0"]),
+        "aud": st.sampled_from([..., "somebody", ["a", "b"], [], 7, None]),
+        "userdata": st.sampled_from([..., None, {"displayname": "Alice"}, "text", []]),
+    }
+).map(lambda members: json.dumps({name: value for name, value in members.items() if value is not ...}).encode())
+payloads = st.one_of(
+    st.just(VALID),
+    claims,
+    claims.map(lambda text: text[:-1] + b',"iat":1,"exp":2,"exp":%d}' % (NOW + 5)),
+    st.binary(max_size=40),
+)
+headers = st.one_of(
+    st.none(),
+    st.none(),
+    st.sampled_from(ALGORITHMS).map(plain),
+    st.sampled_from(["crit", "b64", "kid", "jku", "jwk", "alg", "typ"]).flatmap(
+        lambda name: st.sampled_from([None, False, True, 7, "b64", "none", "ES256", ["b64"], [], {}]).map(
+            lambda value: plain("ES256")[:-1] + b',"%s":%s}' % (name.encode(), json.dumps(value).encode())
+        )
+    ),
+)
+
+
+@st.composite
+def changed_tokens(draw: st.DrawFn) -> tuple[str, str, float]:
+    """Return a token, signed, then perhaps damaged; a key; and a time in seconds."""
+    algorithm = draw(st.sampled_from(ALGORITHMS))
+    text = make(algorithm, draw(headers), draw(payloads))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(text)))
+        match draw(st.integers(0, 4)):
+            case 0:
+                text = text[:at] + draw(st.sampled_from([*"=+/ .-_AZ\n\0\u00e9\ud800", ""])) + text[at + 1 :]
+            case 1:
+                text = text[:at] + draw(st.sampled_from(["=", "==", ".", "..", "A", " ", "\u00e9"])) + text[at:]
+            case 2:
+                text = text[:at]
+            case 3:
+                segments = text.split(".")
+                text = ".".join(draw(st.permutations(segments)))
+            case _:
+                text += draw(st.sampled_from(["=", "==", "A", ".", "\n"]))
+    key = draw(st.sampled_from([KEYS[algorithm], KEYS[algorithm], KEYS[algorithm], *KEYS.values(), pem(ED448), ""]))
+    return text, key, draw(st.sampled_from([NOW, NOW, NOW - 400, NOW + 400, 0.0]))
+
+
+@settings(max_examples=600, deadline=None)
+@given(case=changed_tokens())
+@example(case=(make(), KEYS["ES256"], NOW))
+@example(case=(make(payload=b""), KEYS["ES256"], NOW))
+def test_both_ways_have_the_same_outcome(case: tuple[str, str, float]) -> None:
+    outcome(*case)
+
+
+@settings(max_examples=200, deadline=None)
+@given(payload=claims, algorithm=st.sampled_from(ALGORITHMS))
+def test_both_ways_judge_the_claims_alike(payload: bytes, algorithm: str) -> None:
+    outcome(make(algorithm, payload=payload), KEYS[algorithm])
