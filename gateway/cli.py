@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from gateway import log
+from gateway.tools.configuration.commands import config_group
 from gateway.version import VERSION
 
 
@@ -16,6 +17,9 @@ from gateway.version import VERSION
 @click.version_option(VERSION, prog_name="portunus")
 def main() -> None:
     """SFU-integrated media signaling gateway for Nextcloud Talk clients."""
+
+
+main.add_command(config_group)
 
 
 @main.command()

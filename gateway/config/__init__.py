@@ -1,7 +1,9 @@
 """The configuration of a gateway: its sections, and ``load``, which reads them from a TOML file."""
 
+from gateway.config.effective import Setting, effective_settings
 from gateway.config.geoip import GeoIpSection
-from gateway.config.loading import load
+from gateway.config.loading import load, load_with_source
+from gateway.config.schema import json_schema
 from gateway.config.sections import (
     NO_MCU,
     AdminSection,
@@ -15,7 +17,7 @@ from gateway.config.sections import (
     TurnSection,
     listen_address,
 )
-from gateway.config.source import ConfigError
+from gateway.config.source import ConfigError, Origin
 
 __all__ = [
     "NO_MCU",
@@ -27,9 +29,14 @@ __all__ = [
     "InternalSection",
     "McuSection",
     "NextcloudSection",
+    "Origin",
     "SessionsSection",
+    "Setting",
     "StatsSection",
     "TurnSection",
+    "effective_settings",
+    "json_schema",
     "listen_address",
     "load",
+    "load_with_source",
 ]

@@ -21,9 +21,18 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: it is invalid; the text is one sentence that names file or variable, and key.
     """
+    return load_with_source(path, environ)[0]
+
+
+def load_with_source(path: str | Path, environ: Mapping[str, str]) -> tuple[Config, ConfigSource]:
+    """Read the configuration; return it with the source, which knows the origin of each value.
+
+    Raises:
+        ConfigError: as ``load`` does.
+    """
     source = ConfigSource(Path(path))
     types = {name: factory.settings_type(name) for name in factory.names() if _is_named(name, source.values, environ)}
-    source.read(_schema(types), environ)
+    source.read(file_schema(types), environ)
     mcu = source.values.get("mcu")
     sections = {name: mcu.pop(name) for name in types if name in mcu} if isinstance(mcu, dict) else {}
     config: Config = source.convert(source.values, Config)
@@ -31,7 +40,7 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
     if config.mcu.type != NO_MCU:
         chosen = _settings(config.mcu.type, settings, types, source)
         config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
-    return checked(config, source)
+    return checked(config, source), source
 
 
 def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:
@@ -42,7 +51,7 @@ def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> b
     return isinstance(mcu, dict) and (sfu in mcu or mcu.get("type") == sfu)
 
 
-def _schema(types: dict[str, Any]) -> inspect.StructType:
+def file_schema(types: dict[str, Any]) -> inspect.StructType:
     """Return the type of the whole file; ``types`` are the types of the SFUs' sections by SFU."""
     sfu_sections = tuple(
         inspect.Field(

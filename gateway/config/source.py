@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import inspect
+from msgspec import Struct, inspect
+
+from gateway.config.toml_lines import find_lines
 
 PREFIX = "PORTUNUS_"
 SEPARATOR = "__"  # between the levels of a key in a variable's name: PORTUNUS_HTTP__LISTEN is http.listen
@@ -29,7 +31,25 @@ _place = re.compile(r"(?P<text>.*) - at `\$\.?(?P<key>.*)`", re.DOTALL)
 
 
 class ConfigError(Exception):
-    """The configuration is invalid; the text is one sentence that names file or variable, and key."""
+    """The configuration is invalid; the text is one sentence that names file or variable, and key.
+
+    ``key`` and ``line`` are those of the file, where they are known; ``problem`` is the text without them.
+    """
+
+    def __init__(self, text: str, key: str = "", line: int = 0, problem: str = "") -> None:
+        """Take the whole text, and its parts if they are known."""
+        super().__init__(text)
+        self.key = key
+        self.line = line
+        self.problem = problem or text
+
+
+class Origin(Struct, frozen=True):
+    """Where a value comes from; a default, if all members are empty."""
+
+    line: int = 0  # of the configuration file
+    variables: tuple[str, ...] = ()  # of the environment
+    file: str = ""  # that a key ``…_file`` names
 
 
 class Secret(str):
@@ -50,10 +70,13 @@ class ConfigSource:
         Raises:
             ConfigError: the file cannot be read, or is not TOML.
         """
-        self._path = path
+        self.path = path
         self._schema = inspect.StructType(msgspec.Struct, ())
         self._variables: dict[str, str] = {}  # key -> environment variable
-        self.values = _read_toml(path)
+        self._overridden: dict[Keys, str] = {}  # the same by path
+        self._lines: dict[Keys, int] | None = None  # found when they are asked for
+        self.files: dict[Keys, Path] = {}  # path of a value -> the file from which it was read
+        self._text, self.values = _read_toml(path)
 
     def read(self, schema: inspect.StructType, environ: Mapping[str, str]) -> None:
         """Override the file's values from the environment, and read the files that ``…_file`` keys name.
@@ -87,7 +110,35 @@ class ConfigSource:
 
     def error(self, key: str, text: str) -> ConfigError:
         """Return an error that names the origin of ``key`` and the problem with its value."""
-        return ConfigError(f"{self._variables.get(key) or f'{self._path}: {key}'}: {text}")
+        variable = self._variables.get(key)
+        line = 0 if variable else self._line_of(key)
+        return ConfigError(f"{variable or f'{self.path}: {key}'}: {text}", key, line, text)
+
+    def origin(self, keys: Keys) -> Origin:
+        """Return the origin of the value at a path; that of a list or table includes its items."""
+        names = {keys, _file_keys(keys)}
+        variables = [name for at, name in self._overridden.items() if at in names or at[: len(keys)] == keys]
+        line = next((self.lines[at] for at in (keys, _file_keys(keys)) if at in self.lines), 0)
+        if any(at in names for at in self._overridden):
+            line = 0  # the whole value is the variable's
+        return Origin(line, tuple(variables), str(self.files.get(keys, "")))
+
+    @property
+    def lines(self) -> dict[Keys, int]:
+        """The line of each key of the file."""
+        if self._lines is None:
+            try:
+                self._lines = find_lines(self._text)
+            except RecursionError:  # lists within lists, without end
+                self._lines = {}
+        return self._lines
+
+    def _line_of(self, key: str) -> int:
+        """Return the line of a key, or of the nearest section that contains it; 0 if there is none."""
+        lines = {_dotted(at): line for at, line in self.lines.items()}
+        while key and key not in lines:
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return lines.get(key, 0)
 
     # --- the environment
 
@@ -103,6 +154,7 @@ class ConfigSource:
             if last:
                 self._set(node, key, _from_text(text, schema, name))
                 self._variables[_dotted(keys)] = name
+                self._overridden[keys] = name
             else:
                 node = _descend(node, key, schema, name)
 
@@ -125,9 +177,9 @@ class ConfigSource:
     def _check_keys(self, node: object, schema: inspect.Type, at: Keys) -> None:
         for key, value, below in _children(node, schema):
             if below is None:
-                raise ConfigError(
-                    f"{self._path}: {_dotted((*at, key))} is unknown; did you mean {self._suggest(at, key, schema)}?"
-                )
+                problem = f"is unknown; did you mean {self._suggest(at, key, schema)}?"
+                name, line = _dotted((*at, key)), self.lines.get((*at, key), 0)
+                raise ConfigError(f"{self.path}: {name} {problem}", name, line, problem)
             self._check_keys(value, below, (*at, key))
 
     def _suggest(self, at: Keys, key: str | int, schema: inspect.Type) -> str:
@@ -147,7 +199,7 @@ class ConfigSource:
                     raise self.error(_dotted((*at, key)), f"{name} is given as well; one of the two is enough")
                 node[name] = self._read_secret((*at, key), value)
                 del node[key]
-                self._variables.setdefault(_dotted((*at, name)), f"{self._path}: {_dotted((*at, key))}")
+                self._variables.setdefault(_dotted((*at, name)), f"{self.path}: {_dotted((*at, key))}")
             elif below is not None:
                 self._read_files(value, below, (*at, key))
         _mask(node)
@@ -155,15 +207,18 @@ class ConfigSource:
     def _read_secret(self, keys: Keys, value: object) -> str:
         if not isinstance(value, str):
             raise self.error(_dotted(keys), "expected the path of a file")
+        path = self.path.parent / value
+        self.files[_value_keys(keys)] = path
         try:
-            return (self._path.parent / value).read_text(encoding="utf-8").rstrip("\r\n")
+            return path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
             raise self.error(_dotted(keys), f"{value} cannot be read ({_reason(error)})") from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -174,10 +229,15 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
+def is_secret(key: str) -> bool:
+    """Return whether the value of a key is secret, by the key's own name without its section."""
+    return _secret.fullmatch(key) is not None
+
+
 def _mask(node: object) -> None:
     if isinstance(node, dict):
         for key, value in node.items():
-            if isinstance(value, str) and _secret.fullmatch(key):
+            if isinstance(value, str) and is_secret(key):
                 node[key] = Secret(value)
 
 
@@ -216,6 +276,16 @@ def _is_file_key(key: str, schema: inspect.Type) -> bool:
         return False
     fields = {field.encode_name: field.type for field in schema.fields}
     return key not in fields and isinstance(fields.get(key.removesuffix(FILE_SUFFIX)), inspect.StrType)
+
+
+def _file_keys(keys: Keys) -> Keys:
+    """Return the path of the key that names a file with the value at ``keys``."""
+    return (*keys[:-1], f"{keys[-1]}{FILE_SUFFIX}")
+
+
+def _value_keys(keys: Keys) -> Keys:
+    """Return the path of the value that the file at ``keys`` holds."""
+    return (*keys[:-1], str(keys[-1]).removesuffix(FILE_SUFFIX))
 
 
 def _descend(node: Any, key: str | int, schema: inspect.Type, name: str) -> Any:

@@ -1,0 +1,84 @@
+"""JSON Schema of the configuration file, made of the types that read the file.
+
+Source: JSON Schema 2020-12.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import inspect
+
+from gateway.config.loading import file_schema
+from gateway.config.sections import NO_MCU
+from gateway.config.source import FILE_SUFFIX
+from mcu import factory
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the schema of a complete file.
+
+    Editors and validators apply it to the TOML file; values that come from the environment are unknown to them.
+    """
+    schema = _schema(file_schema({name: factory.settings_type(name) for name in factory.names()}))
+    schema["properties"]["mcu"]["properties"]["type"] |= {"enum": [*factory.names(), NO_MCU]}
+    return {"$schema": DIALECT, "title": "Configuration of Portunus", **schema}
+
+
+def _schema(type: inspect.Type) -> dict[str, Any]:
+    match type:
+        case inspect.Metadata():
+            return _schema(type.type)
+        case inspect.StructType():
+            return _of_struct(type)
+        case inspect.BoolType():
+            return {"type": "boolean"}
+        case inspect.IntType() | inspect.FloatType():
+            return _of_number(type)
+        case inspect.StrType():
+            return {"type": "string"}
+        case inspect.NoneType():
+            return {"type": "null"}
+        case inspect.VarTupleType() | inspect.ListType():
+            return {"type": "array", "items": _schema(type.item_type)}
+        case inspect.DictType():
+            return {"type": "object", "additionalProperties": _schema(type.value_type)}
+        case inspect.UnionType():  # TOML has no null: a key without a value is left out
+            members = [_schema(member) for member in type.types if not isinstance(member, inspect.NoneType)]
+            return members[0] if len(members) == 1 else {"anyOf": members}
+    raise TypeError(f"{type} has no JSON Schema")
+
+
+def _of_number(type: inspect.IntType | inspect.FloatType) -> dict[str, Any]:
+    bounds = {"minimum": type.ge, "exclusiveMinimum": type.gt, "maximum": type.le, "exclusiveMaximum": type.lt}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    return {"type": "integer" if isinstance(type, inspect.IntType) else "number", **given}
+
+
+def _of_struct(type: inspect.StructType) -> dict[str, Any]:
+    """Return the schema of a section; a text may also be read from a file, by a key with ``_file`` at its end."""
+    properties: dict[str, Any] = {}
+    required = []
+    one_of_two = []
+    names = {field.encode_name for field in type.fields}
+    for field in type.fields:
+        name, by_file = field.encode_name, f"{field.encode_name}{FILE_SUFFIX}"
+        properties[name] = _schema(field.type)
+        has_file = isinstance(field.type, inspect.StrType) and by_file not in names
+        if has_file:
+            properties[by_file] = {"type": "string", "description": f"path of a file with the value of {name}"}
+            both = [{"required": [name]}, {"required": [by_file]}]
+            one_of_two.append({"oneOf": both} if field.required else {"not": {"required": [name, by_file]}})
+        elif field.required:
+            required.append(name)
+    described = (type.cls.__doc__ or "").strip().splitlines()
+    return {
+        "type": "object",
+        **({"description": described[0].replace("``", "")} if described else {}),
+        "properties": properties,
+        "additionalProperties": False,
+        **({"required": required} if required else {}),
+        **({"allOf": one_of_two} if one_of_two else {}),
+    }

@@ -1,0 +1,1 @@
+"""``portunus config``: the commands that show, check and write configurations."""
