@@ -20,8 +20,8 @@ import msgspec
 
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
-from gateway.core.token_bucket import TokenBucket
 from gateway.core.visibility import Form
+from gateway.flows.federation.host_rate import HostRate
 from gateway.flows.federation.remote_room import (
     RemoteRoom,
     UnansweredJoin,
@@ -54,7 +54,6 @@ LONGEST_PAUSE = 8.0  # seconds
 STABLE = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
 GIVE_UP_AFTER = 600.0  # seconds without a connection
 BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
-REFILL_INTERVAL = 0.05  # seconds between two checks whether the host may send again
 # Errors after which the hello is tried again: Nextcloud or the host restarts, or is overloaded.
 _TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
 DELETED = "deleted"  # reason of a disinvitation (6.4)
@@ -76,7 +75,7 @@ class FederatedSeat:
         self._names: Names | None = None  # None: the session is not in the host's room
         self._join: UnansweredJoin | None = None
         self._joins = 0  # requests so far, for their ids
-        self._bucket = TokenBucket(services.settings.limits, services.clock())  # what the host may still send
+        self._rate = HostRate(services)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._closed = False
         self._deleted = False  # the host has announced that the room is deleted
@@ -195,21 +194,12 @@ class FederatedSeat:
                 message, size = await self._remote.receive()
                 if message is not None and not self._closed:
                     self._handle(message)
-                await self._limit_rate(size)
+                await self._rate.count(size)
         except RemoteConnectionLost:
             self._remote.abort()
         finally:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
-
-    async def _limit_rate(self, size: int) -> None:
-        """Count a message of ``size`` characters; wait while the host exceeds a client's rate, so that TCP slows it."""
-        bucket, limits = self._bucket, self._services.settings.limits
-        bucket.messages -= 1.0
-        bucket.octets -= size
-        spent = bucket.messages < 0.0 or bucket.octets < 0.0
-        while spent and not bucket.refill(limits, self._services.clock()):  # noqa: ASYNC110 - tokens come with time
-            await asyncio.sleep(REFILL_INTERVAL)
 
     # -- messages of the host
 
