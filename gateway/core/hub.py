@@ -30,7 +30,7 @@ from gateway.core.participants import Participant, present_in, unlisted
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
-from gateway.core.seat import Seat
+from gateway.core.seat import JoinElsewhere, Seat
 from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
 from gateway.core.transient import TransientChange, deadline, session_key
 from gateway.core.transient_deadlines import TransientDeadlines
@@ -280,6 +280,10 @@ class Hub:
         """Clear the deadline to join a room while another server is asked; restart it if that fails (12.1)."""
         session.join_by = None
         self._update_deadline(session)
+
+    def set_joining(self, session: Session, join: JoinElsewhere | None) -> None:
+        """Register a join of another server's room that is under way; ``None`` once it has ended."""
+        session.joining = join
 
     def take_seat(self, session: Session, seat: Seat) -> RoomLeft | None:
         """Move a session from its present room, if any, to a room of another server (12.1)."""

@@ -13,6 +13,13 @@ from typing import Protocol
 from gateway.wire.client import ClientMessage
 
 
+class JoinElsewhere(Protocol):
+    """A session's join of a room of another server that is under way."""
+
+    def withdraw(self) -> None:
+        """End the join at once, unless the host has accepted it; its request fails (12.3-e). Idempotent."""
+
+
 class Seat(Protocol):
     """A session's place in a room of another server."""
 

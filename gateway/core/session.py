@@ -19,7 +19,7 @@ from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
 from gateway.core.relay_budget import RelayBudget
 from gateway.core.room import RoomKey
-from gateway.core.seat import Seat
+from gateway.core.seat import JoinElsewhere, Seat
 from gateway.core.token_bucket import ByteBucket
 from gateway.wire.server import Sender, encode_sender
 
@@ -58,6 +58,7 @@ class Session:
         "id",
         "join_by",
         "join_entries",
+        "joining",
         "location",
         "network",
         "open",
@@ -110,6 +111,7 @@ class Session:
         self.join_by: float | None = None
         self.room: RoomKey | None = None
         self.seat: Seat | None = None  # in a room of another server; ``room`` is ``None`` then
+        self.joining: JoinElsewhere | None = None  # a join of a room of another server that is under way
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
         self.room_session_given = False

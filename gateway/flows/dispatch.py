@@ -31,6 +31,7 @@ PAUSE_AT = 64  # messages in an inbox, from which on reading from the connection
 PAUSE_AT_SIZE = 131_072  # characters of these messages, from which on it pauses, too
 # Messages that this server handles itself when the client's room is at another server (12.1).
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
+ENDS_A_JOIN = frozenset({"bye", "room"})  # messages that do not wait for the answer to a join of such a room (12.3-e)
 
 _INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
@@ -158,6 +159,23 @@ class Dispatcher:
                 client.connection.resume()
             self._handle(client, client.inbox, text)
 
+    @staticmethod
+    def _withdraw_join_before(session: Session | None, text: str) -> None:
+        """End a session's join of another server's room if a waiting message is a ``bye`` or ``room`` (12.3-e)."""
+        if session is None or session.joining is None:
+            return
+        try:
+            message = decode(text)
+            structure.check(message)
+            if message.type == "room":
+                room = structure.room(message.room)
+                if room.roomid and room.federation is not None:
+                    structure.federation(room.federation)
+        except (msgspec.DecodeError, ProtocolError):
+            return  # it will be refused
+        if message.type in ENDS_A_JOIN:
+            session.joining.withdraw()
+
     # -- handling of messages
 
     def _handle(self, client: ClientConnection, inbox: Inbox, text: str) -> None:
@@ -167,6 +185,7 @@ class Dispatcher:
             inbox.size += len(text)
             if len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE:
                 client.connection.pause()
+            self._withdraw_join_before(client.session, text)
             return
         session = client.session
         if session is not None and not session.open:
@@ -198,6 +217,9 @@ class Dispatcher:
             return
         if work is not None:
             inbox.busy = True
+            if session is not None and session.joining is not None:
+                for _, waiting in inbox.waiting:
+                    self._withdraw_join_before(session, waiting)
             work = self._answer_failure(client, message, work)
             self._services.tasks.spawn(self._work(client, inbox, work), "request")
 

@@ -44,6 +44,14 @@ class UnansweredJoin:
         self.timer = timer
 
 
+class WithdrawnJoin:
+    """A join that the client has withdrawn before the host has answered it."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.accepted = False  # whether the host has accepted it all the same
+
+
 def refusal(error: Error, room: RemoteRoom) -> Error:
     """Return the error of a join that the host has refused, for the client: with the local room id, and bounded."""
     if error.code == Code.ALREADY_JOINED.value[0]:

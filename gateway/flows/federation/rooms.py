@@ -23,6 +23,7 @@ from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable_error
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
+from gateway.flows.federation.withdrawable_join import WithdrawableJoin
 from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
@@ -73,8 +74,13 @@ class FederatedRooms:
             ProtocolError: the message is malformed.
         """
         room, request_id = structure.room(message.room), message.id or ""
+        if room.roomid and isinstance(session.seat, FederatedSeat):
+            session.seat.return_to_room()
         if room.roomid and room.federation is not None:
-            return self._join_elsewhere(session, room, room.federation, request_id)
+            remote_room, token = self._checked_target(session, room, room.federation)
+            join = WithdrawableJoin()
+            self._hub.set_joining(session, join)
+            return self._join_elsewhere(session, join, remote_room, token, request_id)
         if session.seat is None:
             return self._membership.handle(session, message)
         if room.roomid:
@@ -145,41 +151,45 @@ class FederatedRooms:
     # -- joining elsewhere
 
     async def _join_elsewhere(
-        self, session: Session, room: RoomJoin, target: FederationTarget, request_id: str
+        self, session: Session, join: WithdrawableJoin, room: RemoteRoom, token: str, request_id: str
     ) -> None:
         """Join a room of another server; the current room is left once that server has accepted (12.1).
 
         Raises:
             ProtocolError: the session stays in its current room, if any.
         """
-        remote_room, token = self._checked_target(session, room, target)
-        if isinstance(session.seat, FederatedSeat):
-            await session.seat.wait_for_answer()
-        seat = session.seat
-        if isinstance(seat, FederatedSeat) and seat.serves(remote_room):
-            await seat.join(remote_room, request_id)
-            return
-        if not session.open:
-            return
+        try:
+            if isinstance(session.seat, FederatedSeat):
+                await join.step(session.seat.wait_for_answer())
+            seat = session.seat
+            if isinstance(seat, FederatedSeat) and seat.serves(room):
+                await join.request(seat, room, request_id)
+            elif session.open:
+                await self._join_with_a_new_seat(session, join, room, token, request_id)
+        finally:
+            self._hub.set_joining(session, None)
+
+    async def _join_with_a_new_seat(
+        self, session: Session, join: WithdrawableJoin, room: RemoteRoom, token: str, request_id: str
+    ) -> None:
         servers = self._services.remote_servers
         if servers is None:
             raise ProtocolError(federation_error(NOT_ALLOWED, "This server has no connections to others."))
-        release = self._count_seat(session, remote_room)
-        remote = RemoteSession(
-            servers, remote_room.signaling, remote_room.nextcloud, token, session.features, self._kept_bytes
-        )
-        seat = FederatedSeat(self._services, self, session, remote, remote_room)
+        release = self._count_seat(session, room)
+        remote = RemoteSession(servers, room.signaling, room.nextcloud, token, session.features, self._kept_bytes)
+        seat = FederatedSeat(self._services, self, session, remote, room)
         self._replaced[session.id] = False
         self._hub.pause_join_timer(session)
         try:
-            await self._open(seat, release)
-            if session.open:
-                await seat.join(remote_room, request_id)
+            await join.step(seat.open(release))
+            await join.request(seat, room, request_id)
         except RemoteUnavailable as error:
             raise ProtocolError(unavailable_error(error)) from error
         except HostRefused as refused:
             raise ProtocolError(refused.error) from refused
         finally:
+            if not seat.tasks:  # it was not opened; a client must not load another server with failing attempts
+                asyncio.get_running_loop().call_later(FAILURE_PERIOD, release)
             replaced = self._replaced.pop(session.id)
             if session.seat is not seat:  # the join has failed, or the session has ended
                 seat.close()
@@ -187,21 +197,6 @@ class FederatedRooms:
                     self._hub.restart_join_timer(session, self._services.clock())
                     if replaced:  # the client was in a room, and does not know yet that it is in none
                         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""))))
-
-    async def _open(self, seat: FederatedSeat, release: Callable[[], None]) -> None:
-        """Open a seat, and call ``release`` once it has ended; after a failed attempt, ``FAILURE_PERIOD`` later.
-
-        So a client cannot use failing attempts to load another server.
-
-        Raises:
-            RemoteUnavailable: there is no connection.
-            HostRefused: the host refused the hello.
-        """
-        try:
-            await seat.open(release)
-        except BaseException:
-            asyncio.get_running_loop().call_later(FAILURE_PERIOD, release)
-            raise
 
     def _checked_target(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
         """Return the room to join and the token for its server.

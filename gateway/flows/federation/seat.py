@@ -25,6 +25,7 @@ from gateway.flows.federation.host_rate import HostRate
 from gateway.flows.federation.remote_room import (
     RemoteRoom,
     UnansweredJoin,
+    WithdrawnJoin,
     federation_error,
     interruption_event,
     refusal,
@@ -74,6 +75,7 @@ class FederatedSeat:
         self.room = room
         self._names: Names | None = None  # None: the session is not in the host's room
         self._join: UnansweredJoin | None = None
+        self._withdrawn: WithdrawnJoin | None = None  # until the host has answered a join back
         self._joins = 0  # requests so far, for their ids
         self._rate = HostRate(services)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
@@ -124,6 +126,20 @@ class FederatedSeat:
         """
         await self._request_join(room, request_id).answer
 
+    def withdraw(self) -> None:
+        """End the client's unanswered join, if any; the caller closes the seat, or calls ``return_to_room``."""
+        if self._join is not None and self._join.request_id is not None:
+            self._withdrawn = WithdrawnJoin(self._join.id)
+            self._fail_join(Code.ROOM_JOIN_FAILED.error())
+
+    def return_to_room(self) -> None:
+        """After ``withdraw``, join the room again in which the client is: the host may accept the withdrawn join.
+
+        The host answers both in order, and the client's later messages follow them, so that they reach this room.
+        """
+        if self._withdrawn is not None and self._join is None and self._names is not None and not self._closed:
+            self._request_join(self.room, None)
+
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """The task of the seat, if it was opened; it ends within ``BYE_TIMEOUT`` once the seat is closed."""
@@ -136,6 +152,7 @@ class FederatedSeat:
         structure.check(message)
         if self._names is None or self._closed:
             return
+        self.return_to_room()
         if not self._remote.send(federation.to_remote(text, message, self._names)):
             cause = ("kept", self.room.signaling)
             self._services.warnings.warning(cause, "too much is kept for the host of a federated room: joining it anew")
@@ -209,11 +226,15 @@ class FederatedSeat:
                 self._ended_by_host("" if body is None else body.reason)
             case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
                 self._accepted(self._join, body)
+            case RemoteRoomMessage(_, id) | RemoteError(_, id) if (
+                self._withdrawn is not None and id == self._withdrawn.id
+            ):
+                self._withdrawn.accepted = isinstance(message, RemoteRoomMessage)
             case RemoteRoomMessage(_, id) if id:
                 pass  # forged: the seat sent no such request, and this server answers the client's
             case RemoteError(error, id) if self._join is not None and id == self._join.id:
                 self._refused(self._join, error)
-            case _ if self._names is not None:
+            case _ if self._names is not None and not (self._withdrawn is not None and self._withdrawn.accepted):
                 self._pass_on(message, self._names)
 
     def _pass_on(self, message: RemoteMessage, names: Names) -> None:
@@ -274,7 +295,7 @@ class FederatedSeat:
         if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), limit):
             self._refused(join, Code.ROOM_JOIN_FAILED.error())
             return
-        self._join, self._deleted = None, False
+        self._join, self._withdrawn, self._deleted = None, None, False
         join.timer.cancel()
         names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
         self.room = room
@@ -293,6 +314,9 @@ class FederatedSeat:
         if same and error.code == Code.ALREADY_JOINED.value[0]:
             self.room = join.room  # the host has taken the new Nextcloud session id (4.1)
         if join.request_id is not None:
+            self._fail_join(refused)
+        elif self._withdrawn is not None and error.code == Code.ALREADY_JOINED.value[0]:
+            self._withdrawn = None  # the host has refused the withdrawn join
             self._fail_join(refused)
         else:
             self._lose_room(refused)
@@ -330,9 +354,10 @@ class FederatedSeat:
 
     async def _connect_again(self) -> bool:
         """Resume the session at the host, or join with a new one; ``False``: the client is not in the room any more."""
-        if self._join is not None:  # a resumed session could be in either room: join with a new one
+        if self._join is not None or self._withdrawn is not None:  # a resumed session could be in either room
             self._remote.forget()
             self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
+        self._withdrawn = None
         self._send(interruption_event("federation_interrupted"))
         deadline = self._services.clock() + GIVE_UP_AFTER
         while not self._closed:

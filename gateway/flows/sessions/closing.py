@@ -39,6 +39,8 @@ class SessionCloser:
 
         Nextcloud gets a leave request for the session's room if ``notify_backend``.
         """
+        if session.joining is not None:
+            session.joining.withdraw()
         connection = self._delivery.connection(session)
         if reason and connection is not None:
             self._delivery.send(session, bye(reason))
@@ -66,6 +68,8 @@ class SessionCloser:
         Its streams, which need no connection to the gateway, end at once.
         """
         if session.connection is None:
+            if session.joining is not None:
+                session.joining.withdraw()
             self._hub.evict(session, event)
             self._events.ended(session)
         else:

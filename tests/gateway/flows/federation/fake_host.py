@@ -61,6 +61,7 @@ class FakeHost:
         self.resume: Any = self.hello
         self.join: Any = {}  # further members of the reply
         self.unavailable = False
+        self.answer_bye = True  # whether a ``bye`` ends the connection
         self.connects: list[float] = []  # times
         self.connections: list[FakeHostConnection] = []
 
@@ -93,7 +94,7 @@ class FakeHost:
             if body is not SILENT and "code" not in body:
                 body = {"roomid": message["room"]["roomid"]} | body
             self._reply(connection, message, "room", body)
-        elif message["type"] == "bye":
+        elif message["type"] == "bye" and self.answer_bye:
             connection.lose()
 
     @staticmethod
