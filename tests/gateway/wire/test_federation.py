@@ -161,6 +161,13 @@ def test_events_name_the_local_room_and_no_other(message: Json, members: tuple[s
         to_local(json.loads(text.replace('"R"', '"another"')))
 
 
+# reference 12.2-m
+def test_switch_to_another_room_of_the_host_is_not_passed_on() -> None:
+    for room in ("breakout", "local-room"):
+        with pytest.raises(NotPassedOn):
+            to_local(event("room", "switchto", switchto={"roomid": room, "details": {"x": 1}}))
+
+
 # reference 12.2-d
 @pytest.mark.parametrize("key", ["sessionId", "sessionid"])
 def test_participants_name_the_clients_session_and_all_actors(key: str) -> None:
