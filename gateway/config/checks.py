@@ -13,7 +13,7 @@ import msgspec
 from gateway.config import geoip
 from gateway.config.sections import Config, HttpSection, TurnSection, listen_address
 from gateway.config.source import ConfigSource
-from gateway.core.backends import COMPAT, Backends
+from gateway.core.backends import COMPAT, Backends, canonical
 from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, FederationRules
 
 SECRET_BYTES = 32  # minimum length of sessions.secret
@@ -177,6 +177,12 @@ def _check_backends(config: Config, source: ConfigSource) -> None:
             raise source.error(f"{at}.id", f'must not be empty or "{COMPAT}"')
         if not backend.urls:
             raise source.error(f"{at}.urls", "needs at least one URL")
+        for number, url in enumerate(backend.urls):
+            try:
+                canonical(url)
+            except ValueError as error:
+                text = f"{error}; write it like https://cloud.example.com/"
+                raise source.error(f"{at}.urls[{number}]", text) from None
         for name in ("session_limit", "max_stream_bitrate", "max_screen_bitrate"):
             if getattr(backend, name) < 0:
                 raise source.error(f"{at}.{name}", "must not be negative")

@@ -110,9 +110,14 @@ class ConfigSource:
 
     def error(self, key: str, text: str) -> ConfigError:
         """Return an error that names the origin of ``key`` and the problem with its value."""
-        variable = self._variables.get(key)
-        line = 0 if variable else self._line_of(key)
-        return ConfigError(f"{variable or f'{self.path}: {key}'}: {text}", key, line, text)
+        origin = self._variables.get(_nearest_above(key, self._variables)) or f"{self.path}: {key}"
+        return ConfigError(f"{origin}: {text}", key, self.line_of(key), text)
+
+    def place(self, key: str) -> str:
+        """Return where a value comes from: file and line, or a variable; the file if it is in neither."""
+        origin = self._variables.get(_nearest_above(key, self._variables), "")
+        line = self.line_of(key)
+        return origin if origin.startswith(PREFIX) else f"{self.path}:{line}" if line else str(self.path)
 
     def origin(self, keys: Keys) -> Origin:
         """Return the origin of the value at a path; that of a list or table includes its items."""
@@ -133,12 +138,12 @@ class ConfigSource:
                 self._lines = {}
         return self._lines
 
-    def _line_of(self, key: str) -> int:
-        """Return the line of a key, or of the nearest section that contains it; 0 if there is none."""
+    def line_of(self, key: str) -> int:
+        """Return the line of a key, or of the nearest section that contains it; 0 if the value is not in the file."""
+        if self._variables.get(_nearest_above(key, self._variables), "").startswith(PREFIX):
+            return 0
         lines = {_dotted(at): line for at, line in self.lines.items()}
-        while key and key not in lines:
-            key = key[: max(key.rfind("."), key.rfind("["), 0)]
-        return lines.get(key, 0)
+        return lines.get(f"{key}{FILE_SUFFIX}") or lines.get(_nearest_above(key, lines), 0)
 
     # --- the environment
 
@@ -276,6 +281,13 @@ def _is_file_key(key: str, schema: inspect.Type) -> bool:
         return False
     fields = {field.encode_name: field.type for field in schema.fields}
     return key not in fields and isinstance(fields.get(key.removesuffix(FILE_SUFFIX)), inspect.StrType)
+
+
+def _nearest_above(key: str, known: Mapping[str, object]) -> str:
+    """Return the longest part of a dotted key, from its beginning, that is known; empty if there is none."""
+    while key and key not in known:
+        key = key[: max(key.rfind("."), key.rfind("["), 0)]
+    return key
 
 
 def _file_keys(keys: Keys) -> Keys:

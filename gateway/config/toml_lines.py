@@ -65,6 +65,8 @@ class _Scanner:
             if path in self._last:
                 path = (*path, self._last[path])
         end, self._at = self._at + brackets, start
+        if brackets == 2:
+            self._record(path[:-1])  # the list begins with its first section
         self._record(path)
         self._at = end
         return path

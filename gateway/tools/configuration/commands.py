@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -15,7 +16,8 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def config_group() -> None:
     """Show, check and write configurations.
 
-    The exit status is 0; 1 if a file is invalid or cannot be read or written; 2 for wrong arguments.
+    The exit status is 0; 1 if a file is invalid or cannot be read or written, or if errors are found; 2 for wrong
+    arguments.
     """
 
 
@@ -51,3 +53,34 @@ def schema() -> None:
     from gateway import config
 
     click.echo(msgspec.json.format(msgspec.json.encode(config.json_schema())))
+
+
+@config_group.command()
+@_file
+@click.option("--world/--no-world", default=True, show_default=True, help="Check files, ports and names, too.")
+@click.option("--user", default="", help="The gateway's user; as root: portunus, if there is such a user.")
+@_as_json
+def check(path: Path, world: bool, user: str, as_json: bool) -> None:
+    """Find problems of FILE, and of this machine with it: unreadable files, ports in use, names without address.
+
+    Each finding names key, line and remedy. The exit status is 1 if one of them is an error; warnings and notes do not
+    count.
+    """
+    import msgspec
+
+    from gateway.tools.configuration.account import service_account
+    from gateway.tools.configuration.check import check as find
+    from gateway.tools.configuration.check import summary
+
+    try:
+        account = service_account(user) if world else None
+    except KeyError as error:
+        raise click.UsageError(f"There is no user {user}.") from error
+    findings = find(path, os.environ, account)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(findings)))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        click.echo(summary(path, findings))
+    sys.exit(1 if any(finding.level == "error" for finding in findings) else 0)

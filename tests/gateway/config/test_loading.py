@@ -196,7 +196,10 @@ def test_missing_section_or_key_is_named(path: Path) -> None:
             "[[backend]]\nid = 'a'\nurls = ['https://h']\nsecret = '…'",
             "FILE: backend[0].secret: is empty or a placeholder",
         ),
-        ("[[backend]]\nid = 'a'\nurls = ['h']\nsecret = 'abc'", "FILE: backend: not an absolute http or https URL"),
+        (
+            "[[backend]]\nid = 'a'\nurls = ['h']\nsecret = 'abc'",
+            "FILE: backend[0].urls[0]: not an absolute http or https URL",
+        ),
         (
             "[[backend]]\nid = 'cloud'\nurls = ['https://h']\nsecret = 'abc'",
             'FILE: backend: two backends have the id "cloud"',

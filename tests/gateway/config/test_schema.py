@@ -23,7 +23,7 @@ MINIMAL: dict[str, Any] = {
     "backend": [{"id": "cloud", "urls": ["https://cloud.example.com/"], "secret": "5f0c0d1e9a"}],
     "mcu": {"janus": [{"url": "ws://127.0.0.1:8188"}]},
 }
-VALUES = ["text", "", 1, -1, 200_000, 1.5, -0.5, True, [], [1], ["text"], ["text", 1], [["text"]], {}, {"a": "b"}]
+VALUES = ["text", 1, -1, 200_000, 1.5, -0.5, True, [], ["text", 1], [["text"]], {}, {"a": "b"}]
 # a text of msgspec about a type or a bound; texts of our own checks do not begin so
 WRONG_TYPE = re.compile(r": expected (?:a text|an integer|a number|true or false|a list|a table)\b")
 WRONG_FILE_KEY = re.compile(r"_file: (?:expected the path of a file|\w+ is given as well)")

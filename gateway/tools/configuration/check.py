@@ -1,0 +1,45 @@
+"""``portunus config check``: problems of a configuration, in the file and with the machine and network around it."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.config import ConfigError, load_with_source
+from gateway.tools.configuration.advice import advise
+from gateway.tools.configuration.file_access import check_files
+from gateway.tools.configuration.findings import Finding, Findings, refused
+from gateway.tools.configuration.listening import check_listening
+from gateway.tools.configuration.names import check_names
+
+
+def check(path: Path, environ: Mapping[str, str], account: pwd.struct_passwd | None) -> list[Finding]:
+    """Return the problems of a configuration; ``account`` is the gateway's user, ``None`` to look at the file only.
+
+    A file that cannot be loaded has one finding, the first problem.
+    """
+    try:
+        config, source = load_with_source(path, environ)
+    except ConfigError as error:
+        return [refused(error, str(path))]
+    findings = Findings(source)
+    advise(config, source, findings)
+    if account is not None:
+        check_files(config, source, account, findings)
+        check_listening(config, account, findings)
+        check_names(config, findings)
+    return findings.found
+
+
+def summary(path: Path, findings: list[Finding]) -> str:
+    """Return one sentence about the findings."""
+    errors = sum(finding.level == "error" for finding in findings)
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if not errors and not warnings:
+        return f"{path}: nothing found"
+    return f"{path}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

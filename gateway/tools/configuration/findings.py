@@ -1,0 +1,54 @@
+"""What ``portunus config check`` finds: a problem with one key of a configuration, and how to mend it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gateway.config import ConfigError
+from gateway.config.source import ConfigSource
+
+Level = Literal["error", "warning", "note"]  # it cannot work; it may not be intended; it is as it should be if …
+Area = Literal["file", "world"]  # it depends on the configuration alone; it depends on the machine and the network
+
+HELP = 'docs/operations.md, "Configuration", says which values the key takes'
+
+
+class Finding(Struct, frozen=True):
+    """One problem."""
+
+    level: Level
+    area: Area
+    place: str  # "FILE:12", the name of a variable, or the file
+    key: str  # "http.listen[0]"; empty if the file cannot be read
+    line: int  # of the file; 0 if the value is not in it
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        key = f"{self.key}: " if self.key else ""
+        return f"{self.level}: {self.place}: {key}{self.problem}\n    {self.remedy}"
+
+
+class Findings:
+    """Collects the findings about one configuration."""
+
+    def __init__(self, source: ConfigSource) -> None:
+        """Take the source, which knows the place of each key."""
+        self._source = source
+        self.found: list[Finding] = []
+
+    def add(self, level: Level, area: Area, key: str, problem: str, remedy: str) -> None:
+        """Add a problem with the value of a key."""
+        line = self._source.error(key, problem).line
+        self.found.append(Finding(level, area, self._source.place(key), key, line, problem, remedy))
+
+
+def refused(error: ConfigError, path: str) -> Finding:
+    """Return the finding for a configuration that cannot be loaded."""
+    problem, _, remedy = error.problem.partition("; ")
+    # without a line the text begins with the path or the name of a variable
+    place = f"{path}:{error.line}" if error.line else str(error).partition(": ")[0] if error.key else path
+    problem = problem.removeprefix(f"{path}: ")
+    return Finding("error", "file", place, error.key, error.line, problem, remedy or HELP)
