@@ -37,6 +37,7 @@ from gateway.edge.operator import serverinfo
 from gateway.edge.operator.admin import AdminSocket
 from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestControls
 from gateway.edge.operator.overview import Overview
+from gateway.edge.operator.readiness import NO_SFU
 from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
@@ -106,6 +107,8 @@ class Gateway:
             OSError: an address is in use or not one of this machine; the gateway listens on no address then.
         """
         _warn_of_open_backend(self._config)
+        if self._mcu is None:
+            log.warning("%s", NO_SFU)
         if self._mcu is not None:
             await self._mcu.start(self._flows.media.sfu_changed)
         self._flows.start()
@@ -236,6 +239,7 @@ class Gateway:
             flows.dialouts.start,
             self._proxies,
             services.throttling,
+            services.refusals,
             self._clock,
             self._body_reader,
             lambda: services.settings.limits.backend_request_bytes,

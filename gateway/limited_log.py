@@ -42,6 +42,10 @@ class LimitedLog:
         else:
             self._log.warning(message, *values)
 
+    def clear(self) -> None:
+        """Forget which causes were logged: the next line of each is written at once."""
+        self._written.clear()
+
     def _forget(self, now: float) -> None:
         while self._written:
             cause, written = next(iter(self._written.items()))

@@ -54,6 +54,7 @@ class Counters:
     """
 
     __slots__ = (
+        "authentication_failures",
         "backend_durations",
         "backend_errors",
         "backend_requests",
@@ -104,6 +105,7 @@ class Counters:
         self.throttle_delayed: dict[tuple[str, int], int] = Counter()  # by action, milliseconds
         self.throttle_bruteforce: dict[str, int] = Counter()  # by action
         self.limits_met: dict[str, int] = Counter()  # by key of [limits]
+        self.authentication_failures: dict[tuple[str, str], int] = Counter()  # by backend and cause
         self.round_trip = Histogram(1, 30_000, 50)  # milliseconds, from ping to pong
 
     def backend_answered(self, backend: str, seconds: float) -> None:
@@ -148,6 +150,7 @@ class Gauges:
     subscribers: Callable[[], Mapping[str, int]] = dict  # by type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
     sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # metrics of the SFU
+    throttled: Callable[[], Mapping[str, int]] = dict  # addresses that are blocked, by action
     sfus: Callable[[], Mapping[str, int]] = dict  # 1 = accepts streams, 0 = does not; by URL, or by type if it has none
 
 
@@ -211,6 +214,10 @@ class _GatewayCollector(Collector):
         yield _counter("signaling_throttle_delayed_total", "Failures answered late", label, delayed)
         name = "signaling_throttle_bruteforce_total"
         yield _counter(name, "Attempts refused", ("action",), counters.throttle_bruteforce)
+        name = "portunus_throttled_addresses"
+        yield _gauge(name, "Addresses blocked after failures", ("action",), self._gauges.throttled())
+        name, label = "portunus_authentication_failures_total", ("backend", "cause")
+        yield _counter(name, "Failed authentications", label, counters.authentication_failures)
         yield _counter("signaling_limits_met_total", "Requests beyond a limit", ("limit",), counters.limits_met)
 
     def _backends(self) -> Iterator[Family]:

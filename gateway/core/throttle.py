@@ -45,7 +45,14 @@ class Throttle:
     def blocks(self, address: Address, action: ThrottledAction, now: float) -> bool:
         """Return whether an attempt from this address is refused now; a refused attempt does not count as a failure."""
         failures = self._failures.get((network(address), action))
-        return failures is not None and len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
+        return failures is not None and _block(failures, now)
+
+    def count_blocked(self, now: float) -> dict[str, int]:
+        """Return the number of blocked addresses by the value of the action, actions without one included."""
+        counts = {action.value: 0 for action in ThrottledAction}
+        for (_, action), failures in self._failures.items():
+            counts[action.value] += _block(failures, now)
+        return counts
 
     def failed(self, address: Address, action: ThrottledAction, now: float) -> float:
         """Record a failure and return the seconds by which its answer is delayed."""
@@ -75,6 +82,10 @@ class Throttle:
             _forget(failures, now)
             if not failures:
                 del self._failures[key]
+
+
+def _block(failures: deque[float], now: float) -> bool:
+    return len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
 
 
 def _forget(failures: deque[float], now: float) -> None:

@@ -66,6 +66,7 @@ class FlowCounters(Protocol):
     client_countries: dict[str, int]  # sessions opened, by country
     throttle_delayed: dict[tuple[str, int], int]  # by action and delay, milliseconds
     throttle_bruteforce: dict[str, int]  # by action
+    authentication_failures: dict[tuple[str, str], int]  # by backend (empty: unknown) and ``AuthFailure``
     limits_met: dict[str, int]  # by key of the configuration
 
 

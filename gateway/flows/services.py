@@ -18,6 +18,7 @@ from gateway.flows.backend_turns import BackendTurns
 from gateway.flows.delivery import Delivery
 from gateway.flows.end_requests import EndRequests
 from gateway.flows.ports import FlowCounters, Nextcloud, RemoteServers
+from gateway.flows.refusals import Refusals
 from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
@@ -56,6 +57,7 @@ class Services:
     tasks: Tasks = field(default_factory=Tasks)
     end_requests: EndRequests = field(default_factory=EndRequests)
     delivery: Delivery = field(init=False)
+    refusals: Refusals = field(init=False)
     throttling: Throttling = field(init=False)
     backend_turns: BackendTurns = field(init=False)
     warnings: LimitedLog = field(init=False)  # for records that clients can cause
@@ -63,7 +65,8 @@ class Services:
     def __post_init__(self) -> None:
         self.warnings = LimitedLog(log, self.clock)
         self.delivery = Delivery(self.end_requests)
-        self.throttling = Throttling(self.clock, self.counters)
+        self.refusals = Refusals(self.clock, self.counters)
+        self.throttling = Throttling(self.clock, self.counters, self.refusals.blocked)
         self.backend_turns = BackendTurns(self.nextcloud_places, self.nextcloud_timeout / 2, self.clock)
 
     @property
@@ -72,8 +75,9 @@ class Services:
         return self.settings.backends
 
     def count_excess(self, limit: str) -> None:
-        """Count that a client reached a limit, named as in the configuration."""
+        """Count and log that a client reached a limit, named as in the configuration."""
         self.counters.limits_met[limit] += 1
+        self.refusals.limit(limit)
 
     def server_info_for(self, session: Session) -> ServerInfo:
         """Return the server's name and features for a hello reply."""

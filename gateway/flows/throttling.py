@@ -25,9 +25,18 @@ class Caller(Protocol):
 
 
 class Throttling:
-    """Await ``refuse`` or ``failed`` after a wrong secret."""
+    """Await ``refuse`` or ``failed`` after a wrong secret.
 
-    def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
+    ``on_blocked`` is called for each attempt of a blocked address, with the metrics label of the action.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        counters: FlowCounters,
+        on_blocked: Callable[[str], None] = lambda action: None,
+    ) -> None:
+        self._on_blocked = on_blocked
         self._throttle = Throttle()
         self._clock = clock
         self._counters = counters
@@ -37,6 +46,7 @@ class Throttling:
         if not self._throttle.blocks(address, action, self._clock()):
             return False
         self._counters.throttle_bruteforce[action.value] += 1
+        self._on_blocked(action.value)
         return True
 
     async def refuse(self, caller: Caller, action: ThrottledAction) -> None:
@@ -59,6 +69,10 @@ class Throttling:
             self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1
         await caller.wait_until_gone(delay)
         return blocked
+
+    def blocked_addresses(self) -> dict[str, int]:
+        """Return the number of addresses that are blocked now, by the metrics label of the action."""
+        return self._throttle.count_blocked(self._clock())
 
     def clear(self, action: ThrottledAction) -> None:
         """Remove all failures of an action, because its secret was changed."""

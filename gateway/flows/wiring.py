@@ -65,7 +65,8 @@ class Flows:
     def apply(self, settings: FlowSettings) -> None:
         """Replace the settings, also for open sessions and streams."""
         before, self.services.settings = self.services.settings, settings
-        if before.backends.secrets != settings.backends.secrets:  # failures with the old secrets were not guesses
+        self.services.refusals.changed()
+        if _credentials(before) != _credentials(settings):  # failures with the old ones were not guesses
             self.services.throttling.clear(ThrottledAction.ROOM_AUTH)
         if before.internal_secret != settings.internal_secret:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
@@ -90,3 +91,8 @@ class Flows:
         await self.federated_rooms.close()
         await self._background.close()
         await self.services.tasks.close()
+
+
+def _credentials(settings: FlowSettings) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return what decides whether a request of Nextcloud is accepted, for each backend."""
+    return [(backend.id, backend.secret, backend.urls) for backend in settings.backends]

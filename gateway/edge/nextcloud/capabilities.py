@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
+from gateway.edge.nextcloud.failures import explained
 from gateway.limited_log import LimitedLog
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
@@ -118,7 +119,8 @@ class CapabilitiesCache:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)
         except RequestFailed as error:
-            self._warnings.warning((url, str(error)), "the capabilities of %s could not be fetched: %s", url, error)
+            reason = explained(error)
+            self._warnings.warning((url, reason), "the capabilities of %s could not be fetched: %s", url, reason)
             if entry.capabilities.has_talk:
                 entry.retry = self._clock() + RETRY
         else:

@@ -16,8 +16,10 @@ from msgspec import Raw, Struct
 from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
 from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
+from gateway.edge.nextcloud.failures import explained
 from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
 from gateway.flows.ports import NextcloudError
+from gateway.flows.refusals import SHARED_SECRET
 from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters
 from gateway.standstill import PeerTimeout
@@ -25,11 +27,8 @@ from gateway.wire import checksum
 from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
 
 _LATE = "the backend did not answer in time"
+_NOT_ACCEPTED = ": Nextcloud does not accept the signature; "
 _MISTAKES = frozenset({"invalid_request"})  # error codes caused by a wrong configuration, such as a wrong secret
-_COMPARE_SECRETS = (
-    ": it does not accept the signature; compare the secret of [[backend]] {} in this server's configuration with the"
-    " shared secret in Nextcloud (Administration settings, Talk, High-performance backend)"
-)
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
 
 
@@ -114,11 +113,11 @@ class NextcloudClient:
         except (TimeoutError, RequestFailed) as error:
             failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _LATE)
             self._counters.backend_errors[backend.id, failed.label] += 1
-            self._fail(backend, url, subject, failed.status if status is None else status, str(failed))
+            self._fail(backend, url, subject, failed.status if status is None else status, explained(failed))
             raise NextcloudError(str(failed)) from error
         code = answer.error.code if answer.type == "error" and answer.error is not None else ""
         if code in _MISTAKES:
-            self._fail(backend, url, subject, status, f"error {code}{_COMPARE_SECRETS.format(backend.id)}")
+            self._fail(backend, url, subject, status, f"error {code}{_NOT_ACCEPTED}{SHARED_SECRET % backend.id}")
             return answer
         if code and status >= 400:
             self._warn(backend, url, subject, _outcome(status, f"error {code}"))

@@ -22,6 +22,7 @@ from gateway.edge.http.body_budget import BodyBudget, Overloaded
 from gateway.edge.http.caller import HttpCaller
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout_replies import DialoutReply
+from gateway.flows.refusals import Refusals
 from gateway.flows.throttling import Throttling
 from gateway.limited_log import LimitedLog
 from gateway.wire import checksum
@@ -29,10 +30,8 @@ from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, deco
 
 WITHOUT_URL = 262_144  # bytes of a body that names no backend: each configured secret is tried
 LONGEST_RANDOM = 1024  # characters; Talk sends 64
-LONGEST_SHOWN = 200  # characters of a URL in the log
 
 _checksum = re.compile("[0-9a-f]{64}")
-_origin = re.compile(r"https?://[\w.:\[\]-]+", re.ASCII | re.IGNORECASE)
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE = "Could not read body"
 _nosniff = {"X-Content-Type-Options": "nosniff"}
@@ -61,6 +60,7 @@ class RoomsApi:
         dial: Callable[[Backend, str, Dialout, str], Awaitable[DialoutReply]],
         proxies: TrustedProxies,
         throttling: Throttling,
+        refusals: Refusals,
         clock: Callable[[], float],
         bodies: BodyReader | None = None,
         max_body: Callable[[], int] = lambda: Limits().backend_request_bytes,
@@ -73,6 +73,7 @@ class RoomsApi:
         self._dial = dial
         self._proxies = proxies
         self._throttling = throttling
+        self._refusals = refusals
         self._max_body = max_body  # bytes; 0 = no limit
         self._on_too_large = on_too_large
         self._budget = budget or BodyBudget(clock)
@@ -87,6 +88,7 @@ class RoomsApi:
         try:
             signed = await self._authenticate(request, caller)
         except Overloaded:
+            self._refusals.envelope("too many bodies arrive at once or too slowly")
             return _text(503, "Too many requests at once")
         except UnreadableBody:
             return _text(400, _UNREADABLE)
@@ -107,6 +109,7 @@ class RoomsApi:
         """Apply rows 1 to 4 of reference 1.4, which need no body."""
         headers, length = request.headers, request.content_length
         if length is None or "Transfer-Encoding" in headers:
+            self._refusals.envelope("they have no Content-Length; a proxy must not send them chunked")
             return _text(411, "Length required")
         url = headers.get("Spreed-Signaling-Backend", "")
         if exceeds(length, self._max_body()) or (not url and length > WITHOUT_URL):
@@ -116,8 +119,10 @@ class RoomsApi:
                 self._warn(found.id, "its body is larger than limits.backend_request_bytes")
             return _text(413, "Request entity too large")
         if not headers.get("Content-Type", "").startswith("application/json"):
+            self._refusals.envelope("their Content-Type is not application/json")
             return _text(400, "Unsupported Content-Type")
         if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
+            self._refusals.unsigned()
             return _text(403, _NOT_ALLOWED)
         return None
 
@@ -155,24 +160,19 @@ class RoomsApi:
 
     async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
         """Refuse a request that no configured secret has signed, after a delay that grows each time (rows 6 to 9)."""
-        self._log_failure(request)
+        self._report(request)
         if await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH):
             return _text(429, "Too many requests")
         return _text(403, _NOT_ALLOWED)
 
-    def _log_failure(self, request: web.Request) -> None:
-        """Log that a secret or URL is wrong, once a minute for each backend and unknown URL."""
-        url = request.headers.get("Spreed-Signaling-Backend", "")
-        found = self._configured.backends.find(url) if url else None
-        if found is None:
-            shown = _origin_of(url)
-            self._warnings.warning(
-                ("unknown", shown), "requests to the rooms API are refused: no backend is configured for %s", shown
-            )
+    def _report(self, request: web.Request) -> None:
+        """Report that a URL or a secret is wrong."""
+        url, backends = request.headers.get("Spreed-Signaling-Backend", ""), self._configured.backends
+        found = backends.find(url) if url else None
+        if url and found is None:
+            self._refusals.unknown_url("requests to the rooms API", url, backends)
         else:
-            self._warnings.warning(
-                (found.id, "secret"), "requests to the rooms API are refused: backend %s has another secret", found.id
-            )
+            self._refusals.wrong_checksum(found, url)
 
     def _warn(self, backend: str, reason: str) -> None:
         self._warnings.warning(
@@ -194,12 +194,6 @@ class RoomsApi:
             log.exception("a %s request of backend %s was not carried out", message.type, backend.id)
             return _text(500, "Error while processing")
         return _json(200, b"{}")
-
-
-def _origin_of(url: str) -> str:
-    """Return the origin of a URL in an unauthenticated request, for the log."""
-    match = _origin.match(url[:LONGEST_SHOWN])
-    return "requests without a URL" if match is None else match[0]
 
 
 def _json(status: int, body: bytes) -> web.Response:

@@ -78,6 +78,7 @@ class Overview:
             connections=connections,
             sfu_metrics=lambda: () if mcu is None else mcu.metrics(),
             sfus=self._sfus_up,
+            throttled=services.throttling.blocked_addresses,
         )
 
     def _sfus_up(self) -> Mapping[str, int]:

@@ -172,7 +172,7 @@ class Publication(SessionStream):
             if lost and not self._context.sfu.accepts_streams:
                 self._media_kinds = media_kinds
                 self._recover(CloseReason.LOST, request.message.sid or "")
-            log.warning("publishing a %s stream failed: %s", self.stream_type.value, error)
+            self._warn(type(error).__name__, "%s a %s stream failed: %s", "publishing", error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
         self._media_kinds = media_kinds
         if self.closed or not self.session.open:

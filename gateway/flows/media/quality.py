@@ -230,7 +230,13 @@ class QualityController:
         try:
             await publisher.limit(limit.bits_per_second)
         except McuError as error:
-            log.warning("a %s stream was not limited: %s", stream.stream_type.value, error)
+            self._services.warnings.warning(
+                (stream.key.backend, "limit", type(error).__name__),
+                "backend %s: a %s stream was not limited: %s",
+                stream.key.backend,
+                stream.stream_type.value,
+                error,
+            )
             self._replace_limit(stream, limit, AppliedLimit(publisher, _UNKNOWN))
             return stream.publisher is not publisher
         self._replace_limit(stream, limit, replace(limit, confirmed=True))

@@ -171,7 +171,7 @@ class SessionStream(ABC):
             self._log_refusal(request, error)
             self._reply_error(request, error.error)
         except McuError as error:
-            log.warning("%s of a %s stream failed: %s", request.message.type, self.stream_type.value, error)
+            self._warn(type(error).__name__, "%s of a %s stream failed: %s", request.message.type or "", error)
             self._reply_error(request, Code.PROCESSING_FAILED.error())
         except Exception:  # the client waits for a reply, whatever went wrong
             log.exception("%s of a %s stream failed", request.message.type, self.stream_type.value)
@@ -191,6 +191,13 @@ class SessionStream(ABC):
                 self.stream_type.value,
                 cause,
             )
+
+    def _warn(self, cause: str, text: str, subject: str, reason: object) -> None:
+        """Log a failure of the SFU, once a minute for each backend, subject and cause."""
+        backend = self.session.backend.id
+        self._services.warnings.warning(
+            (backend, subject, cause), "backend %s: " + text, backend, subject, self.stream_type.value, reason
+        )
 
     def _reply_error(self, request: MediaRequest, error: Error) -> None:
         if request.session.open:

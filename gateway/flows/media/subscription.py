@@ -294,7 +294,7 @@ class Subscription(SessionStream):
         try:
             self._send_offer(checked_offer(offer, self._offer), unrequested=True)
         except UnusableDescription as error:
-            log.warning("an offer of a %s stream was dropped: %s", self.stream_type.value, error)
+            self._warn(type(error).__name__, "%s of a %s stream was dropped: %s", "an offer", error)
 
     def _send_offer(self, offer: Description, *, unrequested: bool = False, renegotiates: bool = True) -> None:
         self._offer = offer

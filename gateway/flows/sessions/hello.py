@@ -64,7 +64,7 @@ class HelloRequests:
                 backend, url = await self._verify_shared_secret(client, credentials)
             case TokenCredentials(client_type):
                 backend, url = self._find_backend(credentials.url)
-                userid, user = await self._verify_token(url, credentials)
+                userid, user = await self._verify_token(backend, url, credentials)
             case TicketCredentials(client_type):
                 backend, url = self._find_backend(credentials.url)
                 userid, user = await self._ask_nextcloud(client, backend, url, credentials)
@@ -78,6 +78,7 @@ class HelloRequests:
             self._services.hub.open(session, self._services.clock(), network(client.address))
         except LimitReached as error:
             self._services.counters.limit_exceeded[backend.id] += 1
+            self._services.refusals.session_limit(backend)
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id, client_type.value] += 1
         self._attach(session, client.connection, hello, request_id)
@@ -203,6 +204,7 @@ class HelloRequests:
         """Return the backend of a client's URL, and the URL for requests to it (3.6)."""
         found = self._services.backends.find_with_base_url(url)
         if found is None:
+            self._services.refusals.unknown_url("hellos of clients", url, self._services.backends)
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return found
 
@@ -231,18 +233,23 @@ class HelloRequests:
         """Verify the proof of an internal client, and return the backend that it names and its URL (3.4)."""
         services = self._services
         if not services.settings.internal_secret:
+            services.refusals.internal(configured=False)
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
         found = services.backends.find_with_base_url(proof.url)
         signed = checksum.verify(services.settings.internal_secret, proof.random, proof.checksum, b"")
         valid = signed and len(proof.random.encode()) >= INTERNAL_RANDOM
         if valid and found is not None:
             return found
+        if valid:
+            services.refusals.unknown_url("hellos of internal clients", proof.url, services.backends)
+        else:
+            services.refusals.internal(configured=True)
         await services.throttling.refuse(client, ThrottledAction.HELLO_INTERNAL)
         raise ProtocolError((Code.INVALID_BACKEND if valid else Code.INVALID_TOKEN).error())
 
-    async def _verify_token(self, url: str, token: TokenCredentials) -> tuple[str, Raw]:
+    async def _verify_token(self, backend: Backend, url: str, token: TokenCredentials) -> tuple[str, Raw]:
         """Verify a token with Nextcloud's public key, and return its user id and user data (3.3)."""
-        nextcloud = self._services.nextcloud
+        services, nextcloud = self._services, self._services.nextcloud
         federated = token.client_type is ClientType.FEDERATION
         if federated and not await nextcloud.supports(url, FEDERATION):
             raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())
@@ -251,10 +258,12 @@ class HelloRequests:
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
         if not key:
+            services.refusals.no_token_key(backend, url)
             raise ProtocolError(Code.INVALID_TOKEN.error())
         try:
             claims = await self._verify(token.text, key, url)
         except TokenError as error:
+            services.refusals.token(backend, url, error.code, token.text, services.wall_clock(), services.backends)
             raise ProtocolError(_TOKEN_ERRORS[error.code].error()) from error
         return claims.userid, ABSENT if claims.user is None else Raw(claims.user)
 

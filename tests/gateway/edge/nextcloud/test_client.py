@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import re
+import ssl
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,9 @@ from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud, Hook
 from gateway.tools.talk_answers import NextcloudRoom
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
+from tests.gateway.certificates import make_certificate
 from tests.gateway.manual_clock import ManualClock
+from tests.janus_process import free_ports
 
 FEATURES = ["hello-v2", "audio-video-permissions"]
 JOIN = RoomRequest(roomid="r1", userid="alice", sessionid="nc1", version="1.0")
@@ -340,6 +344,25 @@ async def test_unreachable_backend_is_logged(client: NextcloudClient, cloud: Fak
     asked = [line for line in lines if "type ping" in line]
     assert len(asked) == 1
     assert "our-cloud" in asked[0]
+
+
+async def test_reason_for_which_a_backend_is_not_reached_is_logged_and_not_sent_to_clients(
+    client: NextcloudClient, cloud: FakeNextcloud, tmp_path: Path
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*make_certificate(tmp_path))
+    secure = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    urls = {
+        f"https://127.0.0.1:{secure.sockets[0].getsockname()[1]}/": "its certificate is not valid here",
+        cloud.url.replace("http:", "https:"): "TLS failed, as towards a port without TLS",
+        f"http://127.0.0.1:{free_ports(1)[0]}/": "connection refused",
+    }
+    async with secure:
+        for url, reason in urls.items():
+            with log.captured(logging.WARNING) as lines, pytest.raises(NextcloudError) as caught:
+                await client.ask(Backend("cloud", (url,), "secret"), url, JOIN)
+            assert str(caught.value) == "the backend could not be reached"
+            assert [f"({reason}" in line for line in lines] == [True, True], lines  # the capabilities, and the join
 
 
 async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud: FakeNextcloud) -> None:

@@ -23,6 +23,7 @@ from gateway.edge.nextcloud.rooms_api import WITHOUT_URL, RoomsApi
 from gateway.flows import throttling
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout_replies import DialoutReply
+from gateway.flows.refusals import Refusals
 from gateway.flows.throttling import Caller, Throttling
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -114,7 +115,15 @@ async def gateway() -> AsyncIterator[RoomsApiServer]:
         made.backends = Backends([made.cloud.backend(), OTHER])
         bodies = BodyReader(lambda: made.read_time)
         api = RoomsApi(
-            made, made.carry_out, made.dial, proxies, made.throttling, lambda: made.now, bodies, lambda: made.max_body
+            made,
+            made.carry_out,
+            made.dial,
+            proxies,
+            made.throttling,
+            Refusals(lambda: made.now, made.counters),
+            lambda: made.now,
+            bodies,
+            lambda: made.max_body,
         )
         async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
@@ -427,16 +436,54 @@ async def test_refusals_are_logged_once_a_minute_for_each_cause(
     await gateway.post(Spreed_Signaling_Backend="https://unknown/")
     gateway.max_body = MAX_BODY
     await gateway.post(b'{"type":"x"}')
-    refused = "requests to the rooms API are refused: "
-    assert [record.getMessage() for record in caplog.records] == [
-        refused + "backend cloud has another secret",
-        refused + "backend cloud has another secret (2 more before)",
-        refused + "no backend is configured for https://unknown:8443",
-        refused + "no backend is configured for http://localhost",
-        refused + "no backend is configured for requests without a URL",
-        "a request of backend cloud to the rooms API is refused: its body is larger than limits.backend_request_bytes",
-        "a request of backend cloud to the rooms API is refused: its type is not supported",
+    refused = "requests to the rooms API are refused: no backend is configured for "
+    secret = f"requests to the rooms API for backend cloud at {gateway.cloud.url} are refused, their signature is"
+    expected = [
+        (secret, "High-performance backend)"),
+        (secret, "(2 more before)"),
+        (refused + "https://unknown:8443/a, which is not the base URL", ""),
+        (refused + "http://localhost/; the nearest URL is ", ""),
+        (refused + "a text that is no http or https URL", "not the base URL of a Nextcloud"),
+        ("requests to the rooms API without a backend URL are refused: ", ""),
+        ("a request of backend cloud to the rooms API is refused: its body is larger than ", "backend_request_bytes"),
+        ("a request of backend cloud to the rooms API is refused: ", "its type is not supported"),
     ]
+    found = [record.getMessage() for record in caplog.records]
+    assert len(found) == len(expected)
+    for line, (begin, end) in zip(found, expected, strict=True):
+        assert (line[: len(begin)], line[len(line) - len(end) :]) == (begin, end)
+        assert "secret=1" not in line
+
+
+async def test_failed_signatures_are_counted_by_backend_and_cause(gateway: RoomsApiServer) -> None:
+    await gateway.post(Spreed_Signaling_Checksum=WRONG)
+    await gateway.post(Spreed_Signaling_Checksum="")
+    await gateway.post(Spreed_Signaling_Backend="https://unknown/")
+    await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=WRONG)
+    assert gateway.counters.authentication_failures == {
+        ("cloud", "wrong_checksum"): 1,
+        ("", "unsigned"): 1,
+        ("", "unknown_backend"): 1,
+        ("", "wrong_checksum"): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({"Content_Length": "", "Transfer_Encoding": "chunked"}, "a proxy must not send them chunked"),
+        ({"Content_Type": "text/plain"}, "Content-Type is not application/json"),
+        ({"Spreed_Signaling_Random": ""}, "a proxy in between removes them"),
+    ],
+)
+async def test_request_that_a_proxy_has_spoiled_is_logged(
+    gateway: RoomsApiServer, headers: dict[str, Any], reason: str
+) -> None:
+    with log.captured() as lines:
+        for _ in range(3):
+            assert (await gateway.post(b"2\r\n{}\r\n0\r\n\r\n", **headers))[0] != 200
+    (line,) = lines
+    assert reason in line
 
 
 # reference 1.4-c

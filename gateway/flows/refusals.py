@@ -1,0 +1,160 @@
+"""Refused clients and requests, reported to the operator: one warning a minute for each cause, and counters.
+
+Source: docs/operations.md, "Refusals". A warning names the backend, the refused URL, and the settings to compare; never
+a secret, a token or the address of a client. Peers can invent URLs: these have a budget of lines of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+
+from gateway.core.backends import Backends
+from gateway.core.limits import Backend
+from gateway.flows.ports import FlowCounters
+from gateway.flows.refused_urls import UnknownUrl, origin, shown
+from gateway.limited_log import LimitedLog
+from gateway.wire import unverified_claims
+from gateway.wire.token import EXPIRED, NOT_YET
+from gateway.wire.unverified_claims import UnverifiedClaims
+
+INVENTED = 16  # lines a minute about URLs that peers can invent
+UNLOGGED = frozenset(  # limits that only slow or idle peers reach, or that have lines of their own
+    {"http_read_timeout", "idle_connections_per_address", "peer_connections", "descriptors"}
+)
+SHARED_SECRET = (
+    "compare the secret of [[backend]] %s in this server's configuration with the shared secret in Nextcloud"
+    " (Administration settings, Talk, High-performance backend)"
+)
+
+log = logging.getLogger("portunus.refusals")
+
+
+class AuthFailure(Enum):
+    """The cause of a failed authentication; the value is its metrics label."""
+
+    UNKNOWN_BACKEND = "unknown_backend"  # a URL that is not configured
+    UNSIGNED = "unsigned"  # a request of the rooms API without a signature
+    WRONG_CHECKSUM = "wrong_checksum"  # a request of the rooms API
+    TOKEN_INVALID = "token_invalid"
+    TOKEN_TIME = "token_time"
+    NO_TOKEN_KEY = "no_token_key"
+    INTERNAL_SECRET = "internal_secret"
+
+
+class Refusals:
+    """Reports refusals; ``clock`` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
+        self._warnings = LimitedLog(log, clock)
+        self._invented = LimitedLog(log, clock, INVENTED)
+        self._counters = counters
+
+    def changed(self) -> None:
+        """Forget which warnings were written, because the configuration has changed."""
+        self._warnings.clear()
+        self._invented.clear()
+
+    def unknown_url(self, subject: str, url: str, backends: Backends) -> None:
+        """Report a URL without a backend; ``subject`` is the kind of request, in the plural."""
+        self._count(AuthFailure.UNKNOWN_BACKEND)
+        self._invented.warning((subject, origin(url)), "%s are refused: %s", subject, UnknownUrl(url, backends))
+
+    def wrong_checksum(self, backend: Backend | None, url: str) -> None:
+        """Report a request of the rooms API that the backend's secret has not signed; ``None``: no secret has."""
+        self._count(AuthFailure.WRONG_CHECKSUM, backend)
+        if backend is None:
+            text = "requests to the rooms API without a backend URL are refused: no [[backend]] has their secret"
+            self._warnings.warning("wrong checksum", text)
+            return
+        text = "requests to the rooms API for backend %s at %s are refused, their signature is wrong: " + SHARED_SECRET
+        self._warnings.warning((backend.id, "checksum"), text, backend.id, shown(url), backend.id)
+
+    def unsigned(self) -> None:
+        """Report a request of the rooms API without a signature."""
+        self._count(AuthFailure.UNSIGNED)
+        self._warnings.warning(
+            "unsigned",
+            "requests to the rooms API without the headers Spreed-Signaling-Random and -Checksum are refused: if"
+            " Nextcloud sends them, a proxy in between removes them",
+        )
+
+    def envelope(self, reason: str) -> None:
+        """Report a request of the rooms API whose headers are not those of Nextcloud."""
+        self._warnings.warning(("envelope", reason), "requests to the rooms API are refused: %s", reason)
+
+    def token(self, backend: Backend, url: str, code: str, token: str, now: float, backends: Backends) -> None:
+        """Report a refused token of hello 2.0; ``code`` is that of ``TokenError``, ``now`` unix time in seconds."""
+        claims = unverified_claims.read(token)
+        if code in (EXPIRED, NOT_YET):
+            self._count(AuthFailure.TOKEN_TIME, backend)
+            text = (
+                "hello 2.0 for backend %s is refused: its token %s; compare the clocks of this server and of Nextcloud"
+            )
+            self._warnings.warning((backend.id, code), text, backend.id, _times(code, claims, now))
+            return
+        self._count(AuthFailure.TOKEN_INVALID, backend)
+        issuer = backends.find(claims.iss) if claims.iss else None
+        text = "hello 2.0 for backend %s is refused: no key that %s announces (hello-v2-token-key) has signed its token"
+        if not claims.iss or issuer is backend:
+            self._warnings.warning((backend.id, code), text, backend.id, url)
+            return
+        of = "no configured backend" if issuer is None else f"backend {issuer.id}"
+        text += "; its issuer is %s, which is %s: a client or a proxy mixes up two Nextclouds"
+        self._invented.warning((backend.id, origin(claims.iss)), text, backend.id, url, shown(claims.iss), of)
+
+    def no_token_key(self, backend: Backend, url: str) -> None:
+        """Report a hello 2.0 to a Nextcloud that announces no key for its tokens."""
+        self._count(AuthFailure.NO_TOKEN_KEY, backend)
+        text = (
+            "hello 2.0 for backend %s is refused: %s announces no hello-v2-token-key; look whether Talk is enabled"
+            " there, has this server in its settings, and can be reached from here"
+        )
+        self._warnings.warning((backend.id, "no key"), text, backend.id, url)
+
+    def internal(self, *, configured: bool) -> None:
+        """Report an internal client without the right secret; ``configured``: whether there is a secret."""
+        self._count(AuthFailure.INTERNAL_SECRET)
+        self._warnings.warning(
+            ("internal", configured),
+            "internal clients are refused: %s",
+            "compare internal.secret with the internalsecret of the SIP bridge or the recorder"
+            if configured
+            else "internal.secret is not configured",
+        )
+
+    def session_limit(self, backend: Backend) -> None:
+        """Report a client that is refused because its backend has too many sessions."""
+        self._warnings.warning(
+            (backend.id, "sessions"),
+            "clients of backend %s are refused: it has session_limit = %d sessions",
+            backend.id,
+            backend.session_limit,
+        )
+
+    def limit(self, name: str) -> None:
+        """Report that a client has reached a limit, named as in the configuration."""
+        if name not in UNLOGGED:
+            text = "limits.%s is reached: requests, connections or messages beyond it are refused or wait"
+            self._warnings.warning(("limit", name), text, name)
+
+    def blocked(self, action: str) -> None:
+        """Report that an address is blocked after too many failures of an action."""
+        self._warnings.warning(
+            ("blocked", action),
+            "an address is blocked after too many failed attempts (%s): wrong requests from it get"
+            " too_many_requests; a changed secret and a reload (SIGHUP) end this",
+            action,
+        )
+
+    def _count(self, cause: AuthFailure, backend: Backend | None = None) -> None:
+        self._counters.authentication_failures["" if backend is None else backend.id, cause.value] += 1
+
+
+def _times(code: str, claims: UnverifiedClaims, now: float) -> str:
+    if code == EXPIRED:
+        return f"expired {now - claims.exp:.0f} s ago" if claims.exp > claims.iat else "never was valid (exp)"
+    return (
+        f"was issued {claims.iat - now:.0f} s from now" if claims.iat > now else "is not valid yet (nbf), or has no iat"
+    )
