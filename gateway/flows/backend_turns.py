@@ -3,8 +3,10 @@
 Source: docs/protocol.md, "Limits". Nextcloud answers few requests at a time (``nextcloud.connections_per_host``), and
 any client that connects can cause one. Joins of users go first, then hellos and joins of guests from preferred
 addresses, at which Nextcloud has authenticated a user lately, then those from other addresses. Hellos and joins of
-guests never get all places. Only a few requests of one address run at a time, so that an address mainly delays itself.
-Joins of users may wait longer than other requests, because many users behind one address join at once after a failure.
+guests never get all places, and reports of leaves and requests about virtual sessions, of which there may be many at
+once, never get more than half. Only a few requests of one address run at a time, so that an address mainly delays
+itself. Joins of users may wait longer than other requests, because many users behind one address join at once after a
+failure.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from gateway.flows.ports import NextcloudError
@@ -23,7 +25,8 @@ PER_ADDRESS_SHARE = 2  # the places divided by this are those that one address c
 FOR_USERS_SHARE = 4  # the places divided by this are kept for joins of users
 RECENT = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
 MAX_RECENT = 10_000  # preferred addresses, of all backends together
-USERS_PATIENCE = 6  # factor by which joins of users may wait longer than other requests
+USERS_PATIENCE = 6  # factor by which joins of users, and background requests, may wait longer than other requests
+BACKGROUND = -1  # in place of a network: requests for which no client waits to get in
 
 log = logging.getLogger("portunus.flows")
 
@@ -33,6 +36,10 @@ class NoTurn(NextcloudError):
 
     def __init__(self) -> None:
         super().__init__("the backend did not answer in time")
+
+
+class NotWanted(NoTurn):
+    """The request is no longer needed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -177,9 +184,15 @@ class BackendTurns:
                 raise NoTurn from error
         try:
             if not wanted():
-                raise NoTurn
+                raise NotWanted
             yield
         finally:
             queue.leave(network, known)
             if queue.idle and self._queues.get(backend) is queue:
                 del self._queues[backend]
+
+    def background_turn(
+        self, backend: str, wanted: Callable[[], bool] = lambda: True
+    ) -> AbstractAsyncContextManager[None]:
+        """Wait for the turn of a report of a leave, or of a request about a virtual session; see ``turn``."""
+        return self.turn(backend, BACKGROUND, known=True, wanted=wanted)

@@ -128,7 +128,8 @@ class VirtualSessions:
         text = "Could not add virtual session." if virtual.actor is None else "Could not join virtual session."
         owner = virtual.owner
         try:
-            answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "add"))
+            async with self._services.backend_turns.background_turn(owner.backend.id):
+                answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "add"))
         except NextcloudError as error:
             self._services.warnings.warning(
                 (owner.backend.id, "add", str(error)), "a virtual session could not be added: %s", error
@@ -157,7 +158,8 @@ class VirtualSessions:
         """
         owner = virtual.owner
         try:
-            answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "remove"))
+            async with self._services.backend_turns.background_turn(owner.backend.id):
+                answer = await self._services.nextcloud.ask(owner.backend, owner.url, _request(virtual, "remove"))
         except NextcloudError as error:
             self._services.warnings.warning(
                 (owner.backend.id, "remove", str(error)),

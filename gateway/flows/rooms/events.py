@@ -17,6 +17,7 @@ from gateway.core.session import Session
 from gateway.core.transient import TransientChange
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
 from gateway.core.visibility import Content, by_form, form_for
+from gateway.flows.backend_turns import NotWanted
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.join_lists import join_event, list_parts
@@ -95,11 +96,19 @@ class RoomEvents:
     def request_leave(self, session: Session, room: str, room_session: str) -> None:
         """Start the request by which Nextcloud learns that a session left a room (4.2)."""
         request = room_request(session, room, room_session, action="leave")
-        self._services.tasks.spawn(self._request_leave(session, request), "leave request")
+        self._services.tasks.spawn(self._request_leave(session, request, room_session), "leave request")
 
-    async def _request_leave(self, session: Session, request: RoomRequest) -> None:
+    async def _request_leave(self, session: Session, request: RoomRequest, room_session: str) -> None:
+        backend, find = session.backend, self._services.hub.find_by_room_session
+
+        def wanted() -> bool:  # Nextcloud would remove a session that has joined with this id again meanwhile
+            return find(backend.id, room_session) is None
+
         try:
-            answer = await self._services.nextcloud.ask(session.backend, session.url, request)
+            async with self._services.backend_turns.background_turn(backend.id, wanted):
+                answer = await self._services.nextcloud.ask(backend, session.url, request)
+        except NotWanted:
+            return
         except NextcloudError as error:
             cause = (session.backend.id, "leave", str(error))
             self._services.warnings.warning(cause, "leave request to backend %s failed: %s", session.backend.id, error)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.flows import backend_turns
-from gateway.flows.backend_turns import RECENT, USERS_PATIENCE, BackendTurns, NoTurn
+from gateway.flows.backend_turns import BACKGROUND, RECENT, USERS_PATIENCE, BackendTurns, NoTurn
 from tests.gateway.flows.virtual_time import settle
 
 PLACES = 8
@@ -153,3 +153,18 @@ async def test_cancelled_request_gives_its_place_back(begun: bool) -> None:
     assert backend.asked[-1] == "next"
     await backend.answer("r3", "next", *(["r4"] if begun else []), *(["r0"] if not begun else []))
     assert not backend.turns._queues
+
+
+# reference 3.7-i
+async def test_background_requests_leave_half_of_the_places_to_joins() -> None:
+    backend = QueuedBackend()
+    for number in range(1000):
+        backend.request(f"leave {number}", BACKGROUND, known=True)
+    await settle()
+    assert backend.asked == [f"leave {number}" for number in range(PLACES // 2)]
+    for number in range(PLACES // 2):
+        backend.request(f"join {number}", network=number, known=True)
+    await settle()
+    assert backend.asked[-PLACES // 2 :] == [f"join {number}" for number in range(PLACES // 2)]
+    await backend.answer("leave 0")
+    assert backend.asked[-1] == "leave 4"

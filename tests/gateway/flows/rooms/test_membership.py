@@ -323,6 +323,27 @@ async def test_usual_answer_to_a_leave_request_is_not_logged(caplog: pytest.LogC
         assert [record.getMessage() for record in caplog.records] == ["backend cloud refused a leave request: invalid"]
 
 
+# reference 3.7-i
+async def test_many_leave_requests_delay_no_join_and_do_not_undo_one() -> None:
+    async with FlowHarness() as harness:
+        members = [await harness.member(f"member {number}") for number in range(20)]
+        gate = harness.nextcloud.gate = asyncio.Event()
+        for member in members:
+            join(member, "")
+        await settle()
+        assert len(harness.nextcloud.leaves()) == 4
+        harness.nextcloud.gate = None
+        await harness.member("newcomer")
+        last = members[-1]
+        join(last, nc=f"nc-{last.session.userid}")  # while its leave request waits
+        await settle()
+        assert last.session.room is not None
+        gate.set()
+        await settle()
+        left = {request.sessionid for request in harness.nextcloud.leaves()}
+        assert left == {f"nc-{member.session.userid}" for member in members[:-1]}
+
+
 # reference 2.5-b
 async def test_guest_that_left_its_room_must_join_another_one() -> None:
     async with FlowHarness() as harness:
