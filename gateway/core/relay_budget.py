@@ -2,7 +2,8 @@
 
 Source: docs/protocol.md, "Limits". No client can fill outboxes faster than their clients empty them: a message beyond
 the budget of its recipients waits, and the sender's connection is not read meanwhile. Each sender may exceed the budget
-by a few bytes, so that the floods of some senders do not delay the short messages of others.
+by a few bytes, so that the floods of some senders do not delay the short messages of others. The events of a room that
+internal clients cause have a budget of their own, so that no flood of messages delays a bridge that serves many rooms.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ SLOW_RATE_DIVISOR = 16  # divides the rate while the outbox of a recipient fills
 FULL_OUTBOX_DIVISOR = 4  # divides the outbox limit: a fuller outbox counts as filling up
 SENDER_BURST = 4096  # bytes that each sender may relay beyond the budget
 SENDER_RATE = 512  # bytes per second
+ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
+LARGE = 128  # recipients; a message counts once more for each full 128 of them
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
+
+
+def cost(size: int, recipients: int) -> int:
+    """Return the bytes that a message of ``size`` bytes costs; it counts several times in a large room."""
+    return size * (1 + recipients // LARGE)
 
 
 class RelayBudget:

@@ -41,6 +41,7 @@ class Room:
         "properties",
         "relay_budget",
         "transient",
+        "update_budget",
         "virtuals",
     )
 
@@ -54,4 +55,5 @@ class Room:
         self.transient = TransientData()
         self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # full parts of the join list, by their entries
         self.relay_budget = RelayBudget()  # for messages to its members
+        self.update_budget = RelayBudget()  # for events that internal clients cause
         self.ping_at = now + PING_INTERVAL

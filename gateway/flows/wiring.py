@@ -39,8 +39,9 @@ class Flows:
         self.dialouts = Dialouts(services, self.transient)
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)
         relay = Relay(services, self.media, traffic)
-        membership = RoomMembership(services, events, self.session_closer)
+        membership = RoomMembership(services, events, self.session_closer, traffic)
         self.federated_rooms = FederatedRooms(services, events, membership, self.session_closer)
+        internal_requests = InternalRequests(services, events, self.media, virtual_sessions, self.dialouts, traffic)
         self.dispatch = Dispatcher(
             services,
             HelloRequests(services, events),
@@ -50,7 +51,7 @@ class Flows:
                 "control": relay.control,
                 "transient": self.transient.update,
                 "room": self.federated_rooms.handle,
-                "internal": InternalRequests(services, events, self.media, virtual_sessions, self.dialouts).handle,
+                "internal": internal_requests.handle,
             },
         )
         self.backend_requests = BackendRequests(services, events, self.media, self.session_closer, virtual_sessions)

@@ -6,17 +6,20 @@ Source: signaling API, Internal clients; reference 11.1, 11.3.
 from __future__ import annotations
 
 from gateway.core.participants import IN_CALL
+from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
+from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
 from gateway.flows.tasks import Work
 from gateway.wire import structure
 from gateway.wire.client import ClientMessage
 from gateway.wire.internal import AddSession, CallReport, InCallFlags, RemoveSession, UpdateSession
+from gateway.wire.structure import InternalBody
 
 
 class InternalRequests:
@@ -29,6 +32,7 @@ class InternalRequests:
         media: MediaSignaling,
         virtual_sessions: VirtualSessions,
         dialouts: Dialouts,
+        traffic: Traffic,
     ) -> None:
         self._services = services
         self._hub = services.hub
@@ -36,18 +40,23 @@ class InternalRequests:
         self._media = media
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
+        self._traffic = traffic
 
     def handle(self, session: Session, message: ClientMessage) -> Work | None:
         """Handle a request at once, or in the returned coroutine; ignore it if the client is not internal.
 
         Raises:
             ProtocolError: the message is malformed.
+            Postponed: the message has to be handled again later.
         """
         body, request_id = structure.internal(message.internal), message.id or ""
         if not session.is_internal:
             return None
         if request_id and message.internal and self._dialouts.receive_answer(session, request_id, message.internal):
             return None
+        room = self._affected_room(session, body)
+        if room is not None:
+            self._traffic.require_updates(room)
         match body:
             case AddSession():
                 return self._virtual_sessions.add(session, body)
@@ -60,6 +69,15 @@ class InternalRequests:
             case CallReport():
                 self._dialouts.report(session, body)
         return None  # an unknown type is ignored
+
+    def _affected_room(self, session: Session, body: InternalBody | None) -> Room | None:
+        """Return the room whose members get events about a request."""
+        match body:
+            case AddSession() | UpdateSession() | RemoveSession():
+                return self._hub.room(session.backend, body.roomid or "")
+            case InCallFlags():
+                return self._hub.room_of(session)
+        return None
 
     def _set_in_call(self, session: Session, body: InCallFlags) -> None:
         """Set the client's own in-call flags; close its streams if it leaves the call (11.3)."""

@@ -52,11 +52,15 @@ class VirtualSessions:
             return
         if name in owner.virtuals:
             raise ProtocolError(Code.ADD_FAILED.error(message="Could not create virtual session."))
-        if exceeds(len(owner.virtuals) + 1, self._services.settings.limits.virtual_sessions):
+        limits = self._services.settings.limits
+        if exceeds(len(owner.virtuals) + 1, limits.virtual_sessions):
             self._services.count_excess("virtual_sessions")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-        if exceeds(len(body.user), self._services.settings.limits.user_bytes):
+        if exceeds(len(body.user), limits.user_bytes):
             self._services.count_excess("user_bytes")
+            raise ProtocolError(Code.LIMIT_EXCEEDED.error())
+        if any(exceeds(len(text), limits.id_length) for text in _texts(body)):
+            self._services.count_excess("id_length")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         virtual = self._create(owner, name, room.key, body)
         await self._announce(virtual)
@@ -175,6 +179,12 @@ class VirtualSessions:
 def _find(owner: Session, name: str | None, room: str | None) -> VirtualSession | None:
     virtual = owner.virtuals.get(name or "")
     return virtual if virtual is not None and virtual.room.id == room else None
+
+
+def _texts(body: AddSession) -> tuple[str, ...]:
+    """Return the name of a virtual session and the ids that others see."""
+    options = body.options or ActorOptions()
+    return body.sessionid or "", body.userid or "", options.actor_id or "", options.actor_type or ""
 
 
 def _actor(options: ActorOptions | None) -> Actor | None:

@@ -12,6 +12,7 @@ from gateway.core import participants
 from gateway.core.changes import RoomJoined, RoomLeft
 from gateway.core.ids import SessionId
 from gateway.core.participants import Participant
+from gateway.core.relay_budget import cost
 from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import TransientChange
@@ -68,7 +69,10 @@ class RoomEvents:
 
     def virtual_joined(self, virtual: VirtualSession, room: Room) -> None:
         """Send the members of a room the join event of a virtual session, and its flags (11.2)."""
-        self._send_join(virtual, room.members.values())
+        for form, sessions in by_form(room.members.values(), Content.PARTICIPANT).items():
+            event = join_event(virtual, form)
+            self._charge(room, event)
+            self._delivery.send_all(sessions, event)
         self.known_participants(room)
         if virtual.flags:
             self.flags(virtual, room)
@@ -141,7 +145,9 @@ class RoomEvents:
 
     def flags(self, virtual: VirtualSession, room: Room) -> None:
         """Send the members of a room the flags of a virtual session (7.5)."""
-        self._delivery.send_all(room.members.values(), _flags_event(virtual))
+        event = _flags_event(virtual)
+        self._charge(room, event)
+        self._delivery.send_all(room.members.values(), event)
 
     def participants(self, room: Room, users: Iterable[ParticipantEntry], changed: Iterable[Participant]) -> None:
         """Send all members the list of participants, followed by the changed participants that it lacks (7.3)."""
@@ -157,7 +163,9 @@ class RoomEvents:
         """
         users = participants.known(room, int(self._services.wall_clock()))
         if users:
-            self._delivery.send_all(room.members.values(), _participants_event(room, users))
+            event = _participants_event(room, users)
+            self._charge(room, event)
+            self._delivery.send_all(room.members.values(), event)
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
         """Send a resumed session the list that ``known_participants`` would send (2.8)."""
@@ -170,6 +178,11 @@ class RoomEvents:
         body = ParticipantsBody(room.key.id, incall=flags, all=True)
         message = server.encode(Event(EventBody("participants", "update", update=body)))
         self._delivery.send_all(recipients, message)
+
+    @staticmethod
+    def _charge(room: Room, event: bytes) -> None:
+        """Count an event that an internal client caused; later requests wait if it exceeds the budget (``Traffic``)."""
+        room.update_budget.left -= cost(len(event), len(room.members))
 
 
 def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:

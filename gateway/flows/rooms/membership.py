@@ -20,6 +20,7 @@ from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
+from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services, room_request
 from gateway.flows.tasks import Work
 from gateway.wire import server, structure
@@ -39,8 +40,9 @@ class DuplicateCloser(Protocol):
 class RoomMembership:
     """Lets sessions join and leave rooms."""
 
-    def __init__(self, services: Services, events: RoomEvents, closer: DuplicateCloser) -> None:
+    def __init__(self, services: Services, events: RoomEvents, closer: DuplicateCloser, traffic: Traffic) -> None:
         self._services = services
+        self._traffic = traffic
         self._hub = services.hub
         self._events = events
         self._closer = closer
@@ -50,12 +52,21 @@ class RoomMembership:
 
         Raises:
             ProtocolError: the message is malformed.
+            Postponed: the message has to be handled again later.
         """
         room, request_id = structure.room(message.room), message.id or ""
+        if session.is_internal:
+            self._require_updates(session, room.roomid or "")
         if room.roomid:
             return self.join(session, room, request_id)
         self.leave(session, request_id)
         return None
+
+    def _require_updates(self, session: Session, roomid: str) -> None:
+        """Postpone the join or leave of an internal client, of which all members get the list of participants (7.3)."""
+        for room in (self._hub.room_of(session), self._hub.room(session.backend, roomid)):
+            if room is not None:
+                self._traffic.require_updates(room)
 
     def leave(self, session: Session, request_id: str) -> None:
         """Leave the current room; there is no reply if the session is in none (4.2)."""

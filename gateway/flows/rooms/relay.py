@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from gateway.core.ids import SessionId
 from gateway.core.permissions import CONTROL
-from gateway.core.relay_budget import RelayBudget
+from gateway.core.relay_budget import ENVELOPE, RelayBudget, cost
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import Content, Form, form_for
@@ -27,8 +27,6 @@ from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media
 from gateway.wire.server import MESSAGE_END
 from gateway.wire.structure import addressed
 
-ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
-LARGE = 128  # recipients; a message to a room counts once more for each full 128 of them
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that contains a participant's new display name (5.4)
 _NICK_CHANGE, _HIDDEN = Content.NICK_CHANGE, Form.HIDDEN
 GUARDED_TYPES = SFU_TYPES | {CONTROL_TYPE}  # of ``data`` that makes the recipient's client act (5.3)
@@ -161,7 +159,7 @@ class Relay:
 
     def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
         """Subtract a message's bytes from its recipients' budget; they count several times in a large room."""
-        size = (len(data) + ENVELOPE) * (1 + len(recipients) // LARGE)
+        size = cost(len(data) + ENVELOPE, len(recipients))
         budget.left -= size
         if budget.left < 0.0:
             self._traffic.refill(session, budget, size, recipients)

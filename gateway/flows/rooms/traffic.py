@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable
 
 from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, SENDER_BURST, SENDER_RATE, RelayBudget
+from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.flows.postponed import Postponed
 from gateway.flows.services import Services
@@ -32,6 +33,17 @@ class Traffic:
     def __init__(self, services: Services) -> None:
         self._services = services
 
+    def require_updates(self, room: Room) -> None:
+        """Postpone a request of an internal client while the events of earlier ones exceed the room's budget.
+
+        Raises:
+            RecipientsBusy: the request has to wait.
+        """
+        budget = room.update_budget
+        if budget.left <= 0.0 and (wait := self._refill(budget, 0, room.members.values())):
+            self._services.count_excess("relayed_bytes_per_second")
+            raise RecipientsBusy(wait)
+
     def refill(self, session: Session, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> None:
         """Refill a budget that is negative after a message of ``size`` bytes was subtracted.
 
@@ -39,9 +51,13 @@ class Traffic:
             RecipientsBusy: the message has to wait; its bytes were added again.
         """
         services = self._services
-        now, limit = services.clock(), services.outbox_bytes // FULL_OUTBOX_DIVISOR
-        outbox_fills = any(recipient.outbox.size > limit for recipient in recipients)
-        wait = budget.refill(size, services.settings.limits, outbox_fills, now)
+        wait, now = self._refill(budget, size, recipients), services.clock()
         if wait and not session.is_internal and not session.relay_share.take(size, SENDER_RATE, SENDER_BURST, now):
             services.count_excess("relayed_bytes_per_second")
             raise RecipientsBusy(wait)
+
+    def _refill(self, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> float:
+        services = self._services
+        limit = services.outbox_bytes // FULL_OUTBOX_DIVISOR
+        outbox_fills = any(recipient.outbox.size > limit for recipient in recipients)
+        return budget.refill(size, services.settings.limits, outbox_fills, services.clock())

@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from gateway.core.limits import exceeds
 from gateway.core.permissions import TRANSIENT_DATA
+from gateway.core.relay_budget import ENVELOPE, cost
 from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
@@ -59,7 +60,8 @@ class TransientRequests:
             if limit := self._exceeded_limit(room.transient, key, body.value):
                 self._services.count_excess(limit)
                 raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-            budget, size = room.relay_budget, 2 * len(body.value)  # the members get the old value, too
+            # The members get the old value with the next change, and that may be a removal.
+            budget, size = room.relay_budget, cost(2 * (len(key) + len(body.value) + ENVELOPE), len(room.members))
             budget.left -= size
             if budget.left < 0.0:
                 self._traffic.refill(session, budget, size, room.members.values())

@@ -451,6 +451,18 @@ async def test_transient_data_count_as_relayed() -> None:
         assert len(alice.received()) == 2
 
 
+async def test_transient_data_count_with_their_key_and_their_removal() -> None:
+    async with beside_a_call(Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)) as harness:
+        alice, bob = [await harness.member(name) for name in ("alice", "bob")]
+        bob.received()
+        written = len(bob.connection.written)
+        for number in range(200):
+            for body in ({"type": "set", "key": "k" * 900, "value": number}, {"type": "remove", "key": "k" * 900}):
+                alice.send({"type": "transient", "transient": body})
+        sizes = sum(len(message) for message in bob.connection.written[written:])
+        assert 10_000 < sizes < 30_000
+
+
 @pytest.mark.parametrize(
     ("limits", "features", "limit"),
     [
