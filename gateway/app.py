@@ -85,7 +85,9 @@ class Gateway:
         self._polling = PollingEndpoint(
             flows.dispatch, self._counters, self._proxies, self._body_reader, self._body_budget
         )
-        self._websocket = WebSocketEndpoint(flows.dispatch, self._counters, self._wall_clock, self._proxies)
+        self._websocket = WebSocketEndpoint(
+            flows.dispatch, self._counters, self._wall_clock, self._proxies, self._headers()
+        )
         self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
         self._descriptors = Descriptors(LimitedLog(logging.getLogger("portunus.http"), self._clock))
         self._runner: web.AppRunner | None = None

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 
 from gateway.core.session import Session
-from gateway.core.throttle import Address
+from gateway.core.throttle import Address, network
 from gateway.core.token_bucket import TokenBucket
 from gateway.flows.ports import Connection
 
@@ -26,10 +26,11 @@ class Inbox:
 class ClientConnection:
     """One connection of a client."""
 
-    __slots__ = ("_until_gone", "connection", "gone", "hello_by", "inbox", "session")
+    __slots__ = ("_until_gone", "connection", "gone", "hello_by", "inbox", "network", "session")
 
     def __init__(self, connection: Connection, hello_by: float, inbox: Inbox) -> None:
         self.connection = connection
+        self.network = network(connection.address)  # as which the client's address is counted and throttled
         self.session: Session | None = None
         self.inbox = inbox
         self.hello_by: float | None = hello_by  # None: a hello was accepted, or is being authenticated

@@ -68,7 +68,7 @@ class Dispatcher:
         self._services.delivery.add(connection)
         self._clients[connection.id] = client
         self._awaiting_hello.add(client)
-        self._admission.opened(client.address)
+        self._admission.opened(client.network)
         connection.send(self._welcome)
         return client
 
@@ -107,7 +107,7 @@ class Dispatcher:
         self._services.delivery.remove(connection)
         self._clients.pop(connection.id, None)
         self._end_hello_timer(client)
-        self._admission.closed(client.address)
+        self._admission.closed(client.network)
         if client.session is not None:
             self._services.hub.detach(client.session, connection.id, self._services.clock())
 
@@ -301,7 +301,7 @@ class Dispatcher:
     def _end_hello_timer(self, client: ClientConnection) -> None:
         if client in self._awaiting_hello:
             self._awaiting_hello.discard(client)
-            self._admission.hello_ended(client.address)
+            self._admission.hello_ended(client.network)
 
     # -- replies
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, web
 
@@ -34,6 +35,15 @@ def accept_key(request: web.Request) -> str:
     if not valid:
         raise web.HTTPBadRequest(text="Invalid Sec-WebSocket-Key.\n")
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+
+
+def switching_protocols(accept: str, headers: Mapping[str, str]) -> bytes:
+    """Return the answer that accepts a handshake, with the value of ``accept_key`` and other headers."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept}\r\n{lines}\r\n"
+    ).encode()
 
 
 def _tokens(request: web.Request, name: str) -> set[str]:

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
 from gateway.edge.clients.polling_connection import SILENCE, PollingConnection
-from gateway.edge.clients.websocket_connection import TrafficCounters
+from gateway.edge.clients.traffic import TrafficCounters
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
 from gateway.edge.http.body_budget import BodyBudget, Overloaded

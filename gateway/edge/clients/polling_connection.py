@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
-from gateway.edge.clients.websocket_connection import BATCH, MESSAGE_LIMIT, TrafficCounters
+from gateway.edge.clients.traffic import TrafficCounters
+from gateway.edge.clients.websocket_connection import BATCH, MESSAGE_LIMIT
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatcher
 from gateway.standstill import PeerTimer

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.utils import formatdate
 
 from aiohttp import web
 
 from gateway.core.ids import ConnectionId
+from gateway.core.throttle import Address
 from gateway.edge.clients.frame_input import InputTurns
 from gateway.edge.clients.frames import FrameCache
-from gateway.edge.clients.handshake import accept_key
-from gateway.edge.clients.websocket_connection import CLOSE_TIME, TrafficCounters, WebSocketConnection
+from gateway.edge.clients.handshake import accept_key, switching_protocols
+from gateway.edge.clients.traffic import TrafficCounters
+from gateway.edge.clients.websocket_connection import CLOSE_TIME, WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.receive_buffer import widen
 from gateway.flows.dispatch import Dispatcher
@@ -24,15 +27,25 @@ log = logging.getLogger("portunus.edge")
 
 
 class WebSocketEndpoint:
-    """The endpoint, and the state that its connections share; ``wall_clock`` returns unix time in seconds."""
+    """The endpoint, and the state that its connections share.
+
+    ``wall_clock`` returns unix time in seconds; ``headers`` are added to the answer to an upgrade.
+    """
 
     def __init__(
-        self, dispatch: Dispatcher, counters: TrafficCounters, wall_clock: Callable[[], float], proxies: TrustedProxies
+        self,
+        dispatch: Dispatcher,
+        counters: TrafficCounters,
+        wall_clock: Callable[[], float],
+        proxies: TrustedProxies,
+        headers: Mapping[str, str],
     ) -> None:
         self.dispatch = dispatch
         self.counters = counters
         self.wall_clock = wall_clock
         self._proxies = proxies
+        self._headers = headers
+        self._date, self._date_second = "", -1  # the time as a header's text, and its second
         self._connections: set[WebSocketConnection] = set()
         self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
         self.frames = FrameCache()  # so that a message to a room is encoded once
@@ -49,20 +62,45 @@ class WebSocketEndpoint:
         address = self._proxies.real_ip(request)
         if not self.dispatch.admits(address):
             raise web.HTTPTooManyRequests(text="Too many connections\n")
-        response = web.StreamResponse(
-            status=101, headers={"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accept}
-        )
-        await response.prepare(request)
-        transport = request.transport
+        transport, http = request.transport, request.protocol
+        ended = web.Response()  # the answer is sent by the connection; aiohttp sends none on a lost one
         if transport is None:
-            return response
+            return ended
+        lost = asyncio.get_running_loop().create_future()
+
+        def on_lost(error: Exception | None) -> None:
+            http.connection_lost(error)
+            if not lost.done():  # aiohttp may have cancelled this task
+                lost.set_result(None)
+
+        # aiohttp keeps the octets that arrived together with the request for its own WebSocket parser.
+        early, http._message_tail = http._message_tail, b""
+        self._open(request, accept, address, transport, early, on_lost)
+        await lost
+        return ended
+
+    def _open(
+        self,
+        request: web.Request,
+        accept: str,
+        address: Address,
+        transport: asyncio.Transport | asyncio.BaseTransport,
+        early: bytes,
+        on_lost: Callable[[Exception | None], object] | None,
+    ) -> None:
         widen(transport)
         self._last_id += 1
-        connection = WebSocketConnection(ConnectionId(self._last_id), address, self, request.protocol, transport)
+        connection = WebSocketConnection(ConnectionId(self._last_id), address, self, transport, on_lost)
         connection.user_agent = request.headers.get("User-Agent", "")
         self._connections.add(connection)
-        await connection.run()
-        return response
+        headers = {"Date": self._formatted_date(), **self._headers}
+        connection.open(switching_protocols(accept, headers), early)
+
+    def _formatted_date(self) -> str:
+        second = int(self.wall_clock())
+        if second != self._date_second:
+            self._date, self._date_second = formatdate(second, usegmt=True), second
+        return self._date
 
     def remove(self, connection: WebSocketConnection) -> None:
         """Remove a lost connection."""

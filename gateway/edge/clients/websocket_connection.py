@@ -1,9 +1,9 @@
 """The WebSocket connection of one client: frames in, batches of frames out.
 
-Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". aiohttp upgrades the request; the transport then
-belongs to the connection, so that a message costs one call in and one write out, without a task or a queue in between,
-unless the client has sent many (``frame_input``). All messages that are queued for a connection in one turn of the loop
-are sent in one write.
+Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". The transport of an upgraded request belongs to
+the connection, so that a message costs one call in and one write out, without a task or a queue in between, unless the
+client has sent many (``frame_input``). All messages that are queued for a connection in one turn of the loop are sent
+in one write: the welcome together with the answer to the upgrade, and the last messages with the close frame.
 
 Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
 empty, and nothing more is written before that. For chat messages, a ping behind them requests a receipt (``receipts``).
@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING, Any, Protocol
-
-from aiohttp.web_protocol import RequestHandler
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
@@ -39,19 +38,6 @@ BATCH = 65536  # bytes of messages in one write
 NORMAL = 1000  # close code of RFC 6455 7.4.1
 
 
-class TrafficCounters(Protocol):
-    """The counters of messages and bytes that connections increment."""
-
-    messages_in: int
-    messages_out: int
-    bytes_in: int
-    bytes_out: int
-
-    @property
-    def round_trip(self) -> Any:
-        """The histogram of round-trip times, with ``observe(milliseconds)``."""
-
-
 class WebSocketConnection(asyncio.Protocol):
     """The WebSocket connection of one client; implements ``flows.ports.Connection``."""
 
@@ -66,10 +52,9 @@ class WebSocketConnection(asyncio.Protocol):
         "_due",
         "_endpoint",
         "_frames",
-        "_http",
         "_input",
         "_last_received",
-        "_lost",
+        "_on_lost",
         "_outbox",
         "_own",
         "_paused_at",
@@ -92,8 +77,8 @@ class WebSocketConnection(asyncio.Protocol):
         id: ConnectionId,
         address: Address,
         endpoint: WebSocketEndpoint,
-        http: RequestHandler,
         transport: asyncio.Transport | asyncio.BaseTransport,
+        on_lost: Callable[[Exception | None], object] | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = id
@@ -102,7 +87,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._endpoint = endpoint
         self._counters = endpoint.counters
         self._frames = endpoint.frames
-        self._http = http
+        self._on_lost = on_lost  # called with the error, if any, when the connection is lost
         self._transport: Any = transport
         self._input = FrameInput(self, transport, endpoint.turns, MESSAGE_LIMIT)
         self.data_received = self._input.data_received  # type: ignore[method-assign]
@@ -122,23 +107,26 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_content = 0  # of the last ping
         self._receipts = Receipts()
         self._timer: asyncio.TimerHandle | None = None
-        self._lost: asyncio.Future[None] = loop.create_future()  # done when the connection is lost
         self._client: ClientConnection | None = None
         self._received = endpoint.dispatch.received
 
-    async def run(self) -> None:
-        """Take over the transport from aiohttp's HTTP handler, and return when the connection is lost."""
+    def open(self, answer: bytes, early: bytes) -> None:
+        """Take over the transport, and send the answer to the upgrade, the first ping and the welcome.
+
+        ``early`` are the octets that arrived together with the request.
+        """
         # ``pause_writing`` is called when the first byte stays in the buffer: TLS pauses at the limit, TCP above it.
         secure = self._transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if secure else 0)
         self._transport.set_protocol(self)
+        self._dirty = True  # the welcome is written now
         self._client = self._endpoint.dispatch.opened(self)
-        self._tick()
-        # Bytes that arrived together with the request; aiohttp keeps them for its own WebSocket parser.
-        early, self._http._message_tail = self._http._message_tail, b""
+        self._dirty = False
+        welcome, self._own = self._own, []
+        self._write(welcome, before=answer + self._next_ping(self._time()))
+        self._schedule()
         if early:
             self.data_received(early)
-        await self._lost
 
     # -- flows.ports.Connection
 
@@ -190,14 +178,20 @@ class WebSocketConnection(asyncio.Protocol):
         self._dirty = False
         if self._paused_at is not None or self._closing:
             return
+        outbox = self._outbox
         if self._own:
             own, self._own = self._own, []
+            if self.is_ending and outbox is None:
+                self._close(NORMAL, own)
+                return
             self._write(own)
             if self._paused_at is not None:
                 return
-        outbox = self._outbox
         if outbox is not None:
             while batch := outbox.take(BATCH):
+                if self.is_ending and not outbox.waiting and outbox.unconfirmed is None:
+                    self._close(NORMAL, batch)
+                    return
                 size = self._write(batch)
                 if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
                     return
@@ -212,10 +206,11 @@ class WebSocketConnection(asyncio.Protocol):
         if self.is_ending:
             self._close(NORMAL)
 
-    def _write(self, messages: list[bytes]) -> int:
+    def _write(self, messages: list[bytes], before: bytes = b"", behind: bytes = b"") -> int:
         """Write a batch and return its size in bytes, the frames' heads included.
 
-        If the kernel does not accept all of it, the transport calls ``pause_writing`` before this returns.
+        If the kernel does not accept all of it, the transport calls ``pause_writing`` before this returns. ``before``
+        and ``behind`` are other octets for the same write.
         """
         count = len(messages)
         data = self._frames.encoded(messages[0]) if count == 1 else b"".join(map(encoded, messages))
@@ -223,12 +218,15 @@ class WebSocketConnection(asyncio.Protocol):
         counters = self._counters
         counters.messages_out += count
         counters.bytes_out += size
-        self._transport.write(data)
+        self._transport.write(before + data + behind if before or behind else data)
         return size
 
-    def _undelivered(self, batch: list[bytes]) -> int:
-        """Count the messages at the end of a batch that the kernel has not accepted in full."""
-        buffered: int = self._transport.get_write_buffer_size()
+    def _undelivered(self, batch: list[bytes], behind: int = 0) -> int:
+        """Count the messages at the end of a batch that the kernel has not accepted in full.
+
+        ``behind`` is the number of octets that were written behind the batch.
+        """
+        buffered: int = self._transport.get_write_buffer_size() - behind
         count = 0
         while buffered > 0 and count < len(batch):
             count += 1
@@ -245,19 +243,38 @@ class WebSocketConnection(asyncio.Protocol):
         self._paused_at = None
         if self._outbox is not None:
             self._outbox.confirm()
-        self.flush()
+        if self._closing:
+            self._end()
+        else:
+            self.flush()
 
-    def _close(self, code: int) -> None:
-        """Send a close frame, and close the transport ``CLOSE_TIME`` later if the client has not."""
+    def _close(self, code: int, last: list[bytes] | None = None) -> None:
+        """Send a close frame behind ``last``, the messages taken from the outbox if there is one, in one write."""
         if self._closing:
             return
         self._closing = self.is_ending = True
-        self._release()
         if not self._transport.is_closing():
-            self._transport.write(encoded(struct.pack("!H", code), CLOSE))
-            if self._client_closed:
-                self._transport.close()
-                return
+            frame = encoded(struct.pack("!H", code), CLOSE)
+            if last is None:
+                self._transport.write(frame)
+            else:
+                self._write(last, behind=frame)
+                if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
+                    return
+                if self._outbox is not None:
+                    paused = self._paused_at is not None
+                    self._outbox.confirm(self._undelivered(last, len(frame)) if paused else 0)
+                if self._paused_at is not None:  # ``resume_writing`` follows
+                    return
+            self._end()
+        self._release()
+
+    def _end(self) -> None:
+        """Close the transport once the client has sent its close frame, or ``CLOSE_TIME`` later."""
+        self._release()
+        if self._client_closed:
+            self._transport.close()
+        else:
             asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
 
     def _release(self) -> None:
@@ -329,9 +346,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._endpoint.remove(self)
         if self._client is not None:
             self._endpoint.dispatch.closed(self._client)
-        self._http.connection_lost(exc)
-        if not self._lost.done():
-            self._lost.set_result(None)
+        if self._on_lost is not None:
+            self._on_lost(exc)
 
     # -- time
 
@@ -352,13 +368,17 @@ class WebSocketConnection(asyncio.Protocol):
         self._schedule()
 
     def _ping(self, now: float) -> None:
-        """Send a ping with unix time in nanoseconds, or with the next number if the wall clock was set back."""
         self._ping_at = now + PING_PERIOD
         if self._paused_at is None and not self._closing:
-            content = max(int(self._endpoint.wall_clock() * 1e9), self._ping_content + 1)
-            self._ping_content = content
-            self._receipts.pinged(now, content, self._outbox)
-            self._transport.write(encoded(b"%d" % content, PING))
+            self._transport.write(self._next_ping(now))
+
+    def _next_ping(self, now: float) -> bytes:
+        """Return a ping with unix time in nanoseconds, or with the next number if the wall clock was set back."""
+        self._ping_at = now + PING_PERIOD
+        content = max(int(self._endpoint.wall_clock() * 1e9), self._ping_content + 1)
+        self._ping_content = content
+        self._receipts.pinged(now, content, self._outbox)
+        return encoded(b"%d" % content, PING)
 
     def _request_receipt(self, outbox: Outbox) -> None:
         """Send a ping that requests a receipt if one is needed, now or when the last ping is old enough."""

@@ -70,6 +70,8 @@ def named_addresses(request: web.BaseRequest) -> list[Address | None]:
 def _parse(text: str) -> Address | None:
     """Parse an address with or without a port; an IPv4-mapped IPv6 address becomes the IPv4 address."""
     text = text.strip()
+    if not text:  # usual, since a client behind no proxy sends no such header: without the cost of an exception
+        return None
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

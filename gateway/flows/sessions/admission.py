@@ -11,7 +11,7 @@ from gateway.flows.services import Services
 
 
 class Admission:
-    """Counts connections by address."""
+    """Counts connections by address; ``key`` is the address' ``network``."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -29,23 +29,21 @@ class Admission:
             return False
         return True
 
-    def opened(self, address: Address) -> None:
+    def opened(self, key: int) -> None:
         """Count a new connection, which has no hello yet."""
-        key = network(address)
         self._connections[key] = self._connections.get(key, 0) + 1
         self._without_hello[key] = self._without_hello.get(key, 0) + 1
 
-    def hello_ended(self, address: Address) -> None:
+    def hello_ended(self, key: int) -> None:
         """Stop counting a connection as one without a hello: it has a session, timed out, or was closed."""
-        _decrease(self._without_hello, address)
+        _decrease(self._without_hello, key)
 
-    def closed(self, address: Address) -> None:
+    def closed(self, key: int) -> None:
         """Stop counting a connection."""
-        _decrease(self._connections, address)
+        _decrease(self._connections, key)
 
 
-def _decrease(counts: dict[int, int], address: Address) -> None:
-    key = network(address)
+def _decrease(counts: dict[int, int], key: int) -> None:
     count = counts.get(key, 0) - 1
     if count > 0:
         counts[key] = count

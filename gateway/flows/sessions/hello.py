@@ -13,7 +13,7 @@ from gateway.core.ids import ENTROPY, has_form_of_an_id
 from gateway.core.limits import Backend, exceeds
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
-from gateway.core.throttle import ThrottledAction, network
+from gateway.core.throttle import ThrottledAction
 from gateway.flows.bye import SESSION_RESUMED, bye
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.ports import Connection, NextcloudError
@@ -75,7 +75,7 @@ class HelloRequests:
             self._check_sessions(client, backend, userid)
         session = self._new_session(backend, url, userid, user, features, client_type)
         try:
-            self._services.hub.open(session, self._services.clock(), network(client.address))
+            self._services.hub.open(session, self._services.clock(), client.network)
         except LimitReached as error:
             self._services.counters.limit_exceeded[backend.id] += 1
             self._services.refusals.session_limit(backend)
@@ -109,7 +109,7 @@ class HelloRequests:
         limits, hub = self._services.settings.limits, self._services.hub
         counts = {
             "sessions_per_user": len(hub.sessions_of_user(backend, userid)) if userid else 0,
-            "sessions_per_address": hub.count_of_network(network(client.address)),
+            "sessions_per_address": hub.count_of_network(client.network),
         }
         for limit, count in counts.items():
             if exceeds(count + 1, getattr(limits, limit)):
@@ -213,7 +213,7 @@ class HelloRequests:
     ) -> tuple[str, Raw]:
         """Have Nextcloud check a ticket, and return the user id and user data of its answer (3.2)."""
         turn = self._services.backend_turns.turn(
-            backend.id, network(client.address), known=False, wanted=lambda: not client.gone
+            backend.id, client.network, known=False, wanted=lambda: not client.gone
         )
         try:
             async with turn:
@@ -225,7 +225,7 @@ class HelloRequests:
         if answer.type != "auth" or answer.auth is None:
             raise ProtocolError(Code.AUTH_FAILED.error())
         if answer.auth.userid:
-            self._services.backend_turns.authenticated(backend.id, network(client.address))
+            self._services.backend_turns.authenticated(backend.id, client.network)
         user = answer.auth.user
         return answer.auth.userid or "", user.copy() if given(user) else ABSENT
 

@@ -14,7 +14,7 @@ from tests.gateway.flows.virtual_time import VirtualLoop
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.path.stem in ("test_websocket", "test_write_limit"):
+    if item.path.stem in ("test_websocket", "test_websocket_writes", "test_write_limit"):
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
     if item.path.stem == "test_housekeeper" or item.path.stem.endswith("_time"):
         return {"virtual": VirtualLoop}

@@ -121,7 +121,7 @@ class serving:  # noqa: N801 - used as a function
 
     async def __aenter__(self) -> FlowServer:
         self.harness = FlowHarness(mcu=False, **self._options)
-        endpoint = WebSocketEndpoint(self.harness.dispatch, self.harness.counters, lambda: NOW, TrustedProxies(()))
+        endpoint = WebSocketEndpoint(self.harness.dispatch, self.harness.counters, lambda: NOW, TrustedProxies(()), {})
         server = FlowServer(self.harness, endpoint)
         self._served = served([web.get("/spreed", server.handle, allow_head=False)])
         server.address = await self._served.__aenter__()
