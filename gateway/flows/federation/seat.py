@@ -20,7 +20,7 @@ import msgspec
 
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
-from gateway.core.visibility import Form
+from gateway.flows.federation.host_messages import HostMessages
 from gateway.flows.federation.host_rate import HostRate
 from gateway.flows.federation.remote_room import (
     RemoteRoom,
@@ -34,7 +34,6 @@ from gateway.flows.federation.remote_room import (
 from gateway.flows.federation.remote_session import HostRefused, RemoteSession
 from gateway.flows.federation.seat_owner import SeatOwner
 from gateway.flows.ports import NETWORK_ERROR, RemoteConnectionLost, RemoteUnavailable
-from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
 from gateway.wire import federation, remote_messages, server, structure
 from gateway.wire.client import ClientMessage
@@ -48,7 +47,7 @@ from gateway.wire.remote_messages import (
     RemoteRoomBody,
     RemoteRoomMessage,
 )
-from gateway.wire.server import Room, RoomBody, RoomDataBody
+from gateway.wire.server import Room, RoomBody
 
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each attempt
 LONGEST_PAUSE = 8.0  # seconds
@@ -78,6 +77,7 @@ class FederatedSeat:
         self._withdrawn: WithdrawnJoin | None = None  # until the host has answered a join back
         self._joins = 0  # requests so far, for their ids
         self._rate = HostRate(services)
+        self._messages = HostMessages(services, session)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._closed = False
         self._deleted = False  # the host has announced that the room is deleted
@@ -242,23 +242,12 @@ class FederatedSeat:
             local = federation.to_local(message, names)
         except NotPassedOn:
             return
-        if isinstance(local, RemoteEvent) and local.event.message is not None:
-            self._send_room_message(local.event.message)
-        elif isinstance(local, RemoteEvent) and local.event.disinvite is not None:
+        if isinstance(local, RemoteEvent) and local.event.disinvite is not None:
             self._disinvited(remote_messages.encode(local), local.event.disinvite.reason)
-        else:
-            self._send(remote_messages.encode(local))
+        elif self._session.open:
+            self._messages.pass_on(local)
         if isinstance(local, RemoteRoomMessage) and local.room.roomid == "":
             self._end()  # the host has removed the session from the room
-
-    def _send_room_message(self, message: RoomDataBody) -> None:
-        """Send a message of the host's Nextcloud, mostly a chat message, in the form of a local room (5.5)."""
-        delivery = self._services.delivery
-        for event in RoomMessage(message.roomid, message.data).events(Form.FULL):
-            if event.repeatable:
-                delivery.send_repeatable((self._session,), event.message, event.offline)
-            else:
-                delivery.send(self._session, event.message, event.offline)
 
     def _disinvited(self, event: bytes, reason: str) -> None:
         """Send the client an event with its disinvitation from the room, and end its session (2.7).

@@ -1,0 +1,37 @@
+"""Sends a client the messages of the host of its room, after the names in them were replaced.
+
+Source: reference 5.5, 12.2.
+"""
+
+from __future__ import annotations
+
+from gateway.core.session import Session
+from gateway.core.visibility import Form
+from gateway.flows.rooms.chat import RoomMessage
+from gateway.flows.services import Services
+from gateway.wire import remote_messages
+from gateway.wire.remote_messages import RemoteEvent, RemoteMessage
+from gateway.wire.server import RoomDataBody
+
+
+class HostMessages:
+    """Appends messages of the host to the outbox of one session."""
+
+    def __init__(self, services: Services, session: Session) -> None:
+        self._delivery = services.delivery
+        self._session = session
+
+    def pass_on(self, local: RemoteMessage) -> None:
+        """Send the client a message with its own names."""
+        if isinstance(local, RemoteEvent) and local.event.message is not None:
+            self._send_room_message(local.event.message)
+        else:
+            self._delivery.send(self._session, remote_messages.encode(local))
+
+    def _send_room_message(self, message: RoomDataBody) -> None:
+        """Send a message of the host's Nextcloud, mostly a chat message, in the form of a local room (5.5)."""
+        for event in RoomMessage(message.roomid, message.data).events(Form.FULL):
+            if event.repeatable:
+                self._delivery.send_repeatable((self._session,), event.message, event.offline)
+            else:
+                self._delivery.send(self._session, event.message, event.offline)
