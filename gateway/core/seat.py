@@ -38,5 +38,8 @@ class Seat(Protocol):
             ProtocolError: the message is malformed.
         """
 
+    def list_participants(self) -> None:
+        """Send the client, which has resumed its session, the last list of participants, if one is known (2.8)."""
+
     def close(self) -> None:
         """Leave the room at the host, and send the client nothing more. Idempotent."""

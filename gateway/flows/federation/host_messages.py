@@ -1,12 +1,14 @@
 """Sends a client the messages of the host of its room, after the names in them were replaced.
 
-Source: reference 5.5, 12.2.
+Source: reference 2.8, 5.5, 12.2.
 """
 
 from __future__ import annotations
 
 from gateway.core.session import Session
 from gateway.core.visibility import Form
+from gateway.flows.federation.listed_participants import ListedParticipants
+from gateway.flows.federation.remote_session import KeptBytes
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
 from gateway.wire import remote_messages
@@ -15,18 +17,30 @@ from gateway.wire.server import RoomDataBody
 
 
 class HostMessages:
-    """Appends messages of the host to the outbox of one session."""
+    """Appends messages of the host to the outbox of one session; ``lists`` counts the memory of all kept lists."""
 
-    def __init__(self, services: Services, session: Session) -> None:
+    def __init__(self, services: Services, session: Session, lists: KeptBytes) -> None:
         self._delivery = services.delivery
         self._session = session
+        self._participants = ListedParticipants(lists)
 
     def pass_on(self, local: RemoteMessage) -> None:
         """Send the client a message with its own names."""
+        if isinstance(local, RemoteEvent):
+            self._participants.note(local.event)
         if isinstance(local, RemoteEvent) and local.event.message is not None:
             self._send_room_message(local.event.message)
         else:
             self._delivery.send(self._session, remote_messages.encode(local))
+
+    def list_participants(self, room: str) -> None:
+        """Send the last list of participants again, less the sessions that have left, if one is known (2.8)."""
+        if (message := self._participants.message(room)) is not None:
+            self._delivery.send(self._session, message)
+
+    def forget(self) -> None:
+        """Drop the list of participants: the client is in another room, or in none. Idempotent."""
+        self._participants.forget()
 
     def _send_room_message(self, message: RoomDataBody) -> None:
         """Send a message of the host's Nextcloud, mostly a chat message, in the form of a local room (5.5)."""

@@ -6,6 +6,7 @@ Source: reference 12.1, 12.3.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 from gateway.flows.federation.remote_session import TEXT_LENGTH
@@ -15,6 +16,7 @@ from gateway.wire.client import ABSENT
 from gateway.wire.errors import Code, Error
 from gateway.wire.server import Event, EventBody, RoomBody
 
+_REASON = re.compile(r"[a-z_]{1,64}")  # of a ``bye``
 DETAILS_LENGTH = 16_384  # bytes of the details of a refused join that are passed on
 
 
@@ -59,6 +61,11 @@ def refusal(error: Error, room: RemoteRoom) -> Error:
         return Code.ALREADY_JOINED.error(server.AlreadyJoined(joined))
     details = error.details if len(error.details) <= DETAILS_LENGTH else ABSENT
     return Error(error.code[:TEXT_LENGTH], error.message[:TEXT_LENGTH], details)
+
+
+def reason_of_bye(reason: str) -> str:
+    """Return the reason of the host's ``bye`` for the client; empty if it has another form than those of servers."""
+    return reason if _REASON.fullmatch(reason) else ""
 
 
 def unavailable_error(error: RemoteUnavailable) -> Error:

@@ -40,12 +40,13 @@ NO_SUCH_SESSION = "no_such_session"
 SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that ends a replaced connection, not the session (2.8)
 TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
 
+_TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
 _encoder = msgspec.json.Encoder()
 _T = TypeVar("_T")
 
 
 class KeptBytes:
-    """The memory of the messages that all sessions keep for their hosts."""
+    """The memory of what all sessions keep: messages for their hosts, or lists of participants."""
 
     def __init__(self) -> None:
         self.total = 0  # bytes
@@ -57,6 +58,11 @@ class HostRefused(Exception):
     def __init__(self, error: Error) -> None:
         super().__init__(error.code)
         self.error = error
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the hello may be tried again: Nextcloud or the host restarts, or is overloaded."""
+        return self.error.code in _TEMPORARY
 
 
 class RemoteSession:

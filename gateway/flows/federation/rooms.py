@@ -64,6 +64,7 @@ class FederatedRooms:
         # The sessions that are being given a seat, and whether the host has ended their previous seat meanwhile.
         self._replaced: dict[SessionId, bool] = {}
         self._kept_bytes = KeptBytes()
+        self._list_bytes = KeptBytes()
         # Number of seats by key of the limit, and the user, server or backend that it limits.
         self._counts: Counter[tuple[str, str]] = Counter()
 
@@ -97,6 +98,11 @@ class FederatedRooms:
                 ending += seat.tasks
         if ending:
             await asyncio.wait(ending, timeout=CLOSE_TIME)
+
+    @property
+    def list_bytes(self) -> int:
+        """The memory of the lists of participants that are kept for resumes (12.3-l), in bytes."""
+        return self._list_bytes.total
 
     # -- SeatOwner
 
@@ -177,7 +183,7 @@ class FederatedRooms:
             raise ProtocolError(federation_error(NOT_ALLOWED, "This server has no connections to others."))
         release = self._count_seat(session, room)
         remote = RemoteSession(servers, room.signaling, room.nextcloud, token, session.features, self._kept_bytes)
-        seat = FederatedSeat(self._services, self, session, remote, room)
+        seat = FederatedSeat(self._services, self, session, remote, room, self._list_bytes)
         self._replaced[session.id] = False
         self._hub.pause_join_timer(session)
         try:

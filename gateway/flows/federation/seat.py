@@ -13,7 +13,6 @@ Source: reference 12.1-12.3.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 
 import msgspec
@@ -28,10 +27,11 @@ from gateway.flows.federation.remote_room import (
     WithdrawnJoin,
     federation_error,
     interruption_event,
+    reason_of_bye,
     refusal,
     unavailable_error,
 )
-from gateway.flows.federation.remote_session import HostRefused, RemoteSession
+from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat_owner import SeatOwner
 from gateway.flows.ports import NETWORK_ERROR, RemoteConnectionLost, RemoteUnavailable
 from gateway.flows.services import Services
@@ -54,10 +54,7 @@ LONGEST_PAUSE = 8.0  # seconds
 STABLE = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
 GIVE_UP_AFTER = 600.0  # seconds without a connection
 BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
-# Errors after which the hello is tried again: Nextcloud or the host restarts, or is overloaded.
-_TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
 DELETED = "deleted"  # reason of a disinvitation (6.4)
-_REASON = re.compile(r"[a-z_]{1,64}")  # of a ``bye``; reasons of another form are not passed on
 _BYE = '{"type":"bye"}'
 
 
@@ -65,7 +62,13 @@ class FederatedSeat:
     """Implements ``core.seat.Seat``; ``open`` it once, and wait for each ``join``."""
 
     def __init__(
-        self, services: Services, owner: SeatOwner, session: Session, remote: RemoteSession, room: RemoteRoom
+        self,
+        services: Services,
+        owner: SeatOwner,
+        session: Session,
+        remote: RemoteSession,
+        room: RemoteRoom,
+        lists: KeptBytes,
     ) -> None:
         self._services = services
         self._owner = owner
@@ -77,7 +80,7 @@ class FederatedSeat:
         self._withdrawn: WithdrawnJoin | None = None  # until the host has answered a join back
         self._joins = 0  # requests so far, for their ids
         self._rate = HostRate(services)
-        self._messages = HostMessages(services, session)
+        self._messages = HostMessages(services, session, lists)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._closed = False
         self._deleted = False  # the host has announced that the room is deleted
@@ -157,8 +160,14 @@ class FederatedSeat:
             cause = ("kept", self.room.signaling)
             self._services.warnings.warning(cause, "too much is kept for the host of a federated room: joining it anew")
 
+    def list_participants(self) -> None:
+        """See ``Seat.list_participants``."""
+        if self._names is not None and not self._closed:
+            self._messages.list_participants(self._names.local_room)
+
     def close(self) -> None:
         """See ``Seat.close``."""
+        self._messages.forget()
         if self._closed:
             return
         self._closed = True
@@ -196,6 +205,7 @@ class FederatedSeat:
             self._closed = True
             self._remote.abort()
             self._remote.forget()
+            self._messages.forget()
             self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
 
     async def _wait_for_end(self, task: asyncio.Task[None]) -> None:
@@ -221,20 +231,19 @@ class FederatedSeat:
     # -- messages of the host
 
     def _handle(self, message: RemoteMessage) -> None:
+        withdrawn = self._withdrawn
         match message:
             case RemoteBye(body):
                 self._ended_by_host("" if body is None else body.reason)
             case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
                 self._accepted(self._join, body)
-            case RemoteRoomMessage(_, id) | RemoteError(_, id) if (
-                self._withdrawn is not None and id == self._withdrawn.id
-            ):
-                self._withdrawn.accepted = isinstance(message, RemoteRoomMessage)
+            case RemoteRoomMessage(_, id) | RemoteError(_, id) if withdrawn is not None and id == withdrawn.id:
+                withdrawn.accepted = isinstance(message, RemoteRoomMessage)
             case RemoteRoomMessage(_, id) if id:
                 pass  # forged: the seat sent no such request, and this server answers the client's
             case RemoteError(error, id) if self._join is not None and id == self._join.id:
                 self._refused(self._join, error)
-            case _ if self._names is not None and not (self._withdrawn is not None and self._withdrawn.accepted):
+            case _ if self._names is not None and not (withdrawn is not None and withdrawn.accepted):
                 self._pass_on(message, self._names)
 
     def _pass_on(self, message: RemoteMessage, names: Names) -> None:
@@ -272,7 +281,7 @@ class FederatedSeat:
         self._names = None
         self._closed = True
         self._remote.abort()
-        self._owner.ended_by_host(self._session, reason if _REASON.fullmatch(reason) else "")
+        self._owner.ended_by_host(self._session, reason_of_bye(reason))
 
     def _accepted(self, join: UnansweredJoin, body: RemoteRoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""
@@ -291,6 +300,7 @@ class FederatedSeat:
         if self._names is None:
             self._owner.seated(session, self)
         self._names = names
+        self._messages.forget()
         reply = msgspec.structs.replace(body, roomid=room.local_id)
         self._send(remote_messages.encode(RemoteRoomMessage(reply, join.request_id or "")))
         if not join.answer.done():
@@ -360,7 +370,7 @@ class FederatedSeat:
                 error = unavailable_error(lost)
             except HostRefused as refused:
                 error = refused.error
-                if error.code not in _TEMPORARY:
+                if not refused.is_temporary:
                     self._lose_room(error)
                     return False
             else:

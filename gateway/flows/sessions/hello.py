@@ -145,8 +145,11 @@ class HelloRequests:
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
         self._attach(session, client.connection, hello, request_id)
         room = services.hub.room_of(session)
-        if room is not None and not updated and session.evicted_by is None:
-            self._events.participants_on_resume(session, room)
+        if not updated and session.evicted_by is None:
+            if room is not None:
+                self._events.participants_on_resume(session, room)
+            elif session.seat is not None:
+                session.seat.list_participants()
         return session
 
     async def refuse_forged(self, client: ClientConnection, error: ForgedResumeId) -> None:

@@ -390,6 +390,9 @@ class FakeSeat:
     def forward(self, text: str, message: ClientMessage) -> None:
         """Ignore a message."""
 
+    def list_participants(self) -> None:
+        """Send nothing."""
+
     def close(self) -> None:
         self.closed = True
 

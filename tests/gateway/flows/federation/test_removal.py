@@ -1,6 +1,6 @@
-"""Clients that the host removes from its room, or does not let in, or that were away: what they are told.
+"""Clients that the host removes from its room, or does not let in: what they are told.
 
-Source: reference 12.1-f, 12.3-i, 12.3-k, 12.3-l.
+Source: reference 12.1-f, 12.3-i, 12.3-k.
 """
 
 from __future__ import annotations
@@ -92,19 +92,3 @@ async def test_refusal_of_a_join_has_the_details_of_the_host() -> None:
             (received,) = alice.received()
             assert received["error"]["code"] == "no_such_room"
             assert received["error"].get("details") == (details if passed_on else None)
-
-
-# reference 12.3-l
-async def test_resume_of_the_client_brings_what_came_meanwhile_and_no_list() -> None:
-    host = FakeHost("ack")
-    async with harness_with(host) as harness:
-        alice = await seated(harness)
-        update = {"roomid": "R", "users": [{"sessionId": "other", "inCall": 7}]}
-        host.connection.say({"type": "event", "event": {"target": "participants", "type": "update", "update": update}})
-        await settle()
-        assert [message["type"] for message in alice.received()] == ["event"]
-        alice.disconnect()
-        host.connection.say(relayed("meanwhile"))
-        await settle()
-        again = await harness.resume(alice)
-        assert again.received()[1:] == [relayed("meanwhile")]

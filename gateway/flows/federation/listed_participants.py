@@ -1,0 +1,100 @@
+"""The last list of participants that a host has sent to a client; after a resume the client gets it again.
+
+Source: reference 2.8, 7.3, 12.3-l.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+from gateway.flows.federation.remote_session import KeptBytes
+from gateway.wire import remote_messages
+from gateway.wire.client import ABSENT, given
+from gateway.wire.media import read_string
+from gateway.wire.remote_messages import RemoteEvent, RemoteEventBody, RemoteParticipantsBody
+
+# A list is kept up to the first limit, and above the second one, for the lists of all clients, only up to the third.
+LIST_BYTES = 1_048_576
+LIST_BYTES_ALL = 67_108_864
+LIST_BYTES_ALWAYS = 16_384
+
+
+class _Update(Struct, frozen=True):
+    users: Raw = ABSENT
+    changed: Raw = ABSENT
+    incall: Raw = ABSENT
+    all: bool = False
+
+
+_updates = msgspec.json.Decoder(_Update)
+_lists = msgspec.json.Decoder(list[dict[str, Raw]])
+_encoder = msgspec.json.Encoder()
+
+
+class ListedParticipants:
+    """The list for one client, with the client's names; ``lists`` counts the memory of all lists."""
+
+    def __init__(self, lists: KeptBytes) -> None:
+        self._lists = lists
+        self._users = b""  # the encoded list; empty: none is known
+        self._left: set[str] = set()  # sessions that have left the room since
+        self._call_ended = False  # whether all have left the call since
+        self._size = 0  # bytes
+
+    def note(self, event: RemoteEventBody) -> None:
+        """Keep the list in an event, or what the event changes in the kept one."""
+        if event.leave is not None and self._users:
+            self._left.update(event.leave)
+            self._resize(self._size + sum(map(len, event.leave)))
+        elif event.target == "participants" and given(event.update):
+            self._note_update(_updates.decode(event.update))
+
+    def message(self, room: str) -> bytes | None:
+        """Return the update of the participants of a room, or ``None`` if no list is known or nobody is in it."""
+        users = self._current()
+        if not users:
+            return None
+        body = Raw(_encoder.encode(RemoteParticipantsBody(room, users=users)))
+        return remote_messages.encode(RemoteEvent(RemoteEventBody("participants", "update", update=body)))
+
+    def forget(self) -> None:
+        """Drop the list: the client is in another room, or in none. Idempotent."""
+        self._users, self._call_ended = b"", False
+        self._left.clear()
+        self._lists.total -= self._size
+        self._size = 0
+
+    def _note_update(self, update: _Update) -> None:
+        if given(update.users):
+            self._keep(bytes(update.users))
+        elif update.all and bytes(update.incall) == b"0":
+            self._call_ended = True
+        elif update.all:
+            self.forget()  # who of them is federated, and so not in the call (12.4-b), is not known here
+        elif given(update.changed) and self._users:
+            changed = {_session(entry): entry for entry in _lists.decode(update.changed)}
+            users = {_session(entry): entry for entry in self._current()} | changed
+            self._keep(_encoder.encode(list(users.values())))
+
+    def _keep(self, users: bytes) -> None:
+        self.forget()
+        self._users = users
+        self._resize(len(users))
+
+    def _resize(self, size: int) -> None:
+        self._lists.total += size - self._size
+        self._size = size
+        if size > LIST_BYTES or (self._lists.total > LIST_BYTES_ALL and size > LIST_BYTES_ALWAYS):
+            self.forget()
+
+    def _current(self) -> list[dict[str, Raw]]:
+        if not self._users:
+            return []
+        users = [entry for entry in _lists.decode(self._users) if _session(entry) not in self._left]
+        return [entry | {"inCall": Raw(b"0")} for entry in users] if self._call_ended else users
+
+
+def _session(entry: dict[str, Raw]) -> str | None:
+    session = read_string(entry.get("sessionId", ABSENT))
+    return read_string(entry.get("sessionid", ABSENT)) if session is None else session
