@@ -12,10 +12,8 @@ import functools
 import importlib.util
 import itertools
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -27,13 +25,15 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.ports import lease_block
+
 ROOT = Path(__file__).resolve().parent.parent
 API_SECRET = "api-secret-of-the-tests"
 ADMIN_SECRET = "admin-secret-of-the-tests"
 ADMIN_KEY = "admin-key-of-the-tests"
-START = 15.0  # seconds; measured 0.1 on an idle machine
-STOP = 10.0  # seconds; measured 0.2
-PORTS = 400  # UDP ports for each Janus, one per PeerConnection
+START = 60.0  # seconds; measured 0.1 on an idle machine
+STOP = 30.0  # seconds; measured 0.2
+ANSWER = 30.0  # seconds for an answer of Janus; measured 0.01
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class JanusProcess:
     def __init__(self, **values: str) -> None:
         self.installation = _selected[-1]
         self.edits: dict[str, str] = {}  # replaced in VideoRoom's settings after ``fill``
-        ws_port, admin_port = free_ports(2)
-        first = random.randrange(20000, 32000 - PORTS, PORTS)  # below the kernel's ephemeral range
+        self._ports = lease_block()
+        ws_port, admin_port, first_rtp = range(self._ports.first, self._ports.first + 3)
         self.values = {
             "WS_PORT": str(ws_port),
             "ADMIN_PORT": str(admin_port),
@@ -97,7 +97,7 @@ class JanusProcess:
             "ADMIN_SECRET": ADMIN_SECRET,
             "ADMIN_KEY": ADMIN_KEY,
             "EVENT_LOOPS": "1",
-            "RTP_PORTS": f"{first}-{first + PORTS - 1}",
+            "RTP_PORTS": f"{first_rtp}-{self._ports.last}",
             "ICE_INTERFACES": "127.0.0.1",
             "MODULES": self.installation.modules,
         } | values
@@ -114,6 +114,7 @@ class JanusProcess:
         self, error_type: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         await self.stop()
+        self._ports.close()
         self._directory.cleanup()
 
     @property
@@ -137,11 +138,13 @@ class JanusProcess:
 
         Raises:
             pytest.UsageError: this Janus is not installed.
+            RuntimeError: it ended; the text has the end of its log.
         """
         self._launch()
+        wanted = {int(self.values[name]) for name in ("WS_PORT", "ADMIN_PORT")}
         async with asyncio.timeout(START):
-            while not await listens(int(self.values["WS_PORT"])):
-                if self._process is None or self._process.poll() is not None:
+            while not wanted <= listening_ports(self.pid):  # another process at these ports would be taken for Janus
+                if not self.runs:
                     raise RuntimeError(f"Janus ended at once:\n{self.log.read_text()[-3000:]}")
                 await asyncio.sleep(0.02)
 
@@ -247,7 +250,7 @@ class JanusApi:
         """Send a request and return its answer; acks and other messages are ignored."""
         transaction = str(next(self._transactions))
         await self._socket.send_json({**request, **self._secrets, "transaction": transaction})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(ANSWER):
             while True:
                 answer: dict[str, Any] = await self._socket.receive_json()
                 if answer.get("transaction") == transaction and answer["janus"] != "ack":
@@ -284,13 +287,16 @@ def compile_library(source: Path, folder: Path, *options: str) -> Path:
     return library
 
 
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports of 127.0.0.1 without a listening socket."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+def listening_ports(process: int) -> set[int]:
+    """Return the TCP ports on which a process listens; empty if it has ended."""
+    proc, listening = Path("/proc", str(process)), set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        own = {str(link.readlink()) for link in (proc / "fd").iterdir()}
+        for line in (proc / "net" / "tcp").read_text().splitlines()[1:]:
+            columns = line.split()  # of proc(5): the second is the address, the fourth the state, the tenth the inode
+            if columns[3] == "0A" and f"socket:[{columns[9]}]" in own:
+                listening.add(int(columns[1].split(":")[1], 16))
+    return listening
 
 
 async def listens(port: int) -> bool:

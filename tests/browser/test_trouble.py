@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from tests.browser.chromium import DENIED, FAKE_DEVICES, GRANTED, NO_CAMERA, chr
 from tests.browser.conftest import inprocess, janus
 from tests.browser.network import MEDIA_ADDRESS, MediaRelay, SignalingRelay
 from tests.janus_process import JanusProcess
+from tests.ports import lease_block
 
 ROOM = "kitchen"
 OUTAGE = 10.0  # seconds
@@ -133,10 +133,8 @@ async def test_media_that_cannot_connect_are_reported_and_retried(browser: Brows
 async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaRelay]]:
     """A demo gateway whose media go through a relay that can be cut."""
     async with AsyncExitStack() as stack:
-        first = random.randrange(
-            12000, 20000, 40
-        )  # below the kernel's ephemeral range, and Janus' ports of other tests
-        last = first + 39
+        block = stack.enter_context(lease_block())
+        first, last = block.first, block.first + 39
         if sfu == "inprocess":
             settings = inprocess().settings
             there = {"announced_address": MEDIA_ADDRESS, "port_min": first, "port_max": last}

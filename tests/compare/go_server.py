@@ -13,7 +13,8 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.conversations.levels import SocketLevel
 from tests.conversations.player import Conversation, Json
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
-from tests.janus_process import free_ports, listens
+from tests.janus_process import listens
+from tests.ports import free_ports
 
 ENDPOINT = "ocs/v2.php/apps/spreed/api/v1/signaling/backend"
 START = 20.0  # seconds; it waits for Janus before it listens

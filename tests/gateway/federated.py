@@ -22,7 +22,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.cutting_proxy import CuttingProxy
-from tests.janus_process import free_ports
+from tests.ports import free_ports
 
 Json = dict[str, Any]
 

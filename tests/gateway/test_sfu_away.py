@@ -19,7 +19,7 @@ from mcu.base import Mcu
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.media.descriptions import answer, offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
-from tests.janus_process import free_ports
+from tests.ports import free_ports
 
 SFU_FEATURES = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}
 

@@ -15,8 +15,9 @@ import pytest
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused
 from tests.interop.member import Member
-from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess, free_ports
+from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
 from tests.media.loopback import loopback
+from tests.ports import free_ports
 
 __all__ = ["loopback"]
 

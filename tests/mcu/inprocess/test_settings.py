@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
-import socket
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
 from tests.mcu.descriptions import described
+from tests.ports import PortBlock, lease_block
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 
@@ -50,25 +51,14 @@ def test_invalid_settings_are_refused(table: dict[str, object]) -> None:
         decode(table)
 
 
-def free_range(count: int) -> tuple[int, int]:
-    """Return a range of free UDP ports of 127.0.0.1."""
-    for first in range(21000, 31000, count):
-        taken = []
-        try:
-            for port in range(first, first + count):
-                taken.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-                taken[-1].bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        finally:
-            for bound in taken:
-                bound.close()
-        return first, first + count - 1
-    raise AssertionError("no free range of ports")
+@pytest.fixture
+def block() -> Iterator[PortBlock]:
+    with lease_block() as leased:
+        yield leased
 
 
-async def test_candidates_have_ports_of_the_range_and_the_announced_address(loopback: None) -> None:
-    first, last = free_range(2)
+async def test_candidates_have_ports_of_the_range_and_the_announced_address(loopback: None, block: PortBlock) -> None:
+    first, last = block.first, block.first + 1
     mcu = InprocessMcu(
         InprocessSettings(address="127.0.0.1", announced_address="192.0.2.7", port_min=first, port_max=last)
     )
@@ -86,8 +76,8 @@ async def test_candidates_have_ports_of_the_range_and_the_announced_address(loop
     await mcu.stop()
 
 
-async def test_changed_settings_apply_to_the_next_connection(loopback: None) -> None:
-    first, last = free_range(4)
+async def test_changed_settings_apply_to_the_next_connection(loopback: None, block: PortBlock) -> None:
+    first, last = block.first, block.first + 3
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
     async with sender(5) as alice, viewer() as carol:

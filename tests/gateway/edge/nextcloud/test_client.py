@@ -27,7 +27,7 @@ from gateway.tools.talk_answers import NextcloudRoom
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 from tests.gateway.certificates import make_certificate
 from tests.gateway.manual_clock import ManualClock
-from tests.janus_process import free_ports
+from tests.ports import free_ports
 
 FEATURES = ["hello-v2", "audio-video-permissions"]
 JOIN = RoomRequest(roomid="r1", userid="alice", sessionid="nc1", version="1.0")

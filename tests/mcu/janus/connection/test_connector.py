@@ -26,7 +26,7 @@ from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.settings import JanusServerSettings
 from sdp.document import kinds
-from tests.janus_process import ADMIN_KEY, API_SECRET, ROOT, JanusProcess, compile_library, free_ports
+from tests.janus_process import ADMIN_KEY, API_SECRET, ROOT, JanusProcess, compile_library
 from tests.mcu.descriptions import described
 from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied
 from tests.mcu.janus.conftest import (
@@ -42,6 +42,7 @@ from tests.mcu.janus.conftest import (
 from tests.mcu.janus.fake_janus import FakeJanus
 from tests.mcu.janus.tcp_proxy import TcpProxy
 from tests.media import PublishingPeer
+from tests.ports import free_ports
 
 __all__ = ["proxied"]
 

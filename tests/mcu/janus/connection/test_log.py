@@ -7,8 +7,8 @@ import pytest
 from mcu.base import McuStatus
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
-from tests.janus_process import free_ports
 from tests.mcu.janus.conftest import RecordedStates
+from tests.ports import free_ports
 
 
 def unreachable(name: str = "") -> JanusServerSettings:

@@ -18,8 +18,8 @@ from mcu.janus.placement.layer_watch import ROUNDS_BETWEEN, LayerWatch
 from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.layer_order import EAGER, LayerOrder, LayerRates
 from mcu.janus.streams.publisher import JanusPublisher
-from tests.janus_process import free_ports
 from tests.mcu.janus.events.sample_events import statistics
+from tests.ports import free_ports
 
 RATES = (7000, 13_000, 26_000)
 

@@ -19,13 +19,14 @@ from mcu.base import (
 from mcu.janus.backend import JanusMcu
 from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
-from tests.janus_process import API_SECRET, JanusProcess, free_ports
+from tests.janus_process import API_SECRET, JanusProcess
 from tests.mcu.descriptions import WITHOUT_MEDIA, described
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, RecordedStates, WaitableListener, settings_for
 from tests.mcu.janus.events.sample_events import statistics
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.usefixtures("janus_version")
 
