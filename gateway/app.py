@@ -30,6 +30,7 @@ from gateway.edge.http.body_budget import BodyBudget
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
+from gateway.edge.http.untrusted_proxies import UntrustedProxies
 from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
@@ -37,7 +38,6 @@ from gateway.edge.operator import serverinfo
 from gateway.edge.operator.admin import AdminSocket
 from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestControls
 from gateway.edge.operator.overview import Overview
-from gateway.edge.operator.readiness import NO_SFU
 from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
@@ -69,7 +69,8 @@ class Gateway:
         self._clock, self._wall_clock = time.monotonic, time.time
         self._features = features.announced(config.mcu.type)
         self._counters = Counters()
-        self._proxies = TrustedProxies(config.http.trusted_proxies)
+        self._untrusted_proxies = UntrustedProxies()
+        self._proxies = TrustedProxies(config.http.trusted_proxies, self._untrusted_proxies.report)
         self._stats_allowed = Networks(config.stats.allowed)
         self._geoip = GeoIp(config.geoip)
         self._nextcloud = self._create_nextcloud_client()
@@ -109,8 +110,6 @@ class Gateway:
             OSError: an address is in use or not one of this machine; the gateway listens on no address then.
         """
         _warn_of_open_backend(self._config)
-        if self._mcu is None:
-            log.warning("%s", NO_SFU)
         if self._mcu is not None:
             await self._mcu.start(self._flows.media.sfu_changed)
         self._flows.start()
@@ -178,6 +177,7 @@ class Gateway:
         self._flows.apply(settings)
         self._turn.apply(config.turn)
         _warn_of_open_backend(config)
+        self._untrusted_proxies.changed()
         self._proxies.replace_with(TrustedProxies(config.http.trusted_proxies))
         self._stats_allowed.replace_with(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)

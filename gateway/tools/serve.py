@@ -14,6 +14,7 @@ import uvloop
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError
 from gateway.edge.http.descriptors import raise_limit
+from gateway.edge.operator.readiness import NO_SFU
 
 COLLECTION_THRESHOLDS = (20_000, 20, 50)  # see gc.set_threshold; Python's own are 700, 10, 10
 
@@ -40,6 +41,8 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
     except OSError as error:
         click.echo(f"Error: cannot listen: {error.strerror or error}", err=True)
         return 1
+    if gateway.mcu is None:
+        log.warning("%s", NO_SFU)
     _collect_less_garbage()
     click.echo(f"portunus listens on {', '.join(urls)}")
     draining: asyncio.Task[None] | None = None

@@ -282,6 +282,7 @@ def test_sighup_reloads_the_configuration_unless_it_is_invalid(tmp_path: Path) -
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()
+        assert "no SFU is configured" in process.stderr.readline()
         for changed, message in (
             ("nonsense", "the configuration was not changed"),
             (text.replace("127.0.0.1:0", "127.0.0.1:1"), "the configuration was reloaded"),
@@ -369,7 +370,8 @@ async def test_sigusr1_stops_listening_and_waits_for_the_sessions(tmp_path: Path
         async with TalkClient(url, nextcloud.url) as anna:
             await anna.hello(nextcloud.ticket("anna"))
             process.send_signal(signal.SIGUSR1)
-            assert b"no new connections" in await process.stderr.readline()
+            while b"no new connections" not in await process.stderr.readline():
+                assert not process.stderr.at_eof()
             late = TalkClient(url, nextcloud.url)
             with pytest.raises(aiohttp.ClientConnectorError):
                 await late.connect()

@@ -5,13 +5,15 @@ Source: reference 14.2, 14.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, ip_address, ip_network
 
 from aiohttp import web
 
 from gateway.core.throttle import Address
 
+# Headers by which proxies tell that they forward a request.
+_FORWARDING = ("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
 _LOCAL = IPv4Address("127.0.0.1")  # the peer address of a unix socket
 
 
@@ -30,12 +32,32 @@ class Networks:
         """Replace the entries by those of another list; holders of this object see the change."""
         self._networks = other._networks
 
+    @property
+    def texts(self) -> list[str]:
+        """The entries, as ``network/prefix length``."""
+        return [str(network) for network in self._networks]
+
     def __contains__(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 
 
 class TrustedProxies(Networks):
-    """The proxies whose ``X-Real-IP`` and ``X-Forwarded-For`` headers are believed."""
+    """The proxies whose ``X-Real-IP`` and ``X-Forwarded-For`` headers are believed.
+
+    ``on_untrusted`` is called with the address of each other peer that forwards a request, and with the ``texts``.
+    """
+
+    def __init__(
+        self,
+        texts: Iterable[str],
+        on_untrusted: Callable[[Address, Iterable[str]], None] = lambda peer, trusted: None,
+    ) -> None:
+        super().__init__(texts)
+        self._on_untrusted = on_untrusted
+
+    def hides_client(self, request: web.BaseRequest) -> bool:
+        """Return whether a peer that is not trusted has forwarded a request: the address of its client is not known."""
+        return _peer(request) not in self and any(name in request.headers for name in _FORWARDING)
 
     def real_ip(self, request: web.BaseRequest) -> Address:
         """Return the address of the client.
@@ -44,8 +66,10 @@ class TrustedProxies(Networks):
         contain trusted proxies only, the first address of ``X-Forwarded-For``, or ``X-Real-IP``. For any other peer:
         its own address. The peer of a unix socket counts as 127.0.0.1.
         """
-        peer = _parse(request.remote or "") or _LOCAL
+        peer = _peer(request)
         if peer not in self:
+            if self.hides_client(request):
+                self._on_untrusted(peer, self.texts)
             return peer
         headers = request.headers
         named = _parse(headers.getall("X-Real-IP", ("",))[-1])  # the last is the nearest proxy's
@@ -64,7 +88,11 @@ def named_addresses(request: web.BaseRequest) -> list[Address | None]:
     """
     headers = request.headers
     texts = [*headers.getall("X-Real-IP", ()), *",".join(headers.getall("X-Forwarded-For", ())).split(",")]
-    return [_parse(request.remote or "") or _LOCAL, *(_parse(text) for text in texts if text.strip())]
+    return [_peer(request), *(_parse(text) for text in texts if text.strip())]
+
+
+def _peer(request: web.BaseRequest) -> Address:
+    return _parse(request.remote or "") or _LOCAL
 
 
 def _parse(text: str) -> Address | None:

@@ -79,7 +79,9 @@ class Status:
         return _indented(document, status=200 if readiness.serving else 503)
 
     def _is_allowed(self, request: web.Request) -> bool:
-        return self._proxies.real_ip(request) in self._allowed
+        """Return whether the client is in ``stats.allowed``; a proxy that is not trusted hides the client's address."""
+        allowed = self._proxies.real_ip(request) in self._allowed
+        return allowed and not self._proxies.hides_client(request)
 
     def _restricted(self, handler: Handler) -> Handler:
         async def checked(request: web.Request) -> web.Response:

@@ -66,7 +66,7 @@ async def test_malformed_head_is_refused_and_not_logged(
     assert SECRET.decode() not in last
     assert [line for line in lines if SECRET.decode() in line] == []
     logged = [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info]
-    assert [record for record in logged if record.name != "portunus.rooms_api"] == []  # it logs refusals by row 7
+    assert [record for record in logged if record.name != "portunus.refusals"] == []  # it logs refusals by row 7
 
 
 async def test_malformed_body_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -81,7 +81,7 @@ async def test_malformed_body_is_not_logged(caplog: pytest.LogCaptureFixture) ->
     assert all(f"Server: {SERVER_HEADER}" in answer for answer in answers)
     assert [line for line in lines if SECRET.decode() in line] == []
     logged = [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info]
-    assert [record for record in logged if record.name != "portunus.rooms_api"] == []  # it logs refusals by row 7
+    assert [record for record in logged if record.name != "portunus.refusals"] == []  # it logs refusals by row 7
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/api/v1/room/r"])
@@ -104,4 +104,4 @@ async def test_body_is_never_decompressed(path: str, caplog: pytest.LogCaptureFi
         await gateway.stop()
     assert b" 500 " not in rest
     logged = [record for record in caplog.records if record.levelno >= logging.WARNING or record.exc_info]
-    assert [record for record in logged if record.name != "portunus.rooms_api"] == []  # it logs refusals by row 7
+    assert [record for record in logged if record.name != "portunus.refusals"] == []  # it logs refusals by row 7

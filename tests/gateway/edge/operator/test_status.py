@@ -19,10 +19,10 @@ class Facts:
         self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
         self.readiness = Readiness(serving=True, dependencies=(Dependency("sfu"),))
 
-    def status(self, *allowed: str) -> Status:
+    def status(self, *allowed: str, proxies: tuple[str, ...] = ("127.0.0.1",)) -> Status:
         return Status(
             "1.2.3",
-            TrustedProxies(["127.0.0.1"]),
+            TrustedProxies(proxies),
             Networks(allowed),
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
@@ -98,6 +98,19 @@ async def test_dependencies_are_only_for_allowed_addresses() -> None:
     assert (code, json.loads(body)) == (503, {"state": "away", "dependencies": [sfu]})
     code, _, body = await get(status, "/readyz", "192.0.2.1")
     assert (code, json.loads(body)) == (503, {"state": "away"})
+
+
+# reference 14.4-a
+@pytest.mark.parametrize("header", ["X-Real-IP: 127.0.0.1", "X-Forwarded-For: 192.0.2.1", "Via: 1.1 proxy"])
+@pytest.mark.parametrize("path", ["/api/v1/stats", "/api/v1/serverinfo", "/metrics"])
+async def test_statistics_are_not_open_to_the_clients_of_a_local_proxy_that_is_not_trusted(
+    path: str, header: str
+) -> None:
+    status = Facts().status("127.0.0.1", proxies=("192.0.2.9",))
+    async with served(status.routes()) as address:
+        request = f"GET {path} HTTP/1.1\r\nHost: h\r\n"
+        assert (await exchange(address, f"{request}\r\n".encode()))[0] == 200
+        assert (await exchange(address, f"{request}{header}\r\n\r\n".encode()))[0] == 403
 
 
 async def test_routes_can_have_a_prefix() -> None:
