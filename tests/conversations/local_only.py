@@ -6,7 +6,6 @@ _NO_ROOM = "no client joins a room"
 _TIME = "time passes, which is that of the flows"
 _FAKE_SFU = "the SFU offers a stream whose publisher is not connected, as the one of the flows does"
 _ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4)"
-_NO_LIST = "the host, which has the list of participants, does not know that the client was away"
 _OTHER_USERS = "events about the list of rooms reach users who are not in the room; those are their own Nextcloud's"
 
 LOCAL_ONLY = {
@@ -39,10 +38,9 @@ LOCAL_ONLY = {
     "publish-bad-candidate": _NO_ROOM,
     "publish-nothing": _NO_ROOM,
     "republish": _FAKE_SFU,
-    "resume-participants": _NO_LIST,
-    "resume-participants-complete": _NO_LIST,
     "resume-refused": _NO_ROOM,
     "resume-takeover": _NO_ROOM,
+    "resume-unlisted": "the local server keeps the last list, which may be that of a participants request (12.3)",
     "room-join-timeout": _TIME,
     "rooms-api": _OTHER_USERS,
     "rooms-changed": _OTHER_USERS,
