@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
@@ -28,6 +28,7 @@ from gateway.flows.dispatch import Dispatcher
 SECRET_HEADER = "Spreed-Signaling-Poll"
 MAX_BODY = 262_144  # bytes of a request
 MAX_POSTS = 4  # requests of one connection at once whose messages wait to be handled
+MAX_MESSAGES = 5000  # of a request; as many as the burst of a session
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -44,7 +45,7 @@ _PREFLIGHT = _HEADERS | {
 class PollRequest(Struct, frozen=True):
     """The body of a request of an open connection; each member is a separate operation."""
 
-    messages: list[Any] | None = None  # each text is one message, as on a WebSocket
+    messages: Annotated[list[Raw], Meta(max_length=MAX_MESSAGES)] | None = None
     first: Annotated[int, Meta(ge=1)] = 1  # number of the first message
     received: Annotated[int, Meta(ge=0)] | None = None  # fetch, and acknowledge this many messages of the server
     close: bool = False
@@ -91,6 +92,10 @@ class PollingEndpoint:
         try:
             async with self._budget.reserve(self._proxies.real_ip(request), request.content_length):
                 body = _decoder.decode(await self._bodies.read(request))
+                if connection is not None and body.messages is not None:  # which count while they wait
+                    refusal = await self._post(connection, body.first, body.messages)
+                    if refusal is not None:
+                        return refusal
         except Overloaded:
             return _refuse(429, "Too many requests")
         except (UnreadableBody, ValueError, RecursionError):
@@ -135,11 +140,14 @@ class PollingEndpoint:
         return _answer(msgspec.json.encode({"secret": connection.secret}))
 
     @staticmethod
-    async def _serve(connection: PollingConnection, body: PollRequest) -> web.Response:
-        if body.messages is not None and connection.posts >= MAX_POSTS:
+    async def _post(connection: PollingConnection, first: int, messages: list[Raw]) -> web.Response | None:
+        """Pass on posted messages; return the answer to a request that is refused."""
+        if connection.posts >= MAX_POSTS:
             return _refuse(429, "Too many requests")
-        if body.messages is not None and not await connection.deliver(body.first, body.messages):
-            return _refuse(409, "Messages are missing")
+        return None if await connection.deliver(first, messages) else _refuse(409, "Messages are missing")
+
+    @staticmethod
+    async def _serve(connection: PollingConnection, body: PollRequest) -> web.Response:
         if body.close:
             if body.received is not None and not connection.acknowledge(body.received):
                 return _refuse(409, "No such number")

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Raw
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
@@ -24,6 +28,8 @@ PAUSE_TIMEOUT = 15.0  # seconds that posted messages wait while the flows have p
 MESSAGES_PER_TURN = 16  # posted messages that are handled in one turn of the loop
 TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
 NORMAL = 1000
+
+_texts = msgspec.json.Decoder(str)
 
 
 class ConnectionOwner(Protocol):
@@ -110,9 +116,10 @@ class PollingConnection:
 
     # -- requests
 
-    async def deliver(self, first: int, messages: list[Any]) -> bool:
+    async def deliver(self, first: int, messages: Sequence[Raw]) -> bool:
         """Pass on posted messages, numbered from ``first`` on; return False if messages before ``first`` are missing.
 
+        Each is the JSON of a text, which is decoded when its turn comes; any other value counts as a binary message.
         If the flows pause the connection for ``PAUSE_TIMEOUT`` seconds, the client has to post the rest again;
         ``accepted`` counts the messages that were passed on.
         """
@@ -122,7 +129,7 @@ class PollingConnection:
         finally:
             self.posts -= 1
 
-    async def _deliver(self, first: int, messages: list[Any]) -> bool:
+    async def _deliver(self, first: int, messages: Sequence[Raw]) -> bool:
         async with self._posting:
             repeated = self.accepted + 1 - first  # messages of an earlier request
             if repeated < 0:
@@ -185,11 +192,14 @@ class PollingConnection:
 
     # -- private
 
-    def _pass_on(self, client: ClientConnection, message: Any) -> None:
-        if not isinstance(message, str):
+    def _pass_on(self, client: ClientConnection, posted: Raw) -> None:
+        try:
+            message = _texts.decode(posted)
+        except msgspec.DecodeError:
             if self._owner.dispatch.received_frame(client, 0):
                 self._owner.dispatch.received_binary(client)
-        elif (size := len(message.encode(errors="surrogatepass"))) > MESSAGE_LIMIT:
+            return
+        if (size := len(message.encode(errors="surrogatepass"))) > MESSAGE_LIMIT:
             self._end(TOO_BIG)
         else:
             counters = self._owner.counters

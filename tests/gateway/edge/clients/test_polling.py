@@ -14,9 +14,10 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from msgspec import Raw
 
 from gateway.core.limits import Limits
-from gateway.edge.clients.polling import MAX_BODY, MAX_POSTS, SECRET_HEADER, PollingEndpoint, PollRequest
+from gateway.edge.clients.polling import MAX_BODY, MAX_MESSAGES, MAX_POSTS, SECRET_HEADER, PollingEndpoint
 from gateway.edge.clients.polling_connection import FETCH_TIME, SILENCE, PollingConnection
 from gateway.edge.http.address import TrustedProxies
 from gateway.tools.poll_client import PollClient
@@ -41,7 +42,7 @@ class DirectPoller:
 
     async def post(self, *messages: Any) -> None:
         texts = [message if isinstance(message, str) else json.dumps(message) for message in messages]
-        assert await self.connection.deliver(self.posted + 1, texts)
+        assert await self.connection.deliver(self.posted + 1, posted(*texts))
         self.posted += len(texts)
 
     async def fetch(self) -> list[Json]:
@@ -80,6 +81,11 @@ def in_virtual_time(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any
 
     run.__doc__ = test.__doc__
     return run
+
+
+def posted(*texts: str) -> list[Raw]:
+    """Return texts as they arrive in the body of a request."""
+    return [Raw(json.dumps(text).encode()) for text in texts]
 
 
 def poller_for(harness: FlowHarness, endpoint: PollingEndpoint) -> DirectPoller:
@@ -157,9 +163,9 @@ async def test_repeated_messages_are_skipped_and_a_gap_is_refused(
         for number in range(3)
     ]
     first = poller.posted + 1
-    assert await poller.connection.deliver(first, texts[:2])
-    assert await poller.connection.deliver(first, texts)
-    assert not await poller.connection.deliver(first + 4, texts)
+    assert await poller.connection.deliver(first, posted(*texts[:2]))
+    assert await poller.connection.deliver(first, posted(*texts))
+    assert not await poller.connection.deliver(first + 4, posted(*texts))
     assert [message["message"]["data"] for message in bob.received()] == [0, 1, 2]
     assert poller.connection.accepted == first + 2
 
@@ -277,10 +283,11 @@ async def test_posts_that_wait_are_counted(harness: FlowHarness, endpoint: Polli
     harness.nextcloud.gate = asyncio.Event()
     join = json.dumps({"type": "room", "room": {"roomid": "r"}})
     first = poller.posted + 1
-    posts = [asyncio.create_task(poller.connection.deliver(first, [join] * 100)) for _ in range(MAX_POSTS)]
+    posts = [asyncio.create_task(poller.connection.deliver(first, posted(join) * 100)) for _ in range(MAX_POSTS)]
     await settle()
     assert poller.connection.posts == MAX_POSTS
-    refused = await endpoint._serve(poller.connection, PollRequest(messages=["{"], first=first))
+    refused = await endpoint._post(poller.connection, first, posted("{"))
+    assert refused is not None
     assert refused.status == 429
     harness.nextcloud.gate.set()
     assert await asyncio.gather(*posts) == [True] * MAX_POSTS
@@ -294,7 +301,7 @@ async def test_post_waits_while_the_connection_is_paused(harness: FlowHarness, e
     await poller.hello()
     harness.nextcloud.gate = asyncio.Event()
     join = {"type": "room", "room": {"roomid": "r"}}
-    posting = asyncio.create_task(poller.connection.deliver(poller.posted + 1, [json.dumps(join)] * 100))
+    posting = asyncio.create_task(poller.connection.deliver(poller.posted + 1, posted(json.dumps(join)) * 100))
     await settle()
     accepted = poller.connection.accepted
     assert accepted < 100
@@ -377,6 +384,13 @@ async def test_body_is_limited() -> None:
     async with serving() as (url, _), PollClient(url) as client:
         assert await status_of(url, b" " * (MAX_BODY + 1), client._secret) == 413
         assert await status_of(url, b"{}".ljust(MAX_BODY), client._secret) == 200
+
+
+async def test_number_of_messages_is_limited() -> None:
+    async with serving() as (url, _), PollClient(url) as client:
+        for count, status in ((MAX_MESSAGES + 1, 400), (MAX_MESSAGES, 200)):
+            body = json.dumps({"first": 1, "messages": ["x"] * count}).encode()
+            assert await status_of(url, body, client._secret) == status
 
 
 async def test_impossible_message_number_is_refused() -> None:
