@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import stat
@@ -69,12 +70,24 @@ def _reading_problem(path: Path) -> str:
 
 def _remedy(path: Path, account: pwd.struct_passwd) -> str:
     """Return the command that makes a file readable for an account."""
-    if not path.exists():
-        return "correct the path, or create the file"
     for folder in reversed(path.absolute().parents):
-        if not _may(account, folder, stat.S_IXUSR):
-            return f"let {account.pw_name} enter {folder}: chgrp {account.pw_name} {folder} && chmod g+x {folder}"
-    return f"chgrp {account.pw_name} {path} && chmod g+r {path}"
+        try:
+            if not _may(account, folder, stat.S_IXUSR):
+                return f"let {account.pw_name} enter {folder}: {grant(account, folder, 'x')}"
+        except OSError:
+            break  # it does not exist
+    try:
+        return grant(account, path, "r")
+    except OSError:
+        return "correct the path, or create the file"
+
+
+def grant(account: pwd.struct_passwd, path: Path, mode: str) -> str:
+    """Return the command that gives an account a mode, like ``"r"``, of a file or folder that exists."""
+    if path.stat().st_uid == account.pw_uid:
+        return f"chmod u+{mode} {path}"
+    group = grp.getgrgid(account.pw_gid).gr_name
+    return f"chgrp {group} {path} && chmod g+{mode} {path}"
 
 
 def _may(account: pwd.struct_passwd, path: Path, bit: int) -> bool:

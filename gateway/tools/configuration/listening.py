@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway.config import Config, listen_address
 from gateway.tools.configuration.account import acting_as, can_act_as
+from gateway.tools.configuration.file_access import grant
 from gateway.tools.configuration.findings import Findings
 from gateway.version import SERVER_VERSION
 
@@ -122,16 +123,20 @@ def server_version(host: str, port: int, tls: bool) -> str:
 def _check_socket(path: Path, key: str, account: pwd.struct_passwd, findings: Findings) -> None:
     """Check that a Unix socket can be created at a path, or replaced if it is one that no program listens on."""
     folder = path.parent
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        mode = 0
     if not folder.is_dir():
         remedy = f"create it; under systemd RuntimeDirectory={folder.name} does that for a folder below /run"
         findings.add("warning", "world", key, f"the folder {folder} does not exist", remedy)
         return
-    if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+    if mode and not stat.S_ISSOCK(mode):
         findings.add(
             "error", "world", key, f"{path} exists and is no socket", "choose another path, or remove the file"
         )
         return
-    if path.exists() and _is_in_use(path):
+    if mode and _is_in_use(path):
         remedy = "nothing is to do if it is a gateway with this configuration; choose another path otherwise"
         findings.add("note", "world", key, f"a program listens on {path}", remedy)
         return
@@ -140,7 +145,7 @@ def _check_socket(path: Path, key: str, account: pwd.struct_passwd, findings: Fi
             writable = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
         if not writable:
             problem = f"{account.pw_name} may not create a socket in {folder}"
-            findings.add("error", "world", key, problem, f"chgrp {account.pw_name} {folder} && chmod g+rwx {folder}")
+            findings.add("error", "world", key, problem, grant(account, folder, "rwx"))
 
 
 def _is_in_use(path: Path) -> bool:
