@@ -19,7 +19,9 @@ from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, Federatio
 SECRET_BYTES = 32  # minimum length of sessions.secret
 
 _placeholders = re.compile(
-    r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|\.\.\.|…|[<>]", re.I
+    r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|^the.(?:secret|api.?key)"
+    r"|\.\.\.|…|[<>]",
+    re.I,
 )
 _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 
@@ -106,19 +108,29 @@ def _check_federation(federation: FederationRules, source: ConfigSource) -> None
         raise source.error("federation.certificate_authorities", f"{path} is not a readable PEM file") from None
 
 
-def _check_secrets(config: Config, source: ConfigSource) -> None:
-    secret, key = config.sessions.secret, "sessions.secret"
+def is_placeholder(secret: str) -> bool:
+    """Return whether a secret is a text that stands for one in an example."""
+    return _placeholders.search(secret) is not None
+
+
+def session_secret_problem(secret: str) -> str:
+    """Return why ``sessions.secret`` must not have a value; empty if it may."""
     if len(secret.encode()) < SECRET_BYTES:
-        raise source.error(key, f"needs {SECRET_BYTES} bytes or more; make one with: openssl rand -hex 32")
-    if _placeholders.search(secret) or len(set(secret)) < 8:
-        raise source.error(key, "is a placeholder; make one with: openssl rand -hex 32")
+        return f"needs {SECRET_BYTES} bytes or more"
+    return "is a placeholder" if is_placeholder(secret) or len(set(secret)) < 8 else ""
+
+
+def _check_secrets(config: Config, source: ConfigSource) -> None:
+    problem = session_secret_problem(config.sessions.secret)
+    if problem:
+        raise source.error("sessions.secret", f"{problem}; make one with: openssl rand -hex 32")
     shared = [(f"backend[{index}].secret", backend.secret) for index, backend in enumerate(config.backends)]
     if config.nextcloud.allow_any:
         shared.append(("nextcloud.secret", config.nextcloud.secret))
-    if config.internal.secret and _placeholders.search(config.internal.secret):
+    if is_placeholder(config.internal.secret):
         raise source.error("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
     for key, secret in shared:
-        if not secret or _placeholders.search(secret):
+        if not secret or is_placeholder(secret):
             raise source.error(key, "is empty or a placeholder; it must be the secret of that Nextcloud")
 
 
@@ -144,7 +156,7 @@ def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
     for name, value in (("api_key", turn.api_key), ("secret", turn.secret)):
         if turn.servers and not value:
             raise source.error(f"turn.{name}", "is missing; turn.servers needs it")
-        if _placeholders.search(value):
+        if is_placeholder(value):
             raise source.error(f"turn.{name}", "is a placeholder")
     for index, server in enumerate(turn.servers):
         if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):

@@ -34,7 +34,7 @@ def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
     Raises:
         ConfigError: a value is not allowed.
     """
-    if not _is_path_or_url(geoip.database):
+    if not is_path_or_url(geoip.database):
         raise source.error("geoip.database", "is neither a path nor a file, http or https URL")
     for key, code in geoip.overrides.items():
         if not _is_network(key):
@@ -51,7 +51,7 @@ def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
     )
 
 
-def _is_path_or_url(text: str) -> bool:
+def is_path_or_url(text: str) -> bool:
     """Return whether a text is a path, or a URL with all its parts."""
     if "://" not in text:
         return True

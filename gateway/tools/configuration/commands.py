@@ -84,3 +84,33 @@ def check(path: Path, world: bool, user: str, as_json: bool) -> None:
             click.echo(str(finding))
         click.echo(summary(path, findings))
     sys.exit(1 if any(finding.level == "error" for finding in findings) else 0)
+
+
+@config_group.command("import")
+@_file
+@click.option("--out", type=click.Path(path_type=Path), help="Write a new file, instead of standard output.")
+def import_(path: Path, out: Path | None) -> None:
+    """Translate FILE, a server.conf of the Go signaling server, into a configuration of Portunus.
+
+    The result has a comment for each option that has no equivalent or was changed.
+    """
+    from gateway.tools.configuration.incumbent.server_conf import ServerConf, ServerConfError
+    from gateway.tools.configuration.incumbent.translation import Translation
+    from gateway.tools.configuration.new_file import write_new
+
+    try:
+        translation = Translation(ServerConf(path.read_text(encoding="utf-8"), os.environ))
+    except (ServerConfError, UnicodeDecodeError) as error:
+        raise click.ClickException(f"{path}: {error}") from error
+    except OSError as error:
+        raise click.ClickException(f"{path}: cannot be read ({error.strerror})") from error
+    if out is None:
+        click.echo(translation.text, nl=False)
+        return
+    try:
+        write_new(out, translation.text)
+    except OSError as error:
+        raise click.ClickException(f"{out}: cannot be written ({error.strerror})") from error
+    for note in translation.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(f"{out} is written; check it with: portunus config check {out}", err=True)
