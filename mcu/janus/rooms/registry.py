@@ -27,6 +27,7 @@ class RoomRegistry:
         self._all_rooms = all_rooms
         self._owned: dict[int, JanusSession] = {}  # rooms of streams, with the session over which they were created
         self._unwanted: set[int] = set()
+        self._destroying: set[int] = set()  # those whose destruction is requested and not answered yet
         self._remote_feeds: dict[int, int] = {}  # feeds from other Janus servers, by room
 
     async def create(
@@ -101,6 +102,7 @@ class RoomRegistry:
         ends such a feed: if only the room were destroyed, Janus would keep the feed's ports and thread.
         """
         self._disown(room)
+        self._destroying.add(room)
         feed = remote_feed or self._remote_feeds.get(room, 0)
         if not feed:
             return self._destroy(session, room)
@@ -119,6 +121,7 @@ class RoomRegistry:
         return answer
 
     def _on_destroyed(self, room: int, message: JanusMessage | None) -> None:
+        self._destroying.discard(room)
         error = None if message is None else error_of(message)
         if message is not None and (error is None or error.code not in (NO_SUCH_SESSION, NO_SUCH_HANDLE)):
             self._forget(room)
@@ -144,13 +147,17 @@ class RoomRegistry:
         """Return whether a room belongs to a stream that is published or being published."""
         return room in self._owned and not self._owned[room].lost
 
+    def is_being_destroyed(self, room: int) -> bool:
+        """Return whether Janus has been asked to destroy a room, and has not answered."""
+        return room in self._destroying
+
     def is_in_other_registry(self, room: int) -> bool:
         """Return whether a room is in another registry of this process."""
         return room in self._all_rooms and room not in self._owned and room not in self._unwanted
 
     def orphans(self) -> set[int]:
-        """Return the rooms that may exist and belong to no stream any more."""
-        return self._unwanted | {room for room, session in self._owned.items() if session.lost}
+        """Return the rooms that may exist, belong to no stream any more, and are not being destroyed."""
+        return (self._unwanted - self._destroying) | {room for room, session in self._owned.items() if session.lost}
 
     def on_gone(self, room: int) -> None:
         """Remove a room that Janus does not list any more."""

@@ -1,9 +1,10 @@
 """Removal of orphans: objects on Janus that carry this gateway's instance and that no stream uses any more.
 
-- A **room** is owned from before its creation until it is destroyed (``RoomRegistry``). An unowned room with a label of
-  this instance is destroyed as soon as it is empty: earlier, Janus 1.1.2 might crash. A room that this process does
-  not know has to be empty at two consecutive looks; the room of a copy (``labels``) has to exist at two, empty or not.
-  Rooms in another registry of this process are not touched.
+- A **room** is owned from before its creation until its destruction is requested, and is not touched until Janus has
+  answered that request (``RoomRegistry``). An unowned room with a label of this instance is destroyed as soon as it is
+  empty: earlier, Janus 1.1.2 might crash. A room that this process does not know has to be empty at two consecutive
+  looks; the room of a copy (``labels``) has to exist at two, empty or not. Rooms in another registry of this process
+  are not touched.
 - A **handle** of the current session that the session neither knows nor waits for is detached.
 - Another **session** whose handles all carry this instance, and that has been silent for longer than it can be claimed,
   is destroyed: an earlier process of this gateway created it.
@@ -78,8 +79,8 @@ class OrphanSweep:
             self._rooms.on_gone(number)
         suspects, self.suspects = self.suspects, set()
         for number, (room, label) in listed.items():
-            if self._rooms.is_owned(number):
-                continue
+            if self._rooms.is_owned(number) or self._rooms.is_being_destroyed(number):
+                continue  # Janus may process `list` before a `destroy` that was sent earlier
             if self._rooms.is_in_other_registry(number):
                 self._warn_of_other_connection()
                 continue

@@ -18,7 +18,7 @@ OFFER = "v=0\r\na=ice-ufrag:u\r\na=fingerprint:sha-256 AA\r\n"
 class FakeJanus:
     """A server that answers info, create, attach, detach and keepalive as Janus does.
 
-    ``answers`` replaces answers by request; ``None``: the request is not answered.
+    ``answers`` replaces answers by request, or by request to the plugin; ``None``: the request is not answered.
     """
 
     def __init__(self) -> None:
@@ -43,13 +43,19 @@ class FakeJanus:
     ) -> None:
         await self._runner.cleanup()
 
-    async def until(self, janus: str, count: int = 1) -> dict[str, Any]:
-        """Wait until a request was received ``count`` times, and return the last one."""
+    async def until(self, name: str, count: int = 1) -> dict[str, Any]:
+        """Wait until a request to Janus or to the plugin was received ``count`` times, and return the last one."""
         async with asyncio.timeout(WAIT):
-            while len(found := [request for request in self.requests if request["janus"] == janus]) < count:
+            while len(found := self.received(name)) < count:
                 self._changed.clear()
                 await self._changed.wait()
         return found[-1]
+
+    def received(self, name: str) -> list[dict[str, Any]]:
+        """Return the requests to Janus or to the plugin with this name."""
+        return [
+            request for request in self.requests if name in (request["janus"], request.get("body", {}).get("request"))
+        ]
 
     async def send(self, text: str) -> None:
         """Send a message over the last connection."""
@@ -63,7 +69,8 @@ class FakeJanus:
             received = json.loads(frame.data)
             self.requests.append(received)
             self._changed.set()
-            answer = self.answers.get(received["janus"], self._default_answer(received["janus"]))
+            of_janus = self.answers.get(received["janus"], self._default_answer(received["janus"]))
+            answer = self.answers.get(received.get("body", {}).get("request"), of_janus)
             if answer is not None:
                 await socket.send_json({**answer, "transaction": received["transaction"]})
         return socket
