@@ -10,6 +10,11 @@ from mcu.base import PublishOptions
 from tests.mcu.descriptions import described
 from tests.mcu.inprocess.tabs import KEY, WAIT, Tabs
 
+pytestmark = pytest.mark.timeout(300)
+
+UNLIMITED = 100_000_000  # bit/s
+LOST, REPAIRED_SHARE = 20, 0.8
+
 
 async def test_camera_is_added_stopped_and_resumed(tabs: Tabs) -> None:
     publisher = await tabs.publish({"audio": True}, PublishOptions())
@@ -38,22 +43,31 @@ async def test_codec_is_forwarded(tabs: Tabs, codec: str) -> None:
     assert received.codec.lower() == f"video/{codec}"
 
 
+async def wait_for_target(tabs: Tabs, least: int, most: int) -> None:
+    """Wait until the publisher encodes for a bitrate between these, in bit/s: what it sends depends on the machine."""
+    async with asyncio.timeout(WAIT):
+        while not least <= await tabs.alice.run("targetBitrate") <= most:
+            await tabs.carol.wait_for_media(5)
+
+
 @pytest.mark.full
 async def test_bitrate_limit_is_applied_and_lifted(tabs: Tabs) -> None:
     publisher = await tabs.publish({"audio": True, "video": True}, PublishOptions())
     await tabs.subscribe()
-    await tabs.carol.wait_for_media(5)
-    async with asyncio.timeout(WAIT):
-        while tabs.bitrate() < 400_000:
-            await tabs.carol.wait_for_media(10)
+    await wait_for_target(tabs, 400_000, UNLIMITED)
     await publisher.limit(200_000)
-    async with asyncio.timeout(WAIT):
-        while not 0 < tabs.bitrate() <= 250_000:
-            await tabs.carol.wait_for_media(10)
+    await wait_for_target(tabs, 1, 200_000)
     await publisher.limit(0)
-    async with asyncio.timeout(WAIT):
-        while tabs.bitrate() < 400_000:
-            await tabs.carol.wait_for_media(10)
+    await wait_for_target(tabs, 400_000, UNLIMITED)
+
+
+def losses(tabs: Tabs, leg: str) -> tuple[int, int]:
+    """Return how many packets of the video were lost on a leg, and how many were repaired."""
+    (stream,) = tabs.mcu.counters()
+    if leg == "publisher":
+        return stream.media[0].layers[0].lost, stream.media[0].layers[0].repaired
+    (sent,) = stream.subscribers[0].media
+    return sent.lost or 0, sent.repaired
 
 
 @pytest.mark.full
@@ -62,12 +76,13 @@ async def test_loss_on_either_leg_is_repaired(tabs: Tabs, leg: str) -> None:
     await tabs.publish({"video": True}, PublishOptions())
     await tabs.subscribe()
     await tabs.carol.wait_for_media(20)
-    before = await tabs.carol.frame_rate()
+    assert losses(tabs, leg)[1] == 0
     tabs.mcu.impair(KEY, loss=0.05, seed=1, leg=leg)
-    assert await tabs.carol.frame_rate(5.0) > 0.8 * before
-    (stream,) = tabs.mcu.counters()
-    (from_publisher,), (to_subscriber,) = stream.media[0].layers, stream.subscribers[0].media
-    assert (from_publisher.repaired if leg == "publisher" else to_subscriber.repaired) > 0
+    lost = repaired = 0
+    async with asyncio.timeout(WAIT):
+        while lost < LOST or repaired < REPAIRED_SHARE * lost:
+            await tabs.carol.wait_for_media(5)
+            lost, repaired = losses(tabs, leg)
 
 
 @pytest.mark.full
@@ -75,10 +90,6 @@ async def test_bitrate_limit_applies_to_all_layers_together(tabs: Tabs) -> None:
     layers = [{"rid": "h"}, {"rid": "l", "scaleResolutionDownBy": 2}]
     publisher = await tabs.publish({"video": {"width": 960, "height": 540}}, PublishOptions(), layers)
     await tabs.subscribe()
-    async with asyncio.timeout(2 * WAIT):
-        while tabs.bitrate() < 600_000:
-            await tabs.carol.wait_for_media(10)
+    await wait_for_target(tabs, 600_000, UNLIMITED)
     await publisher.limit(300_000)
-    async with asyncio.timeout(WAIT):
-        while not 0 < tabs.bitrate() <= 330_000:
-            await tabs.carol.wait_for_media(5)
+    await wait_for_target(tabs, 1, 300_000)

@@ -8,6 +8,9 @@ import pytest
 
 from mcu.base import MediaSelection, PublishOptions
 from tests.mcu.inprocess.tabs import WAIT, PageStatistics, Tab, Tabs
+from tests.mcu.inprocess.temporal_tap import TemporalTap
+
+pytestmark = pytest.mark.timeout(300)
 
 CAMERA = {"video": {"width": 1280, "height": 720}}
 LAYERS: list[dict[str, object]] = [
@@ -16,11 +19,12 @@ LAYERS: list[dict[str, object]] = [
     {"rid": "f", "maxBitrate": 1_500_000},
 ]
 WIDTHS = [320, 640, 1280]
+IN_FLIGHT = 10  # frames that may have been forwarded and not yet decoded
 
 
 async def wait_for_width(tab: Tab, width: int) -> PageStatistics:
     """Wait until pictures of that width are being decoded."""
-    async with asyncio.timeout(2 * WAIT):
+    async with asyncio.timeout(WAIT):
         while (statistics := await tab.wait_for_media(5)).width != width:
             pass
     return statistics
@@ -70,35 +74,49 @@ async def test_layer_that_stops_is_replaced_by_the_next_lower_one_until_it_resum
     await wait_for_width(tabs.carol, WIDTHS[2])
 
 
+async def wait_for_upper_layers(tab: Tab, tap: TemporalTap) -> None:
+    """Wait until more frames are decoded than the base layer has."""
+    before, base = await tab.wait_for_media(0), tap.base_pictures
+    async with asyncio.timeout(WAIT):
+        while (await tab.wait_for_media(1)).frames - before.frames <= tap.base_pictures - base + IN_FLIGHT:
+            pass
+
+
 @pytest.mark.full
-@pytest.mark.parametrize("mode", ["L1T2", "L1T3"])
-async def test_temporal_layers_are_dropped_and_resumed(tabs: Tabs, mode: str) -> None:
-    await tabs.publish({"video": {"width": 320, "height": 180}}, PublishOptions(), [{"scalabilityMode": mode}])
+@pytest.mark.parametrize("layers", [2, 3])
+async def test_temporal_layers_are_dropped_and_resumed(
+    tabs: Tabs, layers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encodings = [{"scalabilityMode": f"L1T{layers}"}]
+    await tabs.publish({"video": {"width": 320, "height": 180}}, PublishOptions(), encodings)
     subscriber = await tabs.subscribe()
     await wait_for_width(tabs.carol, 320)
-    share = {"L1T2": 0.5, "L1T3": 0.25}[mode]
-    full = await tabs.carol.frame_rate()
+    tap = TemporalTap(tabs.mcu, monkeypatch)
+    assert await tap.forwarded_layers(layers) == set(range(layers))
     await subscriber.select(MediaSelection(temporal=0))
+    assert await tap.forwarded_layers(layers) == {0}
     await tabs.carol.wait_for_media(5)
-    assert await tabs.carol.frame_rate() == pytest.approx(full * share, rel=0.35)
     await subscriber.select(MediaSelection(temporal=2))
-    await tabs.carol.wait_for_media(5)
-    assert await tabs.carol.frame_rate() == pytest.approx(full, rel=0.25)
+    await tap.until_forwarded(layers - 1)
+    assert await tap.forwarded_layers(layers) == set(range(layers))
+    await wait_for_upper_layers(tabs.carol, tap)
 
 
 @pytest.mark.full
-async def test_temporal_layers_are_selected_within_simulcast(tabs: Tabs) -> None:
+async def test_temporal_layers_are_selected_within_simulcast(tabs: Tabs, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [{**layer, "scalabilityMode": "L1T3"} for layer in LAYERS]
     await tabs.publish(CAMERA, PublishOptions(), layers)
     subscriber = await tabs.subscribe()
     await wait_for_width(tabs.carol, WIDTHS[2])
-    full = await tabs.carol.frame_rate()
+    tap = TemporalTap(tabs.mcu, monkeypatch)
     await subscriber.select(MediaSelection(temporal=1))
+    assert await tap.forwarded_layers(3) == {0, 1}
     await tabs.carol.wait_for_media(5)
-    assert await tabs.carol.frame_rate() == pytest.approx(full / 2, rel=0.35)
     await subscriber.select(MediaSelection(substream=1))
     await wait_for_width(tabs.carol, WIDTHS[1])
-    assert await tabs.carol.frame_rate() == pytest.approx(full / 2, rel=0.35)
+    assert await tap.forwarded_layers(3) == {0, 1}
+    await tabs.carol.wait_for_media(5)
     await subscriber.select(MediaSelection(substream=0, temporal=2))
     await wait_for_width(tabs.carol, WIDTHS[0])
-    assert await tabs.carol.frame_rate() == pytest.approx(full, rel=0.25)
+    assert await tap.forwarded_layers(3) == {0, 1, 2}
+    await wait_for_upper_layers(tabs.carol, tap)
