@@ -59,6 +59,7 @@ class PeerTransport:
         self._announced_address = settings.announced_address
         self._ice = IceTransport(settings, self._receive, controlling=controlling)
         self._ice.on_renewed = self._on_renewed
+        self._ice.in_use = lambda: self.connected
         self._dtls = self._new_dtls()
         self._sctp: RTCSctpTransport | None = None
         self._sctp_remote: tuple[int, int] | None = None  # port and maximum message size
@@ -346,7 +347,10 @@ class PeerTransport:
     def _on_dtls_state(self) -> None:
         if self._dtls.state in ("closed", "failed") and self.connected:
             self.connected = False
-            self._lose_unless_renewing()
+            if self._ice.doubtful is not None:
+                self._ice.settle()
+            else:
+                self._lose_unless_renewing()
 
     def _lose_unless_renewing(self) -> None:
         if not self._ice.renewing:
@@ -358,11 +362,11 @@ class PeerTransport:
             self.connected = False
             self._listener.on_lost()
 
-    def _receive(self, data: bytes) -> None:
-        """Decrypt an SRTP or SRTCP packet and pass it to the listener; must not raise."""
+    def _receive(self, data: bytes) -> bool:
+        """Decrypt an SRTP or SRTCP packet, pass it to the listener; return whether it was authentic. Must not raise."""
         rtp, rtcp = self._dtls.unprotect_rtp, self._dtls.unprotect_rtcp
         if rtp is None or rtcp is None or not self.connected:
-            return
+            return False
         try:
             if 192 <= data[1] <= 208:  # RFC 5761, 4
                 ssrc, packet, deliver = data[4:8], rtcp(data), self._listener.on_rtcp
@@ -373,10 +377,12 @@ class PeerTransport:
             deliver(packet)
         except pylibsrtp.Error:
             log.debug("a packet could not be decrypted")
+            return False
         except Exception:
             self._listener_faults += 1
             if self._listener_faults == 1:
                 log.exception("a packet could not be forwarded; further ones of this connection are only counted")
+        return True
 
     def _note_ssrc(self, ssrc: bytes) -> None:
         """Record an authenticated SSRC; free libsrtp's state of all but the last ``MAX_SSRCS`` to twice as many."""

@@ -23,6 +23,7 @@ MAX_QUEUED = 256  # DTLS records that wait for DTLS
 MAX_RECORD = 2048  # bytes of a DTLS record
 MAX_DATA_RECORD = 1500  # bytes of a record with application data: aiortc reads no more, and keeps the rest for ever
 MAX_REMOTE_CANDIDATES = 128  # peer-reflexive ones included
+SETTLING_TIME = 0.5  # seconds for the first packet of a client that has moved to another address
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -34,7 +35,7 @@ class NoSocketError(Exception):
 class IceTransport(aioice.Connection):
     """ICE on the addresses and ports of the settings."""
 
-    def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], None], *, controlling: bool) -> None:
+    def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], object], *, controlling: bool) -> None:
         super().__init__(ice_controlling=controlling)
         self._settings = settings
         self._pair: CandidatePair | None = None
@@ -42,9 +43,14 @@ class IceTransport(aioice.Connection):
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
         self.on_renewed: Callable[[], object] = lambda: None  # called when the client's next transport is nominated
-        self._sources: set[tuple[str, int]] = set()  # the client's: from candidates and connectivity checks
+        self.in_use: Callable[[], bool] = lambda: False  # whether the client's transport is connected
+        self._ufrag = ""  # of the client's transport that is in use, or the first one
+        self._passwords: dict[str, str] = {}  # by ufrag: of that transport, and of the next one
+        self._sources: dict[tuple[str, int], str] = {}  # the client's, from candidates and checks, with their ufrag
         self._older: frozenset[tuple[str, int]] | None = None  # during a renewal: the sources from before it
-        self._former: frozenset[tuple[str, int]] = frozenset()  # after a renewal: the sources from before it
+        self._former: frozenset[tuple[str, int]] = frozenset()  # after a renewal: the sources of the old transport
+        self._doubtful: tuple[str, int] | None = None  # new address of the transport in use, or of the next one
+        self._settling: asyncio.TimerHandle | None = None
 
     async def get_component_candidates(
         self,
@@ -80,6 +86,7 @@ class IceTransport(aioice.Connection):
     def set_remote(self, ufrag: str, password: str, *, lite: bool) -> None:
         """Set the client's credentials before ``connect``; the SFU is the controlling side of an ICE lite client."""
         self.remote_username, self.remote_password = ufrag, password
+        self._ufrag, self._passwords = ufrag, {ufrag: password}
         self.remote_is_lite = lite
         if lite:
             self.ice_controlling = True
@@ -98,7 +105,7 @@ class IceTransport(aioice.Connection):
         if address in self._former:
             return
         self._add_remote_candidate(candidate, candidate.host)
-        self._add_source(address)
+        self._add_source(address, self.remote_username or "")
         self._check_renewed_transport()
 
     def _check_renewed_transport(self) -> None:
@@ -121,7 +128,26 @@ class IceTransport(aioice.Connection):
         """Answer a connectivity check; store the source of an authentic one that is received before ``connect``."""
         super().request_received(message, addr, protocol)
         if self._early_checks and self._early_checks[-1][0] is message:
-            self._add_source(addr)
+            self._add_source(addr, _ufrag_of(message))
+
+    def _valid_username(self, username: str) -> bool:
+        """Return whether a check is of the client's transport in use, or of the next one."""
+        local, _, ufrag = username.partition(":")
+        return local == self.local_username and (not self._passwords or ufrag in self._passwords)
+
+    def build_request(self, pair: CandidatePair, nominate: bool) -> Message:
+        """Return a check with the ufrag of the client's transport that has the address."""
+        request = super().build_request(pair, nominate)
+        request.attributes["USERNAME"] = f"{self._ufrag_at(pair.remote_addr)}:{self.local_username}"
+        return request
+
+    def key_for(self, address: tuple[str, int]) -> bytes:
+        """Return the key for the integrity of checks that are sent to an address."""
+        return self._passwords[self._ufrag_at(address)].encode()
+
+    def _ufrag_at(self, address: tuple[str, int]) -> str:
+        ufrag = self._sources.get(address)
+        return ufrag if ufrag in self._passwords else self.remote_username or ""
 
     def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """Handle an authentic check, unless it is of a former transport or would add a candidate beyond the limit."""
@@ -129,14 +155,14 @@ class IceTransport(aioice.Connection):
             return
         if addr not in self._sources and len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
             return
-        self._add_source(addr)
+        self._add_source(addr, _ufrag_of(message))
         super().check_incoming(message, addr, protocol)
 
-    def _add_source(self, address: tuple[str, int]) -> None:
+    def _add_source(self, address: tuple[str, int], ufrag: str) -> None:
         if len(self._sources) >= 2 * MAX_REMOTE_CANDIDATES:
-            self._sources.clear()
-            self._sources.update((c.host, c.port) for c in self._remote_candidates[-MAX_REMOTE_CANDIDATES:])
-        self._sources.add(address)
+            kept = {(c.host, c.port) for c in self._remote_candidates[-MAX_REMOTE_CANDIDATES:]}
+            self._sources = {known: of for known, of in self._sources.items() if known in kept}
+        self._sources[address] = ufrag
 
     @property
     def renewing(self) -> bool:
@@ -146,24 +172,76 @@ class IceTransport(aioice.Connection):
     def renew(self, ufrag: str, password: str) -> None:
         """Accept a new transport of the client with these credentials, which may be those of the old one.
 
-        Its addresses are others than those known until now. Until one of them is nominated the client may also keep
-        its old transport; then that one's addresses are forgotten, and its datagrams dropped. The SFU's credentials and
-        sockets stay.
+        Until an address of the new transport is nominated the client may also keep its old transport, at any address;
+        then the old one's addresses are forgotten, and its datagrams dropped. The SFU's credentials and sockets stay.
         """
+        self._cancel_settling()
         self.remote_username, self.remote_password = ufrag, password
+        self._passwords = {self._ufrag: self._passwords[self._ufrag], ufrag: password}
         self._older, self._former = frozenset(self._sources), frozenset()
 
     def end_renewal(self) -> None:
         """Accept no new transport any more: the client has kept its old one."""
+        self._cancel_settling()
         self._older = None
 
+    def _is_of_next(self, address: tuple[str, int]) -> bool:
+        """Return whether an address is one of the client's next transport, or may be one.
+
+        The ufrag of its checks decides. Firefox begins further transports with the ufrag of the first one; then their
+        addresses are those that were unknown before.
+        """
+        if self.remote_username != self._ufrag:
+            return self._sources.get(address) == self.remote_username
+        return self._older is not None and address not in self._older
+
     def check_complete(self, pair: CandidatePair) -> None:
-        """End the renewal if a pair of the client's new transport was nominated."""
+        """End the renewal if a pair of the client's new transport was nominated.
+
+        If the transport in use has the same ufrag, and is connected, it may have moved to that address: then a packet
+        that it has encrypted arrives from there within ``SETTLING_TIME``, and the client keeps it (``keep``).
+        """
         super().check_complete(pair)
-        if self._older is None or self._nominated.get(COMPONENT) is not pair or pair.remote_addr in self._older:
+        address = pair.remote_addr
+        if self._older is None or self._nominated.get(COMPONENT) is not pair or not self._is_of_next(address):
             return
-        self._former, self._older = self._older, None
-        self._sources -= self._former
+        if self.remote_username != self._ufrag or not self.in_use():
+            self._complete_renewal()
+        elif self._doubtful != address:
+            self._cancel_settling()
+            self._doubtful = address
+            self._settling = asyncio.get_running_loop().call_later(SETTLING_TIME, self.settle)
+
+    @property
+    def doubtful(self) -> tuple[str, int] | None:
+        """The nominated address of which is not known yet whether it belongs to the next transport."""
+        return self._doubtful
+
+    def keep(self) -> None:
+        """Count the doubtful address as one of the transport in use."""
+        if self._older is not None and self._doubtful is not None:
+            self._older |= {self._doubtful}
+        self._cancel_settling()
+
+    def settle(self) -> None:
+        """End the renewal if an address is doubtful: it is one of the next transport."""
+        doubtful, pair = self._doubtful, self._nominated.get(COMPONENT)
+        self._cancel_settling()
+        if pair is not None and pair.remote_addr == doubtful and not self._closing:
+            self._complete_renewal()
+
+    def _cancel_settling(self) -> None:
+        self._doubtful = None
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+
+    def _complete_renewal(self) -> None:
+        """Forget the client's old transport."""
+        self._former = frozenset(address for address in self._sources if not self._is_of_next(address))
+        self._older, self._ufrag = None, self.remote_username or ""
+        self._passwords = {self._ufrag: self.remote_password or ""}
+        self._sources = {address: of for address, of in self._sources.items() if address not in self._former}
         for other in [other for other in self._check_list if other.remote_addr in self._former]:
             if other.task is not None:
                 other.task.cancel()
@@ -192,6 +270,16 @@ class _DemultiplexingSocket(StunProtocol):
         super().__init__(ice)
         self._ice = ice
 
+    async def request(
+        self,
+        request: Message,
+        addr: tuple[str, int],
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[Message, tuple[str, int]]:
+        """Send a check with the password of the client's transport that has the address."""
+        return await super().request(request, addr, self._ice.key_for(addr), retransmissions)
+
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Dispatch one datagram; must not raise."""
         if isinstance(data, str) or len(data) < 2 or self._ice.drops_received:
@@ -199,7 +287,9 @@ class _DemultiplexingSocket(StunProtocol):
         first = data[0]
         if 127 < first < 192:
             if self._ice.is_source(addr[:2]):
-                self._ice.receive_srtp(data)
+                authentic = self._ice.receive_srtp(data)
+                if self._ice.doubtful is not None and authentic is True and addr[:2] == self._ice.doubtful:
+                    self._ice.keep()
         elif 19 < first < 64:
             if self._ice.is_source(addr[:2]):
                 for record in dtls_records(data):
@@ -209,6 +299,11 @@ class _DemultiplexingSocket(StunProtocol):
                 super().datagram_received(data, addr)
             except Exception:
                 log.debug("aioice failed on a STUN message", exc_info=True)
+
+
+def _ufrag_of(check: Message) -> str:
+    """Return the client's ufrag in a connectivity check (RFC 8445, 7.2.2)."""
+    return str(check.attributes["USERNAME"]).partition(":")[2]
 
 
 def dtls_records(datagram: bytes) -> Iterator[bytes]:
