@@ -332,10 +332,11 @@ class FederatedSeat:
         return join
 
     def _join_timed_out(self) -> None:
-        """Give up a join, and with it the session at the host, which may be in either room; a new one joins again."""
+        """Give up a join, and a session at the host that may be in either room; a seat without a room gets closed."""
         self._fail_join(federation_error(NETWORK_ERROR, "The server did not answer in time."))
-        self._remote.forget()
-        self._remote.abort()
+        if self._names is not None:
+            self._remote.forget()
+            self._remote.abort()
 
     def _fail_join(self, error: Error) -> None:
         """Give up the unanswered join, if any; the error is for the client, if it has requested the join."""
@@ -343,11 +344,9 @@ class FederatedSeat:
         if join is None:
             return
         join.timer.cancel()
-        if not join.answer.done():
-            if join.request_id is not None:
-                join.answer.set_exception(ProtocolError(error))
-            else:
-                join.answer.cancel()
+        if join.request_id is not None and not join.answer.done():
+            join.answer.set_exception(ProtocolError(error))
+        join.answer.cancel()  # no effect if it is done
 
     # -- interruption
 

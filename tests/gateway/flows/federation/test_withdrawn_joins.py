@@ -242,6 +242,22 @@ async def test_acceptance_that_follows_the_withdrawal_has_no_effect() -> None:
         assert host.connection.aborted
 
 
+async def test_host_that_accepts_after_the_time_limit_is_told_to_end_the_session() -> None:
+    host = silent_host("join")
+    async with harness_with(host) as harness:
+        alice = await harness.member("alice")
+        alice.received()
+        request(alice)
+        await asyncio.sleep(11.0)
+        assert answers(alice) == [("j", "federation_error")]
+        assert requests(host) == ["R", "bye"]
+        accept(host)
+        await settle()
+        assert alice.received() == []
+        assert harness.hub.seated == {}
+        assert host.connection.aborted
+
+
 # -- a further join over the connection of the present room
 
 
