@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import ssl
 import time
@@ -310,19 +311,30 @@ class Gateway:
         tls = _tls(http.certificate, http.key) if http.certificate else None
         urls = []
         for text in http.listen:
-            address = listen_address(text)
-            if address is None:
-                unix_socket.remove_stale(Path(text))
-                await web.UnixSite(runner, text, ssl_context=tls).start()
-                urls.append(f"unix:{text}")
-                continue
-            site = TcpSite(runner, address[0] or None, address[1], ssl_context=tls)
-            before = len(runner.addresses)
-            await site.start()
-            for bound in runner.addresses[before:]:
-                host = f"[{bound[0]}]" if ":" in bound[0] else bound[0]
-                urls.append(f"{'https' if tls else 'http'}://{host}:{bound[1]}")
+            try:
+                urls += await _listen_at(runner, text, tls)
+            except OSError as error:
+                raise _cannot_listen(text, error) from error
         return urls
+
+
+async def _listen_at(runner: web.AppRunner, text: str, tls: ssl.SSLContext | None) -> list[str]:
+    """Listen on one entry of ``http.listen``; return the addresses as URLs."""
+    address = listen_address(text)
+    if address is None:
+        unix_socket.remove_stale(Path(text))
+        await web.UnixSite(runner, text, ssl_context=tls).start()
+        return [f"unix:{text}"]
+    before = len(runner.addresses)
+    await TcpSite(runner, address[0] or None, address[1], ssl_context=tls).start()
+    hosts = [(f"[{bound[0]}]" if ":" in bound[0] else bound[0], bound[1]) for bound in runner.addresses[before:]]
+    return [f"{'https' if tls else 'http'}://{host}:{port}" for host, port in hosts]
+
+
+def _cannot_listen(text: str, error: OSError) -> OSError:
+    """Return the error about one entry of ``http.listen``, with the entry as its ``filename``."""
+    known = error.strerror if error.strerror and text in error.strerror else ""
+    return OSError(error.errno, known or (os.strerror(error.errno) if error.errno else str(error)), text)
 
 
 def _flow_settings(config: Config) -> FlowSettings:

@@ -95,7 +95,7 @@ def _admin_socket(path: Path | None) -> Path:
     try:
         socket = config.load(path, os.environ).admin.socket
     except config.ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        raise click.ClickException(str(error)) from error
     if not socket:
         raise click.UsageError(f"{path} has no admin.socket, so this gateway has no admin socket.")
     return Path(socket)

@@ -23,6 +23,7 @@ FILE_SUFFIX = "_file"  # secret_file = "path" reads secret from a file
 
 Keys = tuple[str | int, ...]  # path of a value: ("backend", 0, "secret")
 
+_BYTE_ORDER_MARK = "\ufeff"
 _LISTS = inspect.VarTupleType | inspect.ListType
 _booleans = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _secret = re.compile(r"secret|token|.+_(?:secret|token|key)")
@@ -223,6 +224,8 @@ class ConfigSource:
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
+        if text.startswith(_BYTE_ORDER_MARK):
+            raise ConfigError(f"{path}: begins with a byte order mark; save it as UTF-8 without one (BOM)")
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None

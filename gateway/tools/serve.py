@@ -39,7 +39,8 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
     try:
         urls = await gateway.start()
     except OSError as error:
-        click.echo(f"Error: cannot listen: {error.strerror or error}", err=True)
+        where = f" on {error.filename}" if error.filename else ""
+        click.echo(f"Error: cannot listen{where}: {error.strerror or error}", err=True)
         return 1
     if gateway.mcu is None:
         log.warning("%s", NO_SFU)

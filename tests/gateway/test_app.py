@@ -18,7 +18,7 @@ import pytest
 
 from gateway import features
 from gateway.app import Gateway
-from gateway.config import Config, HttpSection, McuSection, SessionsSection
+from gateway.config import AdminSection, Config, HttpSection, McuSection, SessionsSection
 from gateway.config.sections import NextcloudSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
@@ -224,6 +224,35 @@ async def test_backend_for_any_url_is_announced_in_the_log(caplog: pytest.LogCap
     warnings = [record for record in caplog.records if "nextcloud.allow_any is on" in record.getMessage()]
     assert [record.levelname for record in warnings] == (["WARNING"] if allowed else [])
     assert SECRET not in caplog.text
+
+
+async def test_address_or_path_that_cannot_be_bound_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = f"127.0.0.1:{occupied.getsockname()[1]}"
+        folder, file = str(tmp_path / "none" / "portunus.sock"), tmp_path / "file"
+        file.write_text("")
+        for text, reason in (
+            (port, "Address already in use"),
+            (folder, "No such file or directory"),
+            (str(file), f"{file} exists and is not a socket"),
+        ):
+            with pytest.raises(OSError, match=reason) as caught:
+                await Gateway(config("127.0.0.1:0", text)).start()
+            assert (caught.value.filename, caught.value.strerror) == (text, reason)
+    socket_path = str(tmp_path / "none" / "admin.sock")
+    with pytest.raises(FileNotFoundError) as caught:
+        await Gateway(msgspec.structs.replace(config(), admin=AdminSection(socket_path))).start()
+    assert caught.value.filename == socket_path
+
+
+def test_serve_names_the_address_that_it_cannot_listen_on(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        address = f"127.0.0.1:{occupied.getsockname()[1]}"
+        file = tmp_path / "portunus.toml"
+        file.write_text(f'[http]\nlisten = ["127.0.0.1:0", "{address}"]\n{_REST}')
+        command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (1, f"Error: cannot listen on {address}: Address already in use\n")
 
 
 async def test_port_in_use_is_an_error_and_stops_everything() -> None:

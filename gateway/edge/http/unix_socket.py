@@ -42,7 +42,7 @@ def listen(path: Path) -> socket.socket:
         listening.bind(str(path))
         listening.listen()
         listening.setblocking(False)
-    except OSError:
+    except OSError as error:
         listening.close()
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     return listening

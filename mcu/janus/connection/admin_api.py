@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 
+from mcu.janus.connection.diagnosis import explain
 from mcu.janus.connection.messages import (
     ADMIN_SUBPROTOCOL,
     NO_SUCH_HANDLE,
@@ -24,6 +25,10 @@ from mcu.janus.connection.messages import (
 from mcu.janus.settings import JanusServerSettings
 
 GONE = (NO_SUCH_SESSION, NO_SUCH_HANDLE)
+
+
+class AdminApiUnreachable(OSError):
+    """There is no connection to the Admin API; the text is the reason."""
 
 
 class AdminApi:
@@ -81,7 +86,16 @@ async def connect_admin_api(http: aiohttp.ClientSession, settings: JanusServerSe
     """Connect to the Admin API of a Janus.
 
     Raises:
-        OSError, aiohttp.ClientError: the connection fails.
+        AdminApiUnreachable: the connection fails.
     """
-    async with http.ws_connect(settings.admin_url, protocols=[ADMIN_SUBPROTOCOL], max_msg_size=0) as socket:
+    try:
+        socket = await http.ws_connect(settings.admin_url, protocols=[ADMIN_SUBPROTOCOL], max_msg_size=0)
+    except (OSError, aiohttp.ClientError) as error:
+        raise AdminApiUnreachable(await explain(http, settings.admin_url, ADMIN_SUBPROTOCOL, error)) from error
+    async with socket:
         yield AdminApi(socket, settings.admin_secret)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a request to the Admin API failed, without an address."""
+    return str(error) if isinstance(error, AdminApiUnreachable | JanusError) else type(error).__name__

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import os
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -19,6 +18,7 @@ import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.connection.back_off import back_off
+from mcu.janus.connection.diagnosis import explain
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import (
     NO_SUCH_SESSION,
@@ -221,10 +221,11 @@ class JanusConnector:
         except aiohttp.WSServerHandshakeError as error:
             if error.status in PROXY_WITHOUT_JANUS:
                 raise NoConnection("there is no Janus behind the proxy", gone=True) from error
-            raise NoConnection("the server there does not speak Janus' WebSocket API") from error
+            raise NoConnection(await explain(http, self.settings.url, SUBPROTOCOL, error)) from error
         except (OSError, aiohttp.ClientError) as error:
             gone = getattr(error, "errno", None) == errno.ECONNREFUSED  # the process is gone, and the session with it
-            raise NoConnection(describe(error), gone=gone, reached=False) from error
+            reason = await explain(http, self.settings.url, SUBPROTOCOL, error)
+            raise NoConnection(reason, gone=gone, reached=False) from error
 
     async def _close_dead_socket(self) -> None:
         socket, self._dead_socket = self._dead_socket, None
@@ -428,9 +429,3 @@ async def close(socket: aiohttp.ClientWebSocketResponse) -> None:
     """Close a WebSocket; errors of its connection are ignored."""
     with contextlib.suppress(OSError, aiohttp.ClientError):
         await socket.close()
-
-
-def describe(error: Exception) -> str:
-    """Return a description of a failed connection without the address that the error names."""
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if isinstance(number, int) and number > 0 else type(error).__name__

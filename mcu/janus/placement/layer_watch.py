@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import aiohttp
 
-from mcu.janus.connection.admin_api import connect_admin_api
+from mcu.janus.connection.admin_api import connect_admin_api, reason_of
 from mcu.janus.connection.messages import InvalidJanusMessage, JanusError
 from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.events.statistics import EventStatistics
@@ -64,6 +64,6 @@ class LayerWatch:
             if not self._warned:
                 self._session.log.warning(
                     "simulcast layers are ordered by their names: Janus' Admin API does not report their bit rates: %s",
-                    type(error).__name__,
+                    reason_of(error),
                 )
             self._warned = True

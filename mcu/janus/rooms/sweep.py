@@ -22,7 +22,7 @@ from itertools import chain, repeat
 import aiohttp
 
 from mcu.base import McuLost
-from mcu.janus.connection.admin_api import AdminApi, connect_admin_api
+from mcu.janus.connection.admin_api import AdminApi, connect_admin_api, reason_of
 from mcu.janus.connection.messages import InvalidJanusMessage, JanusError, ListedRoom
 from mcu.janus.connection.session import Answer, JanusSession
 from mcu.janus.labels import JanusLabel, parse_label
@@ -167,7 +167,7 @@ async def sweep(
         except McuLost:
             return  # the end of the session is logged elsewhere
         except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
-            session.log.warning("Janus could not be searched for orphans: %s", type(error).__name__)
+            session.log.warning("Janus could not be searched for orphans: %s", reason_of(error))
 
 
 def _discard_if_answered(sessions: set[int], number: int) -> Callable[[Answer], None]:
@@ -195,4 +195,4 @@ async def report_handle_states(
                 if info is not None:
                     handle.receive_info(info)
     except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
-        session.log.warning("Janus' Admin API does not tell which events were missed: %s", type(error).__name__)
+        session.log.warning("Janus' Admin API does not tell which events were missed: %s", reason_of(error))

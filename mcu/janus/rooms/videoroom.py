@@ -126,9 +126,15 @@ def remove_remote_publisher(room: int, feed: int) -> dict[str, Any]:
 def reason_refused(error: JanusError) -> str:
     """Return the reason for which Janus creates no rooms, in one sentence."""
     if error.code == MISSING_ELEMENT and "admin_key" in str(error):
-        return "VideoRoom of this Janus has an admin_key, and this gateway's configuration none"
+        return (
+            "VideoRoom of this Janus has an admin_key, and this gateway's configuration none: set"
+            " mcu.janus.admin_key to the admin_key in janus.plugin.videoroom.jcfg"
+        )
     if error.code == UNAUTHORIZED:
-        return "VideoRoom of this Janus has another admin_key than this gateway's configuration"
+        return (
+            "VideoRoom of this Janus has another admin_key than this gateway's configuration: compare"
+            " mcu.janus.admin_key with the admin_key in janus.plugin.videoroom.jcfg"
+        )
     if error.code == INVALID_ELEMENT and "room should be a string" in str(error):
         return "VideoRoom of this Janus has string_ids = true; this gateway needs numbers (string_ids = false)"
     return f"VideoRoom of this Janus creates no rooms: {error}"

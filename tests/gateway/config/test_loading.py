@@ -243,6 +243,12 @@ def test_error_for_a_missing_file_is_one_sentence(path: Path) -> None:
         load(path, {})
 
 
+def test_byte_order_mark_is_named(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf[http]\n")
+    with pytest.raises(ConfigError, match="begins with a byte order mark; save it as UTF-8 without one"):
+        load(path, {})
+
+
 @pytest.mark.parametrize("content", [b"\xff", b"a = " + b"[" * 5000, b"\x00"])
 def test_error_for_a_file_that_is_not_toml_is_one_sentence(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -190,13 +190,13 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
         await harness.member("alice", backend=CLOUD)
         assert (await explain("r", "-c", str(file))).exit_code == 0
     file.write_text(minimal)
-    for arguments, expected in (
-        (("r", "-c", str(file)), "has no admin.socket"),
-        (("r",), "Give the gateway's configuration (-c) or its admin socket (--socket)."),
-        (("r", "-c", str(tmp_path / "none")), "cannot be read"),
+    for arguments, status, expected in (
+        (("r", "-c", str(file)), 2, "has no admin.socket"),
+        (("r",), 2, "Give the gateway's configuration (-c) or its admin socket (--socket)."),
+        (("r", "-c", str(tmp_path / "none")), 1, "cannot be read"),
     ):
         result = await explain(*arguments)
-        assert result.exit_code == 2
+        assert result.exit_code == status
         assert expected in result.output
 
 

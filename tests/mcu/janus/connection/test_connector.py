@@ -169,8 +169,8 @@ async def test_a_wrong_secret_is_refused_and_not_repeated_in_the_log(
 @pytest.mark.parametrize(
     ("edits", "admin_key", "reason"),
     [
-        ({}, "wrong", "VideoRoom of this Janus has another admin_key than this gateway's configuration"),
-        ({}, "", "VideoRoom of this Janus has an admin_key, and this gateway's configuration none"),
+        ({}, "wrong", "this gateway's configuration: compare mcu.janus.admin_key with"),
+        ({}, "", "this gateway's configuration none: set mcu.janus.admin_key"),
         (
             {"string_ids = false": "string_ids = true"},
             ADMIN_KEY,
@@ -192,7 +192,7 @@ async def test_a_janus_that_creates_no_rooms_is_refused_with_one_sentence_and_no
         mcu = JanusMcu((JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=admin_key),), timeout=WAIT)
         await mcu.start(states)
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
-        assert status.sfus[0].reason == reason
+        assert reason in status.sfus[0].reason
         assert reason in caplog.text
         assert await process.handles() == []  # although Janus would keep a session to be claimed
         with pytest.raises(Rejected, match="VideoRoom of this Janus has"):
