@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected, StreamListener
+from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener
 from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
@@ -16,6 +16,7 @@ from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
 
+MAX_CANDIDATES = 64  # of the client, repeated after an answer; those of its descriptions come in addition
 HANGUP_WITHIN = 1.0  # seconds in which Janus reports the hangup of the publisher; measured below 0.1
 
 
@@ -29,6 +30,9 @@ class JanusSubscriber(HandlePeer):
     At most one offer of Janus is unanswered. Janus holds further changes back and offers them, combined, after the
     answer. A request for an offer that it holds back is never answered; so no further offer is requested while one is
     unanswered, or requested and not yet there.
+
+    Janus (1.1.2 and 1.4.1) sets aside the candidates that arrive while an offer is unanswered, and uses them after the
+    first answer only. So they are sent again after each later answer, until the PeerConnection is up.
     """
 
     IS_SUBSCRIBER = True
@@ -43,6 +47,9 @@ class JanusSubscriber(HandlePeer):
         self._offer_requested = False  # an offer was requested from Janus and has not arrived
         self._offer_arrived = asyncio.Event()  # set while ``_offer_requested`` is not
         self._repeats = 0  # how often ``refresh`` returned an unanswered offer: further answers to it may come
+        self._answers = 0  # sent to Janus
+        self._connected = False  # ICE and DTLS are established
+        self._candidates: list[IceCandidate | None] = []  # of the client, while it is not connected
         self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
         self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
         self._inactive: set[str] = set()  # those of ``_subscribed`` that are inactive in Janus' last offer
@@ -110,7 +117,21 @@ class JanusSubscriber(HandlePeer):
             await handle.request(videoroom.start(self.feed.room), text, "answer")
             if self._unanswered is offer:
                 self._unanswered = None
+        self._answers += 1
+        if self._answers > 1:
+            await self._repeat_candidates()
         self.request_missing_media()
+
+    async def add_candidate(self, candidate: IceCandidate | None) -> None:
+        """Send a candidate of the client to Janus, and keep it for ``_repeat_candidates``."""
+        if not self._connected and candidate not in self._candidates and len(self._candidates) < MAX_CANDIDATES:
+            self._candidates.append(candidate)
+        await super().add_candidate(candidate)
+
+    async def _repeat_candidates(self) -> None:
+        """Send the candidates again that Janus may have set aside; one that it has already does no harm."""
+        for candidate in list(self._candidates):
+            await super().add_candidate(candidate)
 
     async def refresh(self) -> Description:
         """Return a new offer, or the unanswered one again: Janus makes no other until it is answered."""
@@ -219,6 +240,9 @@ class JanusSubscriber(HandlePeer):
         """Handle an event of Janus."""
         if message.janus == "trickle":
             self._on_trickle(message)
+        elif message.janus == "webrtcup":
+            self._connected = True
+            self._candidates.clear()
         elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
             self.end(CloseReason.FAILED)
         elif self._announces_hangup(message):
