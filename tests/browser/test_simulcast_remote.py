@@ -10,10 +10,10 @@ import pytest
 
 from gateway.config import GeoIpSection, McuSection
 from mcu.janus.settings import JanusServerSettings
-from tests.browser.test_simulcast import HEIGHTS, WAIT, calling
+from tests.browser.test_simulcast import ALL_TEMPORAL_LAYERS, BASE_TEMPORAL_LAYER, HEIGHTS, WAIT, calling
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
 
 async def test_a_subscriber_selects_layers_of_a_stream_from_another_janus() -> None:
@@ -40,6 +40,6 @@ async def test_a_subscriber_selects_layers_of_a_stream_from_another_janus() -> N
         for substream, name in ((0, "q"), (2, "f"), (1, "h")):
             await bob.choose(ada, substream=substream)
             await bob.sees(HEIGHTS[name])
-        await bob.receives(15, 25)
+        await bob.receives(ALL_TEMPORAL_LAYERS, ada, "h")
         await bob.choose(ada, temporal=0)
-        await bob.receives(2, 8)
+        await bob.receives(BASE_TEMPORAL_LAYER, ada, "h")
