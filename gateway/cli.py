@@ -32,12 +32,19 @@ main.add_command(config_group)
     help="Configuration file (TOML).",
 )
 @click.option("--log-format", type=click.Choice(["logfmt", "json"]), default="logfmt", show_default=True)
-def serve(path: Path, log_format: log.Style) -> None:
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    callback=lambda context, parameter, text: _levels(text),
+    help="Level, and levels of areas: warning,mcu.janus=debug. DEBUG may show addresses.",
+)
+def serve(path: Path, log_format: log.Style, log_level: tuple[int, dict[str, int]]) -> None:
     """Serve clients until SIGTERM."""
     from gateway import config
     from gateway.tools import serve as tool
 
-    log.configure(log_format)
+    log.configure(log_format, log_level[0], areas=log_level[1])
     try:
         loaded = config.load(path, os.environ)
     except config.ConfigError as error:
@@ -99,3 +106,10 @@ def _admin_socket(path: Path | None) -> Path:
     if not socket:
         raise click.UsageError(f"{path} has no admin.socket, so this gateway has no admin socket.")
     return Path(socket)
+
+
+def _levels(text: str) -> tuple[int, dict[str, int]]:
+    try:
+        return log.parse_levels(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error

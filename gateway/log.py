@@ -13,9 +13,10 @@ messages do not contain them, and the formatter removes them from tracebacks and
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import Literal, TextIO
@@ -27,6 +28,11 @@ from structlog.typing import EventDict, WrappedLogger
 ROOT = "portunus"  # parent of all loggers of Portunus
 
 Style = Literal["logfmt", "json"]
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+# Levels and their priorities for journald (syslog(3)).
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
+_areas: list[str] = []  # loggers with a level of their own
+_area = re.compile(r"[a-z_]+(?:\.[a-z_]+)*")
 
 # Libraries that log single requests, candidates and packets at INFO; they log faults as warnings.
 _verbose_libraries = ("aiohttp", "aioice", "aiortc", "asyncio", "libav")
@@ -45,13 +51,28 @@ _address = re.compile(
 _control = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")  # without \n, which the renderer escapes
 
 
-def configure(style: Style = "logfmt", level: int = logging.INFO, stream: TextIO | None = None) -> None:
+def configure(
+    style: Style = "logfmt",
+    level: int = logging.INFO,
+    stream: TextIO | None = None,
+    *,
+    areas: Mapping[str, int] | None = None,
+) -> None:
     """Write the records of the whole process to ``stream`` (default: standard error).
 
-    A second call replaces the first one's handler.
+    ``areas`` are levels of single areas and those below them (``mcu.janus``). If standard error leads to journald, each
+    line begins with its level, ``<4>`` for a warning (sd-daemon(3)). A second call replaces the first one's handler and
+    levels.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(style))
+    if stream is None and _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
+        handler.setFormatter(_JournalFormatter(_formatter(style)))
+    for name in _areas:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    _areas[:] = [f"{ROOT}.{area}" for area in areas or ()]
+    for area, area_level in (areas or {}).items():
+        logging.getLogger(f"{ROOT}.{area}").setLevel(area_level)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -59,6 +80,26 @@ def configure(style: Style = "logfmt", level: int = logging.INFO, stream: TextIO
     root.setLevel(level)
     for name in _verbose_libraries:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def parse_levels(text: str) -> tuple[int, dict[str, int]]:
+    """Read a level and levels of areas: ``warning``, ``mcu.janus=debug`` or ``warning,flows=info,mcu=debug``.
+
+    Raises:
+        ValueError: a level or area is invalid; the text says which.
+    """
+    level, areas = logging.INFO, {}
+    for entry in filter(None, text.replace(" ", "").split(",")):
+        area, is_area, name = entry.rpartition("=")
+        if name.lower() not in LEVELS:
+            raise ValueError(f'"{name}" is none of {", ".join(LEVELS)}')
+        if not is_area:
+            level = LEVELS[name.lower()]
+        elif _area.fullmatch(area):
+            areas[area] = LEVELS[name.lower()]
+        else:
+            raise ValueError(f'"{area}" is no area; an area is a name like mcu.janus, as in the log')
+    return level, areas
 
 
 @contextmanager
@@ -79,6 +120,27 @@ def captured(level: int = logging.INFO) -> Iterator[list[str]]:
 def redacted(text: str) -> str:
     """Replace addresses, candidates, session descriptions and tokens in a text with ``[private]``."""
     return _address.sub(_redact_address, _secret.sub("[private]", text))
+
+
+def _is_journal(stream: TextIO, journal: str) -> bool:
+    """Return whether a stream is the one that systemd has connected to journald (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):  # closed, or no file
+        return False
+    return journal == f"{status.st_dev}:{status.st_ino}"
+
+
+class _JournalFormatter(logging.Formatter):
+    """Puts the level before each line of another formatter."""
+
+    def __init__(self, lines: logging.Formatter) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next(number for level, number in _PRIORITIES if record.levelno >= level)
+        return f"<{priority}>{self._lines.format(record)}"
 
 
 class _LineCollector(logging.Handler):

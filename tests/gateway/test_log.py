@@ -5,11 +5,17 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gateway import log
+from gateway.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +121,55 @@ def test_capture_keeps_the_records_of_its_level_and_above() -> None:
     assert [line for line in lines if "event=this" in line] == lines
     logging.getLogger("portunus.x").error("not this either")
     assert len(lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "areas"),
+    [
+        ("", logging.INFO, {}),
+        ("Warning", logging.WARNING, {}),
+        ("mcu.janus=debug", logging.INFO, {"mcu.janus": logging.DEBUG}),
+        ("error, flows=info,mcu=debug", logging.ERROR, {"flows": logging.INFO, "mcu": logging.DEBUG}),
+    ],
+)
+def test_levels_are_read(text: str, level: int, areas: dict[str, int]) -> None:
+    assert log.parse_levels(text) == (level, areas)
+
+
+@pytest.mark.parametrize("text", ["loud", "mcu=", "=debug", "mcu=loud", "a b/c=info", "mcu..janus=info"])
+def test_invalid_levels_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no area|is none of debug, info, warning, error"):
+        log.parse_levels(text)
+    done = CliRunner().invoke(main, ["serve", "-c", "none", "--log-level", text])
+    assert done.exit_code == 2
+
+
+def test_area_has_its_own_level_until_the_next_configuration() -> None:
+    stream = io.StringIO()
+    log.configure("logfmt", logging.WARNING, stream, areas={"levels.loud": logging.DEBUG})
+    for name in ("levels.loud", "levels.loud.below", "levels.other"):
+        logging.getLogger(f"portunus.{name}").debug("a record")
+    assert [line.split("area=")[1].split()[0] for line in stream.getvalue().splitlines()] == [
+        "levels.loud",
+        "levels.loud.below",
+    ]
+    stream = configured()
+    logging.getLogger("portunus.levels.loud").debug("quiet again")
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize("journal", [True, False])
+def test_lines_for_journald_begin_with_their_level(tmp_path: Path, journal: bool) -> None:
+    script = (
+        "import logging; from gateway import log; log.configure(level=logging.DEBUG);"
+        "it = logging.getLogger('portunus.x');"
+        "it.debug('d'); it.info('i'); it.warning('w'); it.error('e'); it.critical('c')"
+    )
+    target = tmp_path / "stderr"
+    with target.open("w") as file:
+        status = os.fstat(file.fileno())
+        variable = f"{status.st_dev}:{status.st_ino}" if journal else "1:2"
+        environment = os.environ | {"JOURNAL_STREAM": variable}
+        subprocess.run([sys.executable, "-c", script], stderr=file, env=environment, check=True, timeout=60)
+    begins = [line.split("time=")[0] for line in target.read_text().splitlines()]
+    assert begins == (["<7>", "<6>", "<4>", "<3>", "<2>"] if journal else [""] * 5)
