@@ -7,6 +7,7 @@ COPY constraints.txt ./
 RUN /opt/portunus/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes -r constraints.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway gateway
+COPY janus-config janus-config
 COPY mcu mcu
 COPY sdp sdp
 RUN /opt/portunus/bin/pip install --no-cache-dir --no-deps --no-build-isolation .

@@ -108,10 +108,17 @@ def get(url: str) -> tuple[int, bytes]:
 def test_wheel_holds_the_three_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {name.split("/")[0] for name in names} == {"gateway", "mcu", "sdp", f"portunus-{VERSION}.dist-info"}
+    metadata, data = f"portunus-{VERSION}.dist-info", f"portunus-{VERSION}.data"
+    assert {name.split("/")[0] for name in names} == {"gateway", "mcu", "sdp", metadata, data}
     assert {"gateway/py.typed", "mcu/py.typed", "sdp/py.typed", "gateway/web/index.html"} <= names
     web = {str(path.relative_to(ROOT)) for path in (ROOT / "gateway" / "web").rglob("*") if path.is_file()}
     assert web <= names
+    templates = ROOT / "gateway" / "tools" / "configuration" / "templates"
+    assert {str(path.relative_to(ROOT)) for path in templates.iterdir()} <= names
+    janus = {path.name for path in (ROOT / "janus-config").iterdir() if path.is_file()}
+    assert {name for name in names if name.startswith(data)} == {
+        f"{data}/data/share/portunus/janus-config/{name}" for name in janus
+    }
 
 
 def test_pinned_packages_satisfy_the_requirements_of_the_wheel(installed: Path) -> None:
@@ -139,6 +146,18 @@ def test_installed_gateway_serves_without_the_demo(installed: Path, tmp_path: Pa
         status, body = get(f"{address}/api/v1/welcome")
         assert status == 200
         assert json.loads(body) == {"nextcloud-spreed-signaling": "Welcome", "version": SERVER_VERSION}
+
+
+def test_installed_command_writes_a_set_of_configurations_with_the_files_for_janus(
+    installed: Path, tmp_path: Path
+) -> None:
+    options = ("--nextcloud", "https://cloud.example.com", "--domain", "signal.example.com", "--out", "set")
+    run(installed / "portunus", "config", "init", *options, cwd=tmp_path)
+    for source in (ROOT / "janus-config").iterdir():
+        if source.is_file():
+            assert (tmp_path / "set" / "janus" / source.name).read_bytes() == source.read_bytes()
+    assert f"ExecStart={installed}/portunus serve" in (tmp_path / "set" / "portunus.service").read_text()
+    run(installed / "portunus", "config", "check", "--no-world", "set/portunus.toml", cwd=tmp_path)
 
 
 def test_installed_gateway_names_an_unknown_configuration_key_and_the_nearest_valid_one(

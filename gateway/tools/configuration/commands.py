@@ -114,3 +114,30 @@ def import_(path: Path, out: Path | None) -> None:
     for note in translation.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out} is written; check it with: portunus config check {out}", err=True)
+
+
+@config_group.command()
+@click.option("--nextcloud", required=True, metavar="URL", help="URL of Nextcloud, as its users open it.")
+@click.option("--domain", required=True, metavar="NAME", help="Name of this machine: signal.example.com.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the files.")
+@click.option("--public-address", default="", metavar="IP", help="Address that clients reach, behind 1:1 NAT.")
+@click.option("--certificate", default="", metavar="PEM", help="Certificate of NAME; else that of certbot.")
+@click.option("--key", default="", metavar="PEM", help="Its key; else that of certbot.")
+def init(nextcloud: str, domain: str, out: Path, public_address: str, certificate: str, key: str) -> None:
+    """Write a matching set of configurations with new secrets into a new folder.
+
+    For the gateway, Janus, coturn, nginx, Apache, Caddy, systemd and compose; NEXT-STEPS.md says where each file goes
+    and has the commands for Nextcloud.
+    """
+    from gateway.tools.configuration.init import InitError, Site, write_set
+
+    site = Site(nextcloud, domain, public_address, certificate, key)
+    try:
+        names = write_set(out, site)
+    except InitError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or out}: cannot be written ({error.strerror})") from error
+    for name in names:
+        click.echo(out / name)
+    click.echo(f"Continue with {out / 'NEXT-STEPS.md'}", err=True)
