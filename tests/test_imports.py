@@ -172,6 +172,7 @@ PURE_EXCEPTIONS = {
 WEB = ("gateway.edge", "gateway.app", "gateway.tools", "gateway.cli", "mcu.janus")
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "aiohttp": WEB,
+    "aiohappyeyeballs": ("gateway.edge",),
     "yarl": WEB,
     "multidict": WEB,
     "aiortc": ("mcu.inprocess", "gateway.tools"),

@@ -1,45 +1,65 @@
 """HTTP requests to the backends: limited in time, size and connections. Redirects are not followed.
 
-Source: reference 3.7.
+Source: reference 3.7. Connections are kept and reused here, and opened as ``aiohttp`` does: names are resolved by
+the system, addresses are tried by Happy Eyeballs (RFC 8305), certificates are verified, no proxy is used.
 """
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+import socket
+import ssl
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Self
 
-import aiohttp
+import aiohappyeyeballs
+from aiohappyeyeballs import AddrInfoType
 from msgspec import Struct
-from multidict import CIMultiDictProxy
+from yarl import URL
 
+from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable, encode
 from gateway.standstill import PeerTimeout
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
-
-_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
-
-
-class RequestFailed(Exception):
-    """A request without a usable response; ``label`` is a label of the error counter. The text contains no address."""
-
-    def __init__(self, label: str, text: str, status: int | None = None) -> None:
-        super().__init__(text)
-        self.label = label
-        self.status = status  # of HTTP; None: there was no response, or it broke off
+RESOLVED = 10.0  # seconds for which the addresses of a host are kept
+_KEPT = 256  # hosts with kept addresses, and parsed URLs; limited because clients choose them with ``allow_any``
+_KEPT_LENGTH = 512  # characters of such a URL at most
+_SECOND_ADDRESS = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
 
 
-class Reply(Struct, frozen=True):
-    """A complete response of any status."""
+class _Target(Struct, frozen=True):
+    """Where a URL leads."""
 
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
+    host: str  # encoded by IDNA; IPv6 without brackets
+    port: int
+    secure: bool
+    authority: str  # the header ``Host``
+    path: str  # with the query, percent-encoded
 
-    @property
-    def is_json(self) -> bool:
-        """Return whether the content type begins with ``application/json``."""
-        return self.headers.get("Content-Type", "").startswith("application/json")
+
+class _Origin:
+    """The connections to one host and port."""
+
+    def __init__(self, limit: int) -> None:
+        self.slots = asyncio.Semaphore(limit)  # one for each request
+        self.requests = 0  # that wait or run
+        self.is_closed = False  # by ``BackendHttp.close``
+        self.open: set[BackendConnection] = set()
+        self.idle: list[BackendConnection] = []  # the last one was used last
+
+    def close(self, connection: BackendConnection) -> None:
+        """Close a connection at once. Idempotent."""
+        self.forget(connection)
+        connection.abort()
+
+    def forget(self, connection: BackendConnection) -> None:
+        """Remove a closed connection. Idempotent."""
+        self.open.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
 
 
 class BackendHttp:
@@ -48,7 +68,9 @@ class BackendHttp:
     def __init__(self, timeout: float = 10.0, connections_per_host: int = 8) -> None:
         self._timeout = timeout
         self._per_host = connections_per_host
-        self._session: aiohttp.ClientSession | None = None
+        self._origins: dict[tuple[str, int, bool], _Origin] = {}
+        self._addresses: dict[tuple[str, int], tuple[float, list[AddrInfoType]]] = {}  # with the time of their end
+        self._sweep: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,21 +79,23 @@ class BackendHttp:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections. Idempotent; a later request opens new ones."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close the connections, also those in use. Idempotent; a later request opens new ones."""
+        origins, self._origins = self._origins, {}
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for origin in origins.values():
+            origin.is_closed = True
+            for connection in tuple(origin.open):
+                origin.close(connection)
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
 
     def connections(self) -> dict[str, int]:
         """Count the open connections by host, both in use and idle."""
         counts: dict[str, int] = {}
-        if self._session is None or not isinstance(connector := self._session.connector, aiohttp.TCPConnector):
-            return counts
-        # aiohttp 3.14 offers no other way to count idle connections and those in use.
-        for pool in (connector._conns, connector._acquired_per_host):
-            for key, connections in pool.items():
-                host = key.host if key.port in (None, 80, 443) else f"{key.host}:{key.port}"
-                counts[host] = counts.get(host, 0) + len(connections)
+        for (name, port, _), origin in self._origins.items():
+            host = name if port in (80, 443) else f"{name}:{port}"
+            counts[host] = counts.get(host, 0) + len(origin.open)
         return {host: count for host, count in counts.items() if count}
 
     async def request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
@@ -82,38 +106,140 @@ class BackendHttp:
         """
         try:
             async with PeerTimeout(self._timeout):
-                try:
-                    return await self._send(method, url, headers, body)
-                except aiohttp.ServerDisconnectedError:  # the backend closed an idle connection just as it was reused
-                    return await self._send(method, url, headers, body)
+                return await self.send(method, url, headers, body)
         except TimeoutError as error:
             raise RequestFailed("timeout", "the backend did not answer in time") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # ValueError: a host that yarl cannot encode
-            raise RequestFailed("unknown", "the backend could not be reached") from error
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
-        async with self._client().request(method, url, headers=headers, data=body, allow_redirects=False) as response:
-            if response.status in _REDIRECTS:
-                raise RequestFailed("unknown", "the backend redirects, configure its final URL", response.status)
-            return Reply(response.status, response.headers, await _read_limited(response.content))
+    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+        """Send a request and read the response, as ``request`` does, within the time that the caller allows.
 
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=self._per_host, keepalive_timeout=KEEPALIVE),
-                cookie_jar=aiohttp.DummyCookieJar(),  # cookies of one client's request must not be sent with another's
-                timeout=aiohttp.ClientTimeout(total=None),  # request() applies its own timeout
+        Raises:
+            RequestFailed: no complete response of at most ``MAX_BODY`` bytes.
+        """
+        try:
+            target = _kept_target(url) if len(url) <= _KEPT_LENGTH else _target(url)
+            data = encode(method, target.path, target.authority, headers, body)
+        except ValueError as error:
+            raise Unreachable from error
+        key = (target.host, target.port, target.secure)
+        origin = self._origins.get(key)
+        if origin is None:
+            origin = self._origins[key] = _Origin(self._per_host)
+        origin.requests += 1
+        try:
+            async with origin.slots:
+                return await self._exchange(origin, target, data)
+        finally:
+            origin.requests -= 1
+            if not origin.requests and not origin.open and self._origins.get(key) is origin:
+                del self._origins[key]
+
+    async def _exchange(self, origin: _Origin, target: _Target, request: bytes) -> Reply:
+        """Send a request on an idle connection; if that has just been closed, or there is none, on a new one."""
+        while origin.idle:
+            connection = origin.idle.pop()
+            if not connection.is_open or self._is_too_old(connection):
+                origin.close(connection)
+                continue
+            try:
+                return await self._ask(origin, connection, request)
+            except Unreachable as error:
+                if not error.silent:
+                    raise
+            break
+        return await self._ask(origin, await self._connect(origin, target), request)
+
+    async def _ask(self, origin: _Origin, connection: BackendConnection, request: bytes) -> Reply:
+        answer = connection.send(request)
+        try:
+            reply = await answer
+        except BaseException:
+            origin.close(connection)
+            if answer.done() and not answer.cancelled():
+                answer.exception()  # cancelled in the turn in which the request failed: the error counts as seen
+            raise
+        if connection.reusable and not origin.is_closed:
+            connection.idle_since = asyncio.get_running_loop().time()
+            origin.idle.append(connection)
+            if self._sweep is None:
+                self._sweep = asyncio.get_running_loop().call_later(KEEPALIVE, self._close_idle)
+        else:
+            origin.close(connection)
+        return reply
+
+    def _is_too_old(self, connection: BackendConnection) -> bool:
+        return asyncio.get_running_loop().time() - connection.idle_since >= KEEPALIVE
+
+    def _close_idle(self) -> None:
+        """Close the connections that were idle for too long; come back when the next one is due."""
+        self._sweep = None
+        due: list[float] = []
+        for key, origin in tuple(self._origins.items()):
+            for connection in tuple(origin.idle):
+                if self._is_too_old(connection):
+                    origin.close(connection)
+                else:
+                    due.append(connection.idle_since + KEEPALIVE)
+            if not origin.requests and not origin.open:
+                del self._origins[key]
+        if due:
+            self._sweep = asyncio.get_running_loop().call_at(min(due), self._close_idle)
+
+    # -- opening
+
+    async def _connect(self, origin: _Origin, target: _Target) -> BackendConnection:
+        if origin.is_closed:
+            raise Unreachable
+        loop = asyncio.get_running_loop()
+        try:
+            addresses = await self._resolve(target.host, target.port)
+            tls = await asyncio.to_thread(_tls) if target.secure else None  # the first call reads certificates
+            opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_SECOND_ADDRESS)
+            _, connection = await loop.create_connection(
+                lambda: BackendConnection(MAX_BODY, origin.forget),
+                sock=opened,
+                ssl=tls,
+                server_hostname=target.host.rstrip(".") if target.secure else None,
             )
-        return self._session
+        except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded
+            raise Unreachable from error
+        if origin.is_closed:
+            connection.abort()
+            raise Unreachable
+        origin.open.add(connection)
+        return connection
+
+    async def _resolve(self, host: str, port: int) -> list[AddrInfoType]:
+        """Return the addresses of a host. An IP address is used as it is, and must be in its usual form."""
+        if ":" in host or host.replace(".", "").isdigit():
+            ipaddress.ip_address(host)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            where = (host, port, 0, 0) if ":" in host else (host, port)
+            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
+        loop = asyncio.get_running_loop()
+        until, found = self._addresses.get((host, port), (0.0, []))
+        if not found or until <= loop.time():
+            flags = socket.AI_ADDRCONFIG
+            found = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
+            if len(self._addresses) >= _KEPT:
+                self._addresses.clear()
+            self._addresses[host, port] = (loop.time() + RESOLVED, found)
+        return found
 
 
-async def _read_limited(content: aiohttp.StreamReader) -> bytes:
-    body = bytearray()
-    try:
-        while chunk := await content.readany():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise RequestFailed("error_reading_body", "the backend's answer is too large")
-    except aiohttp.ClientError as error:
-        raise RequestFailed("error_reading_body", "the backend's answer broke off") from error
-    return bytes(body)
+def _target(url: str) -> _Target:
+    parsed = URL(url)
+    if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.port is None:
+        raise ValueError("not an absolute http or https URL")
+    authority = parsed.host_port_subcomponent or parsed.raw_host
+    return _Target(parsed.raw_host, parsed.port, parsed.scheme == "https", authority, parsed.raw_path_qs)
+
+
+_kept_target = lru_cache(maxsize=_KEPT)(_target)
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

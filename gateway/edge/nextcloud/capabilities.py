@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
+from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
+from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.failures import explained
 from gateway.limited_log import LimitedLog
 

@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from gateway.core.limits import Backend
-from gateway.edge.nextcloud.backend_http import BackendHttp, Reply, RequestFailed
+from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
+from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
 from gateway.edge.nextcloud.failures import explained
 from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
@@ -184,7 +185,7 @@ class NextcloudClient:
         }
         started = self._clock()
         try:
-            return await self._http.request("POST", endpoint, headers, body)
+            return await self._http.send("POST", endpoint, headers, body)
         finally:
             self._counters.backend_answered(backend.id, self._clock() - started)
 

@@ -1,4 +1,4 @@
-"""Event loops of the tests: WebSocket tests run on asyncio's loop and on uvloop, whose transports differ."""
+"""Event loops of the tests: tests of transports run on asyncio's loop and on uvloop, whose transports differ."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ import uvloop
 
 from tests.gateway.flows.virtual_time import VirtualLoop
 
+_ON_BOTH_LOOPS = {
+    *("test_websocket", "test_websocket_writes", "test_write_limit"),
+    *("test_backend_http", "test_backend_answers"),
+}
+
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.path.stem in ("test_websocket", "test_websocket_writes", "test_write_limit"):
+    if item.path.stem in _ON_BOTH_LOOPS:
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
     if item.path.stem == "test_housekeeper" or item.path.stem.endswith("_time"):
         return {"virtual": VirtualLoop}

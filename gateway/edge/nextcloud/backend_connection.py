@@ -1,0 +1,202 @@
+"""A connection to a backend that carries one HTTP/1.1 request after another.
+
+Source: RFC 9112; reference 3.7. ``aiohttp``'s parser reads the answers. Own code instead of ``aiohttp.ClientSession``
+because of its costs: a request, eight at a time, took 80 us of CPU time with it, and takes 26 us here (20 us without a
+timer of its own).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
+from aiohttp.streams import StreamReader
+from msgspec import Struct
+from multidict import CIMultiDictProxy
+
+_AT_ONCE = 1 << 16  # bytes of a body that the parser decompresses before it pauses: half of the greatest number
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
+_INTERIM = frozenset({100, *range(102, 200)})  # RFC 9110, 15.2; the parser knows that they have no body
+
+
+class RequestFailed(Exception):
+    """A request without a usable response; ``label`` is a label of the error counter. The text contains no address."""
+
+    def __init__(self, label: str, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.label = label
+        self.status = status  # of HTTP; None: there was no response, or it broke off
+
+
+class Unreachable(RequestFailed):
+    """There was no response; ``silent``: the backend closed the connection before the first byte of one."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        super().__init__("unknown", "the backend could not be reached")
+        self.silent = silent
+
+
+class Reply(Struct, frozen=True):
+    """A complete response of any status."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def is_json(self) -> bool:
+        """Return whether the content type begins with ``application/json``."""
+        return self.headers.get("Content-Type", "").startswith("application/json")
+
+
+def encode(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
+    """Return a request as it is sent; ``path`` is percent-encoded, ``host`` the value of that header.
+
+    Raises:
+        ValueError: a line end or a NUL in a header.
+    """
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines.append("Accept-Encoding: gzip, deflate")
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
+        raise ValueError("a header with a line end")
+    return f"{head}\r\n\r\n".encode("utf-8", "surrogateescape") + (body or b"")
+
+
+class BackendConnection(asyncio.Protocol):
+    """One connection; it is ``reusable`` if the last answer was read completely and nothing followed it.
+
+    ``longest`` is the greatest size of a decompressed body in bytes; ``lost`` is called when the connection is closed.
+    """
+
+    def __init__(self, longest: int, lost: Callable[[BackendConnection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._longest = longest
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._parser: HttpResponseParser | None = None  # None: no answer is expected
+        self._answer: asyncio.Future[Reply] | None = None
+        self._message: RawResponseMessage | None = None  # the head of the answer
+        self._payload: StreamReader | None = None  # the part of the body that is not in ``_body`` yet
+        self._body = bytearray()
+        self._silent = True  # nothing of the answer has arrived
+        self._spoiled = False  # another message followed the answer
+        self._held = False  # the parser has paused
+        self.idle_since = 0.0  # seconds on the loop's clock
+        self.reusable = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent, as far as is known."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes) -> asyncio.Future[Reply]:
+        """Send an encoded request; the future has the answer, or a ``RequestFailed``. One request at a time."""
+        self._answer = self._loop.create_future()
+        if self._transport is None or not self.is_open:
+            self._answer.set_exception(Unreachable(silent=True))
+            return self._answer
+        self._parser = HttpResponseParser(self, self._loop, _AT_ONCE, read_until_eof=True)  # type: ignore[arg-type]
+        self._message, self._payload, self._body = None, None, bytearray()
+        self._silent, self._spoiled, self.reusable = True, False, False
+        self._transport.write(request)
+        return self._answer
+
+    def abort(self) -> None:
+        """Close the connection at once; a request without an answer fails. Idempotent."""
+        self._fail(Unreachable())
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- calls of the event loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:  # no request was sent for this
+            self.abort()
+            return
+        self._silent = False
+        try:
+            self._held = True
+            while self._held and self._parser is not None:
+                self._held = False
+                messages, upgraded, _ = parser.feed_data(data)
+                data = b""
+                self._spoiled = self._spoiled or upgraded
+                for message, payload in messages:
+                    self._begin(message, payload)
+                self._read_body()
+        except Exception as error:  # not HTTP, a head beyond the parser's limits, a body that cannot be decompressed
+            self._break_off(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        parser, self._transport = self._parser, None
+        self.reusable = False
+        if parser is not None and self._message is not None and exc is None:
+            try:
+                parser.feed_eof()  # ends a body without a length
+                self._read_body()
+            except Exception:  # of the parser: the body is incomplete
+                pass
+        if self._parser is not None:
+            self._break_off(exc)
+        self._lost(self)
+
+    # -- calls of the parser's payload
+
+    def pause_reading(self) -> None:
+        """Pause the parser: much is decompressed and not read yet."""
+        if self._parser is not None:
+            self._held = True
+            self._parser.pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Do nothing: ``data_received`` resumes the parser itself."""
+
+    # -- the answer
+
+    def _begin(self, message: RawResponseMessage, payload: StreamReader) -> None:
+        if self._message is not None:
+            self._spoiled = True
+        elif message.code not in _INTERIM:
+            self._message, self._payload = message, payload
+            if message.code in _REDIRECTS:
+                text = "the backend redirects, configure its final URL"
+                self._fail(RequestFailed("unknown", text, message.code))
+
+    def _read_body(self) -> None:
+        """Take what has arrived of the body, and complete the answer at its end."""
+        message, payload, parser = self._message, self._payload, self._parser
+        if message is None or payload is None or parser is None:
+            return
+        self._body += payload.read_nowait()
+        if len(self._body) > self._longest:
+            self._fail(RequestFailed("error_reading_body", "the backend's answer is too large"))
+        elif payload.is_eof():
+            # ``feed_eof`` returns what it has of a message that follows.
+            ended = self._transport is not None and parser.feed_eof() is None
+            self.reusable = ended and not (self._spoiled or message.should_close)
+            answer, self._parser = self._answer, None
+            if answer is not None and not answer.done():
+                answer.set_result(Reply(message.code, message.headers, bytes(self._body)))
+
+    def _break_off(self, cause: BaseException | None = None) -> None:
+        error: RequestFailed = Unreachable(silent=self._silent)
+        if self._message is not None:
+            error = RequestFailed("error_reading_body", "the backend's answer broke off")
+        error.__cause__ = cause
+        self._fail(error)
+
+    def _fail(self, error: RequestFailed) -> None:
+        self._parser, self.reusable = None, False
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(error)
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,94 @@
+"""A backend that does on each connection what a script says, byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+WAIT = 30.0  # seconds that only a dead system needs
+
+
+@dataclass
+class Connection:
+    """An accepted connection; ``number`` counts from 1."""
+
+    number: int
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # the client has closed the connection
+
+    async def request(self) -> bytes:
+        """Read a request with its body; empty at the end of the connection."""
+        try:
+            head = await self.reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return b""
+        length = head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]
+        return head + await self.reader.readexactly(int(length or 0))
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def end(self) -> None:
+        """Wait until the client closes the connection."""
+        with contextlib.suppress(ConnectionError):
+            while await self.reader.read(65536):
+                pass
+        self.ended.set()
+
+
+Script = Callable[[Connection], Awaitable[None]]
+
+
+class ScriptedBackend:
+    """``url`` leads to it; ``connections`` are those that it accepted, ``requests`` what the script has noted."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self.url = ""
+        self.port = 0
+        self.connections: list[Connection] = []
+        self.requests: list[bytes] = []
+        self._noted = asyncio.Event()
+
+    def note(self, request: bytes) -> None:
+        self.requests.append(request)
+        self._noted.set()
+
+    async def wait_for_requests(self, count: int) -> None:
+        """Wait until so many requests are noted."""
+        while len(self.requests) < count:
+            self._noted.clear()
+            await self._noted.wait()
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(len(self.connections) + 1, reader, writer)
+        self.connections.append(connection)
+        try:
+            await self._script(connection)
+        except ConnectionError:
+            connection.ended.set()
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def scripted(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedBackend]:
+    backend = ScriptedBackend(script)
+    server = await asyncio.start_server(backend.accept, "127.0.0.1", 0, ssl=tls)
+    backend.port = server.sockets[0].getsockname()[1]
+    backend.url = f"{'https' if tls else 'http'}://127.0.0.1:{backend.port}/cloud"
+    try:
+        yield backend
+    finally:
+        server.close()
+        for connection in backend.connections:
+            connection.writer.close()
+
+
+def answer(body: bytes = b"{}", *headers: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
