@@ -115,6 +115,12 @@ class IceTransport(aioice.Connection):
                 if pair.state is CandidatePair.State.FROZEN:
                     self.check_start_task(pair)
 
+    def check_start_task(self, pair: CandidatePair) -> None:
+        """Start a check; during a renewal count it as begun, because aioice removes others when it nominates a pair."""
+        if self._older is not None and pair.task is None:
+            self.check_state(pair, CandidatePair.State.IN_PROGRESS)
+        super().check_start_task(pair)
+
     def data_received(self, data: bytes, component: int) -> None:
         """Queue a DTLS record; drop it while too many wait."""
         if self._queue.qsize() < MAX_QUEUED:
