@@ -45,6 +45,7 @@ type = "inprocess"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the tree, without the files that earlier builds left."""
     copy = copy_tree(tmp_path_factory.mktemp("source"))
+    (copy / "janus-config" / "__pycache__").mkdir(exist_ok=True)  # which Python leaves when a program imports fill.py
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", copy / "dist", ".", cwd=copy)
     (built,) = (copy / "dist").iterdir()
     return built
