@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from playwright.async_api import Browser, Page
 
-WAIT = 40.0  # seconds for a step with a negotiation; measured 1 to 3 on an idle machine
+WAIT = 60.0  # seconds for a step with a negotiation; measured 1 to 3 on an idle machine
 
 _TILE = """name => [...document.querySelectorAll(".tile")]
   .find(tile => tile.querySelector(".tile-name").textContent === name)"""

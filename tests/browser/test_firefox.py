@@ -12,7 +12,7 @@ from gateway.tools.demo import Demo
 from tests.browser.call_page import OPEN_SOCKET
 from tests.browser.firefox import Firefox, firefox
 
-WAIT = 30.0
+WAIT = 60.0
 
 _JOIN = """(name => {
   document.getElementById("name").value = name;

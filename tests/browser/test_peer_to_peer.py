@@ -23,7 +23,7 @@ pytestmark = pytest.mark.full
 PAGE = Path(__file__).parent / "peer_to_peer.html"
 ROOM = "kitchen"
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
-WAIT = 30.0  # seconds for what takes a negotiation
+WAIT = 60.0  # seconds for what takes a negotiation
 FRAMES = 10  # that a video has to advance by
 
 Measured = dict[str, Any]

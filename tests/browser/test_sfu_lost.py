@@ -42,10 +42,10 @@ async def test_tiles_recover_from_a_killed_janus_without_a_reload(browser: Brows
         await asyncio.sleep(away)
         await process.start()
         for page, *asked in ((ada, "video lost", "screen lost"), (bob, "video lost")):
-            await page.until(f"asked for {asked}", f"asked.toSorted().join() === {','.join(sorted(asked))!r}", wait=10)
-        await ada.until_advances("Bob", wait=10)
-        await bob.until_advances("Ada", wait=10)
-        await bob.until_advances("Ada's screen", wait=10)
+            await page.until(f"asked for {asked}", f"asked.toSorted().join() === {','.join(sorted(asked))!r}")
+        await ada.until_advances("Bob")
+        await bob.until_advances("Ada")
+        await bob.until_advances("Ada's screen")
         assert [await ada.session_id(), await bob.session_id()] == sessions
         for page in (ada, bob):
             await page.until_state("in the call with 1 other")
@@ -60,8 +60,8 @@ async def test_tiles_recover_from_a_stopped_janus(browser: Browser, seconds: flo
         process.freeze()
         await asyncio.sleep(seconds)
         process.thaw()
-        await ada.until_advances("Bob", wait=20)
-        await bob.until_advances("Ada", wait=20)
-        await bob.until_advances("Ada's screen", wait=20)
+        await ada.until_advances("Bob")
+        await bob.until_advances("Ada")
+        await bob.until_advances("Ada's screen")
         assert [await ada.session_id(), await bob.session_id()] == sessions
         assert await ada.page.evaluate("Array.isArray(asked)")  # the page was not reloaded

@@ -39,7 +39,7 @@ ORDERS = tuple(itertools.permutations(STEPS))
 # each step in each place, and directly behind each other step
 COVERING = tuple(tuple(STEPS[at] for at in order) for order in ((0, 1, 3, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1)))
 TOGGLES = 80
-SEQUENCE_TIMEOUT = 60.0
+SEQUENCE_TIMEOUT = 120.0  # seconds; measured 1, and 4 for all toggles, on an idle machine
 FOLLOWED = pytest.mark.parametrize(
     ("call", "mcu"), [("chromium", "inprocess"), ("chromium", "janus"), ("firefox", "inprocess")], indirect=True
 )
@@ -126,21 +126,21 @@ async def play(call: Evaluate, media: str, orders: Sequence[Sequence[str]]) -> i
 
 
 @full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_both_sides_negotiate_after_each_step(call: Evaluate) -> None:
     assert await play(call, "audio video", ORDERS) == 0
     assert await play(call, "video", COVERING) == 0
 
 
 @full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @FOLLOWED
 async def test_transport_of_a_stopped_section_is_followed(call: Evaluate) -> None:
     assert await play(call, "video audio", COVERING) == 0
 
 
 @full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("call", "mcu"), [("firefox", "janus")], indirect=True)
 async def test_client_connects_anew_if_janus_cannot_follow_its_transport(call: Evaluate) -> None:
     # "readd" makes another section the camera's: two of the orders stop the first section, and not only a later one
@@ -161,7 +161,7 @@ async def test_transport_of_a_stopped_section_is_followed_in_every_order(call: E
 
 
 @full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_camera_that_is_stopped_and_added_again_reuses_its_section(call: Evaluate) -> None:
     async with asyncio.timeout(2 * SEQUENCE_TIMEOUT):
         sections = await call("toggle", ["audio video", TOGGLES])
@@ -169,10 +169,10 @@ async def test_camera_that_is_stopped_and_added_again_reuses_its_section(call: E
 
 
 @full
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @FOLLOWED
 async def test_first_section_that_is_stopped_and_added_again_is_reused(call: Evaluate) -> None:
-    async with asyncio.timeout(4 * SEQUENCE_TIMEOUT):
+    async with asyncio.timeout(2 * SEQUENCE_TIMEOUT):
         sections = await call("toggle", ["video audio", TOGGLES])
     assert sections["answer"] == 2
     assert sections["offer"] <= 3  # the in-process SFU keeps the first section of a subscription, inactive

@@ -85,7 +85,7 @@ async def test_a_missing_stream_is_named(browser: Browser, inprocess_demo: Demo)
     ada = await joined(browser, inprocess_demo.url, "Ada")
     await ada.until_state("Connected")
     async with silent_participant(inprocess_demo.url, "Zoe"):
-        await ada.until_notice("does not find the stream of Zoe (client_not_found)", wait=30)
+        await ada.until_notice("does not find the stream of Zoe (client_not_found)")
         await ada.until_tile("Zoe")
     await ada.until_no_notice("Zoe")
 
@@ -110,7 +110,7 @@ async def silent_participant(url: str, name: str) -> AsyncIterator[None]:
 
 
 async def reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await socket.receive_json()).get("id") != id:
             pass
 
@@ -120,13 +120,13 @@ async def test_media_that_cannot_connect_are_reported_and_retried(browser: Brows
         media.cut = True
         ada = await joined(browser, demo.url, "Ada")
         await ada.until_state("Connecting picture and sound")
-        await ada.until_notice("The media connection failed: your picture and sound do not reach the server", wait=60)
+        await ada.until_notice("The media connection failed: your picture and sound do not reach the server")
         assert not any(state.startswith("Connected") for state in await ada.shown_texts("state"))
         bob = await joined(browser, demo.url, "Bob")
         await bob.until_tile("Ada")
         media.cut = False
-        await bob.until_advances("Ada", wait=60)
-        await ada.until_no_notice("The media connection failed", wait=60)
+        await bob.until_advances("Ada")
+        await ada.until_no_notice("The media connection failed")
 
 
 @asynccontextmanager
@@ -186,7 +186,7 @@ async def test_media_continue_while_the_gateway_is_stopped_and_continued(browser
         await bob.until_advances("Ada", frames=60)
         process.send_signal(signal.SIGCONT)
         for page, other in ((ada, "Bob"), (bob, "Ada")):
-            await page.until_state("in the call with 1 other", wait=40)
+            await page.until_state("in the call with 1 other")
             await page.until_advances(other)
         assert await ada.session_id() == session
 
@@ -198,7 +198,7 @@ async def demo_process(janus: str) -> AsyncIterator[tuple[str, asyncio.subproces
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             url = (await process.stdout.readline()).decode().strip()
         yield url, process
     finally:
@@ -219,8 +219,8 @@ async def test_after_a_restart_of_the_gateway_the_page_keeps_its_tiles(browser: 
         await page.until_notice("The gateway cannot be reached")
     await demo.start_gateway()
     for page, other in ((ada, "Bob"), (bob, "Ada")):
-        await page.until_state("in the call with 1 other", wait=40)
-        await page.until_advances(other, wait=40)
+        await page.until_state("in the call with 1 other")
+        await page.until_advances(other)
         tiles = "[...document.querySelectorAll('.tile:not(.own)')].map(tile => tile.before)"
         assert await page.page.evaluate(tiles) == [True]
         await page.until_no_notice("no_such_session")
@@ -236,9 +236,9 @@ async def test_a_call_recovers_after_a_restart_of_janus(browser: Browser) -> Non
         await janus_process.kill()
         await ada.until_state("interrupted, waiting for the network")
         await janus_process.start()
-        await ada.until_advances("Bob", wait=60)
-        await bob.until_advances("Ada", wait=60)
-        await ada.until_state("in the call with 1 other", wait=60)
+        await ada.until_advances("Bob")
+        await bob.until_advances("Ada")
+        await ada.until_state("in the call with 1 other")
 
 
 @pytest.mark.parametrize("sfu", ["inprocess", "janus"])
@@ -254,16 +254,16 @@ async def test_a_screen_share_survives_ten_seconds_without_network(browser: Brow
         signaling.hold()
         media.cut = True
         cut_at = time.monotonic()
-        await ada.until_state("Gateway away, connecting again", wait=9)
+        await ada.until_state("Gateway away, connecting again")
         shown = await bob.frames("Ada's screen")
         await asyncio.sleep(cut_at + OUTAGE - time.monotonic())
         assert await bob.frames("Ada's screen") - shown <= 2, "the relay was not cut"
         signaling.release()
         media.cut = False
         await ada.page.context.set_offline(False)
-        await ada.until_state("in the call with 1 other", wait=30)
+        await ada.until_state("in the call with 1 other")
         for page, label in ((bob, "Ada's screen"), (bob, "Ada"), (ada, "Bob")):
-            await page.until_advances(label, wait=40)
+            await page.until_advances(label)
         assert await ada.session_id() == session
 
 

@@ -26,7 +26,7 @@ from sdp.document import Description
 from tests.media.signals import dominant_frequency, read_number, samples_of
 from tests.media.tracks import NumberTrack, ToneTrack
 
-WAIT = 20.0  # seconds, the timeout of each wait; a call is connected within one
+WAIT = 60.0  # seconds, the timeout of each wait; a call is connected within one
 _TONE_SAMPLES = 9600  # samples per measurement of a tone's frequency: 5 Hz resolution
 _TOLERANCE = 15.0  # Hz
 

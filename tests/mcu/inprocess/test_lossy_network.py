@@ -1,4 +1,4 @@
-"""A call with 5 % loss and 50 ms of jitter between the publisher and the SFU, in both directions, for 12 s."""
+"""A call with 5 % loss and 50 ms of jitter between the publisher and the SFU, in both directions, for 300 frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import KEY, sender, viewer
 
 LOSS, JITTER = 0.05, 0.05
-SECONDS = 12.0
+FRAMES = 300  # 12 s on a machine that is fast enough
+WAIT = 120.0  # seconds
 SEEDS = (1, 2, 3)
 MIN_DECODED_SHARE = 0.85
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 640, 360, 25
@@ -64,20 +65,22 @@ async def decoded_share(seed: int) -> float:
             await carol.peer.until(lambda: sum(carol.peer.frames.values()) > FRAMES_PER_SECOND, "a picture")
             mcu.impair(KEY, loss=LOSS, jitter=JITTER, seed=seed)
             sent, decoded = track.frames, sum(carol.peer.frames.values())
-            await asyncio.sleep(SECONDS)
+            async with asyncio.timeout(WAIT):
+                while track.frames < sent + FRAMES:  # noqa: ASYNC110  aiortc's sender sets no event
+                    await asyncio.sleep(0.1)
             sent, decoded = track.frames - sent, sum(carol.peer.frames.values()) - decoded
             (stream,) = mcu.counters()
             video = next(medium.layers[0] for medium in stream.media if medium.kind == "video")
             print(f"seed {seed}: {decoded} of {sent} frames decoded; {video}")  # noqa: T201
             assert video.packets > MIN_PACKETS_PER_FRAME * sent
             assert video.lost > video.packets * LOSS / 2
-            assert sent > SECONDS * FRAMES_PER_SECOND / 2
     finally:
         await mcu.stop()
     return decoded / sent
 
 
 @pytest.mark.full
+@pytest.mark.timeout(600)
 async def test_most_frames_are_decoded_on_a_lossy_network(loopback: None) -> None:
     shares = [await decoded_share(seed) for seed in SEEDS]
     assert statistics.median(shares) >= MIN_DECODED_SHARE, f"decoded {shares}"

@@ -50,7 +50,7 @@ async def call() -> None:
     async with sender(33) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
-        await carol.peer.until(lambda: sum(carol.peer.frames.values()) >= PICTURES, f"{PICTURES} pictures", 40.0)
+        await carol.peer.until(lambda: sum(carol.peer.frames.values()) >= PICTURES, f"{PICTURES} pictures")
         await carol.peer.wait_for_picture(33)
     await mcu.stop()
 

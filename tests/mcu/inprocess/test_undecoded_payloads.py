@@ -23,7 +23,7 @@ from tests.media import WatchingPeer
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 SETTINGS = InprocessSettings(address="127.0.0.1")
-WAIT = 10.0
+WAIT = 60.0
 PACKETS = 50
 FORMATS = {
     "h265": "level-id=93;tx-mode=SRST",

@@ -17,7 +17,7 @@ from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.candidates import parse
 
 SETTINGS = InprocessSettings(address="127.0.0.1")
-WAIT = 10.0
+WAIT = 60.0
 
 
 class RecordingTransportListener:
