@@ -32,6 +32,7 @@ FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.standstill",
     "gateway.flows.backend_turns",
     "gateway.flows.bye",
+    "gateway.flows.call_log",
     "gateway.flows.client_connection",
     "gateway.flows.delivery",
     "gateway.flows.end_requests",
@@ -102,6 +103,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.flows.settings": ("gateway.core", "sdp"),
     "gateway.flows.end_requests": ("gateway.core",),
     "gateway.flows.delivery": ("gateway.core", "gateway.flows.end_requests", "gateway.flows.ports"),
+    "gateway.flows.call_log": ("gateway.core", "mcu.base"),
     "gateway.flows.refused_urls": ("gateway.core",),
     "gateway.flows.refusals": (
         "gateway.wire",

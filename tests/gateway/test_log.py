@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway import log
 from gateway.cli import main
@@ -173,3 +176,13 @@ def test_lines_for_journald_begin_with_their_level(tmp_path: Path, journal: bool
         subprocess.run([sys.executable, "-c", script], stderr=file, env=environment, check=True, timeout=60)
     begins = [line.split("time=")[0] for line in target.read_text().splitlines()]
     assert begins == (["<7>", "<6>", "<4>", "<3>", "<2>"] if journal else [""] * 5)
+
+
+@given(st.text())
+def test_plain_records_are_formatted_as_structlog_formats_them(text: str) -> None:
+    formatter = log._formatter("logfmt")
+    assert isinstance(formatter, log._LogfmtFormatter)
+    record = logging.LogRecord("portunus.x.y", logging.WARNING, __file__, 1, "%s", (text,), None)
+    lines = [it.format(record).split(" ", 1) for it in (formatter, formatter._full)]
+    assert lines[0][1] == lines[1][1]
+    assert all(re.fullmatch(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", time) for time, _ in lines)

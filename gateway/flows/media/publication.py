@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable
 
 from gateway.core.session import Session
+from gateway.flows import call_log
 from gateway.flows.media.negotiation import UnusableDescription, checked_answer
 from gateway.flows.media.recovery import Recovery
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, Refused, SessionStream, StreamOwner
@@ -53,6 +54,7 @@ class Publication(SessionStream):
         self._media_kinds: frozenset[str] = frozenset()  # of the latest offer that was accepted
         self._identity: Identity | None = None  # of the PeerConnection of the latest offer that was carried out
         self._recovery = Recovery(context, session, stream_type)
+        self._connected = False  # whether media of the current PeerConnection have arrived
         self._offer_count = 0  # received, carried out or not
         self._unshared_at = 0  # value of ``_offer_count`` when the client unshared the stream
 
@@ -235,7 +237,11 @@ class Publication(SessionStream):
         self._recovery.cancel()
         self._set_sid(message.sid or "")
         self._services.counters.publishers_total[self.stream_type.value] += 1
+        self._connected = False
         self._owner.resubscribe(self.key)
+        codecs_text = ", ".join((*preference.audio, *preference.video)) or "any codec"
+        limit = f"at most {self.ceiling // 1000} kbit/s" if self.ceiling else "no limit"
+        call_log.published(self.session, self.stream_type.value, self._room, f"{limit}, {codecs_text}")
         return answer
 
     def _options(self, preference: codecs.CodecPreference, timeout: float) -> PublishOptions:
@@ -303,11 +309,14 @@ class Publication(SessionStream):
 
     def on_media_flowing(self) -> None:
         """Offer the stream to the sessions that requested it before the publisher was connected."""
+        if not self._connected:
+            self._connected = True
+            call_log.connected(self.session, self.stream_type.value, self._room)
         self._owner.resubscribe(self.key)
 
     def on_closed(self, reason: CloseReason) -> None:
         """Remove the publisher that the SFU closed, and recover the stream if its client did not end it."""
-        log.info("a %s publisher ended: %s", self.stream_type.value, reason.value)
+        call_log.stream_closed(self.session, self.stream_type.value, self._room, reason)
         self._publisher = None
         self._context.quality.lost(self)
         self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1

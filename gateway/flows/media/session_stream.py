@@ -192,6 +192,11 @@ class SessionStream(ABC):
                 cause,
             )
 
+    @property
+    def _room(self) -> str:
+        """The id of the session's room, for the log; empty if it is in none."""
+        return "" if self.session.room is None else self.session.room.id
+
     def _warn(self, cause: str, text: str, subject: str, reason: object) -> None:
         """Log a failure of the SFU, once a minute for each backend, subject and cause."""
         backend = self.session.backend.id

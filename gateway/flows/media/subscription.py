@@ -12,6 +12,7 @@ from dataclasses import astuple
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
+from gateway.flows import call_log
 from gateway.flows.media.negotiation import UnusableDescription, checked_offer
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
@@ -216,6 +217,7 @@ class Subscription(SessionStream):
         self._publication_ended = not self._owner.has_publication(self.key)
         self._set_sid(_new_sid(self._services.entropy(8)))
         self._services.counters.subscribers_total[self.stream_type.value] += 1
+        call_log.subscribed(self.session, self.publisher_id, self.stream_type.value, self._room)
         return offer
 
     def _unsubscribe(self) -> None:

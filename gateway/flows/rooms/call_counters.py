@@ -10,15 +10,17 @@ from contextlib import contextmanager
 
 from gateway.core.room import Room
 from gateway.core.virtual import VIRTUAL
+from gateway.flows import call_log
 from gateway.flows.ports import FlowCounters
 
 
 @contextmanager
 def counting_call_entries(counters: FlowCounters, room: Room) -> Iterator[None]:
-    """Count the participants that enter the room's call within this context, and the call if it begins there."""
+    """Count and log participants that enter the room's call within this context, and the call if it begins there."""
     before = _in_call(room)
     yield
     after = _in_call(room)
+    call_log.call_changed(room, [id for id in after if id not in before], [id for id in before if id not in after])
     for session, client_type in after.items():
         if session not in before:
             counters.calls_total[room.key.backend, client_type] += 1

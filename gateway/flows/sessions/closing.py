@@ -9,6 +9,7 @@ import logging
 
 from gateway.core.changes import JoinTimedOut
 from gateway.core.session import Session
+from gateway.flows import call_log
 from gateway.flows.bye import ROOM_JOIN_TIMEOUT, bye
 from gateway.flows.end_requests import EndCause
 from gateway.flows.internal.dialout import Dialouts
@@ -34,10 +35,11 @@ class SessionCloser:
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
-    def end(self, session: Session, *, reason: str = "", notify_backend: bool = True) -> None:
+    def end(self, session: Session, *, reason: str = "", notify_backend: bool = True, why: str = "") -> None:
         """End a session; send a connected client a ``bye`` with the reason, if any, and close its connection (2.7).
 
-        Nextcloud gets a leave request for the session's room if ``notify_backend``.
+        Nextcloud gets a leave request for the session's room if ``notify_backend``. ``why`` is for the log, if there is
+        no reason for the client.
         """
         if session.joining is not None:
             session.joining.withdraw()
@@ -51,6 +53,7 @@ class SessionCloser:
         closed = self._hub.close(session)
         if closed is None:
             return
+        call_log.ended(session, reason or why or "it was removed")
         self._virtual_sessions.owner_ended(closed)
         self._dialouts.client_ended(session)
         self._events.ended(session)
@@ -60,7 +63,7 @@ class SessionCloser:
     def bye(self, session: Session, message: ClientMessage) -> None:
         """Answer the ``bye`` of a client, and end its session (2.7)."""
         self._delivery.send(session, server.encode(server.Bye(id=message.id or "")))
-        self.end(session)
+        self.end(session, why="its client said bye")
 
     def evict(self, session: Session, event: bytes) -> None:
         """End a session that is no longer allowed in its room, once ``event`` is delivered to its client (2.7).
@@ -86,11 +89,13 @@ class SessionCloser:
             if cause is EndCause.OUTBOX_FULL:
                 log.warning("a session ends: its outbox is full")
             try:
-                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST)
+                why = cause.name.lower().replace("_", " ")
+                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST, why=why)
             except Exception:  # the requests for other sessions are still served
                 log.exception("a session was not ended")
 
     def sweep(self, now: float) -> None:
         """End the sessions whose time is over; called once a second (2.5)."""
         for expired in self._hub.sweep(now):
-            self.end(expired.session, reason=ROOM_JOIN_TIMEOUT if isinstance(expired, JoinTimedOut) else "")
+            timed_out = isinstance(expired, JoinTimedOut)
+            self.end(expired.session, reason=ROOM_JOIN_TIMEOUT if timed_out else "", why="its client did not come back")
