@@ -46,12 +46,13 @@ def test_a_block_with_a_port_that_another_program_uses_is_not_leased(
 ) -> None:
     with lease_block() as ours, socket.socket(type=kind) as other:
         monkeypatch.setattr("tests.ports.SIZE", 10)  # blocks within ours, which no other process touches
-        inner = lease_if_free(ours.first)
+        guarded = ours.last - 9  # had no TCP connection, which would keep it from being bound for a minute
+        inner = lease_if_free(guarded)
         assert inner is not None
-        assert (inner.first, inner.last) == (ours.first + 1, ours.first + 9)
+        assert (inner.first, inner.last) == (guarded + 1, ours.last)
         inner.close()
-        other.bind(("127.0.0.1", ours.first + 9))
-        assert lease_if_free(ours.first) is None
+        other.bind(("127.0.0.1", ours.last))
+        assert lease_if_free(guarded) is None
 
 
 async def test_a_janus_whose_port_another_program_has_does_not_count_as_started() -> None:
