@@ -51,7 +51,7 @@ class CallGateway:
 
     async def wait_for_streams(self, count: int) -> None:
         """Wait until the SFU has this many streams: it removes streams in the background."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await self.streams_on_sfu() != count:  # noqa: ASYNC110 - an SFU has no event for it
                 await asyncio.sleep(0.05)
 

@@ -30,8 +30,8 @@ from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProces
 TIMEOUT = 60.0  # seconds for media to flow again, an outage of some seconds included
 POLL_INTERVAL = 0.02  # seconds between two checks of the decoded pictures
 STEADY = 5  # pictures decoded after which a stream counts as flowing
-KILL_DETECTED = 0.3  # seconds after which a killed Janus is reported; measured: some milliseconds
-STALL_DETECTED = 8.0  # seconds after which a stalled Janus is reported
+KILL_DETECTED = 0.3  # seconds; a killed Janus that is away for longer has to be reported
+STALL_DETECTED = 8.0  # seconds; a longer stall has to be reported
 CLEAN_UP_TIMEOUT = 90.0  # seconds; orphan handles are swept once a minute
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 
@@ -162,7 +162,7 @@ class RecoveringCall:
         await self.janus.kill()
         await asyncio.sleep(away)
         if away >= KILL_DETECTED:
-            assert await self.readiness() == 503
+            await self.wait_for_readiness(503)
         await self.janus.start()
         restored_at = time.monotonic()
         await asyncio.gather(
@@ -191,7 +191,7 @@ class RecoveringCall:
         self.janus.freeze()
         await asyncio.sleep(seconds)
         if seconds >= STALL_DETECTED:
-            assert await self.readiness() == 503
+            await self.wait_for_readiness(503)
         self.janus.thaw()
         restored_at = time.monotonic()
         await self.wait_until_steady()
@@ -211,10 +211,14 @@ class RecoveringCall:
         except TimeoutError:
             raise AssertionError(f"left on Janus: {len(rooms)} rooms, {len(handles)} handles") from None
 
-    async def readiness(self) -> int:
-        """Return the HTTP status of the readiness check."""
-        async with aiohttp.ClientSession() as http, http.get(self.url + "/readyz") as response:
-            return response.status
+    async def wait_for_readiness(self, status: int) -> None:
+        """Wait until the readiness check has an HTTP status."""
+        async with asyncio.timeout(TIMEOUT), aiohttp.ClientSession() as http:
+            while True:
+                async with http.get(self.url + "/readyz") as response:
+                    if response.status == status:
+                        return
+                await asyncio.sleep(POLL_INTERVAL)
 
 
 @asynccontextmanager

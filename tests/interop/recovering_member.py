@@ -22,7 +22,7 @@ from tests.interop.member import Member, ReceivedStream
 from tests.media import PublishingPeer
 
 ANSWER_TIMEOUT = 60.0  # seconds; the gateway waits for its SFU
-GRACE = 5.0  # seconds after a connection failed in which the client leaves the recovery to the gateway
+GRACE = 12.0  # seconds after a connection failed in which the client leaves the recovery to the gateway
 REQUEST_INTERVAL = 10.0  # seconds between two requests, as in Talk's clients
 
 

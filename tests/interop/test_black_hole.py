@@ -66,7 +66,7 @@ async def nginx(gateway: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
 
 async def listening(address: tuple[str, int]) -> None:
     """Wait until a port accepts connections."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 _, writer = await asyncio.open_connection(*address)

@@ -160,5 +160,5 @@ async def test_dialout_is_refused_by_a_busy_bridge_and_fails_without_one(gateway
     status, text = await gateway.nextcloud.send(gateway.url, ROOM, call)
     assert status == 404
     assert "no_client_available" in text
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await gateway.nextcloud.wait_for(lambda call: call.body.get("action") == "leave" and "actorid" in call.body)

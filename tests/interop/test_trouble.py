@@ -73,7 +73,7 @@ async def test_bitrate_limit_is_in_the_answer_and_applied_by_the_encoder(gateway
     answer = await anna.client.wait_for(lambda message: message["type"] == "message")
     video = answer["message"]["data"]["payload"]["sdp"].partition("m=video")[2].partition("m=")[0]
     assert "b=AS:200\r\nb=TIAS:200000\r\n" in video
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while publisher.video_bitrate != AIORTC_MINIMUM:  # noqa: ASYNC110 - an encoder has no event for it
             await asyncio.sleep(0.1)
 
