@@ -40,7 +40,7 @@ from gateway.tools.talk_requests import php_json
 from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
 
-WAIT_TIMEOUT = 5.0  # seconds that ``wait_for`` waits
+WAIT_TIMEOUT = 30.0  # seconds that ``wait_for`` waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import aiohttp
 
 Json = dict[str, Any]
 
-WAIT_TIMEOUT = 15.0  # seconds until a wait times out
+WAIT_TIMEOUT = 30.0  # seconds until a wait times out
 ACK = "ack"  # feature id of acknowledged delivery (docs/protocol.md)
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
 

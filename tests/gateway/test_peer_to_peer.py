@@ -18,7 +18,7 @@ from gateway.tools.talk_rooms import nextcloud_session
 
 ROOM = "r"
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
-WAIT_TIMEOUT = 10.0
+WAIT_TIMEOUT = 30.0
 
 # Each is `data` as sent: white space, order, duplicate keys, and the spelling of numbers and escapes must be kept.
 WELL_FORMED = [

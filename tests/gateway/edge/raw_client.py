@@ -14,7 +14,7 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
-WAIT_TIMEOUT = 5.0  # seconds until a wait times out, by default
+WAIT_TIMEOUT = 30.0  # seconds until a wait times out, by default
 
 
 def masked(payload: bytes | str, opcode: int = TEXT, *, final: bool = True, reserved: int = 0) -> bytes:

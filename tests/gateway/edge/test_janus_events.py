@@ -21,7 +21,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.version import SERVER_HEADER
 from mcu.inprocess.settings import InprocessSettings
 
-WAIT_TIMEOUT = 5.0
+WAIT_TIMEOUT = 30.0
 LOOPBACK = ("127.0.0.0/8",)
 Headers = list[tuple[str, str]]
 

@@ -16,7 +16,8 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, CURRENT, JanusProcess, select_janus
 
-CLEAN = 15.0  # seconds for the clean-up after a cancelled call: Janus may take 5 s to answer
+START = 60.0  # seconds until an SFU accepts streams
+CLEAN = 60.0  # seconds for the clean-up after a cancelled call: Janus may take 5 s to answer
 
 
 class Sfu(ABC):
@@ -63,7 +64,7 @@ class JanusSfu(Sfu):
             JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY) for process in janus
         )
         self._janus = janus
-        self.mcu: Mcu = JanusMcu(servers, timeout=10.0)
+        self.mcu: Mcu = JanusMcu(servers, timeout=30.0)
 
     async def open_streams(self) -> int:
         """Count handles other than the control handle, or rooms if there are more: rooms may outlive their handles."""
@@ -125,6 +126,9 @@ async def open_sfu(name: str) -> AsyncIterator[Sfu]:
                 ready.set()
 
         await sfu.mcu.start(on_state)
-        async with asyncio.timeout(CLEAN):
-            await ready.wait()
+        try:
+            async with asyncio.timeout(START):
+                await ready.wait()
+        except TimeoutError:
+            raise AssertionError(f"not ready within {START} s: {sfu.mcu.status()}; {await sfu.describe()}") from None
         yield sfu

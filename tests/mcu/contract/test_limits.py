@@ -12,7 +12,7 @@ from tests.mcu.contract.clients import KEY, PublishingClient, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 
 POLL_INTERVAL = 0.05  # seconds between two evaluations of a condition on a figure
-TIME_LIMIT = 10.0  # seconds
+TIME_LIMIT = 60.0  # seconds
 
 
 async def wait_until(condition: Callable[[], bool], description: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -15,9 +14,8 @@ from mcu.base import (
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
-from tests.mcu.janus.conftest import INSTANCE, WAIT, JanusCall, RecordedStates
+from tests.mcu.janus.conftest import INSTANCE, POLL, WAIT, JanusCall, RecordedStates
 from tests.mcu.janus.tcp_proxy import TcpProxy
-from tests.media import WatchingPeer
 
 
 class JanusBehindProxy:
@@ -56,35 +54,11 @@ class JanusBehindProxy:
     async def until_counts(self, *, rooms: int, handles: int) -> None:
         """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
         async with asyncio.timeout(WAIT):
-            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):
-                pass
+            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):  # noqa: ASYNC110
+                await asyncio.sleep(POLL)
 
 
 @pytest.fixture
 async def proxied(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[JanusBehindProxy]:
     async with TcpProxy(janus.values["WS_PORT"]) as proxy, AsyncExitStack() as stack:
         yield JanusBehindProxy(janus, proxy, states, stack)
-
-
-class FrameGaps:
-    """The longest time between two video frames that a peer decodes, in seconds, and the number of frames."""
-
-    def __init__(self, watcher: WatchingPeer) -> None:
-        self._watcher = watcher
-        self._decoded = 0
-        self._last = 0.0
-        self.longest = 0.0
-        self.frames = 0
-
-    async def watch(self) -> None:
-        """Measure until cancelled."""
-        await self._watcher.until(self._measure, "never", 3600)
-
-    def _measure(self) -> bool:
-        decoded, now = sum(self._watcher.frames.values()), time.monotonic()
-        if decoded != self._decoded:
-            if self._decoded:
-                self.longest = max(self.longest, now - self._last)
-                self.frames += decoded - self._decoded
-            self._decoded, self._last = decoded, now
-        return False

@@ -32,7 +32,8 @@ from tests.media.loopback import loopback
 
 __all__ = ["janus_version", "loopback"]
 
-WAIT = 10.0  # seconds for each reaction of Janus
+WAIT = 30.0  # seconds for each reaction of Janus; reached only by one that is dead
+POLL = 0.02  # seconds between two questions to Janus
 INSTANCE = "of-the-tests"
 CAMERA = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.VIDEO)
 SCREEN = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.SCREEN)
@@ -118,7 +119,7 @@ class JanusCall:
         await self._stack.enter_async_context(peer)
         listener = WaitableListener()
         publisher, answer = await self.mcu.publish(
-            key, described(await peer.offer()), options or PublishOptions(), listener
+            key, described(await peer.offer()), options or PublishOptions(timeout=WAIT), listener
         )
         assert isinstance(publisher, JanusPublisher)
         await peer.accept(answer)
@@ -130,7 +131,7 @@ class JanusCall:
         """Subscribe, and answer the offer unless ``answer`` is false."""
         peer = await self._stack.enter_async_context(WatchingPeer())
         listener = WaitableListener()
-        subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(), listener)
+        subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(timeout=WAIT), listener)
         assert isinstance(subscriber, JanusSubscriber)
         if answer:
             await subscriber.accept(described(await peer.answer(offer)))
@@ -145,8 +146,8 @@ def settings_for(janus: JanusProcess) -> JanusServerSettings:
 async def until_room_count(janus: JanusProcess, count: int) -> None:
     """Poll Janus until it has ``count`` rooms."""
     async with asyncio.timeout(WAIT):
-        while len(await janus.rooms()) != count:
-            pass
+        while len(await janus.rooms()) != count:  # noqa: ASYNC110 - Janus sends no event of it
+            await asyncio.sleep(POLL)
 
 
 @pytest.fixture

@@ -12,10 +12,9 @@ import msgspec
 from mcu.base import BackendId, PublisherId, SfuState, SfuStatus, StreamKey, StreamType
 from mcu.janus.backend import JanusMcu
 from tests.janus_process import JanusProcess
-from tests.mcu.janus.conftest import INSTANCE, WAIT, JanusCall, RecordedStates, settings_for
+from tests.mcu.janus.conftest import INSTANCE, POLL, WAIT, JanusCall, RecordedStates, settings_for
 
-TIME_LIMIT = 10.0  # seconds for the removal of rooms and handles by a real Janus
-POLL = 0.02
+TIME_LIMIT = 60.0  # seconds for the removal of rooms and handles by a real Janus
 
 T = TypeVar("T")
 

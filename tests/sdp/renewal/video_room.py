@@ -12,7 +12,7 @@ from tests.sdp.renewal.made import Made
 from tests.sdp.renewal.python_peer import answer, offer, peer, take
 
 NO_SUCH_FEED = 428  # VideoRoom: the publisher's media do not flow yet
-WAIT = 10.0  # seconds for the media to flow
+WAIT = 60.0  # seconds for the media to flow
 
 
 class Room:

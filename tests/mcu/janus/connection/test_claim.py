@@ -26,15 +26,14 @@ from mcu.base import (
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET
 from tests.mcu.descriptions import described
-from tests.mcu.janus.behind_proxy import FrameGaps, JanusBehindProxy, proxied
-from tests.mcu.janus.conftest import CAMERA, SCREEN, WAIT, WaitableListener
+from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied
+from tests.mcu.janus.conftest import CAMERA, POLL, SCREEN, WAIT, WaitableListener
 from tests.media import PublishingPeer, WatchingPeer
 
 __all__ = ["proxied"]
 
 SECONDS = 8.0  # of publishing and cutting, at least
 MIN_STREAMS = 10
-BASELINE = 2.0  # seconds at most over which the usual frame rate is measured
 log = logging.getLogger("portunus.tests")
 
 
@@ -47,27 +46,21 @@ async def test_media_flow_on_while_the_connection_is_cut(
     _, watcher, subscribed = await call.subscriber()
     await watcher.wait_for_picture(5)
     before, media = await proxied.handle_ids(), list(published.media)
-    gaps = FrameGaps(watcher)
-    watching = asyncio.create_task(gaps.watch())
-    with pytest.raises(TimeoutError):
-        await published.close_reason(min(gap, BASELINE))
-    usual = gaps.frames * gap / min(gap, BASELINE)
     for _ in range(2):
         proxied.proxy.refusing = True
         proxied.proxy.cut()
         assert await proxied.until_unreachable() == "the connection was closed"
         limiting = asyncio.create_task(publisher.limit(300_000))  # waits for the connection and is carried out then
-        seen = gaps.frames
         with pytest.raises(TimeoutError):
             await proxied.until_ready(gap)
-        assert gaps.frames - seen >= usual * 0.7 - 1
+        seen = sum(watcher.frames.values()) + 3
+        await watcher.until(lambda seen=seen: sum(watcher.frames.values()) > seen, "media during the cut")  # type: ignore[misc]
+        assert not proxied.mcu.status().ready
         proxied.proxy.refusing = False
-        await proxied.until_ready(2)
+        await proxied.until_ready()
         await limiting
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
-    watching.cancel()
-    assert gaps.longest < 2.0
     assert await proxied.handle_ids() == before
     assert (published.closed, subscribed.closed, published.media) == ([], [], media)
     lines = [record.getMessage() for record in caplog.records if record.name == "portunus.mcu.janus"]
@@ -97,17 +90,14 @@ async def test_requests_made_while_the_connection_is_broken_are_carried_out_afte
     await proxied.until_counts(rooms=2, handles=2)
 
 
-async def test_a_cut_connection_is_restored_at_once(proxied: JanusBehindProxy) -> None:
+async def test_a_cut_connection_is_restored_at_once(proxied: JanusBehindProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a pause only after a failed attempt, and after a connection of less than ``MIN_LIFETIME``."""
+    monkeypatch.setattr("mcu.janus.connection.connector.MIN_LIFETIME", 0.0)
+    monkeypatch.setattr("mcu.janus.connection.connector.back_off", lambda *_: 3600.0)
     await proxied.start_call()
-    with pytest.raises(TimeoutError):
-        # after a connection of less than a second there is a pause
-        await proxied.states.until(lambda status: not status.ready, 1.1)
-    cut = time.monotonic()
     proxied.proxy.cut()
     await proxied.until_unreachable()
     await proxied.until_ready()
-    log.info("usable %.1f ms after the cut", 1000 * (time.monotonic() - cut))
-    assert time.monotonic() - cut < 0.2
     begun = proxied.mcu.status().sfus[0].connected_since
     proxied.proxy.cut()
     await proxied.until_unreachable()
@@ -129,8 +119,11 @@ async def test_a_lost_answer_to_a_claim_loses_no_stream(proxied: JanusBehindProx
     assert listener.closed == []
 
 
-async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(proxied: JanusBehindProxy) -> None:
+async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(
+    proxied: JanusBehindProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     call = await proxied.start_call()
+    monkeypatch.setattr(proxied.mcu.server().connector, "_reclaim_timeout", 3600.0)
     _, _, published = await call.publisher()
     _, _, subscribed = await call.subscriber()
     session = (await proxied.mcu.session()).id
@@ -139,9 +132,9 @@ async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(proxied: Jan
     await proxied.until_unreachable()
     await proxied.janus.admin(janus="destroy_session", session_id=session)
     proxied.proxy.refusing = False
-    assert await published.close_reason(2) is CloseReason.LOST
-    assert await subscribed.close_reason(2) is CloseReason.LOST
-    await proxied.until_ready(2)
+    assert await published.close_reason() is CloseReason.LOST
+    assert await subscribed.close_reason() is CloseReason.LOST
+    await proxied.until_ready()
     again, sender, _ = await call.publisher(2)
     _, watcher, _ = await call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
@@ -149,16 +142,17 @@ async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(proxied: Jan
     await proxied.until_counts(rooms=0, handles=0)
 
 
-async def test_a_refused_claim_loses_the_streams(proxied: JanusBehindProxy) -> None:
+async def test_a_refused_claim_loses_the_streams(proxied: JanusBehindProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     call = await proxied.start_call()
+    monkeypatch.setattr(proxied.mcu.server().connector, "_reclaim_timeout", 3600.0)
     _, _, published = await call.publisher()
     _, _, subscribed = await call.subscriber()
     session = await proxied.mcu.session()
     session._secrets = {"apisecret": "of another Janus"}
     proxied.proxy.cut()
-    assert await published.close_reason(2) is CloseReason.LOST
-    assert await subscribed.close_reason(2) is CloseReason.LOST
-    await proxied.until_ready(2)
+    assert await published.close_reason() is CloseReason.LOST
+    assert await subscribed.close_reason() is CloseReason.LOST
+    await proxied.until_ready()
     await proxied.until_counts(rooms=0, handles=0)
 
 
@@ -168,7 +162,7 @@ async def test_a_gateway_that_stops_while_the_connection_is_broken_ends_its_stre
     proxied.proxy.refusing = True
     proxied.proxy.cut()
     await proxied.until_unreachable()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(WAIT - 5.0):  # less than the time limit of a request
         await proxied.mcu.stop()
     assert published.closed in ([], [CloseReason.LOST])
     assert proxied.mcu.status().sfus[0].state is SfuState.STOPPED
@@ -210,8 +204,8 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
     _, _, subscribed = await call.subscriber()
     proxied.proxy.silence()
     assert await proxied.until_unreachable() == "Janus does not answer any more"
-    assert await published.close_reason(5) is CloseReason.LOST
-    assert await subscribed.close_reason(5) is CloseReason.LOST
+    assert await published.close_reason() is CloseReason.LOST
+    assert await subscribed.close_reason() is CloseReason.LOST
     assert len(await proxied.handle_ids()) == 3
     proxied.proxy.restore()
     await proxied.until_ready()
@@ -223,10 +217,8 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
 async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     proxied: JanusBehindProxy, admin: bool
 ) -> None:
-    """Streams are published and closed while the connection is cut repeatedly, at times drawn from a seed."""
-    seed = random.randrange(1 << 32)
-    log.info("seed %d", seed)
-    rng = random.Random(seed)
+    """Streams are published and closed while the connection is cut repeatedly, at random times."""
+    rng = random.Random(1)
     await proxied.start_call(admin=admin)
     until = time.monotonic() + SECONDS
     failures: list[McuError] = []
@@ -249,10 +241,10 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
                 publisher = subscriber = None
                 try:
                     publisher, answer = await proxied.mcu.publish(
-                        key, described(await sender.offer()), PublishOptions(), listener
+                        key, described(await sender.offer()), PublishOptions(timeout=WAIT), listener
                     )
                     await sender.accept(answer)
-                    subscriber, offer = await proxied.mcu.subscribe(key, SubscribeOptions(), listener)
+                    subscriber, offer = await proxied.mcu.subscribe(key, SubscribeOptions(timeout=WAIT), listener)
                     await subscriber.accept(described(await watcher.answer(offer)))
                     await watcher.wait_for_tone(440.0)
                     streams += 1
@@ -264,9 +256,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
 
     await asyncio.gather(cut_repeatedly(), *(publish_and_subscribe(name) for name in ("anna", "ben", "carl")))
     await proxied.until_ready()
-    log.info(
-        "seed %d: %d streams, %d calls failed: %s", seed, streams, len(failures), {str(failure) for failure in failures}
-    )
+    log.info("%d streams, %d calls failed: %s", streams, len(failures), {str(failure) for failure in failures})
     assert proxied.janus.runs
     assert not [failure for failure in failures if isinstance(failure, McuTimeout)]
     session = await proxied.mcu.session()
@@ -275,6 +265,6 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
         await proxied.until_counts(rooms=0, handles=0)
     else:  # handles whose ids were lost have no PeerConnection, and end with the session
         async with asyncio.timeout(WAIT):
-            while await proxied.janus.rooms():
-                pass
+            while await proxied.janus.rooms():  # noqa: ASYNC110 - Janus sends no event of it
+                await asyncio.sleep(POLL)
         assert not [handle for handle in await proxied.janus.handles() if "webrtc" in handle]

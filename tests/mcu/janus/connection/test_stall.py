@@ -14,16 +14,15 @@ from mcu.base import CloseReason, McuLost, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection import connector
 from mcu.janus.connection.connector import STALL
+from mcu.janus.connection.session import KEEPALIVE
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, JanusCall, RecordedStates, WaitableListener
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, POLL, WAIT, JanusCall, RecordedStates, WaitableListener
 from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
-AT_ONCE = 4.0  # seconds on a busy machine: less than a stall takes to be detected
-NOTICED = 8.0  # seconds within which a stall must be detected
-SHORT_STALL = 8.5  # seconds, shorter than ``STALL``
+SHORT_STALL = 2.5  # seconds after the detection; together shorter than ``STALL``
 log = logging.getLogger("portunus.tests")
 
 
@@ -37,11 +36,11 @@ class StallableCall:
         self.freeze: dict[str, Callable[[], None]] = {"janus": janus.freeze, "network": proxy.silence}
         self.resume: dict[str, Callable[[], None]] = {"janus": janus.thaw, "network": proxy.restore}
 
-    async def until_counts(self, *, rooms: int, handles: int, limit: float = WAIT) -> None:
+    async def until_counts(self, *, rooms: int, handles: int) -> None:
         """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
-        async with asyncio.timeout(limit):
-            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):
-                pass
+        async with asyncio.timeout(WAIT):
+            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):  # noqa: ASYNC110
+                await asyncio.sleep(POLL)
 
 
 @pytest.fixture
@@ -61,18 +60,16 @@ async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: s
     await watcher.wait_for_picture(5)
     handles = {handle["handle_id"] for handle in await stallable.janus.handles()}
     stallable.freeze[stalled]()
-    begun = time.monotonic()
+    status = await stallable.states.until(lambda status: not status.ready)
+    assert status.sfus[0].reason == "Janus does not answer any more"
     with pytest.raises(TimeoutError):
         await published.close_reason(SHORT_STALL)
-    status = stallable.states.statuses[-1]
-    assert (status.ready, status.sfus[0].reason) == (False, "Janus does not answer any more")
     if stalled == "network":
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)
     stallable.resume[stalled]()
     await publisher.limit(400_000)
     await stallable.states.until(lambda status: status.ready)
-    log.info("%s stalled; usable %.2f s after", stalled, time.monotonic() - begun - SHORT_STALL)
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
@@ -89,12 +86,12 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     await watcher.connected()
     stallable.freeze[stalled]()
     begun = time.monotonic()
-    await stallable.states.until(lambda status: not status.ready, NOTICED)
+    await stallable.states.until(lambda status: not status.ready)
     noticed = time.monotonic() - begun
-    assert await published.close_reason(limit) is CloseReason.LOST
+    assert await published.close_reason(limit + WAIT) is CloseReason.LOST
     assert await subscribed.close_reason() is CloseReason.LOST
     lost = time.monotonic() - begun
-    assert limit - 1 < lost < limit + NOTICED
+    assert lost > limit - KEEPALIVE - 1  # counted from the last answer
     with pytest.raises(McuLost, match="not there"):
         await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
     stallable.resume[stalled]()
@@ -107,7 +104,7 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     log.info(
         "%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", stalled, noticed, lost, usable
     )
-    await stallable.until_counts(rooms=1, handles=2, limit=20)
+    await stallable.until_counts(rooms=1, handles=2)
     log.info("%s: nothing left %.1f s after it was over", stalled, time.monotonic() - again)
     await watcher.wait_for_tone(sender.frequency)
     assert stallable.janus.runs
@@ -146,17 +143,17 @@ async def test_a_janus_that_stalls_for_15_seconds_is_not_lost(
 
 
 async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
-    call: JanusCall, janus: JanusProcess, states: RecordedStates
+    call: JanusCall, janus: JanusProcess, states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Measure the time from the moment at which Janus accepts connections until media flow again."""
-    times = []
+    """Log the time from the moment at which Janus accepts connections until media flow again."""
     for away in (0.0, 0.3, 1.0, 3.0):
         _, sender, published = await call.publisher(5)
         _, watcher, subscribed = await call.subscriber()
         await watcher.wait_for_tone(sender.frequency)
+        monkeypatch.setattr(call.mcu.server().connector, "_reclaim_timeout", 3600.0)  # only the end of Janus tells
         await janus.kill()
-        assert await published.close_reason(AT_ONCE) is CloseReason.LOST
-        assert await subscribed.close_reason(AT_ONCE) is CloseReason.LOST
+        assert await published.close_reason() is CloseReason.LOST
+        assert await subscribed.close_reason() is CloseReason.LOST
         with pytest.raises(TimeoutError):
             await states.until(lambda status: status.ready, away)
         await janus.start()
@@ -166,8 +163,7 @@ async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
         again, sender, _ = await call.publisher(6)
         _, watcher, _ = await call.subscriber()
         await watcher.wait_for_tone(sender.frequency)
-        times.append(time.monotonic() - accepts)
-        log.info("away for %s s: usable after %.2f s, media flow after %.2f s", away, ready, times[-1])
+        flowing = time.monotonic() - accepts
+        log.info("away for %s s: usable after %.2f s, media flow after %.2f s", away, ready, flowing)
         await again.close()
         assert (len(await janus.rooms()), len(await janus.handles())) == (0, 1)
-    assert max(times) < WAIT

@@ -14,7 +14,7 @@ import pytest
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
 from tests.janus_process import OF_THE_SYSTEM
 from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import WaitableListener
+from tests.mcu.janus.conftest import WAIT, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
@@ -36,12 +36,13 @@ class RandomPublisher:
         self._group, self._rng = group, rng
         self.key = stream_key(f"{number}")
         self.opened = 0
+        self.timeout = 5.0  # seconds for a call
         self.ends: list[CloseReason] = []
 
     async def publish(self) -> None:
         async with PublishingPeer(1, 440.0, video=False) as peer:
             listener = WaitableListener()
-            options = PublishOptions(timeout=5.0, country=self._rng.choice(COUNTRIES))
+            options = PublishOptions(timeout=self.timeout, country=self._rng.choice(COUNTRIES))
             publisher, answer = await self._group.mcu.publish(
                 self.key, described(await peer.offer()), options, listener
             )
@@ -56,7 +57,7 @@ class RandomPublisher:
 
     async def subscribe(self) -> None:
         listener = WaitableListener()
-        options = SubscribeOptions(timeout=5.0, country=self._rng.choice(COUNTRIES))
+        options = SubscribeOptions(timeout=self.timeout, country=self._rng.choice(COUNTRIES))
         subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
         self.opened += 1
         try:
@@ -157,10 +158,11 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
             task.cancel()
         await asyncio.wait(tasks)
         await rooms_and_handles(group)
-        await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus), 20)
+        await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
         await until_clean(group)
         peer = RandomPublisher(group, 99, rng)
-        await asyncio.wait_for(asyncio.gather(peer.publish(), peer.subscribe()), 20)
+        peer.timeout = WAIT
+        await asyncio.wait_for(asyncio.gather(peer.publish(), peer.subscribe()), WAIT)
         await until_clean(group)
 
 

@@ -21,7 +21,7 @@ from mcu.janus.placement.server import BANDWIDTH_AGE
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess
 from tests.mcu.descriptions import WITHOUT_MEDIA, described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, RecordedStates, WaitableListener, settings_for
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, POLL, WAIT, RecordedStates, WaitableListener, settings_for
 from tests.mcu.janus.events.sample_events import statistics
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.media import PublishingPeer
@@ -32,7 +32,8 @@ pytestmark = pytest.mark.usefixtures("janus_version")
 
 __all__ = ["loopback"]
 
-SOON = PublishOptions(timeout=5.0)
+SOON = PublishOptions(timeout=WAIT)
+LONG = PublishOptions(timeout=4 * WAIT)  # with it a call would wait for a Janus that is away for half of that
 
 
 async def offer_of_closed_peer() -> str:
@@ -150,9 +151,8 @@ async def test_no_call_waits_for_an_unreachable_janus(states: RecordedStates, lo
         mcu = JanusMcu((away, settings_for(janus)), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
-        begun = time.monotonic()
-        publisher, _ = await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
-        assert time.monotonic() - begun < 2.0
+        async with asyncio.timeout(WAIT):
+            publisher, _ = await mcu.publish(CAMERA, described(await offer_of_closed_peer()), LONG, WaitableListener())
         assert [sfu.state for sfu in mcu.status().sfus] == [SfuState.CONNECTING, SfuState.READY]
         await publisher.close()
         await mcu.stop()
@@ -189,9 +189,9 @@ async def test_a_frozen_janus_is_given_up_for_the_next_and_its_late_successes_ar
         group.janus[0].freeze()
         begun = time.monotonic()
         publisher, _ = await group.mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=3.0), WaitableListener()
+            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=12.0), WaitableListener()
         )
-        assert 1.4 < time.monotonic() - begun < 2.9
+        assert time.monotonic() - begun > 5.0  # half of the time limit, less a second
         group.janus[0].thaw()
         await until_equal(group.room_counts, [0, 1])
         await until_equal(group.handle_counts, [0, 1])
@@ -214,9 +214,8 @@ async def test_a_killed_janus_ends_only_its_own_streams_and_they_are_published_o
         assert await subscriber.close_reason() is CloseReason.LOST
         assert group.mcu.status().ready
         waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher on any Janus
-        begun = time.monotonic()
-        _, again, _ = await call.publisher(3, key=lost, video=True)
-        assert time.monotonic() - begun < 2.0
+        async with asyncio.timeout(WAIT):
+            _, again, _ = await call.publisher(3, key=lost, video=True, options=LONG)
         _, back, _ = await waiting
         await back.wait_for_picture(3)
         await back.wait_for_tone(again.frequency)
@@ -244,16 +243,15 @@ async def test_streams_of_a_frozen_janus_are_published_on_the_other_and_removed_
         _, watcher, _ = await call.subscriber(kept)
         group.janus[0].freeze()
         await group.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
-        begun = time.monotonic()
-        _, sender, _ = await call.publisher(3, key=lost)  # without waiting for the frozen Janus, which may resume
-        assert time.monotonic() - begun < 2.0
+        async with asyncio.timeout(WAIT):  # the frozen Janus, which may resume, is not waited for
+            _, sender, _ = await call.publisher(3, key=lost, options=LONG)
         assert await subscriber.close_reason() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)
         await again.wait_for_tone(sender.frequency)
         await watcher.wait_for_tone(steady.frequency)
         assert (publisher.closed, other.closed) == ([], [])
         group.janus[0].thaw()
-        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY)
         await until_equal(group.room_counts, [0, 2])
         await until_equal(group.handle_counts, [0, 4])
 
@@ -266,12 +264,12 @@ async def test_streams_of_a_janus_that_stays_frozen_are_lost(loopback: None) -> 
         _, _, publisher = await call.publisher(1)
         _, _, subscriber = await call.subscriber()
         group.janus[0].freeze()
-        assert await publisher.close_reason(30) is CloseReason.LOST
+        assert await publisher.close_reason(60) is CloseReason.LOST
         assert await subscriber.close_reason() is CloseReason.LOST
         await call.publisher(2)
         assert len(await group.janus[1].rooms()) == 1
         group.janus[0].thaw()
-        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY, 20)
+        await group.states.until(lambda status: status.sfus[0].state is SfuState.READY)
         await until_equal(group.room_counts, [0, 1])
         await until_equal(group.handle_counts, [0, 1])
 
@@ -286,7 +284,7 @@ async def test_a_publish_under_way_on_a_janus_that_is_killed_succeeds_on_the_oth
         )
         async with asyncio.timeout(WAIT):
             while group.status(0).load == 0:  # noqa: ASYNC110  there is no event of a publisher that is being opened
-                await asyncio.sleep(0)
+                await asyncio.sleep(POLL)
         await group.janus[0].kill()
         await publishing
         assert len(await group.janus[1].rooms()) == 1

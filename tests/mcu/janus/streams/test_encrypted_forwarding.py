@@ -16,6 +16,7 @@ from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.streams.remote import SRTP_KEY, SRTP_SUITE, RemoteStream
 from tests.janus_process import CURRENT, OF_THE_SYSTEM, JanusProcess, select_janus
 from tests.mcu.descriptions import described
+from tests.mcu.janus.conftest import WAIT
 from tests.mcu.janus.janus_group import JanusGroup, start_all
 from tests.media.loopback import loopback
 
@@ -152,7 +153,7 @@ async def test_packets_of_others_are_not_accepted(requests: RelayedRequests) -> 
         for datagram in relay.datagrams[-5:]:
             relay.send(datagram[:-1] + bytes([datagram[-1] ^ 1]))
         log = group.janus[1].log
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT):
             while log.read_text(errors="replace").count("SRTP unprotect error") < 5:  # noqa: ASYNC110 - a file
                 await asyncio.sleep(0.05)
 
