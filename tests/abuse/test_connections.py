@@ -11,7 +11,7 @@ from tests.abuse.scene import running
 
 pytestmark = pytest.mark.full
 
-CONNECTIONS = 4000
+CONNECTIONS = 2000
 
 
 async def test_thousands_of_connections_without_a_request(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.gateway.edge.raw_client import RawClient, masked
 
 pytestmark = pytest.mark.full
 
-DURATION = 5.0  # seconds
+DURATION = 3.0  # seconds
 READ_RATE = 2_500_000  # bytes per second of a slow reader
 
 
