@@ -181,7 +181,7 @@ class IceTransport(aioice.Connection):
         Until an address of the new transport is nominated the client may also keep its old transport, at any address;
         then the old one's addresses are forgotten, and its datagrams dropped. The SFU's credentials and sockets stay.
         """
-        self._cancel_settling()
+        self.settle()  # the client may keep the transport that is in doubt
         self.remote_username, self.remote_password = ufrag, password
         self._passwords = {self._ufrag: self._passwords[self._ufrag], ufrag: password}
         self._older, self._former = frozenset(self._sources), frozenset()

@@ -174,6 +174,19 @@ async def test_end_of_the_old_transport_settles_a_doubt(client: MovingClient) ->
     assert (pair.listener.connections, pair.listener.losses) == (2, 0)
 
 
+async def test_next_transport_is_followed_though_another_one_may_begin_before_the_doubt_is_settled(
+    client: MovingClient,
+) -> None:
+    pair = client.pair
+    following = await pair.offer()
+    following.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
+    await until(lambda: pair.sfu._ice.doubtful is not None)
+    sfu = pair.sfu._ice
+    sfu.renew(sfu.remote_username or "", sfu.remote_password or "")
+    await pair.check(following)
+    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+
+
 async def test_doubt_ends_with_the_renewal(client: MovingClient) -> None:
     pair = client.pair
     await pair.offer()
