@@ -32,7 +32,6 @@ Style = Literal["logfmt", "json"]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 # Levels and their priorities for journald (syslog(3)).
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.NOTSET, 7))
-_areas: list[str] = []  # loggers with a level of their own
 _area = re.compile(r"[a-z_]+(?:\.[a-z_]+)*")
 
 # Libraries that log single requests, candidates and packets at INFO; they log faults as warnings.
@@ -69,9 +68,9 @@ def configure(
     handler.setFormatter(_formatter(style))
     if stream is None and _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
         handler.setFormatter(_JournalFormatter(_formatter(style)))
-    for name in _areas:
-        logging.getLogger(name).setLevel(logging.NOTSET)
-    _areas[:] = [f"{ROOT}.{area}" for area in areas or ()]
+    for name, logger in logging.Logger.manager.loggerDict.items():
+        if name.startswith(f"{ROOT}.") and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
     for area, area_level in (areas or {}).items():
         logging.getLogger(f"{ROOT}.{area}").setLevel(area_level)
     root = logging.getLogger()

@@ -18,6 +18,7 @@ READERS = (
     "gateway/standstill.py",
     "gateway/edge/clients/websocket_connection.py",
     "gateway/edge/http/runner.py",
+    "gateway/edge/nextcloud/backend_http.py",
     "gateway/tools/",
 )
 
