@@ -30,6 +30,7 @@ from gateway.edge.http.body import BodyReader
 from gateway.edge.http.body_budget import BodyBudget
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
+from gateway.edge.http.new_connection import UpgradeRequest
 from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
 from gateway.edge.http.untrusted_proxies import UntrustedProxies
 from gateway.edge.janus_events import JanusEvents, event_receiver
@@ -54,6 +55,8 @@ from sdp.candidates import CandidateFilter
 
 DRAIN_POLL_PERIOD = 1.0  # seconds between two checks for remaining sessions
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
+CLIENTS = "/spreed"  # the WebSocket endpoint
+CLIENT_PATHS = frozenset(prefix + CLIENTS for prefix in PREFIXES)
 TLS_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of TLS 1.3 have forward secrecy
 
 log = logging.getLogger("portunus")
@@ -124,6 +127,7 @@ class Gateway:
                 on_timeout=self._count_read_timeout,
                 idle=IdleConnections(self._idle_per_address, self._services.count_excess),
                 descriptors=self._descriptors,
+                upgrade=self._upgrade_at_once,
             ),
             access_log=None,
             shutdown_timeout=5.0,
@@ -148,6 +152,7 @@ class Gateway:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+        await self._websocket.wait_closed()
         await self._flows.close()
         if self._mcu is not None:
             await self._mcu.stop()
@@ -252,7 +257,7 @@ class Gateway:
         status = self._status()
         app = web.Application(client_max_size=0)
         for prefix in PREFIXES:
-            app.router.add_get(f"{prefix}/spreed", self._upgrade, allow_head=False)
+            app.router.add_get(f"{prefix}{CLIENTS}", self._upgrade, allow_head=False)
             app.router.add_post(f"{prefix}/spreed/poll", self._polling.handle)
             app.router.add_options(f"{prefix}/spreed/poll", self._polling.preflight)
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
@@ -285,6 +290,14 @@ class Gateway:
             raise web.HTTPServiceUnavailable(text="Too many connections\n", headers={"Connection": "close"})
         return await (self._janus_events if self._janus_events.is_event_request(request) else self._websocket).handle(
             request
+        )
+
+    def _upgrade_at_once(self, request: UpgradeRequest) -> bool:
+        """Open the WebSocket of a client without aiohttp; ``False``: ``_upgrade`` or another handler has to answer."""
+        return (
+            request.path in CLIENT_PATHS
+            and not self._janus_events.is_event_request(request)
+            and self._websocket.upgrade(request)
         )
 
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -35,6 +35,11 @@ class PeerTimer:
         self._due = self._loop.time() + seconds
         self._handle = self._loop.call_at(self._due, self._fire)
 
+    @property
+    def due(self) -> float:
+        """The time of the event loop's clock at which the timer ends."""
+        return self._due
+
     def cancel(self) -> None:
         """Stop the timer. Idempotent."""
         self._handle.cancel()

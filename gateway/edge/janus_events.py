@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from gateway.edge.http.address import Networks, TrustedProxies, named_addresses
+from gateway.edge.http.request_head import RequestHead
 
 log = logging.getLogger("portunus.edge")
 
@@ -68,7 +69,7 @@ class JanusEvents:
     def __len__(self) -> int:
         return len(self._open)
 
-    def is_event_request(self, request: web.Request) -> bool:
+    def is_event_request(self, request: RequestHead) -> bool:
         """Return whether a request offers the subprotocol of Janus' events."""
         offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ())).split(",")
         return any(name.strip() == SUBPROTOCOL for name in offered)

@@ -60,6 +60,10 @@ class Dispatcher:
         """Return whether one more connection from this address is allowed; call it before ``opened``."""
         return self._admission.admits(address)
 
+    def would_admit(self, address: Address) -> bool:
+        """Return what ``admits`` would, without counting a refusal."""
+        return self._admission.exceeded(address) is None
+
     def opened(self, connection: Connection) -> ClientConnection:
         """Register a new connection and send the welcome message (2.3)."""
         now = self._services.clock()

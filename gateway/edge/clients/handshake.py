@@ -12,11 +12,13 @@ from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, web
 
+from gateway.edge.http.request_head import RequestHead
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _LIST_SPACE = " \t"  # optional white space around the members of a list (RFC 9110 5.6.3)
 
 
-def accept_key(request: web.Request) -> str:
+def accept_key(request: RequestHead) -> str:
     """Check the handshake (RFC 6455 4.2.1) and return the value of ``Sec-WebSocket-Accept``.
 
     Raises:
@@ -46,12 +48,12 @@ def switching_protocols(accept: str, headers: Mapping[str, str]) -> bytes:
     ).encode()
 
 
-def _tokens(request: web.Request, name: str) -> set[str]:
+def _tokens(request: RequestHead, name: str) -> set[str]:
     """Return the members of a header that is a list of tokens, in lower case; the list may have several lines."""
     return {token.strip(_LIST_SPACE).lower() for line in request.headers.getall(name, ()) for token in line.split(",")}
 
 
-def _single(request: web.Request, name: str) -> str:
+def _single(request: RequestHead, name: str) -> str:
     """Return a header that must occur once (RFC 6455 11.3); empty if it is missing or occurs twice."""
     values = request.headers.getall(name, ())
     return values[0] if len(values) == 1 else ""

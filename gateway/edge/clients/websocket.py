@@ -6,6 +6,7 @@ Source: reference 2.1, docs/architecture.md, "The hot path".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
@@ -20,7 +21,9 @@ from gateway.edge.clients.handshake import accept_key, switching_protocols
 from gateway.edge.clients.traffic import TrafficCounters
 from gateway.edge.clients.websocket_connection import CLOSE_TIME, WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.new_connection import UpgradeRequest
 from gateway.edge.http.receive_buffer import widen
+from gateway.edge.http.request_head import RequestHead
 from gateway.flows.dispatch import Dispatcher
 
 log = logging.getLogger("portunus.edge")
@@ -47,10 +50,23 @@ class WebSocketEndpoint:
         self._headers = headers
         self._date, self._date_second = "", -1  # the time as a header's text, and its second
         self._connections: set[WebSocketConnection] = set()
+        self._none_left = asyncio.Event()
         self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
         self.frames = FrameCache()  # so that a message to a room is encoded once
         self.turns = InputTurns()  # of connections whose frames wait
         self._last_id = 0
+
+    def upgrade(self, request: UpgradeRequest) -> bool:
+        """Upgrade a request; ``False`` if it has to be refused, which is left to ``handle``."""
+        try:
+            accept = accept_key(request)
+        except web.HTTPBadRequest:
+            return False
+        address = self._proxies.real_ip(request)
+        if not self.dispatch.would_admit(address):
+            return False
+        self._open(request, accept, address, request.transport, request.early)
+        return True
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Upgrade a request and return when the connection has ended.
@@ -81,12 +97,12 @@ class WebSocketEndpoint:
 
     def _open(
         self,
-        request: web.Request,
+        request: RequestHead,
         accept: str,
         address: Address,
         transport: asyncio.Transport | asyncio.BaseTransport,
         early: bytes,
-        on_lost: Callable[[Exception | None], object] | None,
+        on_lost: Callable[[Exception | None], object] | None = None,
     ) -> None:
         widen(transport)
         self._last_id += 1
@@ -105,12 +121,22 @@ class WebSocketEndpoint:
     def remove(self, connection: WebSocketConnection) -> None:
         """Remove a lost connection."""
         self._connections.discard(connection)
+        if not self._connections:
+            self._none_left.set()
 
     def close(self) -> None:
         """Close all connections, and abort the remaining connections after ``CLOSE_TIME``; the sessions stay."""
         for connection in list(self._connections):
             connection.finish()
         asyncio.get_running_loop().call_later(CLOSE_TIME, self._abort_all)
+
+    async def wait_closed(self) -> None:
+        """Return when no connection is left after ``close``, at the latest a second after all were aborted."""
+        if self._connections:
+            self._none_left.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIME + 1.0):
+                    await self._none_left.wait()
 
     def _abort_all(self) -> None:
         for connection in list(self._connections):

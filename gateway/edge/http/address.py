@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, ip_address, ip_network
 
-from aiohttp import web
-
 from gateway.core.throttle import Address
+from gateway.edge.http.request_head import RequestHead
 
 # Headers by which proxies tell that they forward a request.
 _FORWARDING = ("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
@@ -55,11 +54,11 @@ class TrustedProxies(Networks):
         super().__init__(texts)
         self._on_untrusted = on_untrusted
 
-    def hides_client(self, request: web.BaseRequest) -> bool:
+    def hides_client(self, request: RequestHead) -> bool:
         """Return whether a peer that is not trusted has forwarded a request: the address of its client is not known."""
         return _peer(request) not in self and any(name in request.headers for name in _FORWARDING)
 
-    def real_ip(self, request: web.BaseRequest) -> Address:
+    def real_ip(self, request: RequestHead) -> Address:
         """Return the address of the client.
 
         For a trusted peer: ``X-Real-IP``, or the last address of ``X-Forwarded-For`` that is no trusted proxy; if both
@@ -81,7 +80,7 @@ class TrustedProxies(Networks):
         return next((hop for hop in reversed(known) if hop not in self), farthest)
 
 
-def named_addresses(request: web.BaseRequest) -> list[Address | None]:
+def named_addresses(request: RequestHead) -> list[Address | None]:
     """Return the peer's address and each address in the headers of reference 14.2, from a trusted proxy or not.
 
     An entry that is not an address is ``None``.
@@ -91,7 +90,7 @@ def named_addresses(request: web.BaseRequest) -> list[Address | None]:
     return [_peer(request), *(_parse(text) for text in texts if text.strip())]
 
 
-def _peer(request: web.BaseRequest) -> Address:
+def _peer(request: RequestHead) -> Address:
     return _parse(request.remote or "") or _LOCAL
 
 

@@ -4,12 +4,14 @@ Source: reference 1.2; invariant 7. aiohttp answers a request whose head is malf
 a handler is called: with the offending octets in the body, its own ``Server`` header, and a traceback with the same
 octets in the log at ERROR. They may be a URL with a key, a cookie or the secret of a polling connection.
 
-aiohttp closes a connection on which no request arrives within ``keepalive_timeout``; here that timeout is determined
-for each connection, and a connection that is closed without ever having sent a request is counted.
+A connection gets aiohttp's request handler when its first octets arrive, unless they are a WebSocket's handshake
+(``new_connection``). aiohttp closes a connection on which no request arrives within ``keepalive_timeout``; here that
+timeout is determined for each connection, and runs from its beginning; a connection that is closed without ever having
+sent a request is counted.
 
 Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
 answers; ``_handle_request``, called for each request; ``_process_keepalive``, called when the timeout ends, at
-``_next_keepalive_close_time``; ``pause_reading``; ``TCPSite._server``, the listening sockets;
+``_next_keepalive_close_time``, by ``_keepalive_handle``; ``pause_reading``; ``TCPSite._server``, the listening sockets;
 ``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's class; and the handler's
 arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """
@@ -24,9 +26,11 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.tcp_helpers import tcp_keepalive
 
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
+from gateway.edge.http.new_connection import NewConnection, Upgrade, UpgradeRequest
 from gateway.edge.http.receive_buffer import narrow
 from gateway.edge.http.write_limit import WriteTimeoutHandler
 from gateway.standstill import grace
@@ -45,7 +49,8 @@ class ConnectionRules:
     ``headers`` are sent with the answers to malformed requests. ``timeout`` is called for each connection and returns
     the seconds that the head of a request may take, and that the connection may be idle after an answer; 0: no limit.
     ``on_timeout`` is called when a new connection has sent no request in time. ``idle`` contains the connections on
-    which no request is being served; ``descriptors`` says which of them have a descriptor of the reserve.
+    which no request is being served; ``descriptors`` says which of them have a descriptor of the reserve. ``upgrade``
+    opens the WebSocket of a client, or returns ``False`` if the request is no valid handshake of one that is admitted.
     """
 
     headers: Mapping[str, str]
@@ -53,6 +58,7 @@ class ConnectionRules:
     on_timeout: Callable[[], None]
     idle: IdleConnections
     descriptors: Descriptors
+    upgrade: Upgrade = lambda request: False
 
 
 class HttpRunner(web.AppRunner):
@@ -90,40 +96,77 @@ class _Server(web.Server):
             **original._kwargs,
         )
         self._rules = rules
+        self._new: set[NewConnection] = set()  # connections that have sent nothing
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> NewConnection:  # type: ignore[override]  # aiohttp's handler comes later
+        return NewConnection(self)
+
+    def pre_shutdown(self) -> None:
+        self._close_new()
+        super().pre_shutdown()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's signature
+        self._close_new()
+        await super().shutdown(timeout)
+
+    def _close_new(self) -> None:
+        for connection in list(self._new):
+            connection.close()
+
+    # -- new_connection.ConnectionAcceptor
+
+    def add(self, connection: NewConnection) -> float:
+        """See ``ConnectionAcceptor.add``."""
+        tcp_keepalive(connection.transport)  # without a time limit nothing else detects that the peer is gone
+        connection.has_scarce_descriptor = self._rules.descriptors.are_scarce_for(connection.transport)
+        self._new.add(connection)
+        self._rules.idle.add(connection)
+        return self._rules.timeout()
+
+    def remove(self, connection: NewConnection) -> None:
+        """See ``ConnectionAcceptor.remove``."""
+        self._new.discard(connection)
+        self._rules.idle.remove(connection)
+
+    def expired(self) -> None:
+        """See ``ConnectionAcceptor.expired``."""
+        self._rules.on_timeout()
+
+    def upgraded(self, request: UpgradeRequest) -> bool:
+        """See ``ConnectionAcceptor.upgraded``."""
+        return self._rules.upgrade(request)
+
+    def hand_over(self, connection: NewConnection, due: float | None) -> web.RequestHandler:
+        """See ``ConnectionAcceptor.hand_over``."""
+        self._new.discard(connection)
         options = self._kwargs | {"keepalive_timeout": self._rules.timeout() or _NO_LIMIT}
-        return _RequestHandler(self, self._rules, loop=self._loop, **options)
+        return _RequestHandler(self, self._rules, connection, due, loop=self._loop, **options)
 
 
 class _RequestHandler(WriteTimeoutHandler):
-    __slots__ = ("_received_request", "_rules", "peer")
+    """aiohttp's handler of a connection that is not upgraded by ``NewConnection``."""
 
-    def __init__(self, server: web.Server, rules: ConnectionRules, **options: Any) -> None:
+    __slots__ = ("_due", "_idle", "_received_request", "_rules")
+
+    def __init__(
+        self, server: web.Server, rules: ConnectionRules, idle: NewConnection, due: float | None, **options: Any
+    ) -> None:
         super().__init__(server, **options)
         self._rules = rules
+        self._idle = idle  # the connection, as it is known to ``rules.idle``
+        self._due = due  # when the head of the first request must have arrived; None: no limit
         self._received_request = False
-        self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""  # a unix socket has none
-        self._rules.idle.add(self)
+        if self._due is not None and self._keepalive_handle is not None:  # the time runs since the connection was made
+            self._keepalive_handle.cancel()
+            self._next_keepalive_close_time = self._due
+            self._keepalive_handle = self._loop.call_at(self._due, self._process_keepalive)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._rules.idle.remove(self)
+        self._rules.idle.remove(self._idle)
         super().connection_lost(exc)
-
-    @property
-    def has_scarce_descriptor(self) -> bool:
-        """See ``IdleConnection.has_scarce_descriptor``."""
-        return self._rules.descriptors.are_scarce_for(self.transport)
-
-    def abort(self) -> None:
-        """See ``IdleConnection.abort``."""
-        if self.transport is not None:
-            self.transport.abort()
 
     async def _handle_request(
         self,
@@ -132,7 +175,7 @@ class _RequestHandler(WriteTimeoutHandler):
         request_handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
         self._received_request = True
-        self._rules.idle.remove(self)
+        self._rules.idle.remove(self._idle)
         try:
             answer = await super()._handle_request(request, start_time, request_handler)
             if "Transfer-Encoding" in request.headers and not request.content.is_eof():
@@ -140,13 +183,13 @@ class _RequestHandler(WriteTimeoutHandler):
             return answer
         finally:
             if self.transport is not None:
-                self._rules.idle.add(self)
+                self._rules.idle.add(self._idle)
 
     async def _end_unread(self) -> None:
         """Leave the rest of a chunked body unread, since parsing it is expensive, and close the connection later."""
         self.pause_reading()
         await asyncio.sleep(LINGERING)
-        self.abort()
+        self._idle.abort()
 
     def _process_keepalive(self) -> None:
         now = self._loop.time()

@@ -20,14 +20,19 @@ class Admission:
 
     def admits(self, address: Address) -> bool:
         """Return whether one more connection is allowed; a refusal is counted in the metrics."""
+        limit = self.exceeded(address)
+        if limit is not None:
+            self._services.count_excess(limit)
+        return limit is None
+
+    def exceeded(self, address: Address) -> str | None:
+        """Return the limit that one more connection would exceed; ``None``: it is allowed."""
         limits, key = self._services.settings.limits, network(address)
         if exceeds(self._connections.get(key, 0) + 1, limits.connections_per_address):
-            self._services.count_excess("connections_per_address")
-            return False
+            return "connections_per_address"
         if exceeds(self._without_hello.get(key, 0) + 1, limits.hellos_per_address):
-            self._services.count_excess("hellos_per_address")
-            return False
-        return True
+            return "hellos_per_address"
+        return None
 
     def opened(self, key: int) -> None:
         """Count a new connection, which has no hello yet."""

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+
+from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.idle_connections import IdleConnections
+from gateway.edge.http.new_connection import Upgrade
+from gateway.edge.http.runner import ConnectionRules, HttpRunner
+from gateway.limited_log import LimitedLog
 
 
 @asynccontextmanager
@@ -15,6 +22,31 @@ async def served(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator[tuple[
     app = web.Application(client_max_size=0)
     app.router.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        yield host, port
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def served_with_upgrades(
+    routes: Iterable[web.AbstractRouteDef], upgrade: Upgrade, clock: Callable[[], float]
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve the routes by the gateway's own runner, which opens WebSockets by ``upgrade``; yield host and port."""
+    app = web.Application(client_max_size=0)
+    app.router.add_routes(routes)
+    rules = ConnectionRules(
+        headers={},
+        timeout=lambda: 0.0,
+        on_timeout=lambda: None,
+        idle=IdleConnections(lambda: 0, lambda limit: None),
+        descriptors=Descriptors(LimitedLog(logging.getLogger("portunus.http"), clock)),
+        upgrade=upgrade,
+    )
+    runner = HttpRunner(app, rules, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]

@@ -139,6 +139,17 @@ async def test_head_of_a_request_must_come_in_15_seconds(running: VirtualTimeGat
 
 
 # reference 1.1-a
+@pytest.mark.parametrize("sent", [b"G", b"GET /spreed HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"])
+async def test_first_octets_of_a_request_do_not_renew_its_15_seconds(running: VirtualTimeGateway, sent: bytes) -> None:
+    reader, writer = await running.raw()
+    async with lasting(15):
+        await asyncio.sleep(10)
+        writer.write(sent)
+        assert await reader.read() == b""
+    writer.close()
+
+
+# reference 1.1-a
 async def test_body_of_a_request_must_come_in_15_seconds(running: VirtualTimeGateway) -> None:
     head = {
         "Host": "h",

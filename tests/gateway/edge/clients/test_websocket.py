@@ -21,6 +21,7 @@ from gateway.edge.clients.frames import encoded
 from gateway.edge.clients.websocket import WebSocketEndpoint
 from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.new_connection import NewConnection, UpgradeRequest
 from gateway.version import SERVER_HEADER
 from tests.conversations.levels import socket_level
 from tests.conversations.player import Conversation
@@ -37,7 +38,7 @@ from tests.gateway.edge.raw_client import (
     masked,
     upgrade,
 )
-from tests.gateway.edge.serving import exchange, served
+from tests.gateway.edge.serving import exchange, served_with_upgrades
 from tests.gateway.flows.harness import CLOUD, FlowHarness
 
 NOW = 1_700_000_000.25  # time of the server's clock
@@ -54,11 +55,18 @@ class FlowServer:
         self.send_buffer = 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        assert request.transport is not None
-        if self.send_buffer:
-            sock = request.transport.get_extra_info("socket")
-            sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, self.send_buffer)
+        self._set_send_buffer(request.transport)
         return await self.endpoint.handle(request)
+
+    def upgrade(self, request: UpgradeRequest) -> bool:
+        self._set_send_buffer(request.transport)
+        return self.endpoint.upgrade(request)
+
+    def _set_send_buffer(self, transport: asyncio.BaseTransport | None) -> None:
+        assert transport is not None
+        if self.send_buffer:
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_SNDBUF, self.send_buffer)
 
     async def client(self, userid: str = "", **options: Any) -> SessionClient:
         """Connect a client and open its session."""
@@ -113,17 +121,30 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
         yield made
 
 
-class serving:  # noqa: N801 - used as a function
-    """Serve the flows on a free port."""
+@pytest.fixture(params=["at once", "by aiohttp"])
+async def either_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
+    """A server that opens WebSockets at once, and one that leaves it to aiohttp's request handler."""
+    monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.1)
+    async with serving(at_once=request.param == "at once") as made:
+        yield made
 
-    def __init__(self, **options: Any) -> None:
+
+class serving:  # noqa: N801 - used as a function
+    """Serve the flows on a free port; ``at_once``: WebSockets are opened without aiohttp's request handler."""
+
+    def __init__(self, *, at_once: bool = True, **options: Any) -> None:
+        self._at_once = at_once
         self._options = options
 
     async def __aenter__(self) -> FlowServer:
         self.harness = FlowHarness(mcu=False, **self._options)
         endpoint = WebSocketEndpoint(self.harness.dispatch, self.harness.counters, lambda: NOW, TrustedProxies(()), {})
         server = FlowServer(self.harness, endpoint)
-        self._served = served([web.get("/spreed", server.handle, allow_head=False)])
+        self._served = served_with_upgrades(
+            [web.get("/spreed", server.handle, allow_head=False)],
+            lambda request: self._at_once and server.upgrade(request),
+            self.harness.services.clock,
+        )
         server.address = await self._served.__aenter__()
         self.server = server
         return server
@@ -146,8 +167,8 @@ async def until(condition: Callable[[], bool]) -> None:
 # -- handshake
 
 
-async def test_upgrade_is_answered_as_in_rfc_6455(server: FlowServer) -> None:
-    reader, writer = await asyncio.open_connection(*server.address)
+async def test_upgrade_is_answered_as_in_rfc_6455(either_server: FlowServer) -> None:
+    reader, writer = await asyncio.open_connection(*either_server.address)
     writer.write(upgrade(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ=="))
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     assert head.startswith("HTTP/1.1 101 ")
@@ -180,13 +201,13 @@ async def test_upgrade_is_answered_as_in_rfc_6455(server: FlowServer) -> None:
         ({"Sec_WebSocket_Key": "dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="}, 400),
     ],
 )
-async def test_invalid_handshake_is_refused(server: FlowServer, headers: dict[str, Any], status: int) -> None:
-    answered, given, body = await exchange(server.address, upgrade(**headers))
+async def test_invalid_handshake_is_refused(either_server: FlowServer, headers: dict[str, Any], status: int) -> None:
+    answered, given, body = await exchange(either_server.address, upgrade(**headers))
     assert (answered, given["content-type"].split(";")[0]) == (status, "text/plain")
     assert body
     if "Sec_WebSocket_Version" in headers:
         assert given["sec-websocket-version"] == "13"
-    assert len(server.endpoint) == 0
+    assert len(either_server.endpoint) == 0
 
 
 async def test_other_methods_are_not_allowed(server: FlowServer) -> None:
@@ -215,16 +236,16 @@ async def test_headers_that_are_lists_are_compared_member_by_member(
     writer.close()
 
 
-async def test_upgrade_in_http_1_0_is_refused(server: FlowServer) -> None:
-    status, _, _ = await exchange(server.address, upgrade().replace(b"HTTP/1.1", b"HTTP/1.0", 1))
+async def test_upgrade_in_http_1_0_is_refused(either_server: FlowServer) -> None:
+    status, _, _ = await exchange(either_server.address, upgrade().replace(b"HTTP/1.1", b"HTTP/1.0", 1))
     assert status == 400
 
 
 @pytest.mark.parametrize("where", ["early", "later"])
-async def test_data_right_behind_the_request_is_not_lost(server: FlowServer, where: str) -> None:
+async def test_data_right_behind_the_request_is_not_lost(either_server: FlowServer, where: str) -> None:
     octets = masked('{"id":"1","type":"room","room":{"roomid":"r"}}') + masked("junk")[:5]
     early, later = (octets, b"") if where == "early" else (b"", octets)
-    async with await RawClient.connect(server.address, early=early, later=later) as client:
+    async with await RawClient.connect(either_server.address, early=early, later=later) as client:
         assert (await client.receive())["type"] == "welcome"
         assert (await client.receive())["error"]["code"] == "hello_expected"
 
@@ -242,19 +263,19 @@ async def test_upgrade_has_server_and_feature_headers() -> None:
 
 
 # reference 2.1-c
-async def test_ping_with_the_time_follows_the_upgrade(server: FlowServer) -> None:
-    async with await RawClient.connect(server.address) as client:
+async def test_ping_with_the_time_follows_the_upgrade(either_server: FlowServer) -> None:
+    async with await RawClient.connect(either_server.address) as client:
         frames = [await client.frame() for _ in range(2)]
         assert [opcode for opcode, _ in frames] in ([TEXT, PING], [PING, TEXT])
         (ping,) = [payload for opcode, payload in frames if opcode == PING]
         assert ping == b"%d" % int(NOW * 1e9)
         client.send(ping, opcode=PONG)
-        await until(lambda: sum(server.harness.counters.round_trip.counts) == 1)
+        await until(lambda: sum(either_server.harness.counters.round_trip.counts) == 1)
         for odd in (b"", b"text", b"9" * 40, b"12"):
             client.send(odd, opcode=PONG)
         client.send({"type": "x"})
         await client.receive()
-        assert sum(server.harness.counters.round_trip.counts) == 1
+        assert sum(either_server.harness.counters.round_trip.counts) == 1
 
 
 async def test_ping_of_the_client_is_answered(server: FlowServer) -> None:
@@ -371,19 +392,19 @@ async def test_close_is_answered_and_the_session_stays(server: FlowServer, code:
     assert client.sessionid in server.harness.hub.sessions
 
 
-async def test_close_without_a_code_is_answered(server: FlowServer) -> None:
-    client = await server.client()
+async def test_close_without_a_code_is_answered(either_server: FlowServer) -> None:
+    client = await either_server.client()
     client.wire.send(b"", opcode=CLOSE)
     assert await client.wire.wait_closed() == 1000
 
 
 # reference 2.1-f
-async def test_bye_is_answered_before_the_close(server: FlowServer) -> None:
-    client = await server.client()
+async def test_bye_is_answered_before_the_close(either_server: FlowServer) -> None:
+    client = await either_server.client()
     client.wire.send({"id": "b", "type": "bye"})
     assert await client.wire.receive() == {"id": "b", "type": "bye"}
     assert await client.wire.wait_closed() == 1000
-    await until(lambda: len(server.endpoint) == 0)
+    await until(lambda: len(either_server.endpoint) == 0)
 
 
 async def test_connection_is_aborted_if_the_client_does_not_answer_the_close(
@@ -398,11 +419,11 @@ async def test_connection_is_aborted_if_the_client_does_not_answer_the_close(
         await client.wire.frame()
 
 
-async def test_half_closed_connection_ends(server: FlowServer) -> None:
-    client = await server.client()
+async def test_half_closed_connection_ends(either_server: FlowServer) -> None:
+    client = await either_server.client()
     client.wire.writer.write_eof()
     await client.wire.wait_closed()
-    await until(lambda: len(server.endpoint) == 0)
+    await until(lambda: len(either_server.endpoint) == 0)
 
 
 async def test_resume_elsewhere_closes_the_old_connection_with_a_bye(server: FlowServer) -> None:
@@ -417,16 +438,16 @@ async def test_resume_elsewhere_closes_the_old_connection_with_a_bye(server: Flo
     assert await bob.data() == "from the new one"
 
 
-async def test_shutdown_closes_all_and_keeps_the_sessions(server: FlowServer) -> None:
-    clients = [await server.client(str(number)) for number in range(3)]
-    server.endpoint.close()
+async def test_shutdown_closes_all_and_keeps_the_sessions(either_server: FlowServer) -> None:
+    clients = [await either_server.client(str(number)) for number in range(3)]
+    either_server.endpoint.close()
     assert [await client.wire.wait_closed() for client in clients] == [1000] * 3
-    assert len(server.harness.hub.sessions) == 3
+    assert len(either_server.harness.hub.sessions) == 3
 
 
-async def test_ended_connections_are_garbage_collected(server: FlowServer) -> None:
+async def test_ended_connections_are_garbage_collected(either_server: FlowServer) -> None:
     for number in range(6):
-        client = await server.client("alice")
+        client = await either_server.client("alice")
         client.wire.send(b"ping", opcode=PING)
         if number % 3 == 0:
             client.wire.reset()
@@ -436,16 +457,15 @@ async def test_ended_connections_are_garbage_collected(server: FlowServer) -> No
         else:
             client.wire.writer.write(masked(b"\xff"))
             await client.wire.wait_closed()
-        await until(lambda: len(server.endpoint) == 0)
+        await until(lambda: len(either_server.endpoint) == 0)
     del client
-    assert len(server.harness.dispatch._clients) == 0
-    assert server.harness.services.delivery._connections == {}
+    assert len(either_server.harness.dispatch._clients) == 0
+    assert either_server.harness.services.delivery._connections == {}
 
     def are_collected() -> bool:
         gc.collect()
-        return not [
-            instance for instance in gc.get_objects() if isinstance(instance, RequestHandler | WebSocketConnection)
-        ]
+        kinds = RequestHandler | WebSocketConnection | NewConnection
+        return not [instance for instance in gc.get_objects() if isinstance(instance, kinds)]
 
     await until(are_collected)
 

@@ -1,0 +1,130 @@
+"""The protocol of a new connection until its first octets arrive: opens a WebSocket itself, or calls in aiohttp.
+
+Source: reference 1.1, 1.2; docs/architecture.md, "The hot path". aiohttp's objects for a connection, request and answer
+cost more than all else of a WebSocket's handshake. So a handshake whose head arrives at once is parsed here, by
+aiohttp's parser, and is handed to the WebSocket endpoint. Everything else goes to aiohttp's request handler with the
+octets that have arrived: other requests, an incomplete or malformed head, a request with a body, and a handshake that
+is refused. So there is one source of refusals, and a limit is counted once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import HttpVersion, HttpVersion11
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser
+from multidict import CIMultiDictProxy
+
+from gateway.standstill import PeerTimer
+
+_END_OF_HEAD = b"\r\n\r\n"
+_LEFT_TO_AIOHTTP = ("Content-Length", "Transfer-Encoding", "Expect")  # a handshake has no body
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeRequest:
+    """The head of a request that asks for an upgrade; ``early`` are the octets that arrived together with it."""
+
+    path: str
+    version: HttpVersion
+    headers: CIMultiDictProxy[str]
+    remote: str  # address of the TCP peer; empty for a unix socket
+    transport: asyncio.Transport
+    early: bytes
+
+
+Upgrade = Callable[[UpgradeRequest], bool]
+
+
+class ConnectionAcceptor(Protocol):
+    """The server that accepts connections."""
+
+    def add(self, connection: NewConnection) -> float:
+        """Keep a new connection; return the seconds in which the head of its request must arrive, 0: no limit."""
+
+    def remove(self, connection: NewConnection) -> None:
+        """Forget a connection that is upgraded or closed."""
+
+    def expired(self) -> None:
+        """Count a connection whose request did not arrive in time."""
+
+    def upgraded(self, request: UpgradeRequest) -> bool:
+        """Open a WebSocket on the request's transport; ``False``: aiohttp has to handle the request."""
+
+    def hand_over(self, connection: NewConnection, due: float | None) -> asyncio.Protocol:
+        """Return aiohttp's handler for a connection; its request must arrive until ``due``, ``None``: no limit."""
+
+
+class NewConnection(asyncio.Protocol):
+    """A connection that has sent nothing; it stays the ``IdleConnection`` of its peer when aiohttp serves it."""
+
+    __slots__ = ("_owner", "_timer", "has_scarce_descriptor", "peer", "transport")
+
+    def __init__(self, owner: ConnectionAcceptor) -> None:
+        self._owner = owner
+        self._timer: PeerTimer | None = None
+        self.transport: asyncio.Transport
+        self.peer = ""
+        self.has_scarce_descriptor = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the time limit for the head of the request."""
+        self.transport = transport  # type: ignore[assignment]  # of a stream
+        name = transport.get_extra_info("peername")
+        self.peer = str(name[0]) if isinstance(name, tuple) else ""  # a unix socket has none
+        limit = self._owner.add(self)
+        if limit:
+            self._timer = PeerTimer(limit, self._expired)
+
+    def data_received(self, data: bytes) -> None:
+        """Open a WebSocket, or hand the connection to aiohttp."""
+        if self._timer is not None:
+            self._timer.cancel()
+        request = None if self.has_scarce_descriptor else self._upgrade_request(data)
+        if request is not None and self._owner.upgraded(request):
+            self._owner.remove(self)
+            return
+        handler = self._owner.hand_over(self, None if self._timer is None else self._timer.due)
+        self.transport.set_protocol(handler)
+        handler.connection_made(self.transport)
+        handler.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._owner.remove(self)
+
+    def close(self) -> None:
+        """Close the connection, since the server stops or its time is over."""
+        self.transport.close()
+
+    def abort(self) -> None:
+        """See ``IdleConnection.abort``."""
+        self.transport.abort()
+
+    def _expired(self) -> None:
+        self._owner.expired()
+        self.close()
+
+    def _upgrade_request(self, data: bytes) -> UpgradeRequest | None:
+        """Return the request if the octets begin with the complete head of one for an upgrade."""
+        end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        if end < len(_END_OF_HEAD) or not data.startswith(b"GET "):
+            return None
+        # The parser gets no octets behind the head: it would need a protocol to pause.
+        parser = HttpRequestParser(None, asyncio.get_running_loop(), 0)
+        try:
+            messages, upgraded, rest = parser.feed_data(data[:end])
+        except HttpProcessingError:
+            return None
+        if not upgraded or rest or len(messages) != 1:
+            return None
+        head = messages[0][0]
+        if head.version != HttpVersion11 or any(name in head.headers for name in _LEFT_TO_AIOHTTP):
+            return None
+        return UpgradeRequest(head.path, head.version, head.headers, self.peer, self.transport, data[end:])
