@@ -46,8 +46,8 @@ USER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may enter, which pytest's own are not."""
-    with tempfile.TemporaryDirectory() as name:
+    """A folder that every user may enter, which pytest's own and those below ``TMPDIR`` need not be."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
