@@ -18,7 +18,7 @@ from msgspec import Meta, Raw, Struct
 
 from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
-from gateway.edge.clients.polling_connection import SILENCE, PollingConnection
+from gateway.edge.clients.polling_connection import SILENCE, PollingConnection, PostTurns
 from gateway.edge.clients.traffic import TrafficCounters
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader, UnreadableBody
@@ -29,6 +29,7 @@ SECRET_HEADER = "Spreed-Signaling-Poll"
 MAX_BODY = 262_144  # bytes of a request
 MAX_POSTS = 4  # requests of one connection at once whose messages wait to be handled
 MAX_MESSAGES = 5000  # of a request; as many as the burst of a session
+SHORT_BODY = 4096  # bytes of a body that is decoded at once; a longer one has to wait for its turn
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -73,6 +74,7 @@ class PollingEndpoint:
         self._connections: dict[str, PollingConnection] = {}
         self._last: dict[str, bytes] = {}  # last answers of ended connections, by secret
         self._opened = 0
+        self.turns = PostTurns()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -91,7 +93,10 @@ class PollingEndpoint:
             return _refuse(413, "Request entity too large")
         try:
             async with self._budget.reserve(self._proxies.real_ip(request), request.content_length):
-                body = _decoder.decode(await self._bodies.read(request))
+                data = await self._bodies.read(request)
+                if len(data) > SHORT_BODY:
+                    await self.turns.next()
+                body = _decoder.decode(data)
                 if connection is not None and body.messages is not None:  # which count while they wait
                     refusal = await self._post(connection, body.first, body.messages)
                     if refusal is not None:

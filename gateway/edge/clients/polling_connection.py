@@ -32,11 +32,24 @@ NORMAL = 1000
 _texts = msgspec.json.Decoder(str)
 
 
+class PostTurns:
+    """Spreads the work of long posts, of all connections, over turns of the event loop."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+
+    async def next(self) -> None:
+        """Return in a turn of the loop in which no other caller continues."""
+        async with self._lock:
+            await asyncio.sleep(0)
+
+
 class ConnectionOwner(Protocol):
     """The endpoint that holds the connections."""
 
     dispatch: Dispatcher
     counters: TrafficCounters
+    turns: PostTurns
 
     def remove(self, secret: str) -> None:
         """Remove an ended connection."""
@@ -136,7 +149,7 @@ class PollingConnection:
                 return False
             for count, message in enumerate(messages[repeated:], 1):
                 if count % MESSAGES_PER_TURN == 0:
-                    await asyncio.sleep(0)  # let other connections run
+                    await self._owner.turns.next()
                 try:
                     async with asyncio.timeout(PAUSE_TIMEOUT):
                         await self._running.wait()

@@ -1,0 +1,35 @@
+"""Long posts of any number of connections share the event loop with everything else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.edge.clients.polling_connection import PostTurns
+
+
+async def test_each_turn_of_the_loop_is_given_to_one_caller() -> None:
+    turns, loop = PostTurns(), asyncio.get_running_loop()
+    turn = 0
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        loop.call_soon(count)
+
+    async def work() -> int:
+        await turns.next()
+        return turn
+
+    loop.call_soon(count)
+    taken = await asyncio.gather(*(work() for _ in range(20)))
+    assert len(set(taken)) == 20
+    assert taken == sorted(taken)  # in the order in which they asked
+
+
+async def test_caller_that_is_cancelled_holds_up_no_other() -> None:
+    turns = PostTurns()
+    first, second = (asyncio.ensure_future(turns.next()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
