@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import secrets
-import ssl
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from ssl import SSLContext
 
 from aiohttp import web
 
@@ -32,6 +32,7 @@ from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import UpgradeRequest
 from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
+from gateway.edge.http.tls import ServerTls, create_context
 from gateway.edge.http.untrusted_proxies import UntrustedProxies
 from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
@@ -57,7 +58,6 @@ DRAIN_POLL_PERIOD = 1.0  # seconds between two checks for remaining sessions
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
 CLIENTS = "/spreed"  # the WebSocket endpoint
 CLIENT_PATHS = frozenset(prefix + CLIENTS for prefix in PREFIXES)
-TLS_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of TLS 1.3 have forward secrecy
 
 log = logging.getLogger("portunus")
 
@@ -96,6 +96,7 @@ class Gateway:
         self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
         self._descriptors = Descriptors(LimitedLog(logging.getLogger("portunus.http"), self._clock))
         self._runner: web.AppRunner | None = None
+        self._tls: ServerTls | None = None
 
     @property
     def hub(self) -> Hub:
@@ -175,16 +176,20 @@ class Gateway:
 
         Raises:
             ValueError: the SFU refuses its settings; nothing has changed.
+            OSError: the files of certificate and key cannot be used; nothing has changed.
         """
-        settings = _flow_settings(config)
+        settings, http = _flow_settings(config), config.http
+        tls = create_context(http.certificate, http.key) if self._tls is not None and http.certificate else None
         if self._mcu is not None and config.mcu.type == self._config.mcu.type:
             await self._mcu.reconfigure(config.mcu.settings)  # first, because it may fail
         before, self._config = self._config, config
         self._flows.apply(settings)
         self._turn.apply(config.turn)
+        if self._tls is not None and tls is not None:
+            self._tls.replace(tls)
         _warn_of_open_backend(config)
         self._untrusted_proxies.changed()
-        self._proxies.replace_with(TrustedProxies(config.http.trusted_proxies))
+        self._proxies.replace_with(TrustedProxies(http.trusted_proxies))
         self._stats_allowed.replace_with(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)
         return keys_that_need_restart(before, config)
@@ -321,7 +326,8 @@ class Gateway:
 
     async def _listen(self, runner: web.AppRunner) -> list[str]:
         http = self._config.http
-        tls = _tls(http.certificate, http.key) if http.certificate else None
+        self._tls = ServerTls(http.certificate, http.key) if http.certificate else None
+        tls = None if self._tls is None else self._tls.context
         urls = []
         for text in http.listen:
             try:
@@ -331,7 +337,7 @@ class Gateway:
         return urls
 
 
-async def _listen_at(runner: web.AppRunner, text: str, tls: ssl.SSLContext | None) -> list[str]:
+async def _listen_at(runner: web.AppRunner, text: str, tls: SSLContext | None) -> list[str]:
     """Listen on one entry of ``http.listen``; return the addresses as URLs."""
     address = listen_address(text)
     if address is None:
@@ -362,15 +368,6 @@ def _flow_settings(config: Config) -> FlowSettings:
         candidate_filter=CandidateFilter(mcu.allowed_candidates, mcu.blocked_candidates),
         reset_sessions_on_loss=mcu.reset_sessions_on_loss,
     )
-
-
-def _tls(certificate: str, key: str) -> ssl.SSLContext:
-    """Create the context for TLS 1.2 and 1.3 with forward secrecy: a stolen key decrypts no recorded traffic."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(TLS_CIPHERS)
-    context.load_cert_chain(certificate, key)
-    return context
 
 
 def _warn_of_open_backend(config: Config) -> None:

@@ -9,8 +9,7 @@ def keys_that_need_restart(before: Config, after: Config) -> list[str]:
     """Return the keys and sections that differ and that a reload cannot change."""
     values = {
         "http.listen": (before.http.listen, after.http.listen),
-        "http.certificate": (before.http.certificate, after.http.certificate),
-        "http.key": (before.http.key, after.http.key),
+        "http.certificate": (bool(before.http.certificate), bool(after.http.certificate)),  # TLS on or off
         "sessions": (before.sessions, after.sessions),
         "nextcloud": (before.nextcloud, after.nextcloud),
         "admin": (before.admin, after.admin),

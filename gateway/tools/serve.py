@@ -76,7 +76,7 @@ async def _reload(gateway: Gateway, load: Callable[[], Config]) -> None:
     """Load the configuration again and apply it, unless it is invalid."""
     try:
         keys = await gateway.reload(load())
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, OSError) as error:
         log.error("the configuration was not changed: %s", error)
         return
     log.info("the configuration was reloaded")

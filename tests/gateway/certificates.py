@@ -8,13 +8,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
-def make_certificate(directory: Path, *names: str) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 and the DNS ``names``, and its key; return their paths."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def make_certificate(directory: Path, *names: str, rsa_key: bool = False) -> tuple[Path, Path]:
+    """Write a certificate for 127.0.0.1 and the DNS ``names``, and its key, else on P-256; return their paths."""
+    key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
     address = x509.IPAddress(ip_address("127.0.0.1"))

@@ -1,0 +1,110 @@
+"""What a reload changes while the gateway listens: the certificate, trusted proxies, and access to statistics."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import pytest
+
+from gateway.app import Gateway
+from gateway.config import Config, HttpSection, SessionsSection
+from gateway.config.sections import StatsSection
+from tests.gateway.certificates import make_certificate
+
+SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
+LOOPBACK = ("127.0.0.1/32",)
+
+
+def config(certificate: Path | str = "", key: Path | str = "", proxies: tuple[str, ...] = LOOPBACK) -> Config:
+    return Config(
+        sessions=SessionsSection(secret=SECRET),
+        http=HttpSection(listen=("127.0.0.1:0",), certificate=str(certificate), key=str(key), trusted_proxies=proxies),
+        stats=StatsSection(LOOPBACK),
+    )
+
+
+@asynccontextmanager
+async def serving(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
+    gateway = Gateway(config)
+    (url,) = await gateway.start()
+    try:
+        yield gateway, url
+    finally:
+        await gateway.stop()
+
+
+async def is_trusted(url: str, certificate: bytes) -> bool:
+    """Return whether a new connection is offered this certificate, which is also its own authority."""
+    trust = ssl.create_default_context(cadata=certificate.decode())
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.get(url + "/healthz", ssl=trust) as response:
+                return response.status == 200
+        except aiohttp.ClientConnectorCertificateError:
+            return False
+
+
+def folder(parent: Path, name: str) -> Path:
+    (parent / name).mkdir()
+    return parent / name
+
+
+# reference 1.1-f
+@pytest.mark.parametrize("same_paths", [True, False])
+async def test_reload_changes_the_certificate_of_new_connections(tmp_path: Path, same_paths: bool) -> None:
+    paths = make_certificate(folder(tmp_path, "old"), rsa_key=True)
+    old = paths[0].read_bytes()
+    async with serving(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
+        trust = ssl.create_default_context(cadata=old.decode())
+        async with http.ws_connect(url + "/spreed", ssl=trust) as client:
+            assert (await client.receive_json())["type"] == "welcome"
+            renewed = make_certificate(paths[0].parent if same_paths else folder(tmp_path, "new"))
+            new = renewed[0].read_bytes()
+            assert await gateway.reload(config(*renewed)) == []
+            assert (await is_trusted(url, new), await is_trusted(url, old)) == (True, False)
+            await client.send_str("x")
+            assert (await client.receive_json())["error"]["code"] == "invalid_format"
+
+
+# reference 1.1-f
+async def test_reload_with_an_unusable_certificate_changes_nothing(tmp_path: Path) -> None:
+    paths = make_certificate(folder(tmp_path, "one"))
+    old = paths[0].read_bytes()
+    other_key = make_certificate(folder(tmp_path, "two"))[1]
+    async with serving(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
+        for certificate, key in ((paths[0], other_key), (tmp_path / "none", paths[1])):
+            changed = msgspec.structs.replace(config(certificate, key), stats=StatsSection(("192.0.2.1/32",)))
+            with pytest.raises(OSError):  # noqa: PT011 - the text is OpenSSL's or the system's
+                await gateway.reload(changed)
+        assert await is_trusted(url, old)
+        async with http.get(url + "/metrics", ssl=ssl.create_default_context(cadata=old.decode())) as response:
+            assert response.status == 200
+
+
+async def test_reload_that_turns_tls_on_or_off_needs_a_restart(tmp_path: Path) -> None:
+    paths = make_certificate(tmp_path)
+    async with serving(config()) as (gateway, _):
+        assert await gateway.reload(config(*paths)) == ["http.certificate"]
+    async with serving(config(*paths)) as (gateway, url):
+        assert await gateway.reload(config()) == ["http.certificate"]
+        assert await is_trusted(url, paths[0].read_bytes())
+        assert await gateway.reload(config(*paths)) == ["http.certificate"]
+
+
+async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statistics() -> None:
+    async with serving(config()) as (gateway, url), aiohttp.ClientSession() as http:
+
+        async def status(forwarded_for: str) -> int:
+            async with http.get(url + "/metrics", headers={"X-Forwarded-For": forwarded_for}) as response:
+                return response.status
+
+        assert (await status("127.0.0.1"), await status("192.0.2.1")) == (200, 403)
+        await gateway.reload(msgspec.structs.replace(config(), stats=StatsSection(("192.0.2.1/32",))))
+        assert (await status("127.0.0.1"), await status("192.0.2.1")) == (403, 200)
+        await gateway.reload(config(proxies=()))
+        assert await status("192.0.2.1") == 403
