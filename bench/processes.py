@@ -96,6 +96,9 @@ secret = "bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"
 allow_any = true
 secret = "bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"
 
+[drain]
+deadline = 0
+
 [mcu]
 type = "inprocess"
 

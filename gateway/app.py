@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -54,7 +53,6 @@ from mcu import factory
 from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
 
-DRAIN_POLL_PERIOD = 1.0  # seconds between two checks for remaining sessions
 PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
 CLIENTS = "/spreed"  # the WebSocket endpoint
 CLIENT_PATHS = frozenset(prefix + CLIENTS for prefix in PREFIXES)
@@ -84,7 +82,8 @@ class Gateway:
         self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, self._services.throttling)
         self._flows = flows = Flows(self._services)
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
-        self._admin = AdminSocket(self._services, flows.media.quality)
+        self.draining = flows.draining
+        self._admin = AdminSocket(self._services, flows.media.quality, flows.draining, lambda: self.drain_deadline)
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
         self._body_budget = BodyBudget(self._clock)
         self._polling = PollingEndpoint(
@@ -107,6 +106,11 @@ class Gateway:
     def mcu(self) -> Mcu | None:
         """The SFU, for reading."""
         return self._mcu
+
+    @property
+    def drain_deadline(self) -> float:
+        """The seconds that calls go on after a request to end the process."""
+        return self._config.drain.deadline
 
     async def start(self) -> list[str]:
         """Listen, and return the addresses as URLs (``unix:`` and the path for a unix socket).
@@ -160,14 +164,11 @@ class Gateway:
         await self._nextcloud.close()
         await self._remote_servers.close()
 
-    async def drain(self) -> None:
-        """Stop listening, and return when only sessions of internal clients remain (2.5)."""
+    async def stop_listening(self) -> None:
+        """Refuse new connections; those that exist stay open (2.5). Idempotent."""
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()
-        sessions = self.hub.sessions
-        while any(not session.is_internal for session in sessions.values()):  # noqa: ASYNC110 - polling is enough here
-            await asyncio.sleep(DRAIN_POLL_PERIOD)
 
     async def reload(self, config: Config) -> list[str]:
         """Apply a changed configuration except the keys that need a restart, and return these keys.
@@ -184,9 +185,9 @@ class Gateway:
             await self._mcu.reconfigure(config.mcu.settings)  # first, because it may fail
         before, self._config = self._config, config
         self._flows.apply(settings)
-        self._turn.apply(config.turn)
         if self._tls is not None and tls is not None:
             self._tls.replace(tls)
+        self._turn.apply(config.turn)
         _warn_of_open_backend(config)
         self._untrusted_proxies.changed()
         self._proxies.replace_with(TrustedProxies(http.trusted_proxies))

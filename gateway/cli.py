@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 from gateway import log
 from gateway.tools.configuration.commands import config_group
 from gateway.version import VERSION
+
+_T = TypeVar("_T")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +44,7 @@ main.add_command(config_group)
     help="Level, and levels of areas: warning,mcu.janus=debug. DEBUG may show addresses.",
 )
 def serve(path: Path, log_format: log.Style, log_level: tuple[int, dict[str, int]]) -> None:
-    """Serve clients until SIGTERM."""
+    """Serve clients until SIGINT, or until the calls have ended after SIGTERM."""
     from gateway import config
     from gateway.tools import serve as tool
 
@@ -79,18 +83,56 @@ def explain(room: str, path: Path | None, socket: Path | None, backend: str, as_
 
     from gateway.tools import explain as tool
 
-    try:
-        answer = tool.ask(socket or _admin_socket(path), room, backend)
-    except tool.ExplanationRefused as error:
-        raise click.ClickException(str(error)) from error
-    except tool.GatewayUnreachable as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(3)
+    answer = _answered(lambda: tool.ask(socket or _admin_socket(path), room, backend))
     if as_json:
         click.echo(msgspec.json.encode(answer))
         return
     for line in tool.lines(answer):
         click.echo(line)
+
+
+@main.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
+@click.option("--socket", type=click.Path(path_type=Path), help="Its admin socket, instead of the configuration.")
+@click.option("--deadline", type=click.FloatRange(min=0), help="Seconds that calls go on, instead of drain.deadline.")
+@click.option("--status", is_flag=True, help="Only show the state.")
+@click.option("--cancel", is_flag=True, help="Accept new sessions again, and keep the process running.")
+@click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as JSON.")
+def drain(
+    path: Path | None, socket: Path | None, deadline: float | None, status: bool, cancel: bool, as_json: bool
+) -> None:
+    """Accept no new sessions, and end the process with its last call.
+
+    The command does not wait for that. The exit status is 1 if there is no drain to cancel, 2 for wrong arguments, 3
+    if the gateway cannot be reached.
+    """
+    import msgspec
+
+    from gateway.tools import drain as tool
+
+    if status + cancel + (deadline is not None) > 1:
+        raise click.UsageError("Give only one of --deadline, --status and --cancel.")
+    admin = socket or _admin_socket(path)
+    if status:
+        report = _answered(lambda: tool.status(admin))
+    elif cancel:
+        report = _answered(lambda: tool.cancel(admin))
+    else:
+        report = _answered(lambda: tool.begin(admin, deadline))
+    click.echo(msgspec.json.encode(report) if as_json else tool.line(report))
+
+
+def _answered(request: Callable[[], _T]) -> _T:
+    """Return the answer of the gateway to a command, or end the command with status 1 or 3."""
+    from gateway.tools.admin_requests import CommandRefused, GatewayUnreachable
+
+    try:
+        return request()
+    except CommandRefused as error:
+        raise click.ClickException(str(error)) from error
+    except GatewayUnreachable as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(3)
 
 
 def _admin_socket(path: Path | None) -> Path:

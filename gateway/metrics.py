@@ -151,6 +151,8 @@ class Gauges:
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
     sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # metrics of the SFU
     throttled: Callable[[], Mapping[str, int]] = dict  # addresses that are blocked, by action
+    draining: Callable[[], bool] = bool
+    drain_sessions: Callable[[], int] = int  # sessions whose end a drain waits for
     sfus: Callable[[], Mapping[str, int]] = dict  # 1 = accepts streams, 0 = does not; by URL, or by type if it has none
 
 
@@ -196,6 +198,8 @@ class _GatewayCollector(Collector):
         yield _gauge("signaling_call_sessions", "Sessions in a call", member, gauges.call_sessions())
         yield _counter("signaling_call_sessions_total", "Sessions that joined a call", client, counters.calls_total)
         yield _counter("signaling_call_rooms_total", "Calls that began", ("backend",), counters.call_rooms_total)
+        yield _gauge("portunus_draining", "Whether new sessions are refused", (), {(): int(gauges.draining())})
+        yield _gauge("portunus_drain_sessions", "Sessions that the drain waits for", (), {(): gauges.drain_sessions()})
 
     def _clients(self) -> Iterator[Family]:
         counters = self._counters

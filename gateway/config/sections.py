@@ -82,6 +82,12 @@ class AdminSection(Struct, frozen=True):
     socket: str = ""  # path of a unix socket; empty: disabled
 
 
+class DrainSection(Struct, frozen=True):
+    """``[drain]``: the time between a request to end the process and its end."""
+
+    deadline: Annotated[float, Meta(ge=0)] = 60.0  # seconds that calls go on; 0: the process ends at once
+
+
 class TurnSection(Struct, frozen=True):
     """``[turn]``: the TURN servers that the gateway creates credentials for."""
 
@@ -102,6 +108,7 @@ class Config(Struct, frozen=True):
     stats: StatsSection = StatsSection()
     quality: QualityRules = QualityRules()
     admin: AdminSection = AdminSection()
+    drain: DrainSection = DrainSection()
     limits: Limits = Limits()
     turn: TurnSection = TurnSection()
     federation: FederationRules = FederationRules()

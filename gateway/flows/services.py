@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.core.backends import Backends
+from gateway.core.drain import Drain
 from gateway.core.geolocation import UNKNOWN, GeoLocation
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
@@ -54,6 +55,7 @@ class Services:
     nextcloud_timeout: float = 10.0  # seconds
     locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN  # country of an address (14.3)
     hub: Hub = field(default_factory=Hub)
+    drain: Drain = field(default_factory=Drain)
     tasks: Tasks = field(default_factory=Tasks)
     end_requests: EndRequests = field(default_factory=EndRequests)
     delivery: Delivery = field(init=False)

@@ -8,6 +8,7 @@ from gateway.core.throttle import ThrottledAction
 from gateway.flows.backend.pings import KeepAlivePings
 from gateway.flows.backend.requests import BackendRequests
 from gateway.flows.dispatch import Dispatcher
+from gateway.flows.draining import Draining
 from gateway.flows.federation.rooms import FederatedRooms
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.requests import InternalRequests
@@ -57,6 +58,7 @@ class Flows:
         self.backend_requests = BackendRequests(services, events, self.media, self.session_closer, virtual_sessions)
         self.pings = KeepAlivePings(services)
         self.outbox_totals = OutboxTotals(services)
+        self.draining = Draining(services)
         self._background = Tasks()
 
     def start(self) -> None:
@@ -89,6 +91,7 @@ class Flows:
     async def close(self) -> None:
         """Cancel all background work and wait for its end."""
         self.transient.close()
+        await self.draining.close()
         await self.federated_rooms.close()
         await self._background.close()
         await self.services.tasks.close()

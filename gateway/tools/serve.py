@@ -22,7 +22,7 @@ log = logging.getLogger("portunus")
 
 
 def run(config: Config, load: Callable[[], Config]) -> int:
-    """Serve until SIGTERM or SIGINT, or after SIGUSR1 until the last session has ended; return the exit code.
+    """Serve until SIGINT, or until a drain that a signal or a command began is over; return the exit code.
 
     ``load`` is called on SIGHUP and returns the configuration.
     """
@@ -46,19 +46,28 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
         log.warning("%s", NO_SFU)
     _collect_less_garbage()
     click.echo(f"portunus listens on {', '.join(urls)}")
-    draining: asyncio.Task[None] | None = None
-    while (received := await signals.get()) in (signal.SIGHUP, signal.SIGUSR1):
-        if received == signal.SIGHUP:
-            await _reload(gateway, load)
-        elif draining is None:
-            draining = asyncio.create_task(gateway.drain(), name="drain")
-            draining.add_done_callback(lambda _: signals.put_nowait(signal.SIGTERM))
-            await asyncio.sleep(0)  # the task stops listening first
-            log.info("no new connections are accepted; the process ends with the last session")
-    if draining is not None:
-        draining.cancel()
+    handling = asyncio.create_task(_handle_signals(gateway, load, signals), name="signals")
+    drained = asyncio.create_task(gateway.draining.over.wait(), name="drained")
+    done, _ = await asyncio.wait((handling, drained), return_when=asyncio.FIRST_COMPLETED)
+    handling.cancel()
+    drained.cancel()
     await gateway.stop()
+    if handling in done:
+        handling.result()  # raises what the handling of a signal raised
     return 0
+
+
+async def _handle_signals(gateway: Gateway, load: Callable[[], Config], signals: asyncio.Queue[int]) -> None:
+    """Handle signals until SIGINT; all others that end the process do so by ``gateway.draining.over``."""
+    while (received := await signals.get()) != signal.SIGINT:
+        match received:
+            case signal.SIGHUP:
+                await _reload(gateway, load)
+            case signal.SIGTERM:
+                gateway.draining.end(gateway.drain_deadline)
+            case signal.SIGUSR1:
+                await gateway.stop_listening()
+                gateway.draining.begin_until_last_session()
 
 
 def _collect_less_garbage() -> None:

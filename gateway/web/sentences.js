@@ -63,6 +63,7 @@ export function refused(error) {
     invalid_backend: "The gateway does not know this backend",
     session_limit_exceeded: "The gateway is full",
     no_such_room: "This room does not exist, or you are not invited",
+    shutdown_scheduled: "The gateway is about to end; try again in a while",
     too_many_requests: "There were too many failed attempts from your address; wait a while",
     duplicate_session: "You are in this room already",
     timeout: "The gateway did not answer in time",

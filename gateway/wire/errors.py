@@ -40,6 +40,7 @@ class Code(Enum):
     )  # (3.3)
     FEDERATION_ERROR = ("federation_error", "Failed to create federation client.")  # (12.1)
     SESSION_LIMIT_EXCEEDED = ("session_limit_exceeded", "Too many sessions connected for this backend.")  # (3.5)
+    SHUTDOWN_SCHEDULED = ("shutdown_scheduled", "This server is about to end; connect again.")  # (2.5)
     TOO_MANY_REQUESTS = ("too_many_requests", "Too many requests.")  # (14.1)
     LIMIT_EXCEEDED = ("limit_exceeded", "There are too many already.")  # docs/protocol.md, "Limits"
     NO_SUCH_SESSION = ("no_such_session", "The session to resume does not exist.")  # (2.8)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -171,7 +172,7 @@ async def running(
             await scene.healthy()
         finally:
             if process.returncode is None:
-                process.terminate()
+                process.send_signal(signal.SIGINT)  # SIGTERM would wait for clients that are in a call
                 try:
                     async with asyncio.timeout(10):
                         await process.wait()

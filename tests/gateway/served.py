@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
@@ -30,5 +31,5 @@ async def served(folder: Path, cloud: FakeNextcloud, configuration: str = "") ->
             line = (await process.stdout.readline()).decode()
         yield line.removeprefix("portunus listens on ").strip()
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # SIGTERM would wait for clients that are in a call
         await process.wait()

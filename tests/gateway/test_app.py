@@ -399,7 +399,7 @@ async def test_sigusr1_stops_listening_and_waits_for_the_sessions(tmp_path: Path
         async with TalkClient(url, nextcloud.url) as anna:
             await anna.hello(nextcloud.ticket("anna"))
             process.send_signal(signal.SIGUSR1)
-            while b"no new connections" not in await process.stderr.readline():
+            while b"draining: no new sessions are accepted" not in await process.stderr.readline():
                 assert not process.stderr.at_eof()
             late = TalkClient(url, nextcloud.url)
             with pytest.raises(aiohttp.ClientConnectorError):

@@ -41,7 +41,7 @@ class ServedGateway:
         self._file.write_text(
             f'[http]\nlisten = ["{self.url.removeprefix("http://")}"]\n[sessions]\nsecret = "{cloud.secret}"\n'
             f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
-            f'[mcu]\ntype = "janus"\ninstance = "{instance}"\n'
+            f'[drain]\ndeadline = 0\n[mcu]\ntype = "janus"\ninstance = "{instance}"\n'
             f'[[mcu.janus]]\nurl = "{janus.url}"\napi_secret = "{API_SECRET}"\nadmin_key = "{ADMIN_KEY}"\n'
             f'admin_url = "{janus.admin_url}"\nadmin_secret = "{ADMIN_SECRET}"\n'
         )

@@ -2,13 +2,13 @@
 
 Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` answers which
 bitrate and codecs each publisher of a room may send and why; ``backend`` is needed if several backends have a room of
-that id. Errors are ``{"error": …}``, one sentence. Session ids are truncated; there are no addresses and no
-session descriptions.
+that id. ``/drain`` is served by ``drain_api``. Errors are ``{"error": …}``, one sentence. Session ids are truncated;
+there are no addresses and no session descriptions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,6 +16,9 @@ from aiohttp import web
 
 from gateway.core.room import RoomKey
 from gateway.edge.http import unix_socket
+from gateway.edge.http.json_answer import answer, refusal
+from gateway.edge.operator.drain_api import DrainApi
+from gateway.flows.draining import Draining
 from gateway.flows.media.quality import QualityController, StreamDecision
 from gateway.flows.services import Services
 
@@ -44,12 +47,22 @@ class RoomExplanation(msgspec.Struct, frozen=True):
 
 
 class AdminSocket:
-    """Serves the operator's requests about rooms."""
+    """Serves the operator's requests about rooms, and about the drain.
 
-    def __init__(self, services: Services, quality: QualityController) -> None:
+    ``drain_deadline`` returns the seconds of a drain for which the request names none.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        quality: QualityController,
+        draining: Draining,
+        drain_deadline: Callable[[], float],
+    ) -> None:
         self._services = services
         self._hub = services.hub
         self._quality = quality
+        self._drain = DrainApi(services, draining, drain_deadline)
         self._path: Path | None = None
         self._runner: web.AppRunner | None = None
 
@@ -63,6 +76,7 @@ class AdminSocket:
             return
         app = web.Application()
         app.router.add_get("/explain", self._explain)
+        app.router.add_routes(self._drain.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         listening = unix_socket.listen(Path(path))
@@ -81,16 +95,16 @@ class AdminSocket:
     async def _explain(self, request: web.Request) -> web.Response:
         room, backend = request.query.get("room", ""), request.query.get("backend", "")
         if not room:
-            return _refusal(400, "the parameter room is missing")
+            return refusal(400, "the parameter room is missing")
         if backend and self._services.backends.by_id(backend) is None:
-            return _refusal(404, f"there is no backend {backend}")
+            return refusal(404, f"there is no backend {backend}")
         keys = [key for key in self._hub.rooms if key.id == room and backend in ("", key.backend)]
         if not keys:
-            return _refusal(404, f"no session is in a room {room}" + (f" of backend {backend}" if backend else ""))
+            return refusal(404, f"no session is in a room {room}" + (f" of backend {backend}" if backend else ""))
         if len(keys) > 1:
             names = ", ".join(sorted(key.backend for key in keys))
-            return _refusal(409, f"several backends have a room {room}: choose one of {names}")
-        return _json(200, self._room(keys[0]))
+            return refusal(409, f"several backends have a room {room}: choose one of {names}")
+        return answer(200, self._room(keys[0]))
 
     def _room(self, key: RoomKey) -> RoomExplanation:
         return RoomExplanation(
@@ -117,11 +131,3 @@ class AdminSocket:
             count = incapable.get(kind, 0)
             exception = f" ({count} in the room cannot decode it)" if count else ""
             yield f"Its {kind} is sent as {codec}{exception}, because {plan.decided[kind].reason}."
-
-
-def _json(status: int, body: object) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
-
-
-def _refusal(status: int, sentence: str) -> web.Response:
-    return _json(status, {"error": sentence})

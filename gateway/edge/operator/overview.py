@@ -40,7 +40,8 @@ class Overview:
 
     def readiness(self) -> Readiness:
         """Return whether calls can be served, and the state of each SFU and backend."""
-        return readiness(self.sfu_status(), self._services.backends, self._problem)
+        services = self._services
+        return readiness(self.sfu_status(), services.backends, self._problem, draining=services.drain.active)
 
     def stats(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/stats`` (1.3)."""
@@ -79,6 +80,8 @@ class Overview:
             sfu_metrics=lambda: () if mcu is None else mcu.metrics(),
             sfus=self._sfus_up,
             throttled=services.throttling.blocked_addresses,
+            draining=lambda: services.drain.active,
+            drain_sessions=lambda: services.drain.count(hub) if services.drain.active else 0,
         )
 
     def _sfus_up(self) -> Mapping[str, int]:

@@ -1,8 +1,8 @@
 """The document of ``/readyz``: whether calls can be served, and the state of each server that they need.
 
-Source: docs/operations.md, "Readiness". A gateway is unready only if no SFU takes streams: a load balancer then chooses
-another gateway. A backend never makes it unready: other gateways would not reach that backend either, and the sessions
-of other backends need this one.
+Source: docs/operations.md, "Readiness". A gateway is unready only if no SFU takes streams, or while it drains: a load
+balancer then chooses another gateway. A backend never makes it unready: other gateways would not reach that backend
+either, and the sessions of other backends need this one.
 """
 
 from __future__ import annotations
@@ -58,10 +58,14 @@ class LastFailure(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The states of all dependencies; ``serving``: whether new calls can be served."""
+    """The states of all dependencies; ``serving``: whether new calls can be served.
+
+    ``draining``: the gateway accepts no new sessions, because it is about to end.
+    """
 
     serving: bool
     dependencies: tuple[Dependency, ...]
+    draining: bool = False
 
     @property
     def state(self) -> DependencyState:
@@ -73,16 +77,23 @@ class Readiness:
 
     def document(self, *, complete: bool) -> dict[str, Any]:
         """Return the body; without ``complete`` only the state, since URLs and reasons are for the operator."""
-        state = {"state": self.state.value}
+        state: dict[str, Any] = {"state": self.state.value}
+        if self.draining:
+            state["draining"] = True
         return state | {"dependencies": [it.document() for it in self.dependencies]} if complete else state
 
 
 def readiness(
-    mcu: McuStatus | None, backends: Iterable[Backend], problem: Callable[[Backend], LastFailure | None]
+    mcu: McuStatus | None,
+    backends: Iterable[Backend],
+    problem: Callable[[Backend], LastFailure | None],
+    *,
+    draining: bool = False,
 ) -> Readiness:
     """Return the present readiness; ``mcu`` is ``None`` if no SFU is configured."""
     sfus = _sfus(mcu)
-    return Readiness(mcu is None or mcu.ready, (*sfus, *(_backend(backend, problem(backend)) for backend in backends)))
+    dependencies = (*sfus, *(_backend(backend, problem(backend)) for backend in backends))
+    return Readiness((mcu is None or mcu.ready) and not draining, dependencies, draining)
 
 
 def _sfus(mcu: McuStatus | None) -> list[Dependency]:

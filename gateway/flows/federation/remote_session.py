@@ -40,7 +40,7 @@ NO_SUCH_SESSION = "no_such_session"
 SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that ends a replaced connection, not the session (2.8)
 TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
 
-_TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded"})
+_TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded", "shutdown_scheduled"})
 _encoder = msgspec.json.Encoder()
 _T = TypeVar("_T")
 

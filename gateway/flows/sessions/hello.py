@@ -57,6 +57,7 @@ class HelloRequests:
             ProtocolError: the client may try again on the same connection.
         """
         credentials, userid, user = read_credentials(hello), "", ABSENT
+        self._check_drain()
         features = tuple(hello.features or ())
         self._check_features(features)
         match credentials:
@@ -71,6 +72,7 @@ class HelloRequests:
                 userid, user = await self._ask_nextcloud(client, backend, url, credentials)
         if client.gone:
             return None
+        self._check_drain()
         self._check_size("user_bytes", len(user))
         if client_type is not ClientType.INTERNAL:
             self._check_sessions(client, backend, userid)
@@ -87,6 +89,17 @@ class HelloRequests:
         if session.location.is_known:
             self._services.counters.client_countries[session.location.country] += 1
         return session
+
+    def _check_drain(self) -> None:
+        """Open no session while the gateway drains (2.5).
+
+        Raises:
+            ProtocolError: ``shutdown_scheduled``.
+        """
+        drain = self._services.drain
+        if drain.active:
+            drain.refused += 1
+            raise ProtocolError(Code.SHUTDOWN_SCHEDULED.error())
 
     def _check_features(self, features: tuple[str, ...]) -> None:
         self._check_size("features", len(features))

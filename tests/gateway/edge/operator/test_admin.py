@@ -25,6 +25,7 @@ from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
 RULES = BackendQualityRules(room_budget=600_000, videocodecs=("h264", "*"))
+DEADLINE = 60.0  # seconds of a drain
 NOT_THE_ADMIN_SOCKET = "is not the admin socket of this version of Portunus"
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=RULES)
 
@@ -37,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[FlowHarness]:
     async with FlowHarness(CLOUD, OTHER) as harness:
-        admin = AdminSocket(harness.services, harness.media.quality)
+        admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         await admin.start(str(path))
         try:
             yield harness
@@ -204,7 +205,7 @@ async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> Non
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     async with running(path) as harness:
-        second = AdminSocket(harness.services, harness.media.quality)
+        second = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         with pytest.raises(OSError, match="is in use by another program"):
             await second.start(str(path))
         await second.stop()
@@ -219,7 +220,7 @@ async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> Non
 
 async def test_empty_path_disables_the_admin_socket() -> None:
     async with FlowHarness(CLOUD) as harness:
-        admin = AdminSocket(harness.services, harness.media.quality)
+        admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         await admin.start("")
         await admin.stop()
 

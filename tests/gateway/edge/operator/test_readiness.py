@@ -56,6 +56,17 @@ def test_gateway_serves_calls_as_long_as_one_sfu_takes_streams(
     assert (found.serving, found.state, list(found.dependencies)) == (serving, state, entries)
 
 
+def test_gateway_that_drains_serves_no_new_calls() -> None:
+    found = readiness(of_sfus(WORKS), (), lambda backend: None, draining=True)
+    assert (found.serving, found.state) == (False, AWAY)
+    assert found.document(complete=False) == {"state": "away", "draining": True}
+    assert found.document(complete=True) == {
+        "state": "away",
+        "draining": True,
+        "dependencies": [{"name": "sfu Janus 1", "url": "ws://one", "state": "ok"}],
+    }
+
+
 def test_gateway_without_an_sfu_is_degraded() -> None:
     found = readiness(None, (CLOUD,), lambda backend: None)
     assert (found.serving, found.state) == (True, DEGRADED)

@@ -204,7 +204,9 @@ async def test_host_that_ends_each_connection_is_asked_less_and_less() -> None:
 
 
 # reference 12.3-d
-@pytest.mark.parametrize("code", ["internal_error", "too_many_requests", "session_limit_exceeded"])
+@pytest.mark.parametrize(
+    "code", ["internal_error", "too_many_requests", "session_limit_exceeded", "shutdown_scheduled"]
+)
 async def test_refusals_that_may_pass_are_tried_again(code: str) -> None:
     host = FakeHost()
     async with harness_with(host) as harness:

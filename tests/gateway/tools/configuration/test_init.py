@@ -11,10 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli import main
+from gateway.config.sections import DrainSection
 from gateway.tools.configuration.check import check
 from gateway.tools.configuration.init import SECRET_FILES, SECRETS, TEMPLATES, Site, write_set
 from tests.janus_process import janus_config
 
+ROOT = TEMPLATES.parents[3]
+END_TIME = 20.0  # seconds for the end of the process after the drain (docs/operations.md)
 SITE = Site("https://cloud.example.com/talk", "Signal.example.com")
 PAIRS = {"--nextcloud": "https://cloud.example.com", "--domain": "signal.example.com"}
 
@@ -83,6 +86,34 @@ def test_no_placeholder_is_left(tmp_path: Path) -> None:
 def test_configuration_has_no_findings(tmp_path: Path) -> None:
     write_set(tmp_path / "set", SITE)
     assert check(tmp_path / "set" / "portunus.toml", {}, None) == []
+
+
+def test_service_managers_wait_longer_than_calls_may_go_on_after_sigterm(tmp_path: Path) -> None:
+    """The gateway also ends before the Janus and the TURN server that its calls need."""
+    write_set(tmp_path / "set", SITE)
+    files = texts(tmp_path / "set")
+    shortest = DrainSection().deadline + END_TIME
+    assert "drain" not in tomllib.loads(files["portunus.toml"])
+    (timeout,) = assigned(files["portunus.service"], "TimeoutStopSec")
+    assert float(timeout) >= shortest
+    assert "portunus-janus.service" in assigned(files["portunus.service"], "After")[0].split()
+    repository = (ROOT / "compose.yaml").read_text()
+    for compose, needed in ((files["compose.yaml"], ["janus", "coturn"]), (repository, ["janus"])):
+        gateway = service(compose, "gateway")
+        (period,) = re.findall(r"^    stop_grace_period: (\d+)s\b", gateway, re.M)
+        assert float(period) >= shortest
+        (depends_on,) = re.findall(r"^    depends_on:.*\n((?:      - .*\n)+)", gateway, re.M)
+        assert re.findall(r"- (\w+)", depends_on) == needed
+    for image in ("Dockerfile", "janus-config/Dockerfile"):
+        assert "\nSTOPSIGNAL SIGTERM\n" in (ROOT / image).read_text()
+    assert "KillSignal" not in files["portunus.service"]
+
+
+def service(compose: str, name: str) -> str:
+    """Return the lines of one service of a compose file."""
+    found = re.search(rf"^  {name}:\n((?:    .*\n|\n)+)", compose, re.M)
+    assert found is not None
+    return found[1]
 
 
 def test_values_of_janus_are_those_of_its_script(tmp_path: Path) -> None:

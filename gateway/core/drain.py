@@ -1,0 +1,77 @@
+"""The drain of a gateway: before the process ends it opens no new sessions, and calls go on until a deadline.
+
+Source: docs/operations.md, "Draining"; reference 2.5.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from gateway.core.hub import Hub
+
+
+class AwaitedSessions(Enum):
+    """The sessions whose end a drain waits for."""
+
+    IN_CALLS = "calls"  # sessions in calls
+    ALL = "sessions"  # all sessions, except those of internal clients
+
+
+class Drain:
+    """The state of the drain; times are seconds of the monotonic clock.
+
+    ``ends_at_signal``: a request to end the process was made already, so that the next one is carried out at once.
+    """
+
+    __slots__ = ("active", "awaited", "deadline", "ends_at_signal", "refused")
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self.active = False
+        self.awaited = AwaitedSessions.IN_CALLS
+        self.deadline: float | None = None  # None: no deadline
+        self.ends_at_signal = False
+        self.refused = 0  # hellos that were refused because of the drain
+
+    def begin(self, awaited: AwaitedSessions, deadline: float | None) -> None:
+        """Begin the drain, or change what it waits for and its deadline."""
+        self.active = True
+        self.awaited = awaited
+        self.deadline = deadline
+
+    def cancel(self) -> None:
+        """Open new sessions again. Idempotent."""
+        self._clear()
+
+    def is_over(self, hub: Hub, now: float) -> bool:
+        """Return whether no awaited session is left, or the deadline has passed."""
+        if not self.active:
+            return False
+        return (self.deadline is not None and self.deadline <= now) or not self.count(hub)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds until the deadline; ``None``: there is no deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - now)
+
+    def count(self, hub: Hub) -> int:
+        """Return the number of awaited sessions."""
+        return sessions_in_calls(hub) if self.awaited is AwaitedSessions.IN_CALLS else client_sessions(hub)
+
+
+def client_sessions(hub: Hub) -> int:
+    """Return the number of sessions, connected or not, that are not of internal clients."""
+    return len(hub.sessions) - len(hub.internals)
+
+
+def sessions_in_calls(hub: Hub) -> int:
+    """Return the number of sessions and virtual sessions in calls, without internal clients such as a recorder.
+
+    A session in a room of another server counts: whether it is in a call there is not known here.
+    """
+    count = len(hub.seated)
+    for room in hub.rooms.values():
+        count += sum(not room.members[session].is_internal for session in room.in_call)
+        count += sum(virtual.in_call for virtual in room.virtuals.values())
+    return count

@@ -1,0 +1,112 @@
+"""Draining: waits for the end of the calls before the process ends, and logs the progress.
+
+Source: docs/operations.md, "Draining"; reference 2.5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from gateway.core.drain import AwaitedSessions
+from gateway.flows.services import Services
+from gateway.flows.tasks import Tasks
+
+PERIOD = 1.0  # seconds between two checks for awaited sessions
+PROGRESS_PERIOD = 10.0  # seconds between two log lines about the progress
+
+log = logging.getLogger("portunus")
+
+
+class NotDraining(Exception):
+    """There is no drain that could be cancelled; the text is one sentence."""
+
+
+class Draining:
+    """Begins, watches and cancels the drain; ``over`` is set when the process has to end."""
+
+    def __init__(self, services: Services) -> None:
+        self.over = asyncio.Event()
+        self._services = services
+        self._drain = services.drain
+        self._tasks = Tasks()
+        self._watching: asyncio.Task[None] | None = None
+        self._irrevocable = False
+
+    def begin(self, seconds: float) -> None:
+        """Wait for the calls, ``seconds`` at most, whatever the deadline of a drain that is running."""
+        self._begin(AwaitedSessions.IN_CALLS, self._services.clock() + seconds)
+
+    def begin_until_last_session(self) -> None:
+        """Wait for the end of all sessions, after the gateway has stopped listening.
+
+        A deadline that a running drain has remains.
+        """
+        self._irrevocable = True
+        self._begin(AwaitedSessions.ALL, self._drain.deadline)
+
+    def end(self, seconds: float) -> None:
+        """Wait for the calls, ``seconds`` at most and no longer than before; end at once if this is the second call."""
+        drain = self._drain
+        if drain.ends_at_signal:
+            drain.deadline = self._services.clock()
+            log.info("the process ends at once")
+            self.over.set()
+            return
+        left = drain.seconds_left(self._services.clock())
+        drain.ends_at_signal = True
+        self.begin(seconds if left is None else min(seconds, left))
+
+    def cancel(self) -> None:
+        """Open new sessions again, and keep the process running.
+
+        Raises:
+            NotDraining: nothing has changed.
+        """
+        if not self._drain.active:
+            raise NotDraining("the gateway is not being drained")
+        if self._irrevocable or self.over.is_set():
+            raise NotDraining("the drain cannot be cancelled any more: the gateway has closed its addresses")
+        self._drain.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        log.info("the drain was cancelled: new sessions are accepted")
+
+    async def close(self) -> None:
+        """Stop watching."""
+        await self._tasks.close()
+
+    def _begin(self, awaited: AwaitedSessions, deadline: float | None) -> None:
+        self._drain.begin(awaited, deadline)
+        if self._end_if_over():
+            return
+        log.info("draining: no new sessions are accepted; %s", self._progress())
+        if self._watching is None:
+            self._watching = self._tasks.spawn(self._watch(), "drain")
+
+    async def _watch(self) -> None:
+        clock = self._services.clock
+        reported_at = clock()
+        while not self._end_if_over():
+            left = self._drain.seconds_left(clock())
+            await asyncio.sleep(PERIOD if left is None else min(left, PERIOD))
+            if clock() - reported_at >= PROGRESS_PERIOD and not self._drain.is_over(self._services.hub, clock()):
+                reported_at = clock()
+                log.info("draining: %s; new sessions refused: %d", self._progress(), self._drain.refused)
+
+    def _end_if_over(self) -> bool:
+        drain, hub = self._drain, self._services.hub
+        if not self.over.is_set() and drain.is_over(hub, self._services.clock()):
+            count = drain.count(hub)
+            log.info("drained: %s", f"the time is over, {self._counted(count)}" if count else self._counted(count))
+            self.over.set()
+        return self.over.is_set()
+
+    def _counted(self, count: int) -> str:
+        return f"sessions {'in calls' if self._drain.awaited is AwaitedSessions.IN_CALLS else 'open'}: {count}"
+
+    def _progress(self) -> str:
+        left = self._drain.seconds_left(self._services.clock())
+        limit = "" if left is None else f", in {left:.0f} s at the latest"
+        return f"{self._counted(self._drain.count(self._services.hub))}; the process ends with the last one{limit}"
