@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +62,25 @@ def test_shown_url_has_neither_credentials_nor_query_nor_long_parts(url: str, ex
 def test_origin_is_the_part_before_the_path() -> None:
     assert origin("https://h:8443/a/b") == "https://h:8443"
     assert origin("junk") == shown("junk")
+
+
+def test_cost_of_an_invented_url_does_not_grow_with_its_likeness_to_the_configured_ones() -> None:
+    many = Backends([Backend(f"b{n}", (f"https://cloud-{n}.example.com/nextcloud/",), "s") for n in range(200)])
+    calls = {"https://cloud-7.example.com:8443/": 0, "https://cloud-" + "e" * 180: 0}
+    for url in calls:
+        sentence = UnknownUrl(url, many)
+        str(sentence)  # the URLs that are kept in canonical form are the same for both
+
+        def count(frame: FrameType, event: str, function: object, url: str = url) -> None:
+            calls[url] += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            str(sentence)
+        finally:
+            sys.setprofile(None)
+    plain, alike = calls.values()
+    assert alike < 2 * plain
 
 
 def test_url_without_configured_ones_and_one_that_is_no_base_url_have_no_nearest() -> None:
