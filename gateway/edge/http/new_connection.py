@@ -82,21 +82,24 @@ class NewConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Open a WebSocket, or hand the connection to aiohttp."""
-        if self._timer is not None:
-            self._timer.cancel()
+        due = self._end_timer()
         request = None if self.has_scarce_descriptor else self._upgrade_request(data)
-        if request is not None and self._owner.upgraded(request):
+        try:
+            upgraded = request is not None and self._owner.upgraded(request)
+        except BaseException:  # the transport may have another protocol already, and not report its end here
+            self._owner.remove(self)
+            raise
+        if upgraded:
             self._owner.remove(self)
             return
-        handler = self._owner.hand_over(self, None if self._timer is None else self._timer.due)
+        handler = self._owner.hand_over(self, due)
         self.transport.set_protocol(handler)
         handler.connection_made(self.transport)
         handler.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._end_timer()
         self._owner.remove(self)
 
     def close(self) -> None:
@@ -106,6 +109,14 @@ class NewConnection(asyncio.Protocol):
     def abort(self) -> None:
         """See ``IdleConnection.abort``."""
         self.transport.abort()
+
+    def _end_timer(self) -> float | None:
+        """Cancel the timer and drop it, since it refers to this object; return when it would have ended."""
+        timer, self._timer = self._timer, None
+        if timer is None:
+            return None
+        timer.cancel()
+        return timer.due
 
     def _expired(self) -> None:
         self._owner.expired()
