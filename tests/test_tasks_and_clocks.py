@@ -19,6 +19,7 @@ READERS = (
     "gateway/edge/clients/websocket_connection.py",
     "gateway/edge/http/runner.py",
     "gateway/edge/nextcloud/backend_http.py",
+    "gateway/edge/nextcloud/host_addresses.py",
     "gateway/tools/",
 )
 

@@ -7,25 +7,22 @@ the system, addresses are tried by Happy Eyeballs (RFC 8305), certificates are v
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Self
 
 import aiohappyeyeballs
-from aiohappyeyeballs import AddrInfoType
 from msgspec import Struct
 from yarl import URL
 
 from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable, encode
+from gateway.edge.nextcloud.host_addresses import HostAddresses
 from gateway.standstill import PeerTimeout
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
-RESOLVED = 10.0  # seconds for which the addresses of a host are kept
-_KEPT = 256  # hosts with kept addresses, and parsed URLs; limited because clients choose them with ``allow_any``
+_KEPT = 256  # parsed URLs; limited because clients choose them with ``allow_any``
 _KEPT_LENGTH = 512  # characters of such a URL at most
 _SECOND_ADDRESS = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
 
@@ -69,7 +66,7 @@ class BackendHttp:
         self._timeout = timeout
         self._per_host = connections_per_host
         self._origins: dict[tuple[str, int, bool], _Origin] = {}
-        self._addresses: dict[tuple[str, int], tuple[float, list[AddrInfoType]]] = {}  # with the time of their end
+        self._hosts = HostAddresses()
         self._sweep: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,6 +77,7 @@ class BackendHttp:
 
     async def close(self) -> None:
         """Close the connections, also those in use. Idempotent; a later request opens new ones."""
+        self._hosts.close()
         origins, self._origins = self._origins, {}
         if self._sweep is not None:
             self._sweep.cancel()
@@ -192,8 +190,8 @@ class BackendHttp:
             raise Unreachable
         loop = asyncio.get_running_loop()
         try:
-            addresses = await self._resolve(target.host, target.port)
-            tls = await asyncio.to_thread(_tls) if target.secure else None  # the first call reads certificates
+            addresses = await self._hosts.resolve(target.host, target.port)
+            tls = await _kept_tls() if target.secure else None
             opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_SECOND_ADDRESS)
             _, connection = await loop.create_connection(
                 lambda: BackendConnection(MAX_BODY, origin.forget),
@@ -209,23 +207,6 @@ class BackendHttp:
         origin.open.add(connection)
         return connection
 
-    async def _resolve(self, host: str, port: int) -> list[AddrInfoType]:
-        """Return the addresses of a host. An IP address is used as it is, and must be in its usual form."""
-        if ":" in host or host.replace(".", "").isdigit():
-            ipaddress.ip_address(host)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            where = (host, port, 0, 0) if ":" in host else (host, port)
-            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
-        loop = asyncio.get_running_loop()
-        until, found = self._addresses.get((host, port), (0.0, []))
-        if not found or until <= loop.time():
-            flags = socket.AI_ADDRCONFIG
-            found = list(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
-            if len(self._addresses) >= _KEPT:
-                self._addresses.clear()
-            self._addresses[host, port] = (loop.time() + RESOLVED, found)
-        return found
-
 
 def _target(url: str) -> _Target:
     parsed = URL(url)
@@ -236,6 +217,11 @@ def _target(url: str) -> _Target:
 
 
 _kept_target = lru_cache(maxsize=_KEPT)(_target)
+
+
+async def _kept_tls() -> ssl.SSLContext:
+    """Return the context; the first call reads certificates from the disk, the others need no thread."""
+    return _tls() if _tls.cache_info().currsize else await asyncio.to_thread(_tls)
 
 
 @lru_cache(maxsize=1)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -97,41 +95,6 @@ def test_url_is_split_into_host_port_and_path(url: str, host: str, port: int, au
     target = backend_http._target(url)
     assert (target.host, target.port, target.authority, target.path) == (host, port, authority, path)
     assert target.secure == url.startswith("https:")
-
-
-async def test_ip_address_is_used_without_a_lookup(http: BackendHttp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", None)
-    assert [info[::4] for info in await http._resolve("::1", 80)] == [(socket.AF_INET6, ("::1", 80, 0, 0))]
-    assert [info[::4] for info in await http._resolve("192.0.2.1", 80)] == [(socket.AF_INET, ("192.0.2.1", 80))]
-
-
-async def test_addresses_of_a_host_are_kept_for_ten_seconds(http: BackendHttp, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert backend_http.RESOLVED == 10.0
-    loop = asyncio.get_running_loop()
-    lookups: list[str] = []
-    original = loop.getaddrinfo
-
-    async def lookup(host: str, port: int, **options: int) -> Any:
-        if host == "localhost":  # uvloop passes addresses through here as well
-            lookups.append(host)
-        return await original(host, port, **options)
-
-    async def script(connection: Connection) -> None:
-        await connection.request()
-        await connection.send(answer(b"{}", "Connection: close"))
-
-    monkeypatch.setattr(loop, "getaddrinfo", lookup)
-    async with scripted(script) as backend:
-        url = backend.url.replace("127.0.0.1", "localhost")
-        monkeypatch.setattr(backend_http, "RESOLVED", 10 * WAIT)
-        for _ in range(3):
-            await post(http, url)
-        assert lookups == ["localhost"]
-        http._addresses.clear()
-        monkeypatch.setattr(backend_http, "RESOLVED", 0.0)
-        for _ in range(2):
-            await post(http, url)
-        assert lookups == ["localhost"] * 3
 
 
 async def test_connection_is_reused_until_the_backend_says_close(http: BackendHttp) -> None:
