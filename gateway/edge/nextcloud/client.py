@@ -27,6 +27,8 @@ from gateway.standstill import PeerTimeout
 from gateway.wire import checksum
 from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
 
+LONGEST_CODE = 64  # characters of a backend's error code in the log
+
 _LATE = "the backend did not answer in time"
 _NOT_ACCEPTED = ": Nextcloud does not accept the signature; "
 _MISTAKES = frozenset({"invalid_request"})  # error codes caused by a wrong configuration, such as a wrong secret
@@ -121,7 +123,7 @@ class NextcloudClient:
             self._fail(backend, url, subject, status, f"error {code}{_NOT_ACCEPTED}{SHARED_SECRET % backend.id}")
             return answer
         if code and status >= 400:
-            self._warn(backend, url, subject, _outcome(status, f"error {code}"))
+            self._warn(backend, url, subject, _outcome(status, f"error {code[:LONGEST_CODE]}"))
         else:
             self._health.works(backend)
         return answer

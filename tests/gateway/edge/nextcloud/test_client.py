@@ -373,6 +373,14 @@ async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud
     assert [line.count("status 503") + 2 * line.count("status 404") for line in lines] == [1, 2]
 
 
+async def test_long_error_code_is_not_logged_as_a_whole(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    body = '{"ocs":{"data":{"type":"error","error":{"code":"%s"}}}}' % ("x" * 500_000)
+    cloud.hook = only("room", lambda: web.Response(status=400, text=body, content_type="application/json"))
+    with log.captured(logging.WARNING) as lines:
+        assert (await join(client, cloud)).type == "error"
+    assert [len(line) < 1000 for line in lines] == [True]
+
+
 @pytest.mark.parametrize("code", ["no_such_room", "invalid_ticket", "unknown_type"])
 async def test_usual_refusal_is_not_logged(client: NextcloudClient, cloud: FakeNextcloud, code: str) -> None:
     refusal = {"type": "error", "error": {"code": code, "message": "m"}}
