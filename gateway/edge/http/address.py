@@ -74,10 +74,14 @@ class TrustedProxies(Networks):
         named = _parse(headers.getall("X-Real-IP", ("",))[-1])  # the last is the nearest proxy's
         if named is not None and named not in self:
             return named
-        hops = [_parse(part) for part in ",".join(headers.getall("X-Forwarded-For", ())).split(",")]
-        known = [hop for hop in hops if hop is not None]
-        farthest = known[0] if known else named or peer
-        return next((hop for hop in reversed(known) if hop not in self), farthest)
+        farthest = None
+        # From the end, since a client may have written thousands of addresses in front.
+        for part in reversed(",".join(headers.getall("X-Forwarded-For", ())).split(",")):
+            hop = _parse(part)
+            if hop is not None and hop not in self:
+                return hop
+            farthest = hop or farthest
+        return farthest or named or peer
 
 
 def named_addresses(request: RequestHead) -> list[Address | None]:
