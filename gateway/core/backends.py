@@ -30,6 +30,10 @@ _unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # characters to encod
 _dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # also with parameters, which some servers remove first
 _default_ports = {"http": 80, "https": 443}
 
+# Anyone may send a URL, and to encode the host or path of a long one takes a tenth of a second.
+LONGEST = 2048  # characters of a URL, also in canonical form
+LONGEST_HOST = 255  # characters; a name in DNS has at most 253
+
 _KEPT = 128  # URLs whose canonical form is kept
 _KEPT_LENGTH = 256  # characters of such a URL at most
 
@@ -42,21 +46,28 @@ def canonical(url: str) -> str:
 
     Raises:
         ValueError: not an absolute http or https URL, or one that two programs may read differently: with a query, user
-            info, a dot segment, or an encoded slash, backslash, percent sign or control character.
+            info, a dot segment, or an encoded slash, backslash, percent sign or control character; or too long.
     """
     return _canonical_kept(url) if len(url) <= _KEPT_LENGTH else _canonical(url)
 
 
 def _canonical(url: str) -> str:
+    if len(url) > LONGEST:
+        raise ValueError(f"longer than {LONGEST} characters")
     base = (url if url.endswith("/") else url + "/").partition(_ENDPOINT)[0]
     match = _absolute.fullmatch(base if base.endswith("/") else base + "/")
     if match is None:
         raise ValueError("not an absolute http or https URL")
+    if len(match["host"]) > LONGEST_HOST:
+        raise ValueError(f"a host with more than {LONGEST_HOST} characters")
     scheme, port, path = match["scheme"].lower(), int(match["port"] or 0), _normal_path(match["path"])
     if port > 65535:
         raise ValueError("no such port")
     suffix = "" if port in (0, _default_ports[scheme]) else f":{port}"
-    return f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
+    made = f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
+    if len(made) > LONGEST:
+        raise ValueError(f"longer than {LONGEST} characters")
+    return made
 
 
 _canonical_kept = lru_cache(_KEPT)(_canonical)
