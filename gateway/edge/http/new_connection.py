@@ -10,6 +10,7 @@ is refused. So there is one source of refusals, and a limit is counted once.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -72,10 +73,18 @@ class NewConnection(asyncio.Protocol):
         self.has_scarce_descriptor = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time limit for the head of the request."""
+        """Start the time limit for the head of the request; end a connection whose peer is not known any more.
+
+        uvloop does not know the peer of a TCP connection that the peer has reset before it was accepted, but may still
+        read its request, which would then appear to be from the peer of a unix socket: a trusted one.
+        """
         self.transport = transport  # type: ignore[assignment]  # of a stream
         name = transport.get_extra_info("peername")
-        self.peer = str(name[0]) if isinstance(name, tuple) else ""  # a unix socket has none
+        if isinstance(name, tuple):
+            self.peer = str(name[0])
+        elif transport.get_extra_info("socket").family != socket.AF_UNIX:
+            self.abort()
+            return
         limit = self._owner.add(self)
         if limit:
             self._timer = PeerTimer(limit, self._expired)

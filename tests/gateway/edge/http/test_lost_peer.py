@@ -1,0 +1,56 @@
+"""Requests of a client that has reset its connection before it is accepted: no header makes it another client."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+import pytest
+from msgspec import structs
+
+from gateway.core.throttle import Address
+from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.request_head import RequestHead
+from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, answer, head, running
+from tests.gateway.test_app import config
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
+FORGED = "X-Real-IP: 203.0.113.99"
+
+
+# reference 14.2-a
+@pytest.mark.parametrize(
+    "sent",
+    [
+        head("GET /spreed HTTP/1.1", FORGED),
+        head("GET /spreed?by=aiohttp HTTP/1.1", FORGED),
+        head("GET /spreed HTTP/1.1", "Sec-WebSocket-Protocol: janus-events"),
+        f"GET /metrics HTTP/1.1\r\nHost: h\r\n{FORGED}\r\n\r\n".encode(),
+    ],
+    ids=["handshake", "handshake by aiohttp", "events of Janus", "request"],
+)
+async def test_client_that_resets_its_connection_at_once_is_not_taken_for_a_trusted_peer(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    original = TrustedProxies.real_ip
+
+    def real_ip(proxies: TrustedProxies, request: RequestHead) -> Address:
+        address = original(proxies, request)
+        seen.append(str(address))
+        return address
+
+    monkeypatch.setattr(TrustedProxies, "real_ip", real_ip)
+    made = config()
+    made = structs.replace(made, http=structs.replace(made.http, trusted_proxies=("127.0.0.1",)))
+    async with running(made) as url, asyncio.timeout(PATIENCE):
+        with socket.socket() as client:  # without a turn of the loop in between, so that nothing is accepted meanwhile
+            client.bind(("127.0.0.2", 0))
+            client.connect(address_of(url))
+            client.send(sent)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        later = head("GET /spreed HTTP/1.1", "X-Real-IP: 192.0.2.7")
+        assert (await answer(url, later)).startswith(b"HTTP/1.1 101 ")
+        await answer(url, later)  # a request that was read before the first one is handled by now
+    assert set(seen) - {"127.0.0.2"} == {"192.0.2.7"}
