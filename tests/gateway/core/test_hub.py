@@ -415,6 +415,28 @@ def test_session_that_takes_a_seat_elsewhere_leaves_its_room_and_need_not_join_a
     assert not seat.closed  # that is up to the caller
 
 
+class FakeJoin:
+    """A join of a room of another server that notes that it was withdrawn."""
+
+    def __init__(self) -> None:
+        self.withdrawn = False
+
+    def withdraw(self) -> None:
+        self.withdrawn = True
+
+
+def test_join_elsewhere_is_known_until_it_has_ended() -> None:
+    hub = Hub()
+    member = opened(hub, "alice")
+    assert member.joining is None
+    join = FakeJoin()
+    hub.set_joining(member, join)
+    assert member.joining is join
+    hub.set_joining(member, None)
+    assert member.joining is None
+    assert not join.withdrawn  # that is up to the caller
+
+
 def test_closed_session_has_no_seat() -> None:
     hub = Hub()
     member = opened(hub)

@@ -6,7 +6,15 @@ import pytest
 
 from gateway.config.sections import SessionsSection
 from gateway.core.limits import Limits
-from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, SENDER_BURST, SENDER_RATE, SLOW_RATE_DIVISOR, RelayBudget
+from gateway.core.relay_budget import (
+    FULL_OUTBOX_DIVISOR,
+    LARGE,
+    SENDER_BURST,
+    SENDER_RATE,
+    SLOW_RATE_DIVISOR,
+    RelayBudget,
+    cost,
+)
 from gateway.core.session import EXPIRY
 from gateway.edge.clients.websocket_connection import MESSAGE_LIMIT, WRITE_DEADLINE
 
@@ -16,6 +24,10 @@ LIMITS = Limits(relayed_bytes_per_second=100, relayed_bytes_burst=1000)
 def take(budget: RelayBudget, size: int, now: float, *, outbox_fills: bool = False, limits: Limits = LIMITS) -> float:
     budget.left -= size
     return budget.refill(size, limits, outbox_fills, now) if budget.left < 0 else 0.0
+
+
+def test_message_to_a_large_room_counts_several_times() -> None:
+    assert [cost(10, recipients) for recipients in (1, LARGE - 1, LARGE, 2 * LARGE)] == [10, 10, 20, 30]
 
 
 def test_burst_may_be_relayed_at_once_and_then_the_rate() -> None:

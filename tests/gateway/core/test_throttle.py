@@ -113,3 +113,10 @@ def test_cleared_action_is_not_blocked_and_others_are() -> None:
     limiter.clear(ThrottledAction.ROOM_AUTH)
     assert not limiter.blocks(ONE, ThrottledAction.ROOM_AUTH, 1.0)
     assert limiter.blocks(ONE, RESUME, 1.0)
+
+
+def test_blocked_addresses_are_counted_by_action() -> None:
+    limiter = failures(MAX_FAILURES)
+    limiter.failed(OTHER, RESUME, 0.0)
+    assert limiter.count_blocked(0.0) == {action.value: int(action is RESUME) for action in ThrottledAction}
+    assert set(limiter.count_blocked(BLOCK_WINDOW + 1).values()) == {0}
