@@ -12,6 +12,7 @@ import click
 
 from gateway import log
 from gateway.tools.configuration.commands import config_group
+from gateway.tools.doctor.command import doctor
 from gateway.version import VERSION
 
 _T = TypeVar("_T")
@@ -24,6 +25,7 @@ def main() -> None:
 
 
 main.add_command(config_group)
+main.add_command(doctor)
 
 
 @main.command()

@@ -110,6 +110,15 @@ def verify(token: str, key: str, now: float) -> Claims:
     return Claims(userid=payload.sub or "", user=None if user in (b"", b"null") else user)
 
 
+def is_public_key(key: str) -> bool:
+    """Return whether a ``hello-v2-token-key`` is a key of one of the supported types."""
+    try:
+        _public_key(key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def _usual_payload(token: str, key: str) -> bytes | None:
     """Verify the signature of a token whose header and encoding are Nextcloud's own, and return its payload.
 

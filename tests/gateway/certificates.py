@@ -12,8 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
-def make_certificate(directory: Path, *names: str, rsa_key: bool = False) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 and the DNS ``names``, and its key, else on P-256; return their paths."""
+def make_certificate(
+    directory: Path, *names: str, rsa_key: bool = False, days: tuple[float, float] = (-1, 1)
+) -> tuple[Path, Path]:
+    """Write a certificate for 127.0.0.1 and the DNS ``names``, and its key, else on P-256; return their paths.
+
+    ``days``: from when to when it is valid, counted from now.
+    """
     key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -24,8 +29,8 @@ def make_certificate(directory: Path, *names: str, rsa_key: bool = False) -> tup
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now + datetime.timedelta(days=days[0]))
+        .not_valid_after(now + datetime.timedelta(days=days[1]))
         .add_extension(x509.SubjectAlternativeName([address, *map(x509.DNSName, names)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

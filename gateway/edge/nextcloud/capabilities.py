@@ -133,7 +133,7 @@ class CapabilitiesCache:
         if reply.status == 304 and entry.etag:
             entry.expires = self._clock() + _lifetime(reply)
             return
-        capabilities = _parse(reply) if reply.status == 200 and reply.is_json else None
+        capabilities = parse_capabilities(reply) if reply.status == 200 and reply.is_json else None
         if capabilities is None:
             entry.retry = self._clock() + RETRY
             self._warnings.warning(
@@ -155,8 +155,8 @@ def _lifetime(reply: Reply) -> float:
     return max(MIN_AGE, float(age[1]) if age and "no-cache" not in control else 0.0)
 
 
-def _parse(reply: Reply) -> Capabilities | None:
-    """Parse the ``spreed`` entry; ``None`` if the body is not an OCS document, or reports a failure.
+def parse_capabilities(reply: Reply) -> Capabilities | None:
+    """Return the ``spreed`` entry of an answer; ``None`` if the body is not an OCS document, or reports a failure.
 
     PHP writes an empty object as ``[]``, so each level may be a list.
     """

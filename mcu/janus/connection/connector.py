@@ -145,6 +145,11 @@ class JanusConnector:
         return session
 
     @property
+    def reclaim_timeout(self) -> float:
+        """Seconds for which Janus keeps a session without a connection, as it reported last."""
+        return self._reclaim_timeout
+
+    @property
     def session(self) -> JanusSession | None:
         """The session while it can be used."""
         return self._session

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire import token as token_module
-from gateway.wire.token import LEEWAY, Claims, TokenError, verify
+from gateway.wire.token import LEEWAY, Claims, TokenError, is_public_key, verify
 
 NOW = 1_700_000_000.0
 
@@ -180,6 +180,13 @@ def test_key_of_the_same_family_but_another_signer_is_refused() -> None:
 @pytest.mark.parametrize("algorithm", ["RS256", "EdDSA"])
 def test_unusable_key_is_an_invalid_token(algorithm: str, key: str) -> None:
     assert code(token(algorithm), key) == "invalid_token"
+
+
+def test_published_key_is_recognised_as_one() -> None:
+    for key in (raw_ed25519(), pem(RSA), pem(P256)):
+        assert is_public_key(key)
+    for key in ("", "a" * 12, "ä", pem(RSA)[:-60], pem(ed448.Ed448PrivateKey.generate())):
+        assert not is_public_key(key)
 
 
 def test_ed448_signature_is_refused() -> None:

@@ -1,0 +1,72 @@
+"""The command ``portunus doctor``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from gateway.tools.doctor.steps import Result
+
+
+@click.command()
+@click.argument("url", required=False, default="")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
+@click.option("--nextcloud", metavar="URL", default="", help="A Nextcloud that uses the server; else those of FILE.")
+@click.option("--user", default="", help="The gateway's user; as root: portunus, if there is such a user.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(url: str, path: Path | None, nextcloud: str, user: str, as_json: bool) -> None:
+    """Try the signaling server at URL step by step, and name the cause and remedy of what fails.
+
+    URL is the one in Talk's settings; without it the first address of http.listen is tried. The exit status is 1 if a
+    step failed; warnings and steps that were not tried do not count.
+    """
+    import asyncio
+
+    import msgspec
+
+    from gateway.core.limits import Backend
+    from gateway.tools.configuration.account import service_account
+    from gateway.tools.doctor import examination
+    from gateway.tools.doctor.steps import take
+    from gateway.tools.doctor.target import Target, local_url, target
+
+    named_url = url
+    if not url and path is None:
+        raise click.UsageError("Give the URL of a server, the gateway's configuration (-c), or both.")
+    try:
+        account = service_account(user)
+    except KeyError as error:
+        raise click.UsageError(f"There is no user {user}.") from error
+    config, read = examination.read_configuration(path, os.environ, account)
+    if not url and config is not None and not (url := local_url(config)):
+        raise click.UsageError(f"{path} listens on no fixed TCP address: give the URL of the server, too.")
+    try:
+        aim = target(url) if url else Target("")
+    except ValueError as error:
+        raise click.UsageError(f"URL: {error}") from error
+    others = (Backend("", (nextcloud,), ""),) if nextcloud else ()
+    backends = config.backends if config is not None and not nextcloud else others
+    logging.disable(logging.CRITICAL)  # each failure is in the report, with its cause
+    steps = examination.steps(aim, config, read, backends, named=bool(named_url))
+    results = asyncio.run(take(steps, (lambda result: None) if as_json else _show))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(results)))
+    sys.exit(1 if any(result.state == "failed" for result in results) else 0)
+
+
+def _show(result: Result) -> None:
+    """Print a result: one line, and below it what is known besides."""
+    text = {"not tried": f"pass {result.change}", "not reached": result.cause}.get(
+        result.state, result.cause or result.evidence
+    )
+    click.echo(f"{result.state:<12} {result.step}: {text}")
+    if result.cause and result.state in ("failed", "warning"):
+        for name, more in (("evidence", result.evidence), ("change", result.change)):
+            if more:
+                click.echo(f"{'':<12} {name}: {more}")

@@ -1,0 +1,110 @@
+"""All steps of the doctor, in order, for a server and the configuration of its gateway."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from gateway import config as configuration
+from gateway.config import NO_MCU, Config
+from gateway.core.limits import Backend
+from gateway.tools.configuration.advice import advise
+from gateway.tools.configuration.file_access import check_files
+from gateway.tools.configuration.findings import Finding, Findings, refused
+from gateway.tools.doctor import connection, janus, nextcloud, session, signaling
+from gateway.tools.doctor.steps import DoctorStep, Outcome, failed, not_tried, ok, warning
+from gateway.tools.doctor.target import Target
+
+CONFIGURATION = "configuration"
+PATH = "path through the reverse proxy"
+NO_FILE = not_tried("the gateway's configuration: -c FILE")
+
+
+def steps(
+    target: Target, config: Config | None, read: Outcome, backends: tuple[Backend, ...], *, named: bool
+) -> Iterator[DoctorStep]:
+    """Yield the steps for a server; ``config`` and ``read`` are of ``read_configuration``.
+
+    ``named``: the target was named, and is not that of the configuration. ``backends`` are those of the configuration,
+    or Nextclouds that were named instead.
+    """
+    yield DoctorStep(CONFIGURATION, partial(_known, read))
+    given = () if read is NO_FILE else (CONFIGURATION,)
+    yield DoctorStep("name resolution", partial(connection.resolve_name, target), () if named else given)
+    yield DoctorStep("TCP", partial(connection.connect_tcp, target), ("name resolution",))
+    yield DoctorStep("TLS", partial(connection.check_tls, target), ("TCP",))
+    yield DoctorStep(PATH, partial(signaling.fetch_welcome, target), ("TLS",))
+    yield DoctorStep("WebSocket upgrade", partial(signaling.open_websocket, target), (PATH,))
+    yield DoctorStep("features", partial(signaling.check_features, target), (PATH,))
+    yield from _nextcloud_steps(target, backends, config.mcu.type if config else NO_MCU, given)
+    secret = config.internal.secret if config else ""
+    url = next((url for backend in backends for url in backend.urls), "")
+    yield DoctorStep("hello", partial(session.say_hello, target, secret, url), ("WebSocket upgrade", *given))
+    yield from _janus_steps(config, given)
+    yield DoctorStep("readiness", partial(signaling.read_readiness, target), (PATH,))
+
+
+def _nextcloud_steps(
+    target: Target, backends: tuple[Backend, ...], mcu: str, needs: tuple[str, ...]
+) -> Iterator[DoctorStep]:
+    for backend in backends:
+        for url in backend.urls:
+            name = f"Nextcloud {backend.id if len(backend.urls) == 1 else url}"
+            asked = nextcloud.AskedNextcloud(backend, url if url.endswith("/") else f"{url}/")
+            yield DoctorStep(f"{name}: capabilities", partial(nextcloud.fetch_capabilities, asked), needs)
+            reached = (f"{name}: capabilities",)
+            yield DoctorStep(f"{name}: clock", partial(nextcloud.compare_clocks, asked, target), (PATH, *reached))
+            yield DoctorStep(f"{name}: key of hello 2.0", partial(nextcloud.check_token_key, asked), reached)
+            yield DoctorStep(f"{name}: requests of the gateway", partial(nextcloud.ask_nextcloud, asked, mcu), reached)
+            sent = partial(nextcloud.send_as_nextcloud, asked, target)
+            yield DoctorStep(f"{name}: requests to the gateway", sent, (PATH, *needs))
+    if not backends:
+        yield DoctorStep(
+            "Nextcloud", partial(_known, not_tried("the URL of a Nextcloud: --nextcloud URL, or -c FILE")), needs
+        )
+
+
+def _janus_steps(config: Config | None, needs: tuple[str, ...]) -> Iterator[DoctorStep]:
+    if config is None:
+        yield DoctorStep("Janus", partial(_known, NO_FILE), needs)
+    elif config.mcu.type == "janus":
+        servers = config.mcu.settings
+        for number, settings in enumerate(servers, 1):
+            name = "Janus" if len(servers) == 1 else f"Janus {settings.name or number}"
+            asked = janus.Janus(settings)
+            yield DoctorStep(name, partial(janus.connect_janus, asked, config.mcu.timeout), needs)
+            yield DoctorStep(f"{name}: version", partial(janus.check_version, asked), (name,))
+            yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, asked), (name,))
+
+
+def read_configuration(
+    path: Path | None, environ: Mapping[str, str], account: pwd.struct_passwd
+) -> tuple[Config | None, Outcome]:
+    """Load and check a configuration as ``portunus config check`` does; ``account``: the gateway's user."""
+    if path is None:
+        return None, NO_FILE
+    try:
+        config, source = configuration.load_with_source(path, environ)
+    except configuration.ConfigError as error:
+        finding = refused(error, str(path))
+        return None, failed(f"{_where(finding)}: {finding.problem}", finding.remedy)
+    findings = Findings(source)
+    advise(config, source, findings)
+    check_files(config, source, account, findings)
+    for level, outcome in (("error", failed), ("warning", warning)):
+        found = [finding for finding in findings.found if finding.level == level]
+        if found:
+            more = f"{len(found) - 1} more: portunus config check {path}" if len(found) > 1 else ""
+            first = found[0]
+            return config, outcome(f"{_where(first)}: {first.problem}", first.remedy, more)
+    return config, ok(f"{path} is valid")
+
+
+def _where(finding: Finding) -> str:
+    return f"{finding.place}: {finding.key}" if finding.key else finding.place
+
+
+async def _known(outcome: Outcome) -> Outcome:
+    return outcome

@@ -1,0 +1,107 @@
+"""Steps at one Janus: connect as the gateway does, publish, compare version and settings.
+
+Source: docs/janus.md. The doctor has a session and an instance name of its own, so that it does not touch the rooms of
+the gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+
+from gateway.tools.doctor.steps import Outcome, failed, ok, warning
+from mcu.base import SfuState
+from mcu.janus.connection.connector import NOT_TRIED, JanusConnector
+from mcu.janus.connection.log import JanusLog
+from mcu.janus.connection.messages import RECOMMENDED, version_numbers
+from mcu.janus.rooms.registry import RoomRegistry
+from mcu.janus.settings import JanusServerSettings
+
+ATTEMPT_LIMIT = 20.0  # seconds until the first attempt to connect has an outcome
+
+
+@dataclass(slots=True)
+class Janus:
+    """One Janus of the configuration, and what the steps have learnt about it."""
+
+    settings: JanusServerSettings
+    version: str = ""
+    restriction: str = ""  # one sentence about what does not work with it
+    reclaim_timeout: int = 0  # seconds
+
+
+async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
+    """Connect as the gateway does, and create and destroy a room; ``request_limit``: ``mcu.timeout``, in seconds."""
+    instance = secrets.token_hex(6)
+    rooms = RoomRegistry(janus.settings.admin_key, instance, set())
+    decided = asyncio.Event()
+    connector = JanusConnector(
+        janus.settings,
+        request_limit,
+        instance,
+        JanusLog(),
+        time.monotonic,
+        time.time,
+        decided.set,
+        rooms.reason_unusable,
+        _idle,
+    )
+    connector.start()
+    try:
+        async with asyncio.timeout(ATTEMPT_LIMIT):
+            while connector.reason == NOT_TRIED:
+                decided.clear()
+                await decided.wait()
+        if connector.state is SfuState.READY:
+            janus.version, janus.restriction = connector.version, connector.restriction
+            janus.reclaim_timeout = int(connector.reclaim_timeout)
+            return ok(f"Janus {janus.version} has VideoRoom and data channels, and creates rooms")
+        return _unusable(janus.settings, connector.state, connector.reason)
+    finally:
+        await connector.stop()
+
+
+async def _idle(*_: object) -> None:
+    """Do nothing while the session is used: the doctor removes nothing of other sessions."""
+
+
+def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Outcome:
+    if state is SfuState.CONNECTING:
+        change = (
+            "start Janus (systemctl status janus) with its WebSocket transport, and give mcu.janus.url the ws_port of"
+            " janus.transport.websockets.jcfg"
+        )
+        return failed(f"Janus at {settings.url} cannot be used: {reason}", change)
+    if reason.startswith("it refuses this gateway"):
+        change = "give mcu.janus.api_secret the api_secret of janus.jcfg (mcu.janus.token, if it uses token_auth)"
+        return failed("Janus refuses the gateway's requests", change, reason)
+    if "VideoRoom plugin" in reason:
+        change = "install janus.plugin.videoroom, and do not list it in `plugins: { disable = … }` of janus.jcfg"
+        return failed(reason, change)
+    if "data channels" in reason:
+        return failed(reason, "install a Janus that is built with usrsctp, as Debian's is")
+    cause, _, change = reason.partition(": ")
+    return failed(cause, change or "see docs/janus.md", reason)
+
+
+async def check_version(janus: Janus) -> Outcome:
+    """Compare the version with the oldest recommended one, and report what does not work with it."""
+    if () < version_numbers(janus.version) < RECOMMENDED:
+        oldest = ".".join(map(str, RECOMMENDED))
+        change = f"update Janus to {oldest} or newer"
+        return warning(f"Janus {janus.version} lacks security fixes", change, f"{oldest} is the oldest recommended one")
+    if janus.restriction:
+        return warning("a feature does not work with this Janus", "see docs/janus.md", janus.restriction)
+    return ok(janus.version)
+
+
+async def check_reclaim(janus: Janus) -> Outcome:
+    """Check that Janus keeps a session whose connection breaks."""
+    if not janus.reclaim_timeout:
+        change = "set reclaim_session_timeout = 10 under general in janus.jcfg, and restart Janus"
+        return warning(
+            "calls end when the gateway's connection to Janus breaks", change, "reclaim_session_timeout is 0"
+        )
+    return ok(f"Janus keeps a session for {janus.reclaim_timeout} s without a connection")

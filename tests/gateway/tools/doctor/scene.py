@@ -1,0 +1,78 @@
+"""A gateway behind a reverse proxy with a Nextcloud, all in this process, for the doctor to look at."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway import config
+from gateway.app import Gateway
+from gateway.tools.configuration.account import service_account
+from gateway.tools.doctor import examination
+from gateway.tools.doctor.steps import Result, take
+from gateway.tools.doctor.target import target
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
+
+INTERNAL_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+TEXT = """\
+[http]
+listen = ["127.0.0.1:0"]
+[sessions]
+secret = "c41f2be6b0d94a6c8f3f7a52e1d06b98"
+[internal]
+secret = "{internal}"
+[[backend]]
+id = "cloud"
+urls = ["{url}"]
+secret = "{secret}"
+[mcu]
+type = "inprocess"
+[mcu.inprocess]
+address = "127.0.0.1"
+"""
+
+
+@dataclass
+class Scene:
+    """The servers, and what the administrator passes to the doctor: ``url`` and the file's ``text``."""
+
+    cloud: FakeNextcloud
+    proxy: FaultyProxy
+    file: Path
+    text: str
+    url: str
+    account: pwd.struct_passwd = field(default_factory=lambda: service_account(""))
+
+    async def examine(self) -> list[Result]:
+        """Take all steps and return the results."""
+        self.file.write_text(self.text)
+        self.file.chmod(0o600)
+        loaded, read = examination.read_configuration(self.file, {}, self.account)
+        backends = loaded.backends if loaded is not None else ()
+        return await take(examination.steps(target(self.url), loaded, read, backends, named=True))
+
+
+@asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    """Run a scene without a fault; the caller may set faults."""
+    file, proxy = folder / "portunus.toml", FaultyProxy()
+    async with FakeNextcloud() as cloud:
+        text = TEXT.format(internal=INTERNAL_SECRET, url=cloud.url, secret=cloud.secret)
+        file.write_text(text)
+        gateway = Gateway(config.load(file, {}))
+        (proxy.upstream,) = await gateway.start()
+        await proxy.start()
+        try:
+            yield Scene(cloud, proxy, file, text, f"http://127.0.0.1:{proxy.port}{PREFIX}/")
+        finally:
+            await proxy.close()
+            await gateway.stop()
+
+
+def failed_steps(results: list[Result]) -> list[str]:
+    """Return the names of the failed steps."""
+    return [result.step for result in results if result.state == "failed"]

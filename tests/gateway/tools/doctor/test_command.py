@@ -1,0 +1,130 @@
+"""``portunus doctor`` as a command: its report and exit status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.cli import main
+from gateway.config import Config, HttpSection, SessionsSection
+from gateway.tools.doctor.target import local_url
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.gateway.certificates import make_certificate
+from tests.gateway.served import served
+from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
+from tests.gateway.tools.doctor.scene import INTERNAL_SECRET
+
+SECTIONS = f"""\
+[internal]
+secret = "{INTERNAL_SECRET}"
+[mcu]
+type = "inprocess"
+[mcu.inprocess]
+address = "127.0.0.1"
+"""
+
+
+async def doctor(*arguments: object, environ: dict[str, str] | None = None) -> tuple[int | None, str, str]:
+    """Run the command as a process; return exit status, standard output and standard error."""
+    command = str(Path(sys.executable).with_name("portunus"))
+    process = await asyncio.create_subprocess_exec(
+        command, "doctor", *map(str, arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (environ or {})
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_healthy_server_behind_a_proxy_with_tls_has_no_finding(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path, days=(-1, 80))
+    proxy = await FaultyProxy().start(certificate)
+    try:
+        async with FakeNextcloud() as cloud, served(tmp_path, cloud, SECTIONS) as gateway:
+            (tmp_path / "portunus.toml").chmod(0o600)
+            proxy.upstream = gateway
+            url = f"https://127.0.0.1:{proxy.port}{PREFIX}/"
+            trust = {"SSL_CERT_FILE": str(certificate[0])}
+            status, out, err = await doctor(url, "-c", tmp_path / "portunus.toml", environ=trust)
+            secrets = (cloud.secret, INTERNAL_SECRET)
+    finally:
+        await proxy.close()
+    assert {line.split(maxsplit=1)[0] for line in out.splitlines()} == {"ok"}, out
+    assert (status, err) == (0, "")
+    assert not [secret for secret in secrets if secret in out]
+
+
+async def test_failed_step_is_printed_with_evidence_and_change(tmp_path: Path) -> None:
+    async with FakeNextcloud() as cloud, served(tmp_path, cloud, SECTIONS) as gateway:
+        (tmp_path / "portunus.toml").chmod(0o600)
+        configured, cloud.secret = cloud.secret, "an-other-secret"
+        status, out, err = await doctor(gateway, "-c", tmp_path / "portunus.toml")
+        assert configured not in out
+    assert (status, err) == (1, "")
+    lines = out.splitlines()
+    (at,) = (at for at, line in enumerate(lines) if line.startswith("failed "))
+    assert lines[at].endswith("requests of the gateway: Nextcloud does not accept the gateway's signature")
+    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["evidence:", "change:"]
+
+
+async def test_report_of_a_bare_url_as_json(tmp_path: Path) -> None:
+    async with FakeNextcloud() as cloud, served(tmp_path, cloud, SECTIONS) as gateway:
+        status, out, _ = await doctor(gateway, "--json")
+        states = {result["step"]: (result["state"], result["change"]) for result in json.loads(out)}
+        assert status == 0
+        assert states["features"][0] == "ok"
+        assert states["hello"] == ("not tried", states["hello"][1])
+        assert states["Nextcloud"] == ("not tried", "the URL of a Nextcloud: --nextcloud URL, or -c FILE")
+        assert {state for state, _ in states.values()} == {"ok", "not tried"}
+        status, out, _ = await doctor(gateway, "--json", "--nextcloud", cloud.url)
+    results = json.loads(out)
+    assert status == 0
+    by_step = {
+        result["step"].partition(": ")[2]: result for result in results if result["step"].startswith("Nextcloud")
+    }
+    assert {step: result["state"] for step, result in by_step.items()} == {
+        "capabilities": "ok",
+        "clock": "ok",
+        "key of hello 2.0": "ok",
+        "requests of the gateway": "not tried",
+        "requests to the gateway": "not tried",
+    }
+    assert [request.type for request in cloud.requests] == ["capabilities"]
+
+
+async def test_invalid_configuration_leaves_nothing_to_be_reached(tmp_path: Path) -> None:
+    status, out, _ = await doctor("-c", tmp_path / "missing.toml", "--json")
+    assert status == 1
+    first, *others = json.loads(out)
+    assert (first["step"], first["state"]) == ("configuration", "failed")
+    assert {(result["state"], result["cause"]) for result in others} == {("not reached", "because of: configuration")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [([], "Give the URL"), (["signal.example.com"], "expected a URL"), (["http://a/", "--user", "no one"], "no user")],
+)
+def test_wrong_arguments_have_the_status_2(arguments: list[str], text: str) -> None:
+    result = CliRunner().invoke(main, ["doctor", *arguments])
+    assert result.exit_code == 2
+    assert text in result.output
+
+
+@pytest.mark.parametrize(
+    ("listen", "certificate", "url"),
+    [
+        (("127.0.0.1:8080",), "", "http://127.0.0.1:8080"),
+        (("/run/portunus.sock", "0.0.0.0:8443"), "/a.pem", "https://127.0.0.1:8443"),
+        (("[::]:80",), "", "http://[::1]:80"),
+        ((":8080",), "", "http://127.0.0.1:8080"),
+        (("/run/portunus.sock", "127.0.0.1:0"), "", ""),
+    ],
+)
+def test_url_without_an_argument_is_the_first_address(listen: tuple[str, ...], certificate: str, url: str) -> None:
+    section = HttpSection(listen=listen, certificate=certificate)
+    assert local_url(Config(sessions=SessionsSection(secret="s" * 32), http=section)) == url

@@ -1,0 +1,194 @@
+"""Faults, injected one at a time: the first failed step is that of the fault, and its remedy is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from gateway.tools.doctor.steps import Result
+from gateway.tools.talk_check import FEATURES_HEADER
+from tests.gateway.tools.doctor.scene import INTERNAL_SECRET, Scene, failed_steps, scene
+from tests.ports import free_ports
+
+OTHER_SECRET = "ffeeddccbbaa99887766554433221100"
+CLOUD = "Nextcloud cloud: "
+PATH = "path through the reverse proxy"
+
+
+@pytest.fixture
+async def healthy(tmp_path: Path) -> AsyncIterator[Scene]:
+    async with scene(tmp_path) as made:
+        yield made
+
+
+def break_file(scene: Scene) -> None:
+    scene.text = scene.text.replace("[mcu]", "[mcuu]")
+
+
+def write_index_php(scene: Scene) -> None:
+    scene.text = scene.text.replace(scene.cloud.url, "https://cloud.example.com/index.php")
+
+
+def misspell_the_host(scene: Scene) -> None:
+    scene.url = scene.url.replace("127.0.0.1", "signal.invalid")
+
+
+def name_a_closed_port(scene: Scene) -> None:
+    scene.url = scene.url.replace(str(scene.proxy.port), str(free_ports(1)[0]))
+
+
+def write_https_for_http(scene: Scene) -> None:
+    scene.url = scene.url.replace("http:", "https:")
+
+
+def keep_the_prefix(scene: Scene) -> None:
+    scene.proxy.strips_prefix = False
+
+
+def stop_the_gateway(scene: Scene) -> None:
+    scene.proxy.upstream = ""
+
+
+def redirect(scene: Scene) -> None:
+    location = "https://signal.example.com/api/v1/welcome"
+    scene.proxy.answer = web.Response(status=301, headers={"Location": location})
+
+
+def serve_another_program(scene: Scene) -> None:
+    scene.proxy.answer = web.Response(text="<html>It works!</html>", content_type="text/html")
+
+
+def forget_the_upgrade(scene: Scene) -> None:
+    scene.proxy.upgrades = False
+
+
+def remove_the_features(scene: Scene) -> None:
+    scene.proxy.answer_headers = {FEATURES_HEADER: ""}
+
+
+def serve_an_old_server(scene: Scene) -> None:
+    scene.proxy.answer_headers = {FEATURES_HEADER: "audio-video-permissions, hello-v2"}
+
+
+def change_the_internal_secret(scene: Scene) -> None:
+    scene.text = scene.text.replace(INTERNAL_SECRET, OTHER_SECRET)
+
+
+def name_a_missing_nextcloud(scene: Scene) -> None:
+    scene.text = scene.text.replace(scene.cloud.url, "https://cloud.invalid/")
+
+
+def answer_of_nextcloud(response: Callable[[], web.Response]) -> Callable[[Scene], None]:
+    def inject(scene: Scene) -> None:
+        scene.cloud.hook = lambda request: response() if request.type == "capabilities" else None
+
+    return inject
+
+
+def without_talk() -> web.Response:
+    document = {"ocs": {"meta": {"statuscode": 200}, "data": {"capabilities": {"files": {"undelete": True}}}}}
+    return web.Response(text=json.dumps(document), content_type="application/json")
+
+
+def turn_the_clock_back(scene: Scene) -> None:
+    late = format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True)
+    scene.proxy.answer_headers = {"Date": late}
+
+
+def take_the_key_away(scene: Scene) -> None:
+    scene.cloud.signaling = {"session-ping-limit": 200}
+
+
+def spoil_the_key(scene: Scene) -> None:
+    scene.cloud.signaling = {"hello-v2-token-key": "a" * 12}
+
+
+def change_the_secret_in_nextcloud(scene: Scene) -> None:
+    scene.cloud.secret = OTHER_SECRET
+
+
+def change_both_secrets_without_a_reload(scene: Scene) -> None:
+    scene.text = scene.text.replace(scene.cloud.secret, OTHER_SECRET)
+    scene.cloud.secret = OTHER_SECRET
+
+
+def send_chunks(scene: Scene) -> None:
+    scene.proxy.chunks_bodies = True
+
+
+def lose_the_signature(scene: Scene) -> None:
+    scene.proxy.lost_request_headers = ("Spreed-Signaling-Checksum",)
+
+
+FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, words of its cause, words of the remedy
+    (break_file, "configuration", "mcuu", "mcu"),
+    (write_index_php, "configuration", "index.php", "write https://cloud.example.com/"),
+    (misspell_the_host, "name resolution", "signal.invalid has no address", "correct the name"),
+    (name_a_closed_port, "TCP", "nothing accepts connections", "start the program"),
+    (write_https_for_http, "TLS", "TLS", "turn TLS on"),
+    (keep_the_prefix, PATH, "does not strip the prefix /signal", "location /signal/ { proxy_pass"),
+    (stop_the_gateway, PATH, "does not reach the gateway", "start the gateway"),
+    (redirect, PATH, "redirects", "https://signal.example.com"),
+    (serve_another_program, PATH, "another program", "forward /signal/"),
+    (forget_the_upgrade, "WebSocket upgrade", "does not forward the upgrade", "proxy_set_header Upgrade"),
+    (remove_the_features, "features", "removed on the way", FEATURES_HEADER),
+    (serve_an_old_server, "features", "federation, incall-all, switchto", "update"),
+    (change_the_internal_secret, "hello", "internal.secret", "reload"),
+    (name_a_missing_nextcloud, f"{CLOUD}capabilities", "cannot be reached", "backend.urls"),
+    (
+        answer_of_nextcloud(lambda: web.Response(status=302, headers={"Location": "https://b.example/ocs"})),
+        f"{CLOUD}capabilities",
+        "redirects",
+        "curl -I",
+    ),
+    (answer_of_nextcloud(lambda: web.Response(status=503)), f"{CLOUD}capabilities", "maintenance", "occ maintenance"),
+    (answer_of_nextcloud(lambda: web.Response(status=404)), f"{CLOUD}capabilities", "another program", "backend.urls"),
+    (answer_of_nextcloud(without_talk), f"{CLOUD}capabilities", "Talk is not enabled", "occ app:enable spreed"),
+    (turn_the_clock_back, f"{CLOUD}clock", "differ by more than 45 s", "NTP"),
+    (take_the_key_away, f"{CLOUD}key of hello 2.0", "no hello-v2-token-key", "update"),
+    (spoil_the_key, f"{CLOUD}key of hello 2.0", "not a public key", "curl"),
+    (change_the_secret_in_nextcloud, f"{CLOUD}requests of the gateway", "signature", "use one secret"),
+    (change_both_secrets_without_a_reload, f"{CLOUD}requests to the gateway", "running gateway", "reload"),
+    (send_chunks, f"{CLOUD}requests to the gateway", "in chunks", "proxy_request_buffering"),
+    (lose_the_signature, f"{CLOUD}requests to the gateway", "refuses", "Spreed-Signaling-"),
+]
+
+
+async def test_nothing_is_found_where_nothing_is_wrong(healthy: Scene) -> None:
+    results = await healthy.examine()
+    assert [(result.step, result.cause) for result in results if result.state != "ok"] == []
+    assert [result.step for result in results] == [
+        *("configuration", "name resolution", "TCP", "TLS", PATH, "WebSocket upgrade", "features"),
+        *(f"{CLOUD}{step}" for step in ("capabilities", "clock", "key of hello 2.0", "requests of the gateway")),
+        *(f"{CLOUD}requests to the gateway", "hello", "readiness"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inject", "step", "cause", "change"), FAULTS, ids=[f"{at}-{it[1]}" for at, it in enumerate(FAULTS)]
+)
+async def test_first_failed_step_is_that_of_the_fault(
+    healthy: Scene, inject: Callable[[Scene], None], step: str, cause: str, change: str
+) -> None:
+    inject(healthy)
+    results = await healthy.examine()
+    assert failed_steps(results)[:1] == [step], results
+    (found,) = (result for result in results if result.step == step)
+    assert cause in found.cause
+    assert change in found.change
+    explained(results)
+
+
+def explained(results: list[Result]) -> None:
+    """Check that each step that was not reached names a failed step before it, and that nothing else is missing."""
+    for at, result in enumerate(results):
+        if result.state == "not reached":
+            assert result.cause.removeprefix("because of: ") in failed_steps(results[:at])
+        else:
+            assert result.evidence or result.change

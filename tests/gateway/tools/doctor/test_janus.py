@@ -1,0 +1,70 @@
+"""The doctor at a real Janus, with each wrong setting, and at its absence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.tools.doctor.janus import Janus, check_reclaim, check_version, connect_janus
+from gateway.tools.doctor.steps import Outcome
+from mcu.janus.settings import JanusServerSettings
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.ports import free_ports
+
+REQUEST_LIMIT = 10.0  # seconds, the default of mcu.timeout
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[JanusProcess]:
+    async with JanusProcess() as janus:
+        yield janus
+
+
+def settings(janus: JanusProcess, **other: Any) -> JanusServerSettings:
+    right = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+    return msgspec.structs.replace(right, **other)
+
+
+async def found(janus: JanusProcess, **other: Any) -> Outcome:
+    return await connect_janus(Janus(settings(janus, **other)), REQUEST_LIMIT)
+
+
+async def test_usable_janus_is_ok_and_nothing_is_left_on_it(running: JanusProcess) -> None:
+    asked = Janus(settings(running))
+    outcome = await connect_janus(asked, REQUEST_LIMIT)
+    assert (outcome.state, outcome.cause) == ("ok", "")
+    assert (await check_reclaim(asked)).state == "ok"
+    version = await check_version(asked)
+    old = running.installation.version == "1.1"
+    assert (version.state, "lacks security fixes" in version.cause) == (("warning", True) if old else ("ok", False))
+    assert await running.handles() == []
+    assert await running.rooms() == []
+
+
+async def test_each_wrong_setting_of_a_janus_is_named(running: JanusProcess) -> None:
+    other = "0" * 32
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"api_secret": other}, "refuses the gateway's requests", "the api_secret of janus.jcfg"),
+        ({"admin_key": other}, "another admin_key", "compare mcu.janus.admin_key"),
+        ({"admin_key": ""}, "has an admin_key", "set mcu.janus.admin_key"),
+        ({"url": running.admin_url}, "admin port", "ws_port"),
+        ({"url": running.url.replace("ws:", "wss:")}, "wss towards a plain port", "mcu.janus.url"),
+        ({"url": f"ws://127.0.0.1:{free_ports(1)[0]}"}, "connection refused", "start Janus"),
+        ({"url": "ws://janus.invalid:8188"}, "its name does not resolve", "mcu.janus.url"),
+    ]
+    for changed, cause, change in wrong:
+        outcome = await found(running, **changed)
+        assert outcome.state == "failed"
+        assert cause in outcome.cause
+        assert change in outcome.change
+    assert (await found(running)).state == "ok"
+
+
+async def test_janus_that_keeps_no_session_is_a_warning() -> None:
+    asked = Janus(JanusServerSettings("ws://127.0.0.1:8188"), version="1.4.1", reclaim_timeout=0)
+    outcome = await check_reclaim(asked)
+    assert outcome.state == "warning"
+    assert "reclaim_session_timeout = 10" in outcome.change

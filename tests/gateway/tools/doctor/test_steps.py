@@ -1,0 +1,54 @@
+"""The steps of the doctor: which are taken, and what the others say."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.tools.doctor import steps
+from gateway.tools.doctor.steps import DoctorStep, Outcome, Result, failed, not_tried, ok, take, warning
+
+
+def step(name: str, outcome: Outcome, *needs: str) -> DoctorStep:
+    async def run() -> Outcome:
+        return outcome
+
+    return DoctorStep(name, run, needs)
+
+
+async def test_step_that_needs_a_failed_one_is_not_reached() -> None:
+    bad = failed("it rains", "take an umbrella")
+    shown: list[Result] = []
+    given = [step("a", bad), step("b", ok("fine"), "a"), step("c", ok("fine"), "b"), step("d", ok("fine"))]
+    results = await take(given, shown.append)
+    assert [result.state for result in results] == ["failed", "not reached", "not reached", "ok"]
+    assert [result.cause for result in results] == ["it rains", "because of: a", "because of: a", ""]
+    assert shown == results
+
+
+async def test_step_that_needs_one_that_was_not_tried_is_not_tried() -> None:
+    results = await take([step("a", not_tried("-c FILE")), step("b", ok("fine"), "a")])
+    assert [(result.state, result.change) for result in results] == [("not tried", "-c FILE")] * 2
+
+
+async def test_failed_step_is_named_before_one_that_was_not_tried() -> None:
+    given = [step("a", not_tried("-c FILE")), step("b", failed("it rains", "wait")), step("c", ok("fine"), "a", "b")]
+    assert (await take(given))[-1].cause == "because of: b"
+
+
+async def test_warning_prevents_nothing() -> None:
+    results = await take([step("a", warning("it may rain", "look up")), step("b", ok("fine"), "a")])
+    assert [result.state for result in results] == ["warning", "ok"]
+
+
+async def test_step_that_does_not_end_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "STEP_TIMEOUT", 0.01)
+
+    async def never() -> Outcome:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    results = await take([DoctorStep("a", never), step("b", ok("fine"), "a")])
+    assert [result.state for result in results] == ["failed", "not reached"]
+    assert "not finished within 0.01 s" in results[0].cause
