@@ -77,14 +77,17 @@ class TurnCredentials:
         if not settings.servers:
             return _refuse(404, "No TURN servers available.")
         name = query.get("username", "") or "".join(secrets.choice(_letters) for _ in range(NAME_LENGTH))
-        return self._grant(f"{int(self._clock()) + LIFETIME}:{name}")
-
-    def _grant(self, username: str) -> web.Response:
-        signature = hmac.new(self._settings.secret.encode(), username.encode(), hashlib.sha1).digest()
-        password = base64.b64encode(signature).decode()
-        body = {"username": username, "password": password, "ttl": LIFETIME, "uris": list(self._settings.servers)}
+        username, password = credentials(settings.secret, name, self._clock())
+        body = {"username": username, "password": password, "ttl": LIFETIME, "uris": list(settings.servers)}
         text = json.dumps(body, separators=(",", ":")) + "\n"
         return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def credentials(secret: str, name: str, now: float) -> tuple[str, str]:
+    """Return user name and password for a client, valid for ``LIFETIME``; ``now`` is Unix time in seconds."""
+    username = f"{int(now) + LIFETIME}:{name}"
+    signature = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
+    return username, base64.b64encode(signature).decode()
 
 
 def _refuse(status: int, text: str) -> web.Response:

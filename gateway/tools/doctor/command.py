@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from gateway.config import Config, TurnSection
     from gateway.tools.doctor.steps import Result
 
 
@@ -18,9 +19,19 @@ if TYPE_CHECKING:
 @click.argument("url", required=False, default="")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
 @click.option("--nextcloud", metavar="URL", default="", help="A Nextcloud that uses the server; else those of FILE.")
+@click.option("--turn", "turn", metavar="URI", multiple=True, help="A TURN server of Talk's settings (repeatable).")
+@click.option("--turn-secret", type=click.Path(path_type=Path), help="File with the secret of these TURN servers.")
 @click.option("--user", default="", help="The gateway's user; as root: portunus, if there is such a user.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(url: str, path: Path | None, nextcloud: str, user: str, as_json: bool) -> None:
+def doctor(
+    url: str,
+    path: Path | None,
+    nextcloud: str,
+    turn: tuple[str, ...],
+    turn_secret: Path | None,
+    user: str,
+    as_json: bool,
+) -> None:
     """Try the signaling server at URL step by step, and name the cause and remedy of what fails.
 
     URL is the one in Talk's settings; without it the first address of http.listen is tried. The exit status is 1 if a
@@ -50,14 +61,29 @@ def doctor(url: str, path: Path | None, nextcloud: str, user: str, as_json: bool
         aim = target(url) if url else Target("")
     except ValueError as error:
         raise click.UsageError(f"URL: {error}") from error
+    relays = _relays(config, turn, turn_secret)
     others = (Backend("", (nextcloud,), ""),) if nextcloud else ()
     backends = config.backends if config is not None and not nextcloud else others
     logging.disable(logging.CRITICAL)  # each failure is in the report, with its cause
-    steps = examination.steps(aim, config, read, backends, named=bool(named_url))
+    steps = examination.steps(aim, config, read, backends, relays, named=bool(named_url))
     results = asyncio.run(take(steps, (lambda result: None) if as_json else _show))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(results)))
     sys.exit(1 if any(result.state == "failed" for result in results) else 0)
+
+
+def _relays(config: Config | None, servers: tuple[str, ...], secret: Path | None) -> TurnSection:
+    """Return the TURN servers that were named, or else those of the configuration."""
+    from gateway.config import TurnSection
+
+    if not servers:
+        return config.turn if config is not None else TurnSection()
+    if secret is None:
+        raise click.UsageError("--turn needs --turn-secret, a file with the secret that these servers share with Talk.")
+    try:
+        return TurnSection(secret=secret.read_text(encoding="utf-8").strip(), servers=servers)
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{secret} cannot be read ({error}).") from error
 
 
 def _show(result: Result) -> None:

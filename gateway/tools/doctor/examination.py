@@ -8,27 +8,34 @@ from functools import partial
 from pathlib import Path
 
 from gateway import config as configuration
-from gateway.config import NO_MCU, Config
+from gateway.config import NO_MCU, Config, TurnSection
 from gateway.core.limits import Backend
 from gateway.tools.configuration.advice import advise
 from gateway.tools.configuration.file_access import check_files
 from gateway.tools.configuration.findings import Finding, Findings, refused
-from gateway.tools.doctor import connection, janus, nextcloud, session, signaling
+from gateway.tools.doctor import connection, janus, nextcloud, session, signaling, turn
 from gateway.tools.doctor.steps import DoctorStep, Outcome, failed, not_tried, ok, warning
 from gateway.tools.doctor.target import Target
 
 CONFIGURATION = "configuration"
 PATH = "path through the reverse proxy"
+LACKING_TURN = "the TURN servers of Talk's settings: --turn URI --turn-secret FILE (with the secret of these settings)"
 NO_FILE = not_tried("the gateway's configuration: -c FILE")
 
 
 def steps(
-    target: Target, config: Config | None, read: Outcome, backends: tuple[Backend, ...], *, named: bool
+    target: Target,
+    config: Config | None,
+    read: Outcome,
+    backends: tuple[Backend, ...],
+    relays: TurnSection,
+    *,
+    named: bool,
 ) -> Iterator[DoctorStep]:
     """Yield the steps for a server; ``config`` and ``read`` are of ``read_configuration``.
 
     ``named``: the target was named, and is not that of the configuration. ``backends`` are those of the configuration,
-    or Nextclouds that were named instead.
+    or Nextclouds that were named instead; ``relays`` likewise, which have no ``api_key`` if they were named.
     """
     yield DoctorStep(CONFIGURATION, partial(_known, read))
     given = () if read is NO_FILE else (CONFIGURATION,)
@@ -43,6 +50,7 @@ def steps(
     url = next((url for backend in backends for url in backend.urls), "")
     yield DoctorStep("hello", partial(session.say_hello, target, secret, url), ("WebSocket upgrade", *given))
     yield from _janus_steps(config, given)
+    yield from _turn_steps(target, relays, given)
     yield DoctorStep("readiness", partial(signaling.read_readiness, target), (PATH,))
 
 
@@ -77,6 +85,18 @@ def _janus_steps(config: Config | None, needs: tuple[str, ...]) -> Iterator[Doct
             yield DoctorStep(name, partial(janus.connect_janus, asked, config.mcu.timeout), needs)
             yield DoctorStep(f"{name}: version", partial(janus.check_version, asked), (name,))
             yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, asked), (name,))
+
+
+def _turn_steps(target: Target, relays: TurnSection, needs: tuple[str, ...]) -> Iterator[DoctorStep]:
+    if not relays.servers:
+        yield DoctorStep("TURN", partial(_known, not_tried(LACKING_TURN)))
+        return
+    account, granted = turn.TurnAccount(), "TURN credentials"
+    yield DoctorStep(granted, partial(turn.grant, account, target, relays), (PATH, *needs) if relays.api_key else ())
+    for uri in relays.servers:
+        name = f"TURN {uri.partition(':')[2]}"
+        yield DoctorStep(name, partial(turn.allocate, account, uri), (granted,))
+        yield DoctorStep(f"{name}: forbidden peers", partial(turn.offer_forbidden_peers, account, uri), (name,))
 
 
 def read_configuration(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -31,7 +32,7 @@ UPGRADE_LINES = (
 async def fetch_welcome(target: Target) -> Outcome:
     """Request the welcome over HTTP, as Talk's settings page does."""
     try:
-        status, headers, body = await _get(f"{target.url}/api/v1/welcome")
+        status, headers, body = await get(f"{target.url}/api/v1/welcome")
     except (aiohttp.ClientError, OSError) as error:
         change = f"see the log of the program that listens on port {target.port}: it does not answer HTTP requests"
         return failed("the connection is closed without an answer", change, type(error).__name__)
@@ -42,7 +43,7 @@ async def fetch_welcome(target: Target) -> Outcome:
             f"use the URL to which it redirects, in Talk's settings, too: {location.removesuffix('/api/v1/welcome')}"
         )
         return failed("it redirects, which Nextcloud's requests and WebSockets do not follow", change, evidence)
-    welcome = _document(body) if status == 200 else None
+    welcome = json_object(body) if status == 200 else None
     if welcome is not None and WELCOME in welcome:
         target.header_features = announced(headers)
         target.clock_offset = clock_offset(headers.get("Date", ""))
@@ -80,7 +81,7 @@ async def open_websocket(target: Target) -> Outcome:
     except (aiohttp.ClientError, OSError) as error:
         change = "see the logs of the reverse proxy and of the gateway"
         return failed("the WebSocket is closed at once", change, f"{url}: {type(error).__name__}")
-    message = _document(frame.data) if frame.type is aiohttp.WSMsgType.TEXT else None
+    message = json_object(frame.data) if frame.type is aiohttp.WSMsgType.TEXT else None
     if message is None or message.get("type") != "welcome":
         change = f"forward {target.path}/spreed to the gateway: the server there is another one"
         return failed(
@@ -120,10 +121,10 @@ async def check_features(target: Target) -> Outcome:
 async def read_readiness(target: Target) -> Outcome:
     """Read how the gateway itself judges its SFUs and backends."""
     try:
-        status, _, body = await _get(f"{target.url}/readyz")
+        status, _, body = await get(f"{target.url}/readyz")
     except (aiohttp.ClientError, OSError) as error:
         return failed("/readyz is not answered", "see the log of the gateway", type(error).__name__)
-    document = _document(body)
+    document = json_object(body)
     state = document.get("state") if document is not None else None
     if document is None or not isinstance(state, str):
         return not_tried("this server has no /readyz: a URL of a Portunus")
@@ -141,12 +142,21 @@ async def read_readiness(target: Target) -> Outcome:
     return failed(f"the gateway reports that no SFU accepts streams{hidden}", change, evidence)
 
 
-async def _get(url: str) -> tuple[int, Any, bytes]:
-    async with aiohttp.ClientSession(timeout=TIMEOUT) as http, http.get(url, allow_redirects=False) as response:
+async def get(url: str, query: dict[str, str] | None = None) -> tuple[int, Mapping[str, str], bytes]:
+    """Request a URL without following redirects; return status, headers and body.
+
+    Raises:
+        aiohttp.ClientError, OSError: there is no answer.
+    """
+    async with (
+        aiohttp.ClientSession(timeout=TIMEOUT) as http,
+        http.get(url, params=query, allow_redirects=False) as response,
+    ):
         return response.status, response.headers, await response.read()
 
 
-def _document(body: bytes | str) -> dict[str, Any] | None:
+def json_object(body: bytes | str) -> dict[str, Any] | None:
+    """Return the object that a body is in JSON; ``None`` if it is something else."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):

@@ -56,7 +56,7 @@ class FaultyProxy:
             return web.Response(status=self.answer.status, body=self.answer.body, headers=self.answer.headers.copy())
         if not self.upstream:
             return web.Response(status=502, text="Bad Gateway")
-        path = request.path.removeprefix(PREFIX) if self.strips_prefix else request.path
+        path = request.path_qs.removeprefix(PREFIX) if self.strips_prefix else request.path_qs
         async with aiohttp.ClientSession(auto_decompress=False) as http:
             if self.upgrades and request.headers.get("Upgrade"):
                 return await _bridge(http, f"{self.upstream}{path}", request)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import pwd
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,16 +56,16 @@ class Scene:
         self.file.write_text(self.text)
         self.file.chmod(0o600)
         loaded, read = examination.read_configuration(self.file, {}, self.account)
-        backends = loaded.backends if loaded is not None else ()
-        return await take(examination.steps(target(self.url), loaded, read, backends, named=True))
+        backends, relays = (loaded.backends, loaded.turn) if loaded is not None else ((), config.TurnSection())
+        return await take(examination.steps(target(self.url), loaded, read, backends, relays, named=True))
 
 
 @asynccontextmanager
-async def scene(folder: Path) -> AsyncIterator[Scene]:
-    """Run a scene without a fault; the caller may set faults."""
+async def scene(folder: Path, sections: str = "") -> AsyncIterator[Scene]:
+    """Run a scene without a fault; the caller may set faults. ``sections``: more of the configuration."""
     file, proxy = folder / "portunus.toml", FaultyProxy()
     async with FakeNextcloud() as cloud:
-        text = TEXT.format(internal=INTERNAL_SECRET, url=cloud.url, secret=cloud.secret)
+        text = TEXT.format(internal=INTERNAL_SECRET, url=cloud.url, secret=cloud.secret) + sections
         file.write_text(text)
         gateway = Gateway(config.load(file, {}))
         (proxy.upstream,) = await gateway.start()
@@ -76,3 +80,13 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 def failed_steps(results: list[Result]) -> list[str]:
     """Return the names of the failed steps."""
     return [result.step for result in results if result.state == "failed"]
+
+
+async def doctor(*arguments: object, environ: dict[str, str] | None = None) -> tuple[int | None, str, str]:
+    """Run the command as a process; return exit status, standard output and standard error."""
+    command = str(Path(sys.executable).with_name("portunus"))
+    process = await asyncio.create_subprocess_exec(
+        command, "doctor", *map(str, arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (environ or {})
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()

@@ -1,0 +1,183 @@
+"""Steps at the TURN servers: an allocation with the credentials of a client, and peers that must be refused.
+
+Source: RFC 8656; draft-uberti-behave-turn-rest-00. A relay that accepts peers on loopback or in private networks leads
+every client behind the operator's firewall.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+import aiohttp
+from aioice import stun
+from aioice.turn import (
+    DEFAULT_ALLOCATION_LIFETIME,
+    DEFAULT_CHANNEL_REFRESH_TIME,
+    TurnClientProtocol,
+    TurnClientTcpProtocol,
+    TurnClientUdpProtocol,
+)
+
+from gateway.config import TurnSection
+from gateway.edge.turn import credentials
+from gateway.tools.doctor.signaling import get, json_object
+from gateway.tools.doctor.steps import Outcome, failed, ok
+from gateway.tools.doctor.target import Target
+
+ANSWER_LIMIT = 8.0  # seconds for the answers to one allocation, or to the requests about peers
+PEER_PORT = 9
+PEERS = {  # that the relay must refuse, and a line for turnserver.conf that refuses them
+    "127.0.0.1": "denied-peer-ip=127.0.0.0-127.255.255.255",
+    "0.0.0.0": "denied-peer-ip=0.0.0.0-0.255.255.255",
+    "::1": "denied-peer-ip=::1",
+    "::ffff:127.0.0.1": "denied-peer-ip=::ffff:0.0.0.0-::ffff:255.255.255.255",
+    "10.0.0.1": "denied-peer-ip=10.0.0.0-10.255.255.255",
+    "172.16.0.1": "denied-peer-ip=172.16.0.0-172.31.255.255",
+    "192.168.0.1": "denied-peer-ip=192.168.0.0-192.168.255.255",
+    "169.254.169.254": "denied-peer-ip=169.254.0.0-169.254.255.255",
+}
+_UNAUTHORIZED, _WRONG_CREDENTIALS = 401, 441  # RFC 8489, 14.8; RFC 8656, 19
+_uri = re.compile(r"(turns?):(\[[0-9A-Fa-f:.]+\]|[^:?\[\]]+)(?::([0-9]{1,5}))?(?:\?transport=(udp|tcp))?")
+
+
+@dataclass(slots=True)
+class TurnAccount:
+    """The credentials that the steps use; ``grant`` obtains them."""
+
+    username: str = ""
+    password: str = ""
+
+
+async def grant(account: TurnAccount, target: Target, settings: TurnSection) -> Outcome:
+    """Request credentials from the gateway; without ``api_key`` make them from the secret, as Nextcloud does."""
+    if not settings.api_key:
+        name = secrets.token_hex(8)
+        account.username, account.password = credentials(settings.secret, name, time.time())
+        return ok("made from the secret that the TURN servers share, as Nextcloud makes them")
+    url = f"{target.url}/turn/credentials"
+    try:
+        status, _, body = await get(url, {"service": "turn", "api": settings.api_key})
+    except (aiohttp.ClientError, OSError) as error:
+        return failed("the request for credentials is not answered", "see the gateway's log", type(error).__name__)
+    granted = json_object(body) if status == 200 else None
+    if granted is None or not all(isinstance(granted.get(name), str) for name in ("username", "password")):
+        change = (
+            "reload the gateway if its file was changed (systemctl reload portunus): [turn] api_key, secret, servers"
+        )
+        return failed("the running gateway grants no credentials", change, f"{url} answers with HTTP status {status}")
+    account.username, account.password = granted["username"], granted["password"]
+    return ok(f"{url} grants credentials")
+
+
+async def allocate(account: TurnAccount, uri: str) -> Outcome:
+    """Allocate a relayed address and give it back."""
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT), _allocation(account, uri) as (server, client):
+            relayed = client.relayed_address
+    except stun.TransactionFailed as error:
+        return _refused(error)
+    except (stun.TransactionError, TimeoutError):
+        change = (
+            "start coturn (systemctl status coturn), and let firewalls on the way pass its port, UDP as well as TCP"
+        )
+        return failed("the TURN server does not answer", change, uri)
+    except ValueError as error:
+        return failed(str(error), "write a URI like turn:turn.example.com:3478?transport=udp", uri)
+    except ssl.SSLError as error:
+        change = "give coturn a valid certificate (cert and pkey in turnserver.conf), or write turn in place of turns"
+        return failed("TLS towards the TURN server fails", change, f"{uri}: {error.reason}")
+    except OSError as error:
+        change = "correct the URI in turn.servers and in Talk's settings, or start coturn (systemctl status coturn)"
+        return failed("the TURN server cannot be reached", change, f"{uri}: {error.strerror or type(error).__name__}")
+    address = ip_address(relayed[0]) if relayed is not None else None
+    if address is not None and not address.is_global and ip_address(server).is_global:
+        change = f"set external-ip={server} in turnserver.conf, and restart coturn"
+        return failed(
+            "the relayed address is private: no peer elsewhere reaches it", change, f"{uri} relays at {address}"
+        )
+    return ok(f"{uri} relays at {address}")
+
+
+def _refused(error: stun.TransactionFailed) -> Outcome:
+    code, reason = error.response.attributes.get("ERROR-CODE", (0, ""))
+    evidence = f"error {code} {reason}".strip()
+    if code in (_UNAUTHORIZED, _WRONG_CREDENTIALS):
+        change = (
+            "in turnserver.conf set use-auth-secret, and static-auth-secret to the value of turn.secret; synchronise"
+            " the clocks; restart coturn"
+        )
+        return failed("the TURN server does not accept the credentials that clients get", change, evidence)
+    change = "see coturn's log; its quotas are user-quota and total-quota, its ports min-port and max-port"
+    return failed("the TURN server allocates no relayed address", change, evidence)
+
+
+async def offer_forbidden_peers(account: TurnAccount, uri: str) -> Outcome:
+    """Request permissions for peers on loopback and in private networks, which the relay must refuse."""
+    accepted = []
+    try:
+        async with asyncio.timeout(ANSWER_LIMIT), _allocation(account, uri) as (_, client):
+            for peer in PEERS:
+                request = stun.Message(stun.Method.CREATE_PERMISSION, stun.Class.REQUEST)
+                request.attributes["XOR-PEER-ADDRESS"] = (peer, PEER_PORT)
+                try:
+                    await client.request_with_retry(request)
+                except stun.TransactionFailed:
+                    continue
+                accepted.append(peer)
+    except (stun.TransactionError, OSError, TimeoutError) as error:
+        change = "see coturn's log"
+        return failed("the TURN server stopped to answer", change, f"{uri}: {type(error).__name__}")
+    if accepted:
+        change = f"add to turnserver.conf, and restart coturn: {', '.join(PEERS[peer] for peer in accepted)}"
+        evidence = f"{uri} permits {', '.join(accepted)}"
+        return failed("the relay leads clients to loopback or private addresses", change, evidence)
+    return ok(f"{uri} refuses {', '.join(PEERS)}")
+
+
+@asynccontextmanager
+async def _allocation(account: TurnAccount, uri: str) -> AsyncIterator[tuple[str, TurnClientProtocol]]:
+    """Yield the numeric address of the TURN server and a client with an allocation, which is deleted at the end.
+
+    Raises:
+        ValueError: ``uri`` is not one of a TURN server.
+        stun.TransactionError, OSError: there is no allocation.
+    """
+    match = _uri.fullmatch(uri)
+    if match is None:
+        raise ValueError("this is not the URI of a TURN server")
+    scheme, host, port, transport = match[1], match[2].strip("[]"), int(match[3] or 0), match[4]
+    secure = scheme == "turns"
+    port = port or (5349 if secure else 3478)
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    server = (str(found[0][4][0]), port)
+
+    options = (server, account.username, account.password, DEFAULT_ALLOCATION_LIFETIME, DEFAULT_CHANNEL_REFRESH_TIME)
+    client: TurnClientProtocol
+    opened: asyncio.BaseTransport
+    if secure or transport == "tcp":
+        context = ssl.create_default_context() if secure else None
+        opened, client = await loop.create_connection(
+            lambda: TurnClientTcpProtocol(*options), *server, ssl=context, server_hostname=host if secure else None
+        )
+    else:
+        opened, client = await loop.create_datagram_endpoint(
+            lambda: TurnClientUdpProtocol(*options), remote_addr=server
+        )
+    try:
+        await client.connect()
+        yield server[0], client
+        await client.delete()
+    finally:
+        opened.close()
+        if client.refresh_task is not None:
+            client.refresh_task.cancel()

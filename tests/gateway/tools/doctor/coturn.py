@@ -1,0 +1,71 @@
+"""A real coturn on 127.0.0.1, with the configuration that ``portunus config init`` writes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.tools.configuration.init import Site, write_set
+from tests.ports import PortBlock
+
+STARTED = 60.0  # seconds
+
+
+class Coturn:
+    """Its configuration file, which may be changed between ``start`` and ``stop``, and how to reach it."""
+
+    def __init__(self, folder: Path, ports: PortBlock) -> None:
+        self.port = ports.first
+        write_set(folder / "set", Site("https://cloud.example.com", "signal.example.com", turn_port=ports.first))
+        self.file = folder / "set" / "turnserver.conf"
+        relayed = f"min-port={ports.first + 10}\nmax-port={ports.last}\n"
+        local = f"listening-ip=127.0.0.1\nrelay-ip=127.0.0.1\nuserdb={folder}/turndb\npidfile={folder}/turn.pid\n"
+        self.file.write_text(f"{self.file.read_text()}\n{relayed}{local}log-file=stdout\nsimple-log\n")
+        (self.secret,) = re.findall(r"^static-auth-secret=(.*)$", self.file.read_text(), re.M)
+        self._process: Process | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its URI over UDP."""
+        return f"turn:127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Start it, and wait until it accepts connections."""
+        program = shutil.which("turnserver", path="/usr/sbin:/usr/bin")
+        if program is None:
+            raise pytest.UsageError("turnserver is missing: apt-get install coturn")
+        self._process = await asyncio.create_subprocess_exec(
+            program, "-c", str(self.file), stdout=DEVNULL, stderr=DEVNULL
+        )
+        async with asyncio.timeout(STARTED):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                except OSError:
+                    await asyncio.sleep(0.05)
+                else:
+                    writer.close()
+                    return
+
+    async def stop(self) -> None:
+        """End it. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), STARTED)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run it until the context ends."""
+        await self.start()
+        try:
+            yield
+        finally:
+            await self.stop()

@@ -1,0 +1,126 @@
+"""The doctor at a real coturn: allocation, forbidden peers, and each fault with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.config import TurnSection
+from gateway.tools.doctor import turn
+from gateway.tools.doctor.steps import Outcome
+from gateway.tools.doctor.target import Target
+from gateway.tools.doctor.turn import PEERS, TurnAccount, allocate, grant, offer_forbidden_peers
+from tests.gateway.tools.doctor.coturn import Coturn
+from tests.gateway.tools.doctor.scene import doctor, failed_steps, scene
+from tests.ports import PortBlock, lease_block
+
+OTHER_SECRET = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def ports() -> Iterator[PortBlock]:
+    with lease_block() as block:
+        yield block
+
+
+@pytest.fixture
+def coturn(tmp_path: Path, ports: PortBlock) -> Coturn:
+    return Coturn(tmp_path, ports)
+
+
+@pytest.fixture
+async def account(coturn: Coturn) -> TurnAccount:
+    made = TurnAccount()
+    assert (await grant(made, Target(""), TurnSection(secret=coturn.secret))).state == "ok"
+    return made
+
+
+@pytest.mark.full
+async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, account: TurnAccount) -> None:
+    async with coturn.running():
+        for uri in (coturn.uri, f"{coturn.uri}?transport=udp", f"{coturn.uri}?transport=tcp"):
+            assert await allocate(account, uri) == Outcome("ok", f"{uri} relays at 127.0.0.1")
+            peers = await offer_forbidden_peers(account, uri)
+            assert (peers.state, peers.cause) == ("ok", "")
+
+
+@pytest.mark.full
+async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
+    other = TurnAccount()
+    await grant(other, Target(""), TurnSection(secret=OTHER_SECRET))
+    async with coturn.running():
+        outcome = await allocate(other, coturn.uri)
+    assert outcome.state == "failed"
+    assert "does not accept the credentials" in outcome.cause
+    assert "static-auth-secret" in outcome.change
+    assert "401" in outcome.evidence
+
+
+@pytest.mark.full
+async def test_relay_into_private_networks_is_found_and_the_remedy_mends_it(
+    coturn: Coturn, account: TurnAccount
+) -> None:
+    text = coturn.file.read_text()
+    open_to = [PEERS["10.0.0.1"], PEERS["169.254.169.254"]]
+    for line in open_to:
+        assert f"{line}\n" in text
+        text = text.replace(f"{line}\n", "")
+    coturn.file.write_text(text)
+    async with coturn.running():
+        outcome = await offer_forbidden_peers(account, coturn.uri)
+    assert outcome.state == "failed"
+    assert outcome.evidence == f"{coturn.uri} permits 10.0.0.1, 169.254.169.254"
+    lines = outcome.change.partition(": ")[2].split(", ")
+    assert lines == open_to
+    coturn.file.write_text("\n".join([text, *lines, ""]))
+    async with coturn.running():
+        assert (await offer_forbidden_peers(account, coturn.uri)).state == "ok"
+
+
+async def test_relay_that_is_away_is_named(
+    coturn: Coturn, account: TurnAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = await allocate(account, f"{coturn.uri}?transport=tcp")
+    assert (refused.state, refused.cause) == ("failed", "the TURN server cannot be reached")
+    monkeypatch.setattr(turn, "ANSWER_LIMIT", 0.2)
+    silent = await allocate(account, coturn.uri)
+    assert (silent.state, silent.cause) == ("failed", "the TURN server does not answer")
+    assert "start coturn" in silent.change
+
+
+@pytest.mark.parametrize("uri", ["turn.example.com", "turn:a:b:c", "stun:a.example", "turn:a.example?transport=sctp"])
+async def test_text_that_is_no_uri_is_named(uri: str) -> None:
+    outcome = await allocate(TurnAccount(), uri)
+    assert (outcome.state, outcome.cause) == ("failed", "this is not the URI of a TURN server")
+
+
+@pytest.mark.full
+async def test_all_steps_with_credentials_of_the_gateway(tmp_path: Path, coturn: Coturn) -> None:
+    section = f'[turn]\napi_key = "{OTHER_SECRET}"\nsecret = "{coturn.secret}"\nservers = ["{coturn.uri}"]\n'
+    async with coturn.running(), scene(tmp_path, section) as made:
+        results = await made.examine()
+        assert [(result.step, result.cause) for result in results if result.state != "ok"] == []
+        assert [result.step for result in results if result.step.startswith("TURN")] == [
+            "TURN credentials",
+            f"TURN 127.0.0.1:{coturn.port}",
+            f"TURN 127.0.0.1:{coturn.port}: forbidden peers",
+        ]
+        made.text = made.text.replace(OTHER_SECRET, OTHER_SECRET[::-1])  # the gateway was not reloaded
+        results = await made.examine()
+    assert failed_steps(results) == ["TURN credentials"]
+    assert "reload the gateway" in next(result.change for result in results if result.state == "failed")
+    assert {result.cause for result in results if result.state == "not reached"} == {"because of: TURN credentials"}
+
+
+@pytest.mark.full
+async def test_named_servers_are_tried_by_the_command(tmp_path: Path, coturn: Coturn) -> None:
+    (tmp_path / "secret").write_text(f"{coturn.secret}\n")
+    arguments = ("--turn", coturn.uri, "--turn-secret", tmp_path / "secret")
+    async with coturn.running(), scene(tmp_path) as made:
+        status, out, _ = await doctor(made.proxy.upstream, *arguments)
+    assert status == 0, out
+    assert f"{coturn.uri} relays at 127.0.0.1" in out
+    assert f"{coturn.uri} refuses 127.0.0.1, " in out
+    assert coturn.secret not in out
