@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.option("--nextcloud", metavar="URL", default="", help="A Nextcloud that uses the server; else those of FILE.")
 @click.option("--turn", "turn", metavar="URI", multiple=True, help="A TURN server of Talk's settings (repeatable).")
 @click.option("--turn-secret", type=click.Path(path_type=Path), help="File with the secret of these TURN servers.")
+@click.option("--media", is_flag=True, help="Also send media through each Janus of FILE, and receive them.")
 @click.option("--user", default="", help="The gateway's user; as root: portunus, if there is such a user.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
@@ -29,6 +30,7 @@ def doctor(
     nextcloud: str,
     turn: tuple[str, ...],
     turn_secret: Path | None,
+    media: bool,
     user: str,
     as_json: bool,
 ) -> None:
@@ -65,7 +67,7 @@ def doctor(
     others = (Backend("", (nextcloud,), ""),) if nextcloud else ()
     backends = config.backends if config is not None and not nextcloud else others
     logging.disable(logging.CRITICAL)  # each failure is in the report, with its cause
-    steps = examination.steps(aim, config, read, backends, relays, named=bool(named_url))
+    steps = examination.steps(aim, config, read, backends, relays, named=bool(named_url), media=media)
     results = asyncio.run(take(steps, (lambda result: None) if as_json else _show))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(results)))

@@ -31,11 +31,13 @@ def steps(
     relays: TurnSection,
     *,
     named: bool,
+    media: bool = False,
 ) -> Iterator[DoctorStep]:
     """Yield the steps for a server; ``config`` and ``read`` are of ``read_configuration``.
 
     ``named``: the target was named, and is not that of the configuration. ``backends`` are those of the configuration,
     or Nextclouds that were named instead; ``relays`` likewise, which have no ``api_key`` if they were named.
+    ``media``: also the steps with media.
     """
     yield DoctorStep(CONFIGURATION, partial(_known, read))
     given = () if read is NO_FILE else (CONFIGURATION,)
@@ -49,7 +51,7 @@ def steps(
     secret = config.internal.secret if config else ""
     url = next((url for backend in backends for url in backend.urls), "")
     yield DoctorStep("hello", partial(session.say_hello, target, secret, url), ("WebSocket upgrade", *given))
-    yield from _janus_steps(config, given)
+    yield from _janus_steps(target, config, given, media=media)
     yield from _turn_steps(target, relays, given)
     yield DoctorStep("readiness", partial(signaling.read_readiness, target), (PATH,))
 
@@ -74,7 +76,7 @@ def _nextcloud_steps(
         )
 
 
-def _janus_steps(config: Config | None, needs: tuple[str, ...]) -> Iterator[DoctorStep]:
+def _janus_steps(target: Target, config: Config | None, needs: tuple[str, ...], *, media: bool) -> Iterator[DoctorStep]:
     if config is None:
         yield DoctorStep("Janus", partial(_known, NO_FILE), needs)
     elif config.mcu.type == "janus":
@@ -85,6 +87,19 @@ def _janus_steps(config: Config | None, needs: tuple[str, ...]) -> Iterator[Doct
             yield DoctorStep(name, partial(janus.connect_janus, asked, config.mcu.timeout), needs)
             yield DoctorStep(f"{name}: version", partial(janus.check_version, asked), (name,))
             yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, asked), (name,))
+            yield from _media_steps(name, asked, target, config.mcu.timeout, media=media)
+
+
+def _media_steps(
+    name: str, asked: janus.Janus, target: Target, request_limit: float, *, media: bool
+) -> Iterator[DoctorStep]:
+    if not media:
+        yield DoctorStep(f"{name}: media", partial(_known, not_tried("--media")))
+        return
+    from gateway.tools.doctor.media import check_candidates, send_and_receive  # loads libraries of codecs
+
+    yield DoctorStep(f"{name}: candidates", partial(check_candidates, asked, target, request_limit), (name,))
+    yield DoctorStep(f"{name}: media", partial(send_and_receive, asked, request_limit), (name,))
 
 
 def _turn_steps(target: Target, relays: TurnSection, needs: tuple[str, ...]) -> Iterator[DoctorStep]:

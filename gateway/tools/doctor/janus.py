@@ -7,19 +7,20 @@ the gateway.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass
 
 from gateway.tools.doctor.steps import Outcome, failed, ok, warning
 from mcu.base import SfuState
-from mcu.janus.connection.connector import NOT_TRIED, JanusConnector
+from mcu.janus.connection.connector import NOT_TRIED, SILENT, JanusConnector
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import RECOMMENDED, version_numbers
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 
-ATTEMPT_LIMIT = 20.0  # seconds until the first attempt to connect has an outcome
+ATTEMPT_LIMIT = 20.0  # seconds for which Janus may give no answer
 
 
 @dataclass(slots=True)
@@ -50,10 +51,11 @@ async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
     )
     connector.start()
     try:
-        async with asyncio.timeout(ATTEMPT_LIMIT):
-            while connector.reason == NOT_TRIED:
-                decided.clear()
-                await decided.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ATTEMPT_LIMIT):
+                while connector.state is SfuState.CONNECTING and connector.reason in (NOT_TRIED, SILENT):
+                    decided.clear()
+                    await decided.wait()
         if connector.state is SfuState.READY:
             janus.version, janus.restriction = connector.version, connector.restriction
             janus.reclaim_timeout = int(connector.reclaim_timeout)

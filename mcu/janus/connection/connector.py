@@ -47,6 +47,7 @@ MIN_LIFETIME = 1.0  # seconds; after a connection that was shorter there is a pa
 PROXY_WITHOUT_JANUS = (502, 503)  # HTTP: the answer of a proxy whose Janus is gone
 STALLED = "Janus does not answer any more"
 NOT_TRIED = "Janus has not been asked yet"
+SILENT = "it does not answer"
 
 
 class NoConnection(Exception):
@@ -220,9 +221,9 @@ class JanusConnector:
                     max_msg_size=0,
                 )
         except aiohttp.ConnectionTimeoutError as error:
-            raise NoConnection("it does not answer", reached=False) from error
+            raise NoConnection(SILENT, reached=False) from error
         except TimeoutError as error:
-            raise NoConnection("it does not answer") from error
+            raise NoConnection(SILENT) from error
         except aiohttp.WSServerHandshakeError as error:
             if error.status in PROXY_WITHOUT_JANUS:
                 raise NoConnection("there is no Janus behind the proxy", gone=True) from error
@@ -341,7 +342,7 @@ class JanusConnector:
         except JanusError as error:
             return SfuState.REFUSED, f"it refuses this gateway: {error}"
         except (TimeoutError, McuLost):
-            return SfuState.CONNECTING, "it does not answer"
+            return SfuState.CONNECTING, SILENT
         if reason:
             return SfuState.REFUSED, reason
         self._apply(server_info)
@@ -371,7 +372,7 @@ class JanusConnector:
             self._lose_claimable(f"the session cannot be claimed: {error}")
             return SfuState.CONNECTING, self.reason
         except (TimeoutError, McuLost):
-            return SfuState.CONNECTING, "it does not answer"
+            return SfuState.CONNECTING, SILENT
         return SfuState.READY, ""
 
     def _on_disconnected(self, session: JanusSession, reason: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.tools.doctor import connection
 from gateway.tools.doctor.connection import check_tls, connect_tcp, resolve_name
 from gateway.tools.doctor.steps import Outcome
 from gateway.tools.doctor.target import target
@@ -73,7 +74,8 @@ async def test_certificate_of_an_unknown_authority_is_named(tmp_path: Path) -> N
     assert "public authority" in outcome.change
 
 
-async def test_http_for_https_is_named(tmp_path: Path) -> None:
+async def test_http_for_https_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PROBE_TIMEOUT", 60.0)
     outcome = await seen(make_certificate(tmp_path), scheme="http")
     assert outcome.state == "failed"
     assert outcome.change.startswith("write https in place of http: https://127.0.0.1:")

@@ -19,6 +19,12 @@ from tests.ports import PortBlock, lease_block
 OTHER_SECRET = "0123456789abcdef0123456789abcdef"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer than people would, as a busy machine needs."""
+    monkeypatch.setattr(turn, "ANSWER_LIMIT", 60.0)
+
+
 @pytest.fixture
 def ports() -> Iterator[PortBlock]:
     with lease_block() as block:

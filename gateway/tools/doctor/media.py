@@ -1,0 +1,224 @@
+"""Steps with media at one Janus: the candidates that it offers, and a publication that is received again.
+
+The publisher and the subscriber are aiortc's, in this process: what they send and receive passes the network as that of
+clients on this machine does. They do not use the gateway, so that a fault of Janus is not taken for one of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address, ip_network
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
+from aiortc.sdp import candidate_from_sdp
+
+from gateway.tools.doctor.janus import Janus
+from gateway.tools.doctor.steps import Outcome, failed, ok
+from gateway.tools.doctor.target import Target
+from mcu.base import (
+    BackendId,
+    CloseReason,
+    IceCandidate,
+    McuError,
+    MediaKind,
+    PublisherId,
+    PublishOptions,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+)
+from mcu.janus.backend import JanusMcu
+from sdp.document import Description, parse
+
+CONNECT_LIMIT = 10.0  # seconds for ICE and DTLS
+MEDIA_LIMIT = 5.0  # seconds until ``FRAMES`` have arrived
+FRAMES = 25  # of audio, 20 ms each
+
+_KEY = StreamKey(BackendId("doctor"), PublisherId("doctor"), StreamType.VIDEO)
+_CONTAINERS = ip_network("172.16.0.0/12")  # of which Docker takes its networks
+_MAPPING = (
+    "give Janus the host's network, or set nat_1_1_mapping in janus.jcfg (PUBLIC_ADDRESS of janus-config/fill.py) to"
+    " the address that clients reach"
+)
+
+
+class _Candidates:
+    """A stream listener that collects the candidates of Janus and adds them to a peer connection."""
+
+    def __init__(self, peer: RTCPeerConnection) -> None:
+        self.addresses: list[str] = []
+        self._peer = peer
+        self._adding: set[asyncio.Task[None]] = set()
+
+    def on_candidate(self, candidate: IceCandidate | None) -> None:
+        if candidate is None or not candidate.candidate:
+            return
+        self.addresses.append(_address(candidate.candidate))
+        parsed = candidate_from_sdp(candidate.candidate.removeprefix("candidate:"))
+        parsed.sdpMid, parsed.sdpMLineIndex = candidate.sdp_mid, candidate.sdp_mline_index
+        task = asyncio.create_task(self._peer.addIceCandidate(parsed), name="doctor-candidate")
+        self._adding.add(task)
+        task.add_done_callback(self._adding.discard)
+
+    def on_offer(self, offer: Description) -> None:
+        """Ignore it: nothing renegotiates."""
+
+    def on_media(self, kind: MediaKind, flowing: bool) -> None:
+        """Ignore it: the media themselves are counted."""
+
+    def on_closed(self, reason: CloseReason) -> None:
+        """Ignore it: the peer connection tells as much."""
+
+    def read(self, description: Description) -> None:
+        """Collect the candidates in a description of Janus."""
+        lines = str(description).splitlines()
+        self.addresses += [_address(line[2:]) for line in lines if line.startswith("a=candidate:")]
+
+
+def _address(candidate: str) -> str:
+    return candidate.split()[4]  # RFC 8839, 5.1
+
+
+async def check_candidates(janus: Janus, target: Target, request_limit: float) -> Outcome:
+    """Publish, and look at the candidates that Janus offers to clients of the server."""
+    try:
+        async with _sfu(janus, request_limit) as sfu, _published(sfu, request_limit) as (_, candidates):
+            addresses = list(dict.fromkeys(candidates.addresses))
+    except McuError as error:
+        return _refused(error)
+    evidence = f"Janus offers {', '.join(addresses) or 'no candidate'}"
+    if not addresses:
+        change = "set ice_enforce_list in janus.jcfg to an interface that is up, or remove it; see Janus' log"
+        return failed("Janus offers no candidate", change, evidence)
+    private = [address for address in addresses if not _is_global(address)]
+    if len(private) == len(addresses) and any(map(_is_global, target.addresses)):
+        kind = "of a container" if any(ip_address(it) in _CONTAINERS for it in private) else "private"
+        cause = f"clients cannot reach Janus: its addresses are {kind}, while {target.host} is public"
+        return failed(cause, _MAPPING, evidence)
+    return ok(evidence)
+
+
+async def send_and_receive(janus: Janus, request_limit: float) -> Outcome:
+    """Publish audio, subscribe to it, and count what arrives."""
+    try:
+        async with _sfu(janus, request_limit) as sfu, _published(sfu, request_limit) as (peer, candidates):
+            if not await _connected(peer):
+                return _no_connection("publisher", candidates)
+            return await _receive(sfu, request_limit)
+    except McuError as error:
+        return _refused(error)
+
+
+async def _receive(sfu: JanusMcu, request_limit: float) -> Outcome:
+    peer = _peer()
+    tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
+    peer.on("track", tracks.put_nowait)
+    candidates = _Candidates(peer)
+    subscriber, offer = await sfu.subscribe(_KEY, SubscribeOptions(timeout=request_limit), candidates)
+    try:
+        candidates.read(offer)
+        await peer.setRemoteDescription(RTCSessionDescription(str(offer), "offer"))
+        await peer.setLocalDescription(await peer.createAnswer())
+        await subscriber.accept(parse(peer.localDescription.sdp).freeze())
+        if not await _connected(peer):
+            return _no_connection("subscriber", candidates)
+        frames = await _count_frames(tracks)
+        packets = await _packets_received(peer)
+    finally:
+        await subscriber.close()
+        await peer.close()
+    evidence = f"{frames} of {FRAMES} frames of audio arrived, in {packets} packets"
+    if frames < FRAMES:
+        change = "see Janus' log; let firewalls pass packets of established UDP connections for longer than a moment"
+        return failed("the connections are up, but media do not pass Janus", change, evidence)
+    return ok(f"a publisher and a subscriber are connected; {evidence}")
+
+
+async def _count_frames(tracks: asyncio.Queue[MediaStreamTrack]) -> int:
+    frames = 0
+    try:
+        async with asyncio.timeout(MEDIA_LIMIT):
+            track = await tracks.get()
+            while frames < FRAMES:
+                await track.recv()
+                frames += 1
+    except (TimeoutError, MediaStreamError):
+        pass
+    return frames
+
+
+async def _packets_received(peer: RTCPeerConnection) -> int:
+    stats = await peer.getStats()
+    return sum(report.packetsReceived for report in stats.values() if report.type == "inbound-rtp")
+
+
+def _no_connection(side: str, candidates: _Candidates) -> Outcome:
+    offered = list(dict.fromkeys(candidates.addresses))
+    named = [f"{address}{'' if _is_global(address) else ' (private)'}" for address in offered]
+    change = f"let firewalls pass the UDP ports of rtp_port_range (janus.jcfg); {_MAPPING}"
+    evidence = f"Janus offers {', '.join(named) or 'no candidate'}"
+    return failed(f"the {side} gets no connection to Janus within {CONNECT_LIMIT:g} s", change, evidence)
+
+
+def _refused(error: McuError) -> Outcome:
+    return failed("Janus carries out no request about a stream", "see Janus' log, and docs/janus.md", str(error))
+
+
+async def _connected(peer: RTCPeerConnection) -> bool:
+    """Wait until a peer is connected; return whether it is."""
+    changed = asyncio.Event()
+    peer.on("connectionstatechange", changed.set)
+    try:
+        async with asyncio.timeout(CONNECT_LIMIT):
+            while peer.connectionState in ("new", "connecting"):
+                changed.clear()
+                await changed.wait()
+    except TimeoutError:
+        return False
+    return bool(peer.connectionState == "connected")
+
+
+@asynccontextmanager
+async def _sfu(janus: Janus, request_limit: float) -> AsyncIterator[JanusMcu]:
+    """Connect to Janus by a session of its own, and end the session afterwards."""
+    sfu = JanusMcu((janus.settings,), request_limit, secrets.token_hex(6))
+    await sfu.start(lambda status: None)
+    try:
+        yield sfu
+    finally:
+        await sfu.stop()
+
+
+@asynccontextmanager
+async def _published(sfu: JanusMcu, request_limit: float) -> AsyncIterator[tuple[RTCPeerConnection, _Candidates]]:
+    """Publish silence, and end the publication afterwards."""
+    peer = _peer()
+    candidates = _Candidates(peer)
+    peer.addTransceiver(AudioStreamTrack(), direction="sendonly")
+    try:
+        await peer.setLocalDescription(await peer.createOffer())
+        offer = parse(peer.localDescription.sdp).freeze()
+        publisher, answer = await sfu.publish(_KEY, offer, PublishOptions(timeout=request_limit), candidates)
+        try:
+            candidates.read(answer)
+            await peer.setRemoteDescription(RTCSessionDescription(str(answer), "answer"))
+            yield peer, candidates
+        finally:
+            await publisher.close()
+    finally:
+        await peer.close()
+
+
+def _peer() -> RTCPeerConnection:
+    return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+
+def _is_global(address: str) -> bool:
+    try:
+        return ip_address(address).is_global
+    except ValueError:  # a name
+        return True

@@ -1,0 +1,104 @@
+"""The doctor's own media through a real Janus: candidates, a publication and its subscription."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.tools.configuration.account import service_account
+from gateway.tools.doctor import media
+from gateway.tools.doctor.examination import read_configuration, steps
+from gateway.tools.doctor.janus import Janus
+from gateway.tools.doctor.media import FRAMES, check_candidates, send_and_receive
+from gateway.tools.doctor.steps import not_tried
+from gateway.tools.doctor.target import Target, target
+from mcu.janus.settings import JanusServerSettings
+from tests.gateway.tools.doctor.scene import TEXT
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+from tests.media.loopback import loopback
+
+__all__ = ["loopback"]
+
+REQUEST_LIMIT = 60.0  # seconds
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait longer than people would, as a busy machine needs."""
+    monkeypatch.setattr(media, "CONNECT_LIMIT", 60.0)
+    monkeypatch.setattr(media, "MEDIA_LIMIT", 60.0)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[JanusProcess]:
+    async with JanusProcess() as janus:
+        yield janus
+
+
+def asked(janus: JanusProcess, admin_key: str = ADMIN_KEY) -> Janus:
+    return Janus(JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=admin_key))
+
+
+def public() -> Target:
+    """Return a server whose name has a public address; nothing is sent there."""
+    aim = target("https://signal.example.com")
+    aim.addresses = ["1.1.1.1"]
+    return aim
+
+
+async def test_media_pass_janus_and_nothing_is_left_on_it(running: JanusProcess, loopback: None) -> None:
+    outcome = await send_and_receive(asked(running), REQUEST_LIMIT)
+    assert (outcome.state, outcome.cause) == ("ok", "")
+    assert f"{FRAMES} of {FRAMES} frames" in outcome.evidence
+    assert await running.rooms() == []
+    assert await running.handles() == []
+
+
+async def test_candidates_are_named(running: JanusProcess, loopback: None) -> None:
+    outcome = await check_candidates(asked(running), target("http://127.0.0.1:8080"), REQUEST_LIMIT)
+    assert (outcome.state, outcome.evidence) == ("ok", "Janus offers 127.0.0.1")
+
+
+async def test_private_candidates_of_a_public_server_are_a_fault(running: JanusProcess, loopback: None) -> None:
+    outcome = await check_candidates(asked(running), public(), REQUEST_LIMIT)
+    assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1")
+    assert "private" in outcome.cause
+    assert "nat_1_1_mapping" in outcome.change
+
+
+async def test_address_of_a_container_is_named_as_such(loopback: None) -> None:
+    async with JanusProcess(PUBLIC_ADDRESS="172.17.0.2") as janus:
+        outcome = await check_candidates(asked(janus), public(), REQUEST_LIMIT)
+        assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 172.17.0.2")
+        assert "of a container" in outcome.cause
+
+
+async def test_connection_that_is_not_made_is_named_with_the_candidates(
+    running: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "CONNECT_LIMIT", 0.0)
+    outcome = await send_and_receive(asked(running), REQUEST_LIMIT)
+    assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1 (private)")
+    assert "the publisher gets no connection to Janus" in outcome.cause
+    assert "rtp_port_range" in outcome.change
+
+
+async def test_refusal_of_janus_is_passed_on(running: JanusProcess, loopback: None) -> None:
+    outcome = await send_and_receive(asked(running, admin_key="0" * 32), REQUEST_LIMIT)
+    assert (outcome.state, outcome.cause) == ("failed", "Janus carries out no request about a stream")
+    assert "admin_key" in outcome.evidence
+
+
+@pytest.mark.parametrize(("with_media", "names"), [(True, ["candidates", "media"]), (False, ["media"])])
+async def test_media_are_tried_on_request_only(tmp_path: Path, with_media: bool, names: list[str]) -> None:
+    text = TEXT.partition("[mcu]")[0].format(internal="", url="https://cloud.example.com/", secret="5d0e7c1f9ab34e72")
+    (tmp_path / "portunus.toml").write_text(f'{text}[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "ws://127.0.0.1:1"\n')
+    config, read = read_configuration(tmp_path / "portunus.toml", {}, service_account(""))
+    assert config is not None
+    listed = list(steps(public(), config, read, config.backends, config.turn, named=True, media=with_media))
+    found = [step for step in listed if step.name in ("Janus: candidates", "Janus: media")]
+    assert [step.name.removeprefix("Janus: ") for step in found] == names
+    if not with_media:
+        assert await found[0].run() == not_tried("--media")
