@@ -6,7 +6,7 @@ import asyncio
 import errno
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -42,7 +42,8 @@ async def listening(status: int = 0, certificate: tuple[Path, Path] | None = Non
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if certificate is None:
-            await reader.readuntil(b"\r\n\r\n")
+            with suppress(asyncio.IncompleteReadError):  # TLS is tried as well
+                await reader.readuntil(b"\r\n\r\n")
         if status:
             writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status)
         writer.close()
