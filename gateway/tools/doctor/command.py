@@ -58,7 +58,7 @@ def doctor(
         raise click.UsageError(f"There is no user {user}.") from error
     config, read = examination.read_configuration(path, os.environ, account)
     if not url and config is not None and not (url := local_url(config)):
-        raise click.UsageError(f"{path} listens on no fixed TCP address: give the URL of the server, too.")
+        raise click.UsageError(f"{path} listens on no TCP address without TLS: give the URL of the server, too.")
     try:
         aim = target(url) if url else Target("")
     except ValueError as error:

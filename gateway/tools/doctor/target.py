@@ -57,11 +57,13 @@ def target(url: str) -> Target:
 
 
 def local_url(config: Config) -> str:
-    """Return the URL of the first TCP address that a configuration listens on; empty if there is none."""
-    for text in config.http.listen:
+    """Return the URL of the first TCP address that a configuration listens on; empty if there is none.
+
+    With TLS there is none either: the names in the certificate are not those of the address.
+    """
+    for text in () if config.http.certificate else config.http.listen:
         address = listen_address(text)
         if address is not None and address[1]:
             host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
-            scheme = "https" if config.http.certificate else "http"
-            return f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}"
+            return f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
     return ""

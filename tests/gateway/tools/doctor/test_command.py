@@ -114,7 +114,8 @@ def test_wrong_arguments_have_the_status_2(arguments: list[str], text: str) -> N
     ("listen", "certificate", "url"),
     [
         (("127.0.0.1:8080",), "", "http://127.0.0.1:8080"),
-        (("/run/portunus.sock", "0.0.0.0:8443"), "/a.pem", "https://127.0.0.1:8443"),
+        (("/run/portunus.sock", "0.0.0.0:8081"), "", "http://127.0.0.1:8081"),
+        (("127.0.0.1:8443",), "/a.pem", ""),
         (("[::]:80",), "", "http://[::1]:80"),
         ((":8080",), "", "http://127.0.0.1:8080"),
         (("/run/portunus.sock", "127.0.0.1:0"), "", ""),
