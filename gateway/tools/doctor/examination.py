@@ -87,6 +87,7 @@ def _janus_steps(target: Target, config: Config | None, needs: tuple[str, ...], 
             yield DoctorStep(name, partial(janus.connect_janus, asked, config.mcu.timeout), needs)
             yield DoctorStep(f"{name}: version", partial(janus.check_version, asked), (name,))
             yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, asked), (name,))
+            yield DoctorStep(f"{name}: events", partial(janus.check_events, asked), (name,))
             yield from _media_steps(name, asked, target, config.mcu.timeout, media=media)
 
 

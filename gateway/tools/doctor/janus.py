@@ -31,6 +31,7 @@ class Janus:
     version: str = ""
     restriction: str = ""  # one sentence about what does not work with it
     reclaim_timeout: int = 0  # seconds
+    event_handlers: bool = False
 
 
 async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
@@ -59,6 +60,7 @@ async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
         if connector.state is SfuState.READY:
             janus.version, janus.restriction = connector.version, connector.restriction
             janus.reclaim_timeout = int(connector.reclaim_timeout)
+            janus.event_handlers = connector.event_handlers
             return ok(f"Janus {janus.version} has VideoRoom and data channels, and creates rooms")
         return _unusable(janus.settings, connector.state, connector.reason)
     finally:
@@ -107,3 +109,13 @@ async def check_reclaim(janus: Janus) -> Outcome:
             "calls end when the gateway's connection to Janus breaks", change, "reclaim_session_timeout is 0"
         )
     return ok(f"Janus keeps a session for {janus.reclaim_timeout} s without a connection")
+
+
+async def check_events(janus: Janus) -> Outcome:
+    """Check that Janus has an event handler, from whose events the gateway's media metrics are made."""
+    if not janus.event_handlers:
+        change = (
+            "set up janus.eventhandler.wsevh.jcfg and events in janus.jcfg as docs/janus.md says, and restart Janus"
+        )
+        return warning("there are no metrics of bitrate, loss and ICE: Janus has no event handler", change)
+    return ok("an event handler is enabled")

@@ -88,6 +88,7 @@ class JanusConnector:
         self.name = ""
         self.details: dict[str, Any] = {}
         self.version = ""
+        self.event_handlers = False  # whether Janus reports events, to this gateway or elsewhere
         self.restriction = ""  # one sentence about what does not work while it can be used
         self.connected_since = 0.0  # unix time
         self.settings = settings  # of the next connection
@@ -354,6 +355,7 @@ class JanusConnector:
         self.details = server_details(server_info)
         self.restriction = restriction(server_info)
         self._reclaim_timeout = server_info.reclaim_timeout
+        self.event_handlers = server_info.event_handlers
         if self.version != before and () < version_numbers(self.version) < RECOMMENDED:
             self._log.warning(
                 "Janus %s lacks security fixes; %s is the oldest version that is recommended",

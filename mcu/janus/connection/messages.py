@@ -199,6 +199,7 @@ class JanusMessage(msgspec.Struct, frozen=True):
     author: str = ""
     local_ip: str = msgspec.field(name="local-ip", default="")
     ipv6: bool = False
+    event_handlers: bool = False  # an event handler is loaded and enabled
     reclaim_timeout: int = msgspec.field(name="reclaim-session-timeout", default=0)  # seconds
     # of the Admin API's list_sessions, list_handles and handle_info:
     sessions: list[int] = []

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.tools.doctor.janus import Janus, check_reclaim, check_version, connect_janus
+from gateway.tools.doctor.janus import Janus, check_events, check_reclaim, check_version, connect_janus
 from gateway.tools.doctor.steps import Outcome
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -61,6 +61,17 @@ async def test_each_wrong_setting_of_a_janus_is_named(running: JanusProcess) -> 
         assert cause in outcome.cause
         assert change in outcome.change
     assert (await found(running)).state == "ok"
+
+
+async def test_event_handler_of_janus_is_seen(running: JanusProcess) -> None:
+    asked = Janus(settings(running))
+    await connect_janus(asked, REQUEST_LIMIT)
+    without = await check_events(asked)
+    assert (without.state, "janus.eventhandler.wsevh.jcfg" in without.change) == ("warning", True)
+    async with JanusProcess(EVENTS_URL=f"ws://127.0.0.1:{free_ports(1)[0]}/spreed") as janus:
+        asked = Janus(settings(janus))
+        await connect_janus(asked, REQUEST_LIMIT)
+    assert (await check_events(asked)).state == "ok"
 
 
 async def test_janus_that_keeps_no_session_is_a_warning() -> None:
