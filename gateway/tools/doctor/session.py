@@ -6,10 +6,12 @@ import secrets
 
 import aiohttp
 
+from gateway.tools.doctor.signaling import DRAIN_REMEDY
 from gateway.tools.doctor.steps import Outcome, failed, not_tried, ok
 from gateway.tools.doctor.target import Target
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.wire import checksum
+from gateway.wire.errors import Code
 
 
 async def say_hello(target: Target, secret: str, backend: str) -> Outcome:
@@ -25,6 +27,8 @@ async def say_hello(target: Target, secret: str, backend: str) -> Outcome:
             await client.hello_internal(params)
             await client.bye()
     except RequestRefused as error:
+        if error.code == Code.SHUTDOWN_SCHEDULED.value[0]:
+            return failed("the gateway is being drained: it opens no new sessions", DRAIN_REMEDY, str(error))
         change = "reload the gateway if its file was changed (systemctl reload portunus); its log names the cause"
         return failed("the running gateway refuses a hello with this internal.secret and backend", change, str(error))
     except (aiohttp.ClientError, OSError) as error:

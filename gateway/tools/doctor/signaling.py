@@ -23,6 +23,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=20.0, sock_connect=10.0)  # seconds
 WELCOME = "nextcloud-spreed-signaling"  # member of the welcome
 _REDIRECTS = range(300, 400)
 _PROXY_ERRORS = (502, 503, 504)
+DRAIN_REMEDY = "start it again when it has ended, or cancel the drain: portunus drain --cancel -c FILE"
 UPGRADE_LINES = (
     "nginx: `proxy_http_version 1.1;`, `proxy_set_header Upgrade $http_upgrade;` and"
     ' `proxy_set_header Connection "Upgrade";` in its location; Apache: `upgrade=websocket` in its ProxyPass'
@@ -128,6 +129,8 @@ async def read_readiness(target: Target) -> Outcome:
     state = document.get("state") if document is not None else None
     if document is None or not isinstance(state, str):
         return not_tried("this server has no /readyz: a URL of a Portunus")
+    if document.get("draining") is True:
+        return failed("the gateway is being drained: it opens no new sessions", DRAIN_REMEDY)
     listed = document.get("dependencies")
     bad = [entry for entry in listed or () if isinstance(entry, dict) and entry.get("state") != "ok"]
     evidence = "; ".join(f"{entry.get('name')} is {entry.get('state')}: {entry.get('reason')}" for entry in bad)

@@ -46,6 +46,7 @@ class Scene:
 
     cloud: FakeNextcloud
     proxy: FaultyProxy
+    gateway: Gateway
     file: Path
     text: str
     url: str
@@ -71,7 +72,7 @@ async def scene(folder: Path, sections: str = "") -> AsyncIterator[Scene]:
         (proxy.upstream,) = await gateway.start()
         await proxy.start()
         try:
-            yield Scene(cloud, proxy, file, text, f"http://127.0.0.1:{proxy.port}{PREFIX}/")
+            yield Scene(cloud, proxy, gateway, file, text, f"http://127.0.0.1:{proxy.port}{PREFIX}/")
         finally:
             await proxy.close()
             await gateway.stop()

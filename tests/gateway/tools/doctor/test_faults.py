@@ -126,6 +126,10 @@ def lose_the_signature(scene: Scene) -> None:
     scene.proxy.lost_request_headers = ("Spreed-Signaling-Checksum",)
 
 
+def drain(scene: Scene) -> None:
+    scene.gateway.draining.begin(600.0)
+
+
 FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, words of its cause, words of the remedy
     (break_file, "configuration", "mcuu", "mcu"),
     (write_index_php, "configuration", "index.php", "write https://cloud.example.com/"),
@@ -140,6 +144,7 @@ FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, 
     (remove_the_features, "features", "removed on the way", FEATURES_HEADER),
     (serve_an_old_server, "features", "federation, incall-all, switchto", "update"),
     (change_the_internal_secret, "hello", "internal.secret", "reload"),
+    (drain, "hello", "is being drained", "portunus drain --cancel"),
     (name_a_missing_nextcloud, f"{CLOUD}capabilities", "cannot be reached", "backend.urls"),
     (
         answer_of_nextcloud(lambda: web.Response(status=302, headers={"Location": "https://b.example/ocs"})),
@@ -158,6 +163,15 @@ FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, 
     (send_chunks, f"{CLOUD}requests to the gateway", "in chunks", "proxy_request_buffering"),
     (lose_the_signature, f"{CLOUD}requests to the gateway", "refuses", "Spreed-Signaling-"),
 ]
+
+
+async def test_drain_is_named_without_a_hello(healthy: Scene) -> None:
+    drain(healthy)
+    healthy.text = healthy.text.replace(f'[internal]\nsecret = "{INTERNAL_SECRET}"\n', "")
+    results = {result.step: result for result in await healthy.examine()}
+    assert results["hello"].state == "not tried"
+    assert results["readiness"].state == "failed"
+    assert "being drained" in results["readiness"].cause
 
 
 async def test_nothing_is_found_where_nothing_is_wrong(healthy: Scene) -> None:
