@@ -95,6 +95,9 @@ class FederatedLevel:
     async def sfu(self, away: bool) -> None:
         raise AssertionError("the SFU is lost at the level of the flows only")
 
+    async def drain(self) -> None:
+        raise AssertionError("the gateway is drained at the level of the flows only")
+
     # -- names
 
     def target(self, room: str, userid: str) -> Json:

@@ -116,6 +116,10 @@ class FlowsLevel:
         else:
             await self.harness.mcu.recover()
 
+    async def drain(self) -> None:
+        await settle()
+        self.harness.flows.draining.begin(60.0)
+
 
 class FlowsClient:
     """A client at the level of the flows."""
@@ -225,6 +229,9 @@ class SocketLevel:
 
     async def sfu(self, away: bool) -> None:
         raise AssertionError("the SFU is lost at the level of the flows only")
+
+    async def drain(self) -> None:
+        raise AssertionError("the gateway is drained at the level of the flows only")
 
 
 class SocketClient:

@@ -12,6 +12,7 @@ LOCAL_ONLY = {
     "ack": _NO_ROOM,
     "dialout-refused": _NO_ROOM,
     "dialout-timeout": _TIME,
+    "drain": _NO_ROOM,
     "disinvited-away": "the host disinvites the session at once: its connection, the local server's, stands",
     "federation-refused": "it is about the connection to another server; this level has one",
     "hello": _NO_ROOM,

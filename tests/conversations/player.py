@@ -81,6 +81,9 @@ class Level(Protocol):
     async def sfu(self, away: bool) -> None:
         """Let the SFU lose all streams and be away, or come back."""
 
+    async def drain(self) -> None:
+        """Begin to drain the gateway."""
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -131,6 +134,8 @@ class ConversationPlayer:
                     await self._level.pass_time(*rest)
                 elif actor == "sfu":
                     await self._level.sfu({"is lost": True, "is back": False}[action])
+                elif (actor, action) == ("operator", "drains"):
+                    await self._level.drain()
                 else:
                     await self._client(actor, action, rest)
             except (AssertionError, TimeoutError) as error:
