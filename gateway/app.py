@@ -79,7 +79,8 @@ class Gateway:
         self._remote_servers = RemoteWebSockets(SERVER_HEADER, lambda: self._services.settings.federation, self._clock)
         self._mcu = self._create_mcu()
         self._services = self._create_services()
-        self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, self._services.throttling)
+        throttling, refusals = self._services.throttling, self._services.refusals
+        self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, throttling, refusals)
         self._flows = flows = Flows(self._services)
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
         self.draining = flows.draining

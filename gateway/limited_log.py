@@ -1,4 +1,4 @@
-"""Warnings about faults that peers can cause at will: one line a minute for each cause.
+"""Lines about faults that peers can cause at will: one line a minute for each cause.
 
 The cause is any hashable value, such as the values in the line or some of them.
 """
@@ -13,7 +13,7 @@ CAUSES = 64  # causes with a line per period
 
 
 class LimitedLog:
-    """Warnings that are written once a minute for each cause; ``clock`` is monotonic, in seconds.
+    """Lines that are written once a minute for each cause; ``clock`` is monotonic, in seconds.
 
     The next line of a cause gives the number of lines left out. At most ``causes`` lines are written in a minute, since
     peers can invent causes.
@@ -27,7 +27,11 @@ class LimitedLog:
         self._left_out: dict[Hashable, int] = {}
 
     def warning(self, cause: Hashable, message: str, *values: object) -> None:
-        """Log a warning, unless one of this cause was logged within the last minute."""
+        """Log a warning, unless a line of this cause was written within the last minute."""
+        self.log(logging.WARNING, cause, message, *values)
+
+    def log(self, level: int, cause: Hashable, message: str, *values: object) -> None:
+        """Log a line of a level, unless one of this cause was written within the last minute."""
         now = self._clock()
         self._forget(now)
         if cause in self._written or len(self._written) >= self._max_lines:
@@ -38,9 +42,9 @@ class LimitedLog:
         self._written[cause] = now
         left_out = self._left_out.pop(cause, 0)
         if left_out:
-            self._log.warning(message + " (%d more before)", *values, left_out)
+            self._log.log(level, message + " (%d more before)", *values, left_out)
         else:
-            self._log.warning(message, *values)
+            self._log.log(level, message, *values)
 
     def clear(self) -> None:
         """Forget which causes were logged: the next line of each is written at once."""

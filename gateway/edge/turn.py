@@ -19,6 +19,7 @@ from aiohttp import web
 from gateway.core.throttle import ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.caller import HttpCaller
+from gateway.flows.refusals import Refusals
 from gateway.flows.throttling import Throttling
 
 LIFETIME = 86_400  # seconds that credentials are valid
@@ -48,12 +49,18 @@ class TurnCredentials:
     """Serves ``GET /turn/credentials``; ``clock`` returns Unix time in seconds."""
 
     def __init__(
-        self, settings: TurnSettings, clock: Callable[[], float], proxies: TrustedProxies, throttling: Throttling
+        self,
+        settings: TurnSettings,
+        clock: Callable[[], float],
+        proxies: TrustedProxies,
+        throttling: Throttling,
+        refusals: Refusals,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._proxies = proxies
         self._throttling = throttling
+        self._refusals = refusals
 
     def apply(self, settings: TurnSettings) -> None:
         """Replace the settings; if the key has changed, forget the failures: they were not guesses of the new key."""
@@ -68,9 +75,11 @@ class TurnCredentials:
         if query.get("service") != "turn" or not key:
             return _refuse(400, "Invalid service and/or key sent.")
         if not settings.api_key:
+            self._refusals.turn_key(configured=False)
             return _refuse(403, _NOT_ALLOWED)
         caller = HttpCaller(request, self._proxies.real_ip(request))
         if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
+            self._refusals.turn_key(configured=True)
             if await self._throttling.failed(caller, ThrottledAction.TURN_KEY):
                 return _refuse(429, "Too many requests")
             return _refuse(403, _NOT_ALLOWED)

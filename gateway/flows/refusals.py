@@ -41,6 +41,7 @@ class AuthFailure(Enum):
     TOKEN_TIME = "token_time"
     NO_TOKEN_KEY = "no_token_key"
     INTERNAL_SECRET = "internal_secret"
+    TURN_KEY = "turn_key"  # a request for TURN credentials
 
 
 class Refusals:
@@ -122,6 +123,18 @@ class Refusals:
             "compare internal.secret with the internalsecret of the SIP bridge or the recorder"
             if configured
             else "internal.secret is not configured",
+        )
+
+    def turn_key(self, *, configured: bool) -> None:
+        """Report a request for TURN credentials without the right key; ``configured``: whether there is a key."""
+        self._count(AuthFailure.TURN_KEY)
+        self._warnings.warning(
+            ("turn key", configured),
+            "requests for TURN credentials are refused: %s",
+            "compare turn.api_key with turn_rest_api_key in janus.jcfg (section nat), or the key of another program"
+            " that sends them"
+            if configured
+            else "turn.api_key is not configured",
         )
 
     def session_limit(self, backend: Backend) -> None:

@@ -38,6 +38,14 @@ class Unreachable(RequestFailed):
         self.silent = silent
 
 
+class Redirected(RequestFailed):
+    """The answer is a redirect; ``location``: the URL to which it leads, for the operator only."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__("unknown", "the backend redirects, configure its final URL", status)
+        self.location = location
+
+
 class Reply(Struct, frozen=True):
     """A complete response of any status."""
 
@@ -168,8 +176,7 @@ class BackendConnection(asyncio.Protocol):
         elif message.code not in _INTERIM:
             self._message, self._payload = message, payload
             if message.code in _REDIRECTS:
-                text = "the backend redirects, configure its final URL"
-                self._fail(RequestFailed("unknown", text, message.code))
+                self._fail(Redirected(message.code, message.headers.get("Location", "")))
 
     def _read_body(self) -> None:
         """Take what has arrived of the body, and complete the answer at its end."""

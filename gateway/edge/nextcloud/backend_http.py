@@ -7,16 +7,25 @@ the system, addresses are tried by Happy Eyeballs (RFC 8305), certificates are v
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Self
+from urllib.parse import urljoin
 
 import aiohappyeyeballs
 from msgspec import Struct
 from yarl import URL
 
-from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable, encode
+from gateway.edge.nextcloud.backend_connection import (
+    BackendConnection,
+    Redirected,
+    Reply,
+    RequestFailed,
+    Unreachable,
+    encode,
+)
 from gateway.edge.nextcloud.host_addresses import HostAddresses
 from gateway.standstill import PeerTimeout
 
@@ -127,6 +136,10 @@ class BackendHttp:
         try:
             async with origin.slots:
                 return await self._exchange(origin, target, data)
+        except Redirected as error:
+            with contextlib.suppress(ValueError):  # it is not a URL
+                error.location = urljoin(url, error.location)
+            raise
         finally:
             origin.requests -= 1
             if not origin.requests and not origin.open and self._origins.get(key) is origin:

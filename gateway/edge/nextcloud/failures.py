@@ -7,13 +7,29 @@ import socket
 import ssl
 from collections.abc import Iterator
 
+from gateway.edge.nextcloud.backend_connection import Redirected
+from gateway.flows.refused_urls import origin, shown
+
+_OCS = "/ocs/v2.php/"  # begins the path of each request, below the base URL
+
 
 def explained(failure: Exception) -> str:
     """Return the text of a failed request with what its causes say; the text alone is what clients may receive."""
+    if isinstance(failure, Redirected):
+        if base := redirect_base(failure):
+            return f"the backend redirects to {base}: put that URL into backend.urls"
+        return f"the backend redirects to a page of {origin(failure.location)}, not to the API of a Nextcloud"
     for error in _causes(failure):
         if reason := _reason(error):
             return f"{failure} ({reason})"
     return str(failure)
+
+
+def redirect_base(failure: Redirected) -> str:
+    """Return the base URL of the Nextcloud to which a redirect leads; empty if it leads elsewhere."""
+    base, ocs, _ = failure.location.partition(_OCS)
+    base = shown(base)
+    return f"{base.rstrip('/')}/" if ocs and base.startswith("http") else ""
 
 
 def _reason(error: BaseException) -> str:

@@ -197,12 +197,11 @@ class SessionStream(ABC):
         """The id of the session's room, for the log; empty if it is in none."""
         return "" if self.session.room is None else self.session.room.id
 
-    def _warn(self, cause: str, text: str, subject: str, reason: object) -> None:
+    def _warn(self, cause: str, text: str, subject: str, reason: object, level: int = logging.WARNING) -> None:
         """Log a failure of the SFU, once a minute for each backend, subject and cause."""
         backend = self.session.backend.id
-        self._services.warnings.warning(
-            (backend, subject, cause), "backend %s: " + text, backend, subject, self.stream_type.value, reason
-        )
+        values = (backend, subject, self.stream_type.value, reason)
+        self._services.warnings.log(level, (backend, subject, cause), "backend %s: " + text, *values)
 
     def _reply_error(self, request: MediaRequest, error: Error) -> None:
         if request.session.open:

@@ -189,8 +189,9 @@ class Subscription(SessionStream):
             if isinstance(error, McuLost):  # the client gets an error now, and an offer once the SFU has recovered
                 self._lost = True
             # A missing stream is usual: clients request the streams of all members of the call.
-            level = logging.INFO if isinstance(error, NoSuchStream) else logging.WARNING
-            log.log(level, "subscribing to a %s stream failed: %s", self.stream_type.value, error)
+            usual = isinstance(error, NoSuchStream)
+            text, level = "%s a %s stream failed: %s", logging.INFO if usual else logging.WARNING
+            self._warn(type(error).__name__, text, "subscribing to", error, level)
             missing = isinstance(error, NoSuchStream | McuLost)
             if missing:
                 self._services.counters.no_publisher_total[self.stream_type.value] += 1

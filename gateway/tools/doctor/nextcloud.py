@@ -9,11 +9,11 @@ import aiohttp
 from msgspec import Raw
 
 from gateway.core.limits import Backend
-from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
+from gateway.edge.nextcloud.backend_connection import Redirected, Reply, RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import PATH, Capabilities, parse_capabilities
 from gateway.edge.nextcloud.client import NextcloudClient
-from gateway.edge.nextcloud.failures import explained
+from gateway.edge.nextcloud.failures import explained, redirect_base
 from gateway.features import announced
 from gateway.flows.ports import NextcloudError
 from gateway.tools.doctor.signaling import clock_offset
@@ -26,7 +26,6 @@ from gateway.wire.backend import AuthRequest
 from gateway.wire.token import is_public_key
 
 ROOM = "portunus-doctor"  # a room that does not exist
-_REDIRECTS = range(300, 400)
 _INVALID_TICKET = AuthRequest(Raw(b'{"userid":null,"ticket":"portunus-doctor"}'))
 _SECRET_REMEDY = (
     "use one secret for backend.secret and in Nextcloud (Administration settings, Talk, High-performance backend),"
@@ -54,9 +53,10 @@ async def fetch_capabilities(nextcloud: AskedNextcloud) -> Outcome:
         try:
             reply = await http.request("GET", nextcloud.url + PATH, headers)
         except RequestFailed as error:
-            if error.status in _REDIRECTS:
+            if isinstance(error, Redirected):
                 evidence = f"{nextcloud.url}{PATH} answers with HTTP status {error.status}"
-                change = f"write the URL to which it redirects in backend.urls; see: curl -I {nextcloud.url}{PATH}"
+                see = f"the URL to which it redirects in backend.urls; see: curl -I {nextcloud.url}{PATH}"
+                change = f"write {base} in backend.urls" if (base := redirect_base(error)) else f"write {see}"
                 return failed("it redirects, which signed requests do not follow", change, evidence)
             change = f"correct backend.urls, or mend the way there; on this machine: curl -v {nextcloud.url}status.php"
             return failed("this Nextcloud cannot be reached from here", change, f"{nextcloud.url}: {explained(error)}")

@@ -10,11 +10,13 @@ import json
 import pytest
 from aiohttp import web
 
+from gateway import log
 from gateway.config import TurnSection
 from gateway.core.throttle import ThrottledAction
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.turn import LIFETIME, TurnCredentials
 from gateway.flows import throttling
+from gateway.flows.refusals import Refusals
 from gateway.flows.throttling import Throttling
 from gateway.metrics import Counters
 from tests.gateway.edge.serving import exchange, served
@@ -27,7 +29,8 @@ SETTINGS = TurnSection(api_key="the key", secret="the secret", servers=SERVERS)
 
 def turn(settings: TurnSection = SETTINGS, counters: Counters | None = None) -> TurnCredentials:
     throttling = Throttling(lambda: 0.0, counters or Counters())
-    return TurnCredentials(settings, lambda: NOW, TrustedProxies(("127.0.0.1",)), throttling)
+    refusals = Refusals(lambda: 0.0, throttling._counters)
+    return TurnCredentials(settings, lambda: NOW, TrustedProxies(("127.0.0.1",)), throttling, refusals)
 
 
 async def ask(
@@ -66,6 +69,22 @@ async def test_request_without_a_configured_key_is_no_guess() -> None:
     for _ in range(12):
         assert (await ask("?service=turn&key=x", credentials=credentials))[0] == 403
     assert not counters.throttle_delayed
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [(SETTINGS, "compare turn.api_key with turn_rest_api_key"), (TurnSection(), "turn.api_key is not configured")],
+)
+async def test_refused_key_is_logged_once_a_minute_and_counted(settings: TurnSection, text: str) -> None:
+    counters = Counters()
+    credentials = turn(settings, counters)
+    with log.captured() as lines:
+        for _ in range(2):
+            assert (await ask("?service=turn&key=a-wrong-key", credentials=credentials))[0] == 403
+    assert counters.authentication_failures == {("", "turn_key"): 2}
+    (line,) = lines
+    assert f"requests for TURN credentials are refused: {text}" in line
+    assert not [private for private in ("a-wrong-key", "the secret", "192.0.2.1") if private in line]
 
 
 # reference 1.3-f

@@ -8,6 +8,7 @@ import ssl
 
 import pytest
 
+from gateway.edge.nextcloud.backend_connection import Redirected
 from gateway.edge.nextcloud.failures import explained
 
 
@@ -35,3 +36,25 @@ def caused_by(error: Exception) -> Exception:
 def test_innermost_cause_is_told_without_an_address(cause: Exception, text: str) -> None:
     assert explained(caused_by(cause)).startswith(text)
     assert "192.0.2" not in explained(caused_by(cause))
+
+
+@pytest.mark.parametrize(
+    ("location", "text"),
+    [
+        (
+            "https://cloud.example.com/ocs/v2.php/cloud/capabilities?x=1",
+            "https://cloud.example.com/: put that URL into",
+        ),
+        ("https://h.example:444/nextcloud/ocs/v2.php/cloud", "https://h.example:444/nextcloud/: put that URL into"),
+        ("https://h.example/login?token=a-secret", "a page of https://h.example, not to the API"),
+        ("https://name:a-secret@h.example/ocs/v2.php/cloud", "a page of a URL with user information, not"),
+        ("javascript:a-secret", "a page of a text that is no http or https URL, not"),
+        ("http://[", "a page of http://[, not"),
+        ("", "a page of no URL, not"),
+    ],
+)
+def test_target_of_a_redirect_is_named_without_secrets(location: str, text: str) -> None:
+    told = explained(Redirected(301, location))
+    assert told.startswith(f"the backend redirects to {text}")
+    assert "a-secret" not in told
+    assert str(Redirected(301, location)) == "the backend redirects, configure its final URL"

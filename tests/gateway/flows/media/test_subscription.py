@@ -123,10 +123,16 @@ async def test_failure_to_subscribe_is_answered_with_an_error(error: Exception, 
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         harness.mcu.subscribe_error = error  # type: ignore[assignment]
-        bob.media(alice, "requestoffer")
-        await settle()
-        assert bob.error_codes() == [code]
+        with log.captured() as lines:
+            for _ in range(5):
+                bob.media(alice, "requestoffer")
+                await settle()
+        assert bob.error_codes() == [code] * 5
         assert harness.media.open_streams == (1, 0)
+    level = "info" if isinstance(error, NoSuchStream) else "warning"
+    (line,) = [line for line in lines if "subscribing" in line]  # once a minute
+    assert f"level={level} " in line
+    assert f"subscribing to a video stream failed: {error}" in line
 
 
 # reference 9.3-g

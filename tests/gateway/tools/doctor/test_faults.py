@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gateway.edge.nextcloud.capabilities import PATH as OCS_PATH
 from gateway.tools.doctor.steps import Result
 from gateway.tools.talk_check import FEATURES_HEADER
 from tests.gateway.tools.doctor.scene import INTERNAL_SECRET, Scene, failed_steps, scene
@@ -147,10 +148,16 @@ FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, 
     (drain, "hello", "is being drained", "portunus drain --cancel"),
     (name_a_missing_nextcloud, f"{CLOUD}capabilities", "cannot be reached", "backend.urls"),
     (
-        answer_of_nextcloud(lambda: web.Response(status=302, headers={"Location": "https://b.example/ocs"})),
+        answer_of_nextcloud(lambda: web.Response(status=302, headers={"Location": "https://b.example/login"})),
         f"{CLOUD}capabilities",
         "redirects",
         "curl -I",
+    ),
+    (
+        answer_of_nextcloud(lambda: web.Response(status=301, headers={"Location": f"https://b.example/{OCS_PATH}"})),
+        f"{CLOUD}capabilities",
+        "redirects",
+        "write https://b.example/ in backend.urls",
     ),
     (answer_of_nextcloud(lambda: web.Response(status=503)), f"{CLOUD}capabilities", "maintenance", "occ maintenance"),
     (answer_of_nextcloud(lambda: web.Response(status=404)), f"{CLOUD}capabilities", "another program", "backend.urls"),
