@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,18 +13,29 @@ from pathlib import Path
 from gateway.tools.fake_nextcloud import FakeNextcloud
 
 START_TIMEOUT = 60.0  # seconds
+FILE = "portunus.toml"
+LOG = "portunus.log"
 
 
 @asynccontextmanager
 async def served(folder: Path, cloud: FakeNextcloud, configuration: str = "") -> AsyncIterator[str]:
     """Run ``portunus serve`` and yield its URL; ``configuration`` has further sections of its file."""
-    file = folder / "portunus.toml"
-    file.write_text(
+    text = (
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\n'
         f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n{configuration}\n'
     )
-    command = str(Path(sys.executable).with_name("portunus"))
-    process = await asyncio.create_subprocess_exec(command, "serve", "-c", str(file), stdout=PIPE, stderr=DEVNULL)
+    async with serve(folder, text) as url:
+        yield url
+
+
+@asynccontextmanager
+async def serve(folder: Path, text: str) -> AsyncIterator[str]:
+    """Run ``portunus serve`` with a configuration and yield its URL; in the folder it writes its log, in JSON."""
+    file = folder / FILE
+    file.write_text(text)
+    command = (str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file), "--log-format", "json")
+    with (folder / LOG).open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=log)
     try:
         assert process.stdout is not None
         async with asyncio.timeout(START_TIMEOUT):

@@ -86,6 +86,8 @@ def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Ou
         return failed(reason, change)
     if "data channels" in reason:
         return failed(reason, "install a Janus that is built with usrsctp, as Debian's is")
+    if "string_ids" in reason:
+        return failed(reason, "set string_ids = false in janus.plugin.videoroom.jcfg, and restart Janus")
     cause, _, change = reason.partition(": ")
     return failed(cause, change or "see docs/janus.md", reason)
 

@@ -18,7 +18,7 @@ import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.connection.back_off import back_off
-from mcu.janus.connection.diagnosis import explain
+from mcu.janus.connection.diagnosis import explain, refusal
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import (
     NO_SUCH_SESSION,
@@ -341,7 +341,7 @@ class JanusConnector:
                     await session.open()
                     reason = await self._check(session)
         except JanusError as error:
-            return SfuState.REFUSED, f"it refuses this gateway: {error}"
+            return SfuState.REFUSED, refusal(error)
         except (TimeoutError, McuLost):
             return SfuState.CONNECTING, SILENT
         if reason:

@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from mcu.janus.connection.messages import ADMIN_SUBPROTOCOL, SUBPROTOCOL
+from mcu.janus.connection.messages import ADMIN_SUBPROTOCOL, SUBPROTOCOL, JanusError
 
+UNAUTHORIZED = 403  # JANUS_ERROR_UNAUTHORIZED of apierror.h
 PROBE_TIMEOUT = 1.0  # seconds for each attempt to find out what listens at a port
 
 ADMIN_PORT = "Janus' admin port answered, this is not its API port (`url` needs the port of the WebSocket API)"
@@ -39,6 +40,16 @@ async def explain(http: aiohttp.ClientSession, url: str, subprotocol: str, error
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"the server there does not speak Janus' WebSocket API (HTTP status {error.status})"
     return "it closes the connection without an answer"
+
+
+def refusal(error: JanusError) -> str:
+    """Return the reason for which Janus refuses the requests of this gateway, and what to compare."""
+    if error.code == UNAUTHORIZED:
+        return (
+            "it refuses this gateway, its secret or token is wrong: compare mcu.janus.api_secret with the api_secret in"
+            " janus.jcfg (mcu.janus.token, if Janus uses token_auth)"
+        )
+    return f"it refuses this gateway: {error}"
 
 
 def describe(error: Exception) -> str:

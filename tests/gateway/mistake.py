@@ -1,0 +1,195 @@
+"""The mistakes of administrators for ``test_mistakes``: each with what shows it, and what it must be called."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import RequestRefused, TalkClient
+from gateway.wire import checksum
+from tests.gateway.served import LOG
+from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
+
+OTHER = "ffeeddccbbaa99887766554433221100"  # in place of any secret
+INTERNAL_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+TURN_KEY = "1a2b3c4d5e6f70819293a4b5c6d7e8f9"
+TURN_SECRET = "9f8e7d6c5b4a39281706f5e4d3c2b1a0"
+CLIENT_ADDRESS = "203.0.113.77"
+TURN = f'[turn]\napi_key = "{TURN_KEY}"\nsecret = "{TURN_SECRET}"\nservers = ["turn:127.0.0.1:9"]\n'
+IN_PROCESS = '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
+TEXT = """\
+[http]
+listen = ["127.0.0.1:0"]
+[sessions]
+secret = "c41f2be6b0d94a6c8f3f7a52e1d06b98"
+[internal]
+secret = "{internal}"
+[[backend]]
+id = "cloud"
+urls = ["{url}"]
+secret = "{secret}"
+"""
+MACHINE = ("lacks security fixes", "descriptors may be open")  # in warnings about this machine: its Janus, its limits
+LOG_LIMIT = 60.0  # seconds until a line is in the log
+
+
+@dataclass
+class Servers:
+    """What a mistake is made with; ``text`` is the configuration with which the gateway starts."""
+
+    cloud: FakeNextcloud
+    janus: JanusProcess | None
+    folder: Path
+    text: str = ""
+    url: str = ""  # of the gateway
+    private: list[str] = field(default_factory=list)  # that must not be in the log
+
+    def replace(self, old: str, new: str) -> None:
+        """Replace a value in the configuration."""
+        assert self.text.count(f'"{old}"') == 1
+        self.text = self.text.replace(f'"{old}"', f'"{new}"')
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return level and event of each line of the log so far."""
+        written = (self.folder / LOG).read_text().splitlines(keepends=True)
+        read = [json.loads(line) for line in written if line.endswith("\n")]
+        return [(line["level"], line["event"]) for line in read]
+
+    async def warnings(self, count: int) -> list[str]:
+        """Wait for a number of warnings, without those of ``MACHINE``, and return all of them."""
+        async with asyncio.timeout(LOG_LIMIT):
+            while True:
+                found = [event for level, event in self.lines() if level != "info"]
+                found = [event for event in found if not any(words in event for words in MACHINE)]
+                if len(found) >= count:
+                    return found
+                await asyncio.sleep(0.05)
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Request a path of the gateway."""
+        async with aiohttp.ClientSession() as http, http.get(self.url + path, headers=headers) as answer:
+            return answer.status, await answer.text()
+
+    async def hello(self, url: str) -> str:
+        """Say hello with a ticket as a user of the Nextcloud at this URL; return the code of the error."""
+        ticket = self.cloud.ticket("alice")
+        self.private.append(ticket["ticket"])
+        async with TalkClient(self.url, url) as alice:
+            try:
+                await alice.hello(ticket)
+            except RequestRefused as error:
+                return error.code
+            self.private += [alice.session_id, alice.resume_id]
+        return ""
+
+
+Act = Callable[[Servers], Awaitable[None]]
+
+
+async def nothing(servers: Servers) -> None:
+    """Do nothing: the gateway finds the mistake by itself."""
+
+
+def hello(url: Callable[[Servers], str], code: str) -> Act:
+    """Return the act of a client whose hello with this URL is refused."""
+
+    async def act(servers: Servers) -> None:
+        assert await servers.hello(url(servers)) == code
+
+    return act
+
+
+async def notify_and_hello(servers: Servers) -> None:
+    """Have Nextcloud send a request, and a client say hello."""
+    message = {"type": "message", "message": {"data": {"type": "private-text"}}}
+    servers.private.append("private-text")
+    assert (await servers.cloud.send(servers.url, "r", message))[0] == 403
+    assert await servers.hello(servers.cloud.url) == "invalid_request"
+
+
+async def hello_of_recorder(servers: Servers) -> None:
+    """Say hello as a recorder with another secret."""
+    random = secrets.token_hex(32)
+    params = {"random": random, "token": checksum.sign(OTHER, random, b""), "backend": servers.cloud.url}
+    servers.private += params["token"], random
+    async with TalkClient(servers.url, servers.cloud.url) as recorder:
+        with pytest.raises(RequestRefused, match="invalid_token"):
+            await recorder.hello_internal(params)
+
+
+async def ask_for_credentials(servers: Servers) -> None:
+    """Request TURN credentials as a Janus with another key."""
+    assert (await servers.get(f"/turn/credentials?service=turn&api={OTHER}"))[0] == 403
+
+
+async def forward(servers: Servers) -> None:
+    """Forward a request as a reverse proxy does."""
+    status, body = await servers.get("/readyz", **{"X-Forwarded-For": CLIENT_ADDRESS, "X-Real-IP": CLIENT_ADDRESS})
+    assert (status, json.loads(body)) == (200, {"state": "ok"})
+    servers.private.append(CLIENT_ADDRESS)
+
+
+def redirect_to_https(servers: Servers) -> None:
+    """Have Nextcloud's web server redirect all requests from http to https."""
+
+    def answer(request: Any) -> web.Response:
+        location = f"https://cloud.example.com{request.path}"
+        return web.Response(status=301, headers={"Location": location})
+
+    servers.cloud.hook = answer
+
+
+@asynccontextmanager
+async def without_data_channels(janus: JanusProcess) -> AsyncIterator[str]:
+    """Yield the URL of a WebSocket in front of a Janus, which then reports that it was built without usrsctp."""
+
+    async def bridge(request: web.Request) -> web.WebSocketResponse:
+        client = web.WebSocketResponse(protocols=["janus-protocol"])
+        await client.prepare(request)
+        async with aiohttp.ClientSession() as http, http.ws_connect(janus.url, protocols=["janus-protocol"]) as server:
+
+            async def to_client() -> None:
+                async for frame in server:
+                    answer = json.loads(frame.data)
+                    if answer["janus"] == "server_info":
+                        assert answer["data_channels"] is True
+                        answer["data_channels"] = False
+                    await client.send_json(answer)
+
+            sending = asyncio.create_task(to_client())
+            async for frame in client:
+                await server.send_str(frame.data)
+            sending.cancel()
+        return client
+
+    app = web.Application()
+    app.router.add_get("/", bridge)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def first_text(servers: Servers) -> str:
+    """Return the configuration without a mistake."""
+    janus = servers.janus
+    text = TEXT.format(internal=INTERNAL_SECRET, url=servers.cloud.url, secret=servers.cloud.secret)
+    servers.private += [INTERNAL_SECRET, TURN_KEY, TURN_SECRET, OTHER, servers.cloud.secret, API_SECRET, ADMIN_KEY]
+    if janus is None:
+        return text + IN_PROCESS
+    secret = f'api_secret = "{API_SECRET}"\nadmin_key = "{ADMIN_KEY}"\n'
+    return f'{text}[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "{janus.url}"\n{secret}'
