@@ -273,6 +273,24 @@ async def test_redirects_are_not_followed(
 # --- log records for the operator
 
 
+@pytest.mark.parametrize(
+    ("location", "base"),
+    [
+        ("https://cloud.example.com/ocs/v2.php/apps/spreed/x", "https://cloud.example.com/"),
+        ("/folder/ocs/v2.php/apps/spreed/x", "CLOUDfolder/"),
+        ("//h.example/ocs/v2.php/apps/spreed/x", "http://h.example/"),
+    ],
+)
+async def test_target_of_a_redirect_is_for_the_operator_only(
+    client: NextcloudClient, cloud: FakeNextcloud, location: str, base: str
+) -> None:
+    cloud.hook = only("room", lambda: web.Response(status=301, headers={"Location": location}))
+    with log.captured(logging.WARNING) as lines:
+        assert await failure(client, cloud) == "the backend redirects, configure its final URL"
+    (line,) = lines
+    assert f"the backend redirects to {base.replace('CLOUD', cloud.url)}: put that URL into backend.urls" in line
+
+
 # reference 3.7-g
 @pytest.mark.parametrize(
     ("answer", "logged"),

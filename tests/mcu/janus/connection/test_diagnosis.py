@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from mcu.janus.connection.admin_api import connect_admin_api, reason_of
-from mcu.janus.connection.diagnosis import ADMIN_PORT, API_PORT, WS_TO_TLS, WSS_TO_PLAIN, describe, explain
+from mcu.janus.connection.diagnosis import ADMIN_PORT, API_PORT, WS_TO_TLS, WSS_TO_PLAIN, describe, explain, refusal
 from mcu.janus.connection.messages import SUBPROTOCOL, JanusError
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.certificates import make_certificate
@@ -97,6 +97,11 @@ async def test_server_that_accepts_any_subprotocol_but_janus_is_no_admin_port() 
         assert "HTTP status 403" in await reason(f"ws://127.0.0.1:{runner.addresses[0][1]}")
     finally:
         await runner.cleanup()
+
+
+def test_refusal_names_what_to_compare() -> None:
+    assert "compare mcu.janus.api_secret with the api_secret in janus.jcfg" in refusal(JanusError(403, "Unauthorized"))
+    assert refusal(JanusError(490, "Unknown")) == "it refuses this gateway: Janus: Unknown (490)"
 
 
 @pytest.mark.parametrize(
