@@ -25,6 +25,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.frozen_process import freeze
 from tests.ports import lease_block
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -188,8 +189,8 @@ class JanusProcess:
             await asyncio.to_thread(process.wait)
 
     def freeze(self) -> None:
-        """Stop Janus with SIGSTOP: its connections stay open, and it answers nothing."""
-        os.kill(self.pid, signal.SIGSTOP)
+        """Stop Janus with SIGSTOP: its connections stay open, and from the return on it answers nothing."""
+        freeze(self.pid)
 
     def thaw(self) -> None:
         """Resume a frozen Janus."""

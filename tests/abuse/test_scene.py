@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.abuse.scene import LATE, running
+from tests.frozen_process import freeze
 
 pytestmark = pytest.mark.full
 
@@ -25,7 +26,7 @@ async def test_bystanders_without_an_attack(tmp_path: Path) -> None:
 async def test_gateway_that_stands_still_is_detected(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.watched(memory=16 << 20):
         await asyncio.sleep(0.5)
-        scene.process.send_signal(signal.SIGSTOP)
+        freeze(scene.process.pid)
         await asyncio.sleep(0.5)
         scene.process.send_signal(signal.SIGCONT)
     assert scene.experience.own > LATE

@@ -20,6 +20,7 @@ from tests.browser.call_page import CallPage
 from tests.browser.chromium import DENIED, FAKE_DEVICES, GRANTED, NO_CAMERA, chromium
 from tests.browser.conftest import inprocess, janus
 from tests.browser.network import MEDIA_ADDRESS, MediaRelay, SignalingRelay
+from tests.frozen_process import freeze
 from tests.janus_process import JanusProcess
 from tests.ports import lease_block
 
@@ -178,7 +179,7 @@ async def test_media_continue_while_the_gateway_is_stopped_and_continued(browser
         await ada.until_advances("Bob")
         await bob.until_advances("Ada")
         session = await ada.session_id()
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
         for page in (ada, bob):
             await page.page.evaluate("dispatchEvent(new Event('online'))")  # probe now, not after the usual silence
             await page.until_notice("The gateway cannot be reached")

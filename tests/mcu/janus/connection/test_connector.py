@@ -281,12 +281,13 @@ async def test_pending_requests_fail_at_once_when_janus_is_killed(
     janus.freeze()  # so that the requests below are pending when Janus is killed
     limiting = asyncio.create_task(publisher.limit(100_000))
     publishing = asyncio.create_task(
-        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.5), WaitableListener())
+        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=WAIT), WaitableListener())
     )
     await asyncio.sleep(0)
     await janus.kill()
     with pytest.raises(McuLost):
         await limiting
+    await mcu.stop()  # until then the publish would wait for a connection
     with pytest.raises(McuLost):
         await publishing
 
