@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import aioice
@@ -15,13 +15,11 @@ from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
 from aioice.stun import Message
 
 from mcu.inprocess.settings import InprocessSettings
+from mcu.inprocess.transport.dtls_records import dtls_records
 
 RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
-APPLICATION_DATA = 23  # content type of a DTLS record (RFC 6347, 4.1)
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
 MAX_QUEUED = 256  # DTLS records that wait for DTLS
-MAX_RECORD = 2048  # bytes of a DTLS record
-MAX_DATA_RECORD = 1500  # bytes of a record with application data: aiortc reads no more, and keeps the rest for ever
 MAX_REMOTE_CANDIDATES = 128  # peer-reflexive ones included
 SETTLING_TIME = 0.5  # seconds for the first packet of a client that has moved to another address
 
@@ -33,7 +31,11 @@ class NoSocketError(Exception):
 
 
 class IceTransport(aioice.Connection):
-    """ICE on the addresses and ports of the settings."""
+    """ICE on the addresses and ports of the settings.
+
+    A *renewal* is the time in which the client may replace its ICE transport by another one, while the SFU keeps its
+    sockets and credentials (docs/mcu.md). "Transport" means that of the client here.
+    """
 
     def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], object], *, controlling: bool) -> None:
         super().__init__(ice_controlling=controlling)
@@ -44,12 +46,12 @@ class IceTransport(aioice.Connection):
         self.drops_received = False  # whether all received datagrams are dropped, for tests
         self.on_renewed: Callable[[], object] = lambda: None  # called when the client's next transport is nominated
         self.in_use: Callable[[], bool] = lambda: False  # whether the client's transport is connected
-        self._ufrag = ""  # of the client's transport that is in use, or the first one
-        self._passwords: dict[str, str] = {}  # by ufrag: of that transport, and of the next one
-        self._sources: dict[tuple[str, int], str] = {}  # the client's, from candidates and checks, with their ufrag
+        self._ufrag = ""  # the client's, of the transport in use; before a nomination of the first one
+        self._passwords: dict[str, str] = {}  # ufrag -> password of the transport in use, and of the next one
+        self._sources: dict[tuple[str, int], str] = {}  # address of a candidate or check -> ufrag of the client
         self._older: frozenset[tuple[str, int]] | None = None  # during a renewal: the sources from before it
         self._former: frozenset[tuple[str, int]] = frozenset()  # after a renewal: the sources of the old transport
-        self._doubtful: tuple[str, int] | None = None  # new address of the transport in use, or of the next one
+        self._doubtful: tuple[str, int] | None = None  # an address of either transport: which one is not known yet
         self._settling: asyncio.TimerHandle | None = None
 
     async def get_component_candidates(
@@ -116,7 +118,7 @@ class IceTransport(aioice.Connection):
                     self.check_start_task(pair)
 
     def check_start_task(self, pair: CandidatePair) -> None:
-        """Start a check; during a renewal count it as begun, because aioice removes others when it nominates a pair."""
+        """Start a check; in a renewal mark it IN_PROGRESS first: a nomination removes WAITING and FROZEN pairs."""
         if self._older is not None and pair.task is None:
             self.check_state(pair, CandidatePair.State.IN_PROGRESS)
         super().check_start_task(pair)
@@ -220,17 +222,17 @@ class IceTransport(aioice.Connection):
 
     @property
     def doubtful(self) -> tuple[str, int] | None:
-        """The nominated address of which is not known yet whether it belongs to the next transport."""
+        """The nominated address, while it may belong to the transport in use or to the next one."""
         return self._doubtful
 
     def keep(self) -> None:
-        """Count the doubtful address as one of the transport in use."""
+        """Assign the doubtful address to the transport in use."""
         if self._older is not None and self._doubtful is not None:
             self._older |= {self._doubtful}
         self._cancel_settling()
 
     def settle(self) -> None:
-        """End the renewal if an address is doubtful: it is one of the next transport."""
+        """Assign a doubtful address to the next transport, which ends the renewal."""
         doubtful, pair = self._doubtful, self._nominated.get(COMPONENT)
         self._cancel_settling()
         if pair is not None and pair.remote_addr == doubtful and not self._closing:
@@ -310,31 +312,6 @@ class _DemultiplexingSocket(StunProtocol):
 def _ufrag_of(check: Message) -> str:
     """Return the client's ufrag in a connectivity check (RFC 8445, 7.2.2)."""
     return str(check.attributes["USERNAME"]).partition(":")[2]
-
-
-def dtls_records(datagram: bytes) -> Iterator[bytes]:
-    """Yield the DTLS records of a datagram, except oversized ones, up to the first malformed one.
-
-    aiortc reads one record per datagram, and would keep the others.
-    """
-    at = 0
-    while at < len(datagram):
-        first = datagram[at]
-        if 31 < first < 64:  # DTLS 1.3, encrypted (RFC 9147, 4)
-            header = 2 + bool(first & 0x08) + 2 * bool(first & 0x04)
-            has_length = first & 0x04
-        else:
-            header, has_length = 13, 1
-        if at + header > len(datagram):
-            return
-        length = int.from_bytes(datagram[at + header - 2 : at + header], "big") if has_length else len(datagram)
-        end = min(at + header + length, len(datagram)) if not has_length else at + header + length
-        if end > len(datagram):
-            return
-        is_data = first == APPLICATION_DATA or first > 31
-        if end - at <= (MAX_DATA_RECORD if is_data else MAX_RECORD):
-            yield datagram[at:end]
-        at = end
 
 
 def _machine_addresses() -> tuple[str, ...]:

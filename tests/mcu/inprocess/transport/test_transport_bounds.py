@@ -18,8 +18,9 @@ from mcu.inprocess.transport.aiortc_internals import dtls
 from mcu.inprocess.transport.aiortc_internals import ice as ice_limits
 from mcu.inprocess.transport.aiortc_internals import sctp as sctp_limits
 from mcu.inprocess.transport.aiortc_internals.dtls import DtlsTransport
-from mcu.inprocess.transport.aiortc_internals.ice import IceTransport, dtls_records
+from mcu.inprocess.transport.aiortc_internals.ice import IceTransport
 from mcu.inprocess.transport.aiortc_internals.sctp import SctpTransport
+from mcu.inprocess.transport.dtls_records import dtls_records
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.candidates import parse
 from tests.mcu.inprocess.transport.test_peer_transport import RecordingTransportListener, connection
