@@ -62,9 +62,9 @@ def configure(
 ) -> None:
     """Write the records of the whole process to ``stream`` (default: standard error).
 
-    ``areas`` are levels of single areas and those below them (``mcu.janus``). If standard error leads to journald, each
-    line begins with its level, ``<4>`` for a warning (sd-daemon(3)). A second call replaces the first one's handler and
-    levels.
+    ``areas`` sets the levels of single areas (``mcu.janus``) and of those below them. If standard error leads
+    to journald, each line begins with its level, ``<4>`` for a warning (sd-daemon(3)). A second call replaces the first
+    one's handler and levels.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(style))
@@ -134,7 +134,7 @@ def _is_journal(stream: TextIO, journal: str) -> bool:
 
 
 class _JournalFormatter(logging.Formatter):
-    """Puts the level before each line of another formatter."""
+    """Writes the priority of journald before each line of another formatter."""
 
     def __init__(self, lines: logging.Formatter) -> None:
         super().__init__()

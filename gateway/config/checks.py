@@ -109,12 +109,12 @@ def _check_federation(federation: FederationRules, source: ConfigSource) -> None
 
 
 def is_placeholder(secret: str) -> bool:
-    """Return whether a secret is a text that stands for one in an example."""
+    """Return whether a secret is a placeholder, as in the files of examples."""
     return _placeholders.search(secret) is not None
 
 
 def session_secret_problem(secret: str) -> str:
-    """Return why ``sessions.secret`` must not have a value; empty if it may."""
+    """Return why a text cannot be used as ``sessions.secret``; empty if it can."""
     if len(secret.encode()) < SECRET_BYTES:
         return f"needs {SECRET_BYTES} bytes or more"
     return "is a placeholder" if is_placeholder(secret) or len(set(secret)) < 8 else ""

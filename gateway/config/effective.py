@@ -24,7 +24,7 @@ class Setting(Struct, frozen=True):
 
 
 def effective_settings(config: Config, source: ConfigSource) -> list[Setting]:
-    """Return all settings in the order of the sections; secrets, and what a URL may hold of them, are redacted."""
+    """Return all settings in the order of the sections; secrets, and user info and query of URLs, are redacted."""
     return list(_below(config, (), config, source))
 
 

@@ -1,4 +1,4 @@
-"""JSON Schema of the configuration file, made of the types that read the file.
+"""JSON Schema of the configuration file, generated from the types into which the file is decoded.
 
 Source: JSON Schema 2020-12.
 """
@@ -58,7 +58,7 @@ def _of_number(type: inspect.IntType | inspect.FloatType) -> dict[str, Any]:
 
 
 def _of_struct(type: inspect.StructType) -> dict[str, Any]:
-    """Return the schema of a section; a text may also be read from a file, by a key with ``_file`` at its end."""
+    """Return the schema of a section; each string key also has a form ``…_file``, the path of a file with the value."""
     properties: dict[str, Any] = {}
     required = []
     one_of_two = []

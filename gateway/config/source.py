@@ -74,7 +74,7 @@ class ConfigSource:
         self.path = path
         self._schema = inspect.StructType(msgspec.Struct, ())
         self._variables: dict[str, str] = {}  # key -> environment variable
-        self._overridden: dict[Keys, str] = {}  # the same by path
+        self._overridden: dict[Keys, str] = {}  # path of the key -> environment variable
         self._lines: dict[Keys, int] | None = None  # found when they are asked for
         self.files: dict[Keys, Path] = {}  # path of a value -> the file from which it was read
         self._text, self.values = _read_toml(path)
@@ -115,7 +115,7 @@ class ConfigSource:
         return ConfigError(f"{origin}: {text}", key, self.line_of(key), text)
 
     def place(self, key: str) -> str:
-        """Return where a value comes from: file and line, or a variable; the file if it is in neither."""
+        """Return the place of a value: ``FILE:LINE``, or the name of a variable; the file for a default."""
         origin = self._variables.get(_nearest_above(key, self._variables), "")
         line = self.line_of(key)
         return origin if origin.startswith(PREFIX) else f"{self.path}:{line}" if line else str(self.path)
@@ -135,7 +135,7 @@ class ConfigSource:
         if self._lines is None:
             try:
                 self._lines = find_lines(self._text)
-            except RecursionError:  # lists within lists, without end
+            except RecursionError:  # too deeply nested lists
                 self._lines = {}
         return self._lines
 
@@ -287,19 +287,19 @@ def _is_file_key(key: str, schema: inspect.Type) -> bool:
 
 
 def _nearest_above(key: str, known: Mapping[str, object]) -> str:
-    """Return the longest part of a dotted key, from its beginning, that is known; empty if there is none."""
+    """Return the longest known prefix of a dotted key; empty if there is none."""
     while key and key not in known:
         key = key[: max(key.rfind("."), key.rfind("["), 0)]
     return key
 
 
 def _file_keys(keys: Keys) -> Keys:
-    """Return the path of the key that names a file with the value at ``keys``."""
+    """Return the path of the ``…_file`` key for the value at ``keys``."""
     return (*keys[:-1], f"{keys[-1]}{FILE_SUFFIX}")
 
 
 def _value_keys(keys: Keys) -> Keys:
-    """Return the path of the value that the file at ``keys`` holds."""
+    """Return the path of the value that the ``…_file`` key at ``keys`` provides."""
     return (*keys[:-1], str(keys[-1]).removesuffix(FILE_SUFFIX))
 
 

@@ -20,7 +20,7 @@ class AwaitedSessions(Enum):
 class Drain:
     """The state of the drain; times are seconds of the monotonic clock.
 
-    ``ends_at_signal``: a request to end the process was made already, so that the next one is carried out at once.
+    ``ends_at_signal``: a signal to end the process has arrived; the next such signal ends it without waiting.
     """
 
     __slots__ = ("active", "awaited", "deadline", "ends_at_signal", "refused")
@@ -36,13 +36,13 @@ class Drain:
         self.refused = 0  # hellos that were refused because of the drain
 
     def begin(self, awaited: AwaitedSessions, deadline: float | None) -> None:
-        """Begin the drain, or change what it waits for and its deadline."""
+        """Begin the drain, or change the awaited sessions and the deadline of a running one."""
         self.active = True
         self.awaited = awaited
         self.deadline = deadline
 
     def cancel(self) -> None:
-        """Open new sessions again. Idempotent."""
+        """Accept new sessions again. Idempotent."""
         self._clear()
 
     def is_over(self, hub: Hub, now: float) -> bool:

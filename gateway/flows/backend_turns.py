@@ -26,7 +26,7 @@ FOR_USERS_SHARE = 4  # the places divided by this are kept for joins of users
 RECENT = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
 MAX_RECENT = 10_000  # preferred addresses, of all backends together
 USERS_PATIENCE = 6  # factor by which joins of users, and background requests, may wait longer than other requests
-BACKGROUND = -1  # in place of a network: requests for which no client waits to get in
+BACKGROUND = -1  # in place of a client's network: for requests whose result no client waits for
 
 log = logging.getLogger("portunus.flows")
 

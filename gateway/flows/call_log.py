@@ -64,7 +64,7 @@ def call_changed(room: Room, entered: list[str], left: list[str]) -> None:
 
 
 def published(session: Session, stream_type: str, room: str, policy: str) -> None:
-    """Log that the SFU has accepted a stream; ``policy``: what the stream may send."""
+    """Log that the SFU has accepted a stream; ``policy``: its bitrate limit and codecs, in words."""
     log.info("session %s: publishes %s in room %s (%s)", short(session.id), stream_type, short(room), policy)
 
 

@@ -34,19 +34,19 @@ class Draining:
         self._irrevocable = False
 
     def begin(self, seconds: float) -> None:
-        """Wait for the calls, ``seconds`` at most, whatever the deadline of a drain that is running."""
+        """Drain until the last call has ended, at most ``seconds``; this replaces the deadline of a running drain."""
         self._begin(AwaitedSessions.IN_CALLS, self._services.clock() + seconds)
 
     def begin_until_last_session(self) -> None:
-        """Wait for the end of all sessions, after the gateway has stopped listening.
+        """Drain until the last session has ended; the caller has stopped listening.
 
-        A deadline that a running drain has remains.
+        The deadline of a running drain remains.
         """
         self._irrevocable = True
         self._begin(AwaitedSessions.ALL, self._drain.deadline)
 
     def end(self, seconds: float) -> None:
-        """Wait for the calls, ``seconds`` at most and no longer than before; end at once if this is the second call."""
+        """Drain as ``begin`` does, without extending a deadline; on the second call end the process at once."""
         drain = self._drain
         if drain.ends_at_signal:
             drain.deadline = self._services.clock()
@@ -58,7 +58,7 @@ class Draining:
         self.begin(seconds if left is None else min(seconds, left))
 
     def cancel(self) -> None:
-        """Open new sessions again, and keep the process running.
+        """Accept new sessions again, and keep the process running.
 
         Raises:
             NotDraining: nothing has changed.

@@ -1,7 +1,8 @@
 """Refused clients and requests, reported to the operator: one warning a minute for each cause, and counters.
 
 Source: docs/operations.md, "Refusals". A warning names the backend, the refused URL, and the settings to compare; never
-a secret, a token or the address of a client. Peers can invent URLs: these have a budget of lines of their own.
+a secret, a token or the address of a client. Warnings
+about URLs, which peers can invent, have a separate limit of lines.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Refusals:
         self._invented.warning((subject, origin(url)), "%s are refused: %s", subject, UnknownUrl(url, backends))
 
     def wrong_checksum(self, backend: Backend | None, url: str) -> None:
-        """Report a request of the rooms API that the backend's secret has not signed; ``None``: no secret has."""
+        """Report a request of the rooms API with a wrong signature; ``backend`` is ``None`` if it names none."""
         self._count(AuthFailure.WRONG_CHECKSUM, backend)
         if backend is None:
             text = "requests to the rooms API without a backend URL are refused: no [[backend]] has their secret"
@@ -82,7 +83,7 @@ class Refusals:
         )
 
     def envelope(self, reason: str) -> None:
-        """Report a request of the rooms API whose headers are not those of Nextcloud."""
+        """Report a request of the rooms API that is refused before its signature is checked."""
         self._warnings.warning(("envelope", reason), "requests to the rooms API are refused: %s", reason)
 
     def token(self, backend: Backend, url: str, code: str, token: str, now: float, backends: Backends) -> None:

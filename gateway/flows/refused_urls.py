@@ -31,7 +31,7 @@ _HINTS = {
 
 
 def shown(url: str) -> str:
-    """Return scheme, host, port and path of a URL; a text in its place if it has user information or is none."""
+    """Return scheme, host, port and path of a URL; for user information or a text that is no URL, a description."""
     if not url:
         return "no URL"
     if "@" in url:
@@ -75,7 +75,7 @@ def _bases(backends: Backends) -> Iterator[tuple[str, Backend]]:
 
 
 def _similarity(refused: str, configured: str) -> tuple[bool, int]:
-    """Return a value to compare configured URLs by: whether the hosts are the same, and how much of the ends agrees.
+    """Return a sort key: whether the hosts are equal, and the number of characters that agree at start and end.
 
     It is computed for each backend whenever a peer invents a URL: ``difflib`` would need a millisecond for each.
     """
@@ -84,7 +84,7 @@ def _similarity(refused: str, configured: str) -> tuple[bool, int]:
 
 
 def _alike(one: Iterable[str], other: Iterable[str]) -> int:
-    """Return the number of characters in which two texts agree, up to the first that differs."""
+    """Return the length of the common prefix of two texts."""
     count = 0
     for character, expected in zip(one, other, strict=False):
         if character != expected:
@@ -94,7 +94,7 @@ def _alike(one: Iterable[str], other: Iterable[str]) -> int:
 
 
 def _differences(refused: str, configured: str) -> list[str]:
-    """Return the parts in which a canonical URL is not below a configured one, those to look at first in front."""
+    """Return the parts in which a canonical URL differs from a configured base URL, the most probable mistake first."""
     (scheme, host, path), (known_scheme, known_host, known_path) = (_parts(url) for url in (refused, configured))
     (name, port), (known_name, known_port) = ((it.hostname, it.port) for it in map(urlsplit, (refused, configured)))
     differs = {

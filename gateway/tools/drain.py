@@ -1,4 +1,4 @@
-"""``portunus drain``: has a running gateway end with its calls, cancels that, or shows its state.
+"""``portunus drain``: begins, cancels or shows the drain of a running gateway.
 
 Source: docs/operations.md, "Draining".
 """

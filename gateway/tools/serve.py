@@ -58,7 +58,7 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
 
 
 async def _handle_signals(gateway: Gateway, load: Callable[[], Config], signals: asyncio.Queue[int]) -> None:
-    """Handle signals until SIGINT; all others that end the process do so by ``gateway.draining.over``."""
+    """Handle signals until SIGINT; SIGTERM and SIGUSR1 end the process through ``gateway.draining.over``."""
     while (received := await signals.get()) != signal.SIGINT:
         match received:
             case signal.SIGHUP:

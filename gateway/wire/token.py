@@ -122,8 +122,8 @@ def is_public_key(key: str) -> bool:
 def _usual_payload(token: str, key: str) -> bytes | None:
     """Verify the signature of a token whose header and encoding are Nextcloud's own, and return its payload.
 
-    None: the form is another one, and PyJWT decides. A header is compared as a whole, so that none of its members
-    reaches this way; the outcome is always PyJWT's, in half of its time or less.
+    None: the token has another form, and is left to PyJWT. Headers are compared as a whole, so that a token with any
+    other member is left to PyJWT, too. The result is that of PyJWT, in half of the time or less.
     """
     header, *segments = token.split(".", 3)
     algorithm = _PLAIN_HEADERS.get(header)
@@ -141,7 +141,7 @@ def _usual_payload(token: str, key: str) -> bytes | None:
 
 
 def _canonical(segment: str) -> bytes | None:
-    """Decode base64url; None: the text is not the only one that encodes these bytes (padding, bits left over)."""
+    """Decode canonical base64url (RFC 4648, 3.5) without padding; None: the text has another form."""
     try:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     except ValueError:

@@ -20,7 +20,7 @@ class UnverifiedClaims(Struct, frozen=True):
 
 
 def read(token: str) -> UnverifiedClaims:
-    """Return the claims; without values if the token cannot be read."""
+    """Return the claims; all empty if the token cannot be decoded."""
     parts = token.split(".")
     text = parts[1] if len(parts) == 3 else ""
     try:

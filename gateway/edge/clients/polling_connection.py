@@ -39,7 +39,7 @@ class PostTurns:
         self._lock = asyncio.Lock()
 
     async def next(self) -> None:
-        """Return in a turn of the loop in which no other caller continues."""
+        """Wait for a turn of the event loop in which no other caller continues."""
         async with self._lock:
             await asyncio.sleep(0)
 

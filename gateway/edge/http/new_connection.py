@@ -1,10 +1,10 @@
-"""The protocol of a new connection until its first octets arrive: opens a WebSocket itself, or calls in aiohttp.
+"""The protocol of a new connection until its first octets arrive: opens a WebSocket, or hands over to aiohttp.
 
 Source: reference 1.1, 1.2; docs/architecture.md, "The hot path". aiohttp's objects for a connection, request and answer
 cost more than all else of a WebSocket's handshake. So a handshake whose head arrives at once is parsed here, by
 aiohttp's parser, and is handed to the WebSocket endpoint. Everything else goes to aiohttp's request handler with the
 octets that have arrived: other requests, an incomplete or malformed head, a request with a body, and a handshake that
-is refused. So there is one source of refusals, and a limit is counted once.
+is refused. So one place refuses handshakes, and counts each against the limits once.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ConnectionAcceptor(Protocol):
 
 
 class NewConnection(asyncio.Protocol):
-    """A connection that has sent nothing; it stays the ``IdleConnection`` of its peer when aiohttp serves it."""
+    """A connection that has sent nothing; aiohttp's handler goes on using it as the ``IdleConnection``."""
 
     __slots__ = ("_owner", "_timer", "has_scarce_descriptor", "peer", "transport")
 

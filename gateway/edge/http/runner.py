@@ -153,7 +153,7 @@ class _RequestHandler(WriteTimeoutHandler):
     ) -> None:
         super().__init__(server, **options)
         self._rules = rules
-        self._idle = idle  # the connection, as it is known to ``rules.idle``
+        self._idle = idle  # stands for this connection in ``rules.idle``
         self._due = due  # when the head of the first request must have arrived; None: no limit
         self._received_request = False
 

@@ -1,4 +1,4 @@
-"""Warnings about peers that forward requests and are not in ``http.trusted_proxies``.
+"""Warnings about peers that forward requests but are not in ``http.trusted_proxies``.
 
 Source: docs/operations.md, "Behind a reverse proxy". A proxy on loopback or in a private network is named in the line
 to add; any other peer may be a client, whose address must not appear in the log (invariant 7).
@@ -39,7 +39,7 @@ class UntrustedProxies:
             "a peer that is not in http.trusted_proxies forwards requests: all clients behind it count as one address,"
             " and it gets no statistics; if it is your reverse proxy, write under [http]: %s%s",
             line,
-            "" if named else " (ADDRESS: of the peer of the listener)",
+            "" if named else " (ADDRESS: the address from which it connects)",
         )
 
     def changed(self) -> None:

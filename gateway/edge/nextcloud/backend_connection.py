@@ -16,7 +16,7 @@ from aiohttp.streams import StreamReader
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
-_AT_ONCE = 1 << 16  # bytes of a body that the parser decompresses before it pauses: half of the greatest number
+_AT_ONCE = 1 << 16  # bytes; aiohttp's parser pauses when it holds more than twice as many of a decompressed body
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
 _INTERIM = frozenset({100, *range(102, 200)})  # RFC 9110, 15.2; the parser knows that they have no body
 
@@ -91,7 +91,7 @@ class BackendConnection(asyncio.Protocol):
         self._message: RawResponseMessage | None = None  # the head of the answer
         self._payload: StreamReader | None = None  # the part of the body that is not in ``_body`` yet
         self._body = bytearray()
-        self._silent = True  # nothing of the answer has arrived
+        self._silent = True  # no byte of the answer has arrived
         self._spoiled = False  # another message followed the answer
         self._held = False  # the parser has paused
         self.idle_since = 0.0  # seconds on the loop's clock

@@ -37,7 +37,7 @@ _SECOND_ADDRESS = 0.25  # seconds until the next address of a host is tried as w
 
 
 class _Target(Struct, frozen=True):
-    """Where a URL leads."""
+    """The server and the request target of a URL."""
 
     host: str  # encoded by IDNA; IPv6 without brackets
     port: int
@@ -51,7 +51,7 @@ class _Origin:
 
     def __init__(self, limit: int) -> None:
         self.slots = asyncio.Semaphore(limit)  # one for each request
-        self.requests = 0  # that wait or run
+        self.requests = 0  # waiting or running
         self.is_closed = False  # by ``BackendHttp.close``
         self.open: set[BackendConnection] = set()
         self.idle: list[BackendConnection] = []  # the last one was used last
@@ -182,7 +182,7 @@ class BackendHttp:
         return asyncio.get_running_loop().time() - connection.idle_since >= KEEPALIVE
 
     def _close_idle(self) -> None:
-        """Close the connections that were idle for too long; come back when the next one is due."""
+        """Close the connections that were idle for too long, and schedule the next sweep."""
         self._sweep = None
         due: list[float] = []
         for key, origin in tuple(self._origins.items()):

@@ -14,7 +14,7 @@ _OCS = "/ocs/v2.php/"  # begins the path of each request, below the base URL
 
 
 def explained(failure: Exception) -> str:
-    """Return the text of a failed request with what its causes say; the text alone is what clients may receive."""
+    """Return the text of a failed request and its cause for the log; clients may receive ``str(failure)`` only."""
     if isinstance(failure, Redirected):
         if base := redirect_base(failure):
             return f"the backend redirects to {base}: put that URL into backend.urls"

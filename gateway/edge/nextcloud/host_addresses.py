@@ -1,4 +1,4 @@
-"""The addresses of the backends' hosts: looked up once for all requests that wait, and kept for a while.
+"""The addresses of the backends' hosts: one lookup for all requests that wait for it, and a short cache.
 
 A name server may not answer for half a minute, while a lookup occupies one of the few threads that all lookups share.
 So a host has one lookup at a time, which goes on when the requests that wait for it are cancelled.
@@ -18,11 +18,11 @@ _KEPT = 256  # hosts with kept addresses; limited because clients choose them wi
 
 
 class HostAddresses:
-    """Resolves names by means of the system; call ``close`` when done."""
+    """Resolves names with the system's resolver; call ``close`` when done."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, int], tuple[float, list[AddrInfoType]]] = {}  # with the time of their end
-        self._lookups: dict[tuple[str, int], asyncio.Task[list[AddrInfoType]]] = {}  # that run
+        self._found: dict[tuple[str, int], tuple[float, list[AddrInfoType]]] = {}  # until when they are kept, addresses
+        self._lookups: dict[tuple[str, int], asyncio.Task[list[AddrInfoType]]] = {}  # running
 
     def close(self) -> None:
         """Cancel the lookups that run."""

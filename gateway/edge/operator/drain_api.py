@@ -22,9 +22,9 @@ class DrainReport(msgspec.Struct, frozen=True):
     """The state of the drain, and the sessions of the gateway."""
 
     draining: bool
-    awaited: str  # "calls" or "sessions": what the process ends with; meaningless unless ``draining``
+    awaited: str  # "calls" or "sessions": a value of ``AwaitedSessions``; meaningless unless ``draining``
     seconds_left: float | None  # None: no deadline
-    refused: int  # hellos, since the beginning of the drain
+    refused: int  # hellos refused since the beginning of the drain
     sessions: int  # without internal clients
     in_calls: int
 

@@ -22,7 +22,7 @@ NO_SFU = (
 
 
 class DependencyState(Enum):
-    """The state of a server that calls need; of the whole gateway likewise."""
+    """The state of an SFU or a backend, or of the whole gateway."""
 
     OK = "ok"
     DEGRADED = "degraded"  # works in part
@@ -39,7 +39,7 @@ class Dependency:
     url: str = ""
 
     def document(self) -> dict[str, str]:
-        """Return its entry, without empty members."""
+        """Return its entry in the JSON document, without empty members."""
         members = {"name": self.name, "url": self.url, "state": self.state.value, "reason": self.reason}
         return {name: value for name, value in members.items() if value}
 

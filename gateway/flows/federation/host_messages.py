@@ -1,4 +1,4 @@
-"""Sends a client the messages of the host of its room, after the names in them were replaced.
+"""Delivers the host's messages to a client, after the ids in them were replaced by local ones.
 
 Source: reference 2.8, 5.5, 12.2.
 """
@@ -25,7 +25,7 @@ class HostMessages:
         self._participants = ListedParticipants(lists)
 
     def pass_on(self, local: RemoteMessage) -> None:
-        """Send the client a message with its own names."""
+        """Send the client a message whose ids are local ones."""
         if isinstance(local, RemoteEvent):
             self._participants.note(local.event)
         if isinstance(local, RemoteEvent) and local.event.message is not None:

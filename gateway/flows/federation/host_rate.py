@@ -1,4 +1,4 @@
-"""The rate at which a host may send to one client: that of a client.
+"""Limits the rate at which a host may send to one client, to the rate at which a client may send.
 
 Source: docs/threat-model.md, "Federation".
 """

@@ -14,7 +14,8 @@ from gateway.wire.client import ABSENT, given
 from gateway.wire.media import read_string
 from gateway.wire.remote_messages import RemoteEvent, RemoteEventBody, RemoteParticipantsBody
 
-# A list is kept up to the first limit, and above the second one, for the lists of all clients, only up to the third.
+# A list of more than LIST_BYTES is not kept; nor, while the lists of all clients have more than LIST_BYTES_ALL, one of
+# more than LIST_BYTES_ALWAYS.
 LIST_BYTES = 1_048_576
 LIST_BYTES_ALL = 67_108_864
 LIST_BYTES_ALWAYS = 16_384
@@ -71,7 +72,7 @@ class ListedParticipants:
         elif update.all and bytes(update.incall) == b"0":
             self._call_ended = True
         elif update.all:
-            self.forget()  # who of them is federated, and so not in the call (12.4-b), is not known here
+            self.forget()  # the list does not show which of them are federated, and so not in the call (12.4-b)
         elif given(update.changed) and self._users:
             changed = {_session(entry): entry for entry in _lists.decode(update.changed)}
             users = {_session(entry): entry for entry in self._current()} | changed

@@ -77,7 +77,7 @@ class FederatedSeat:
         self.room = room
         self._names: Names | None = None  # None: the session is not in the host's room
         self._join: UnansweredJoin | None = None
-        self._withdrawn: WithdrawnJoin | None = None  # until the host has answered a join back
+        self._withdrawn: WithdrawnJoin | None = None  # until the host has answered the join back into the room
         self._joins = 0  # requests so far, for their ids
         self._rate = HostRate(services)
         self._messages = HostMessages(services, session, lists)
@@ -136,7 +136,7 @@ class FederatedSeat:
             self._fail_join(Code.ROOM_JOIN_FAILED.error())
 
     def return_to_room(self) -> None:
-        """After ``withdraw``, join the room again in which the client is: the host may accept the withdrawn join.
+        """After ``withdraw``, join the client's room again, since the host may still accept the withdrawn join.
 
         The host answers both in order, and the client's later messages follow them, so that they reach this room.
         """

@@ -1,4 +1,4 @@
-"""A client's join of a room of another server, which a later request or the end of the session withdraws.
+"""A client's join of a room of another server, which a later request or the end of the session can withdraw.
 
 Source: reference 12.3-e.
 """

@@ -56,7 +56,7 @@ class InternalRequests:
             return None
         room = self._affected_room(session, body)
         if room is not None:
-            self._traffic.require_updates(room)
+            self._traffic.require_update_budget(room)
         match body:
             case AddSession():
                 return self._virtual_sessions.add(session, body)

@@ -208,7 +208,7 @@ class SessionStream(ABC):
             self._services.delivery.send(request.session, server.encode(server.ErrorMessage(error, request.id)))
 
     def _set_sid(self, sid: str) -> None:
-        """Store the sid of the current connection, empty if there is none; remember the one before it as a former."""
+        """Store the sid of the current connection, empty if there is none; add the previous one to the former sids."""
         if self.sid != sid:
             self.session.former_sids.add(self.key, self.sid, self._services.clock())
         self.sid = sid
@@ -219,7 +219,7 @@ class SessionStream(ABC):
         ``False``: it is about a connection that ended while the message was on its way, and is to be dropped.
 
         Raises:
-            ProtocolError: ``processing_failed``, the stream has had no connection with this sid lately.
+            ProtocolError: ``processing_failed``, the stream has had no connection with this sid for a minute or longer.
         """
         sid = request.message.sid
         if not sid or sid == self.sid:

@@ -57,17 +57,17 @@ class RoomMembership:
         """
         room, request_id = structure.room(message.room), message.id or ""
         if session.is_internal:
-            self._require_updates(session, room.roomid or "")
+            self._require_update_budget(session, room.roomid or "")
         if room.roomid:
             return self.join(session, room, request_id)
         self.leave(session, request_id)
         return None
 
-    def _require_updates(self, session: Session, roomid: str) -> None:
-        """Postpone the join or leave of an internal client, of which all members get the list of participants (7.3)."""
+    def _require_update_budget(self, session: Session, roomid: str) -> None:
+        """Postpone the join or leave of an internal client: it sends all members the list of participants (7.3)."""
         for room in (self._hub.room_of(session), self._hub.room(session.backend, roomid)):
             if room is not None:
-                self._traffic.require_updates(room)
+                self._traffic.require_update_budget(room)
 
     def leave(self, session: Session, request_id: str) -> None:
         """Leave the current room; there is no reply if the session is in none (4.2)."""

@@ -33,7 +33,7 @@ class Traffic:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def require_updates(self, room: Room) -> None:
+    def require_update_budget(self, room: Room) -> None:
         """Postpone a request of an internal client while the events of earlier ones exceed the room's budget.
 
         Raises:

@@ -60,7 +60,7 @@ class TransientRequests:
             if limit := self._exceeded_limit(room.transient, key, body.value):
                 self._services.count_excess(limit)
                 raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-            # The members get the old value with the next change, and that may be a removal.
+            # Twice: the next change or removal sends this value again, as the old one.
             budget, size = room.relay_budget, cost(2 * (len(key) + len(body.value) + ENVELOPE), len(room.members))
             budget.left -= size
             if budget.left < 0.0:

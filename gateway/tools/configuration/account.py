@@ -1,4 +1,4 @@
-"""The user as whom the gateway runs, and what that user may do on this machine."""
+"""The user account of the gateway, and actions on this machine with its permissions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def can_act_as(account: pwd.struct_passwd) -> bool:
 
 @contextmanager
 def acting_as(account: pwd.struct_passwd) -> Iterator[None]:
-    """Give the whole process the effective user and groups of an account, so that the kernel decides.
+    """Give the whole process the effective user and groups of an account, so that the kernel checks its permissions.
 
     Call it only if ``can_act_as`` is true.
     """

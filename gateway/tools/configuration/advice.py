@@ -1,4 +1,4 @@
-"""Settings that are valid but seldom intended."""
+"""Settings that are valid but probably mistakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOR_TESTS = {
 
 
 def advise(config: Config, source: ConfigSource, findings: Findings) -> None:
-    """Add a finding for each such setting."""
+    """Add a finding for each setting that is probably a mistake."""
     _advise_on_sfu(config, source, findings)
     _advise_on_backends(config, findings)
     given = {

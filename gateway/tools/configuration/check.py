@@ -1,4 +1,4 @@
-"""``portunus config check``: problems of a configuration, in the file and with the machine and network around it."""
+"""``portunus config check``: problems in a configuration file, and of the machine and network with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.tools.configuration.names import check_names
 def check(path: Path, environ: Mapping[str, str], account: pwd.struct_passwd | None) -> list[Finding]:
     """Return the problems of a configuration; ``account`` is the gateway's user, ``None`` to look at the file only.
 
-    A file that cannot be loaded has one finding, the first problem.
+    A file that cannot be loaded has one finding: its first problem.
     """
     try:
         config, source = load_with_source(path, environ)

@@ -57,11 +57,11 @@ def schema() -> None:
 
 @config_group.command()
 @_file
-@click.option("--world/--no-world", default=True, show_default=True, help="Check files, ports and names, too.")
+@click.option("--world/--no-world", default=True, show_default=True, help="Also check files, ports and host names.")
 @click.option("--user", default="", help="The gateway's user; as root: portunus, if there is such a user.")
 @_as_json
 def check(path: Path, world: bool, user: str, as_json: bool) -> None:
-    """Find problems of FILE, and of this machine with it: unreadable files, ports in use, names without address.
+    """Find problems in FILE and on this machine: unreadable files, ports in use, names without address.
 
     Each finding names key, line and remedy. The exit status is 1 if one of them is an error; warnings and notes do not
     count.
@@ -118,9 +118,9 @@ def import_(path: Path, out: Path | None) -> None:
 
 @config_group.command()
 @click.option("--nextcloud", required=True, metavar="URL", help="URL of Nextcloud, as its users open it.")
-@click.option("--domain", required=True, metavar="NAME", help="Name of this machine: signal.example.com.")
+@click.option("--domain", required=True, metavar="NAME", help="Public name of this machine: signal.example.com.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="New folder for the files.")
-@click.option("--public-address", default="", metavar="IP", help="Address that clients reach, behind 1:1 NAT.")
+@click.option("--public-address", default="", metavar="IP", help="Public address of this machine behind 1:1 NAT.")
 @click.option("--certificate", default="", metavar="PEM", help="Certificate of NAME; else that of certbot.")
 @click.option("--key", default="", metavar="PEM", help="Its key; else that of certbot.")
 def init(nextcloud: str, domain: str, out: Path, public_address: str, certificate: str, key: str) -> None:

@@ -36,7 +36,7 @@ def check_files(config: Config, source: ConfigSource, account: pwd.struct_passwd
 
 
 def _secret_files(config: Config, source: ConfigSource) -> dict[str, Path]:
-    """Return the files with secrets, by the key that names them; the configuration's own key is empty."""
+    """Return the files with secrets, by the key that names them; the key of the configuration file itself is empty."""
     files = {"": source.path}
     for at, path in source.files.items():
         files["".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in at).removeprefix(".")] = path
@@ -83,7 +83,7 @@ def _remedy(path: Path, account: pwd.struct_passwd) -> str:
 
 
 def grant(account: pwd.struct_passwd, path: Path, mode: str) -> str:
-    """Return the command that gives an account a mode, like ``"r"``, of a file or folder that exists."""
+    """Return the shell command that gives an account a permission, like ``"r"``, for an existing file or folder."""
     if path.stat().st_uid == account.pw_uid:
         return f"chmod u+{mode} {path}"
     group = grp.getgrgid(account.pw_gid).gr_name
@@ -91,7 +91,7 @@ def grant(account: pwd.struct_passwd, path: Path, mode: str) -> str:
 
 
 def _may(account: pwd.struct_passwd, path: Path, bit: int) -> bool:
-    """Return whether the permission bits of a path grant an account what ``bit`` grants the owner."""
+    """Return whether an account has a permission for a path; ``bit`` is the owner's, such as ``S_IXUSR``."""
     state = path.stat()
     if account.pw_uid == state.st_uid:
         return bool(state.st_mode & bit)

@@ -1,4 +1,4 @@
-"""What ``portunus config check`` finds: a problem with one key of a configuration, and how to mend it."""
+"""The findings of ``portunus config check``: problems with keys of a configuration, and their remedies."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from msgspec import Struct
 from gateway.config import ConfigError
 from gateway.config.source import ConfigSource
 
-Level = Literal["error", "warning", "note"]  # it cannot work; it may not be intended; it is as it should be if …
-Area = Literal["file", "world"]  # it depends on the configuration alone; it depends on the machine and the network
+# error: the key does not work; warning: probably not intended; note: no problem if a condition is met
+Level = Literal["error", "warning", "note"]
+# file: the problem depends on the configuration alone; world: also on the machine and the network
+Area = Literal["file", "world"]
 
 HELP = 'docs/operations.md, "Configuration", says which values the key takes'
 
@@ -35,7 +37,7 @@ class Findings:
     """Collects the findings about one configuration."""
 
     def __init__(self, source: ConfigSource) -> None:
-        """Take the source, which knows the place of each key."""
+        """Start without findings; ``source`` finds the place of a key."""
         self._source = source
         self.found: list[Finding] = []
 

@@ -40,7 +40,7 @@ class InitError(Exception):
 
 
 class Site(Struct, frozen=True):
-    """What the files of one set have in common."""
+    """The values that the files of one set share."""
 
     nextcloud: str  # base URL
     domain: str  # name at which clients and Nextcloud reach the gateway and coturn
@@ -61,7 +61,7 @@ def write_set(folder: Path, site: Site) -> list[str]:
     """Write the files into a new folder and return their names.
 
     Raises:
-        InitError: a value of the site does not fit into the files, or the folder has files.
+        InitError: a value of ``site`` is invalid, or the folder is not empty.
         OSError: a file cannot be written.
     """
     values = _values(site)

@@ -98,7 +98,7 @@ def _report_use(host: str, port: int, key: str, tls: bool, findings: Findings) -
 
 
 def server_version(host: str, port: int, tls: bool) -> str:
-    """Return the version of the signaling server on an address; empty if the program there is none."""
+    """Return the version of the signaling server on an address; empty if another program listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -121,7 +121,7 @@ def server_version(host: str, port: int, tls: bool) -> str:
 
 
 def _check_socket(path: Path, key: str, account: pwd.struct_passwd, findings: Findings) -> None:
-    """Check that a Unix socket can be created at a path, or replaced if it is one that no program listens on."""
+    """Check that a Unix socket can be created at a path, or replaces one on which no program listens."""
     folder = path.parent
     try:
         mode = path.stat().st_mode

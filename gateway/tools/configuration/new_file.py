@@ -1,4 +1,4 @@
-"""Writes files with secrets."""
+"""Creates files that may contain secrets."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""``portunus doctor``: tries a signaling server step by step, and names cause and remedy of what fails."""
+"""``portunus doctor``: tests a signaling server step by step, and names the cause and remedy of each failure."""

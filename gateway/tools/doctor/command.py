@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("url", required=False, default="")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
-@click.option("--nextcloud", metavar="URL", default="", help="A Nextcloud that uses the server; else those of FILE.")
+@click.option("--nextcloud", metavar="URL", default="", help="A Nextcloud of the server; default: those of FILE.")
 @click.option("--turn", "turn", metavar="URI", multiple=True, help="A TURN server of Talk's settings (repeatable).")
 @click.option("--turn-secret", type=click.Path(path_type=Path), help="File with the secret of these TURN servers.")
 @click.option("--media", is_flag=True, help="Also send media through each Janus of FILE, and receive them.")
@@ -34,7 +34,7 @@ def doctor(
     user: str,
     as_json: bool,
 ) -> None:
-    """Try the signaling server at URL step by step, and name the cause and remedy of what fails.
+    """Test the signaling server at URL step by step, and print the cause and remedy of each failure.
 
     URL is the one in Talk's settings; without it the first address of http.listen is tried. The exit status is 1 if a
     step failed; warnings and steps that were not tried do not count.
@@ -60,14 +60,14 @@ def doctor(
     if not url and config is not None and not (url := local_url(config)):
         raise click.UsageError(f"{path} listens on no TCP address without TLS: give the URL of the server, too.")
     try:
-        aim = target(url) if url else Target("")
+        server = target(url) if url else Target("")
     except ValueError as error:
         raise click.UsageError(f"URL: {error}") from error
     relays = _relays(config, turn, turn_secret)
     others = (Backend("", (nextcloud,), ""),) if nextcloud else ()
     backends = config.backends if config is not None and not nextcloud else others
     logging.disable(logging.CRITICAL)  # each failure is in the report, with its cause
-    steps = examination.steps(aim, config, read, backends, relays, named=bool(named_url), media=media)
+    steps = examination.steps(server, config, read, backends, relays, named=bool(named_url), media=media)
     results = asyncio.run(take(steps, (lambda result: None) if as_json else _show))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(results)))
@@ -75,7 +75,7 @@ def doctor(
 
 
 def _relays(config: Config | None, servers: tuple[str, ...], secret: Path | None) -> TurnSection:
-    """Return the TURN servers that were named, or else those of the configuration."""
+    """Return the TURN servers of ``--turn``, or else those of the configuration."""
     from gateway.config import TurnSection
 
     if not servers:
@@ -89,7 +89,7 @@ def _relays(config: Config | None, servers: tuple[str, ...], secret: Path | None
 
 
 def _show(result: Result) -> None:
-    """Print a result: one line, and below it what is known besides."""
+    """Print a result: one line, and for a failure or a warning the evidence and the change below it."""
     text = {"not tried": f"pass {result.change}", "not reached": result.cause}.get(
         result.state, result.cause or result.evidence
     )

@@ -13,7 +13,7 @@ from gateway.tools.doctor.steps import Outcome, failed, ok, warning
 from gateway.tools.doctor.target import Target
 
 CONNECT_TIMEOUT = 10.0  # seconds for each address
-PROBE_TIMEOUT = 5.0  # seconds in which a server with TLS answers its handshake
+PROBE_TIMEOUT = 5.0  # seconds for the TLS handshake with a port that may have no TLS
 EXPIRES_SOON = 14  # days; renewals are due 30 days before the end
 
 _EXPIRED, _NOT_YET, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64  # OpenSSL, X509_V_ERR_…
@@ -36,7 +36,7 @@ async def resolve_name(target: Target) -> Outcome:
 
 async def connect_tcp(target: Target) -> Outcome:
     """Connect to each address of the host."""
-    reasons = await asyncio.gather(*(_connecting_fails(address, target.port) for address in target.addresses))
+    reasons = await asyncio.gather(*(_connection_error(address, target.port) for address in target.addresses))
     refused = {address: reason for address, reason in zip(target.addresses, reasons, strict=True) if reason}
     evidence = "; ".join(f"{address} port {target.port}: {reason}" for address, reason in refused.items())
     if not refused:
@@ -51,8 +51,8 @@ async def connect_tcp(target: Target) -> Outcome:
     return warning(f"some addresses of {target.host} accept no connections", change, evidence)
 
 
-async def _connecting_fails(address: str, port: int) -> str:
-    """Return why a connection fails; empty if it does not."""
+async def _connection_error(address: str, port: int) -> str:
+    """Connect to an address; return why that fails, empty if it succeeds."""
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(address, port)

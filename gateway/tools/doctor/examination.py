@@ -33,13 +33,13 @@ def steps(
     named: bool,
     media: bool = False,
 ) -> Iterator[DoctorStep]:
-    """Yield the steps for a server; ``config`` and ``read`` are of ``read_configuration``.
+    """Yield the steps for a server; ``config`` and ``read`` are the result of ``read_configuration``.
 
-    ``named``: the target was named, and is not that of the configuration. ``backends`` are those of the configuration,
-    or Nextclouds that were named instead; ``relays`` likewise, which have no ``api_key`` if they were named.
-    ``media``: also the steps with media.
+    ``named``: the URL of the target was an argument, not taken from the configuration. ``backends`` and ``relays`` are
+    those of the configuration, or those named by options instead; named ``relays`` have no ``api_key``. ``media``: add
+    the steps that send media.
     """
-    yield DoctorStep(CONFIGURATION, partial(_known, read))
+    yield DoctorStep(CONFIGURATION, partial(_return, read))
     given = () if read is NO_FILE else (CONFIGURATION,)
     yield DoctorStep("name resolution", partial(connection.resolve_name, target), () if named else given)
     yield DoctorStep("TCP", partial(connection.connect_tcp, target), ("name resolution",))
@@ -62,7 +62,7 @@ def _nextcloud_steps(
     for backend in backends:
         for url in backend.urls:
             name = f"Nextcloud {backend.id if len(backend.urls) == 1 else url}"
-            asked = nextcloud.AskedNextcloud(backend, url if url.endswith("/") else f"{url}/")
+            asked = nextcloud.ExaminedNextcloud(backend, url if url.endswith("/") else f"{url}/")
             yield DoctorStep(f"{name}: capabilities", partial(nextcloud.fetch_capabilities, asked), needs)
             reached = (f"{name}: capabilities",)
             yield DoctorStep(f"{name}: clock", partial(nextcloud.compare_clocks, asked, target), (PATH, *reached))
@@ -72,13 +72,13 @@ def _nextcloud_steps(
             yield DoctorStep(f"{name}: requests to the gateway", sent, (PATH, *needs))
     if not backends:
         yield DoctorStep(
-            "Nextcloud", partial(_known, not_tried("the URL of a Nextcloud: --nextcloud URL, or -c FILE")), needs
+            "Nextcloud", partial(_return, not_tried("the URL of a Nextcloud: --nextcloud URL, or -c FILE")), needs
         )
 
 
 def _janus_steps(target: Target, config: Config | None, needs: tuple[str, ...], *, media: bool) -> Iterator[DoctorStep]:
     if config is None:
-        yield DoctorStep("Janus", partial(_known, NO_FILE), needs)
+        yield DoctorStep("Janus", partial(_return, NO_FILE), needs)
     elif config.mcu.type == "janus":
         servers = config.mcu.settings
         for number, settings in enumerate(servers, 1):
@@ -95,7 +95,7 @@ def _media_steps(
     name: str, asked: janus.Janus, target: Target, request_limit: float, *, media: bool
 ) -> Iterator[DoctorStep]:
     if not media:
-        yield DoctorStep(f"{name}: media", partial(_known, not_tried("--media")))
+        yield DoctorStep(f"{name}: media", partial(_return, not_tried("--media")))
         return
     from gateway.tools.doctor.media import check_candidates, send_and_receive  # loads libraries of codecs
 
@@ -105,7 +105,7 @@ def _media_steps(
 
 def _turn_steps(target: Target, relays: TurnSection, needs: tuple[str, ...]) -> Iterator[DoctorStep]:
     if not relays.servers:
-        yield DoctorStep("TURN", partial(_known, not_tried(LACKING_TURN)))
+        yield DoctorStep("TURN", partial(_return, not_tried(LACKING_TURN)))
         return
     account, granted = turn.TurnAccount(), "TURN credentials"
     yield DoctorStep(granted, partial(turn.grant, account, target, relays), (PATH, *needs) if relays.api_key else ())
@@ -142,5 +142,6 @@ def _where(finding: Finding) -> str:
     return f"{finding.place}: {finding.key}" if finding.key else finding.place
 
 
-async def _known(outcome: Outcome) -> Outcome:
+async def _return(outcome: Outcome) -> Outcome:
+    """Run a step whose outcome is known without a test."""
     return outcome

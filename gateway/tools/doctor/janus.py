@@ -20,12 +20,12 @@ from mcu.janus.connection.messages import RECOMMENDED, version_numbers
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 
-ATTEMPT_LIMIT = 20.0  # seconds for which Janus may give no answer
+ATTEMPT_LIMIT = 20.0  # seconds until the first attempt to connect must have succeeded or failed
 
 
 @dataclass(slots=True)
 class Janus:
-    """One Janus of the configuration, and what the steps have learnt about it."""
+    """One Janus of the configuration; ``connect_janus`` sets what the later steps check."""
 
     settings: JanusServerSettings
     version: str = ""
@@ -68,7 +68,7 @@ async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
 
 
 async def _idle(*_: object) -> None:
-    """Do nothing while the session is used: the doctor removes nothing of other sessions."""
+    """Do nothing with a new session: the doctor leaves the rooms and handles of other sessions alone."""
 
 
 def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Outcome:
@@ -93,7 +93,7 @@ def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Ou
 
 
 async def check_version(janus: Janus) -> Outcome:
-    """Compare the version with the oldest recommended one, and report what does not work with it."""
+    """Compare the version with the oldest recommended one, and report a feature that it breaks."""
     if () < version_numbers(janus.version) < RECOMMENDED:
         oldest = ".".join(map(str, RECOMMENDED))
         change = f"update Janus to {oldest} or newer"
@@ -114,7 +114,7 @@ async def check_reclaim(janus: Janus) -> Outcome:
 
 
 async def check_events(janus: Janus) -> Outcome:
-    """Check that Janus has an event handler, from whose events the gateway's media metrics are made."""
+    """Check that Janus has an event handler, since the gateway computes its media metrics from Janus' events."""
     if not janus.event_handlers:
         change = (
             "set up janus.eventhandler.wsevh.jcfg and events in janus.jcfg as docs/janus.md says, and restart Janus"

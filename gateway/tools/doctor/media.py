@@ -39,7 +39,7 @@ MEDIA_LIMIT = 5.0  # seconds until ``FRAMES`` have arrived
 FRAMES = 25  # of audio, 20 ms each
 
 _KEY = StreamKey(BackendId("doctor"), PublisherId("doctor"), StreamType.VIDEO)
-_CONTAINERS = ip_network("172.16.0.0/12")  # of which Docker takes its networks
+_CONTAINERS = ip_network("172.16.0.0/12")  # from which Docker takes its networks
 _MAPPING = (
     "give Janus the host's network, or set nat_1_1_mapping in janus.jcfg (PUBLIC_ADDRESS of janus-config/fill.py) to"
     " the address that clients reach"
@@ -65,13 +65,13 @@ class _Candidates:
         task.add_done_callback(self._adding.discard)
 
     def on_offer(self, offer: Description) -> None:
-        """Ignore it: nothing renegotiates."""
+        """Ignore it: these streams are not renegotiated."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Ignore it: the media themselves are counted."""
+        """Ignore it: the received frames are counted instead."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Ignore it: the peer connection tells as much."""
+        """Ignore it: the state of the peer connection shows it."""
 
     def read(self, description: Description) -> None:
         """Collect the candidates in a description of Janus."""
@@ -84,7 +84,7 @@ def _address(candidate: str) -> str:
 
 
 async def check_candidates(janus: Janus, target: Target, request_limit: float) -> Outcome:
-    """Publish, and look at the candidates that Janus offers to clients of the server."""
+    """Publish, and check that Janus offers a public candidate if the server has a public address."""
     try:
         async with _sfu(janus, request_limit) as sfu, _published(sfu, request_limit) as (_, candidates):
             addresses = list(dict.fromkeys(candidates.addresses))
@@ -169,7 +169,7 @@ def _refused(error: McuError) -> Outcome:
 
 
 async def _connected(peer: RTCPeerConnection) -> bool:
-    """Wait until a peer is connected; return whether it is."""
+    """Wait until a peer connection is connected or has failed; return whether it is connected."""
     changed = asyncio.Event()
     peer.on("connectionstatechange", changed.set)
     try:

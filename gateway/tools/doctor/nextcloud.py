@@ -34,10 +34,10 @@ _SECRET_REMEDY = (
 
 
 @dataclass(slots=True)
-class AskedNextcloud:
-    """One URL of a backend, and what the steps have learnt about the Nextcloud there.
+class ExaminedNextcloud:
+    """One URL of a backend; ``fetch_capabilities`` sets what the later steps check.
 
-    A ``backend`` without a secret was not configured but named: it gets no signed requests.
+    A ``backend`` without a secret is that of ``--nextcloud``: it gets no signed requests.
     """
 
     backend: Backend
@@ -46,7 +46,7 @@ class AskedNextcloud:
     clock_offset: float | None = None  # seconds by which its clock is ahead of this machine's
 
 
-async def fetch_capabilities(nextcloud: AskedNextcloud) -> Outcome:
+async def fetch_capabilities(nextcloud: ExaminedNextcloud) -> Outcome:
     """Fetch the capabilities, as the gateway does."""
     async with BackendHttp() as http:
         headers = {"Accept": "application/json", "OCS-APIRequest": "true", "User-Agent": SERVER_HEADER}
@@ -64,7 +64,7 @@ async def fetch_capabilities(nextcloud: AskedNextcloud) -> Outcome:
     return _judge(nextcloud, reply)
 
 
-def _judge(nextcloud: AskedNextcloud, reply: Reply) -> Outcome:
+def _judge(nextcloud: ExaminedNextcloud, reply: Reply) -> Outcome:
     evidence = f"{nextcloud.url}{PATH} answers with HTTP status {reply.status}"
     if reply.status == 503:
         return failed("it is in maintenance mode, or overloaded", "occ maintenance:mode --off", evidence)
@@ -78,7 +78,7 @@ def _judge(nextcloud: AskedNextcloud, reply: Reply) -> Outcome:
     return ok(f"{evidence}; Talk has {len(capabilities.features)} features")
 
 
-async def compare_clocks(nextcloud: AskedNextcloud, target: Target) -> Outcome:
+async def compare_clocks(nextcloud: ExaminedNextcloud, target: Target) -> Outcome:
     """Compare the clock of the server with Nextcloud's."""
     if nextcloud.clock_offset is None or target.clock_offset is None:
         sender = "Nextcloud" if nextcloud.clock_offset is None else "the signaling server"
@@ -93,7 +93,7 @@ async def compare_clocks(nextcloud: AskedNextcloud, target: Target) -> Outcome:
     return ok(evidence)
 
 
-async def ask_nextcloud(nextcloud: AskedNextcloud, mcu: str) -> Outcome:
+async def ask_nextcloud(nextcloud: ExaminedNextcloud, mcu: str) -> Outcome:
     """Send a signed request as the gateway does: with a ticket that no client has, so that nothing changes."""
     if not nextcloud.backend.secret:
         return not_tried("the gateway's configuration, which has the shared secret: -c FILE")
@@ -111,7 +111,7 @@ async def ask_nextcloud(nextcloud: AskedNextcloud, mcu: str) -> Outcome:
     return ok(f"the signature is accepted; an invalid ticket is refused ({code or answer.type})")
 
 
-async def send_as_nextcloud(nextcloud: AskedNextcloud, target: Target) -> Outcome:
+async def send_as_nextcloud(nextcloud: ExaminedNextcloud, target: Target) -> Outcome:
     """Send a signed request to the gateway as Nextcloud does: a message to a room without members."""
     if not nextcloud.backend.secret:
         return not_tried("the gateway's configuration, which has the shared secret: -c FILE")
@@ -142,7 +142,7 @@ async def send_as_nextcloud(nextcloud: AskedNextcloud, target: Target) -> Outcom
     return failed("requests of the rooms API do not get to the gateway", change, evidence)
 
 
-async def check_token_key(nextcloud: AskedNextcloud) -> Outcome:
+async def check_token_key(nextcloud: ExaminedNextcloud) -> Outcome:
     """Check the key with which tokens of hello 2.0 are verified."""
     key = nextcloud.capabilities.signaling.get("hello-v2-token-key")
     if not isinstance(key, str) or not key:

@@ -1,7 +1,7 @@
 """Steps through the reverse proxy to the gateway: path, WebSocket, features, readiness.
 
-Every answer of a signaling server has the header with its features (reference 13.1); by it an answer of the gateway is
-told from one of the proxy.
+A signaling server lists its features in a header of each HTTP response (reference 13.1). A response without this header
+comes from the reverse proxy or another program.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ async def check_features(target: Target) -> Outcome:
 
 
 async def read_readiness(target: Target) -> Outcome:
-    """Read how the gateway itself judges its SFUs and backends."""
+    """Read the states that the gateway itself reports of its SFUs and backends."""
     try:
         status, _, body = await get(f"{target.url}/readyz")
     except (aiohttp.ClientError, OSError) as error:
@@ -159,7 +159,7 @@ async def get(url: str, query: dict[str, str] | None = None) -> tuple[int, Mappi
 
 
 def json_object(body: bytes | str) -> dict[str, Any] | None:
-    """Return the object that a body is in JSON; ``None`` if it is something else."""
+    """Decode a body that is a JSON object; ``None`` for any other body."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -168,9 +168,9 @@ def json_object(body: bytes | str) -> dict[str, Any] | None:
 
 
 def clock_offset(date: str) -> float | None:
-    """Return the seconds by which the clock of an answer is ahead of this machine's; ``None``: it has no date.
+    """Return the seconds by which a server's clock is ahead of this machine's; ``None``: ``date`` is no date.
 
-    ``date`` is the header of an answer that has just arrived.
+    ``date`` is the header ``Date`` of a response that has just arrived.
     """
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()

@@ -1,7 +1,7 @@
-"""The steps of the doctor, and how they are taken: in order, a step only after those that it needs.
+"""The steps of the doctor, and their execution in order, each only after the steps that it needs.
 
-A step that needs a failed one is "not reached", and names it; a step that needs one that was not tried is not tried
-either, for the same reason. So the first failed step of a list is a cause, not a consequence.
+A step that needs a failed one is "not reached", and its outcome names that one; a step that needs one that was not
+tried is not tried either, for the same reason. So the first failed step is a cause, not a consequence.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ State = Literal["ok", "warning", "failed", "not reached", "not tried"]
 
 
 class Outcome(Struct, frozen=True):
-    """What a step found; ``change`` is what to do, or for ``not tried`` what to pass. The texts have no full stop."""
+    """The outcome of a step; ``change`` is the remedy, or for ``not tried`` what to pass. No text has a full stop."""
 
     state: State
     evidence: str = ""
@@ -28,7 +28,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """The outcome of a step by its name, as it is printed."""
+    """The outcome of a step, and its name, as the command prints them."""
 
     step: str
     state: State
@@ -47,27 +47,27 @@ class DoctorStep:
 
 
 def ok(evidence: str) -> Outcome:
-    """Return the outcome of a step that found nothing."""
+    """Return the outcome of a step that found no problem."""
     return Outcome("ok", evidence)
 
 
 def warning(cause: str, change: str, evidence: str = "") -> Outcome:
-    """Return the outcome of a step that found something that need not prevent calls."""
+    """Return the outcome of a step that found a problem with which calls may still work."""
     return Outcome("warning", evidence, cause, change)
 
 
 def failed(cause: str, change: str, evidence: str = "") -> Outcome:
-    """Return the outcome of a step that found why calls, or some of them, cannot work."""
+    """Return the outcome of a step that found a problem with which all or some calls fail."""
     return Outcome("failed", evidence, cause, change)
 
 
 def not_tried(change: str) -> Outcome:
-    """Return the outcome of a step that lacks something; ``change`` says what to pass."""
+    """Return the outcome of a step that lacks an option or a setting; ``change`` names it."""
     return Outcome("not tried", change=change)
 
 
 async def take(steps: Iterable[DoctorStep], on_result: Callable[[Result], None] = lambda result: None) -> list[Result]:
-    """Take the steps one after another; ``on_result`` is called after each one.
+    """Run the steps one after another; ``on_result`` is called after each one.
 
     A step that is not finished after ``STEP_TIMEOUT`` seconds has failed.
     """
@@ -81,7 +81,7 @@ async def take(steps: Iterable[DoctorStep], on_result: Callable[[Result], None] 
 
 
 def _prevented(step: DoctorStep, outcomes: dict[str, Outcome]) -> Outcome | None:
-    """Return the outcome of a step whose needs are not met; ``None``: it can be taken."""
+    """Return the outcome of a step whose needs are not met; ``None``: it can run."""
     needed = [(name, outcomes[name]) for name in step.needs]
     for name, outcome in needed:
         if outcome.state == "failed":

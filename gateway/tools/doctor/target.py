@@ -1,4 +1,4 @@
-"""The server that the doctor looks at, and what its steps have learnt about it."""
+"""The signaling server that the doctor tests; earlier steps set what later steps check."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Target:
 
     url: str
     addresses: list[str] = field(default_factory=list)  # of the host, numeric
-    header_features: frozenset[str] = frozenset()  # of the header with which it answers HTTP requests
+    header_features: frozenset[str] = frozenset()  # listed in a header of its HTTP responses
     clock_offset: float | None = None  # seconds by which its clock is ahead of this machine's; None: it has no date
 
     @property
@@ -59,7 +59,7 @@ def target(url: str) -> Target:
 def local_url(config: Config) -> str:
     """Return the URL of the first TCP address that a configuration listens on; empty if there is none.
 
-    With TLS there is none either: the names in the certificate are not those of the address.
+    Empty with TLS, too: the certificate is for a domain name, not for the address.
     """
     for text in () if config.http.certificate else config.http.listen:
         address = listen_address(text)

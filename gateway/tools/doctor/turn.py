@@ -1,7 +1,7 @@
 """Steps at the TURN servers: an allocation with the credentials of a client, and peers that must be refused.
 
-Source: RFC 8656; draft-uberti-behave-turn-rest-00. A relay that accepts peers on loopback or in private networks leads
-every client behind the operator's firewall.
+Source: RFC 8656; draft-uberti-behave-turn-rest-00. A relay that accepts peers on loopback or in private networks
+lets every client reach servers behind the operator's firewall.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from gateway.tools.doctor.target import Target
 
 ANSWER_LIMIT = 8.0  # seconds for the answers to one allocation, or to the requests about peers
 PEER_PORT = 9
-PEERS = {  # that the relay must refuse, and a line for turnserver.conf that refuses them
+PEERS = {  # peer that the relay must refuse -> line of turnserver.conf that makes it refuse
     "127.0.0.1": "denied-peer-ip=127.0.0.0-127.255.255.255",
     "0.0.0.0": "denied-peer-ip=0.0.0.0-0.255.255.255",
     "::1": "denied-peer-ip=::1",
@@ -79,7 +79,7 @@ async def grant(account: TurnAccount, target: Target, settings: TurnSection) -> 
 
 
 async def allocate(account: TurnAccount, uri: str) -> Outcome:
-    """Allocate a relayed address and give it back."""
+    """Allocate a relayed address, check that it is public, and delete the allocation."""
     try:
         async with asyncio.timeout(ANSWER_LIMIT), _allocation(account, uri) as (server, client):
             relayed = client.relayed_address
@@ -135,7 +135,7 @@ async def offer_forbidden_peers(account: TurnAccount, uri: str) -> Outcome:
                 accepted.append(peer)
     except (stun.TransactionError, OSError, TimeoutError) as error:
         change = "see coturn's log"
-        return failed("the TURN server stopped to answer", change, f"{uri}: {type(error).__name__}")
+        return failed("the TURN server stopped answering", change, f"{uri}: {type(error).__name__}")
     if accepted:
         change = f"add to turnserver.conf, and restart coturn: {', '.join(PEERS[peer] for peer in accepted)}"
         evidence = f"{uri} permits {', '.join(accepted)}"

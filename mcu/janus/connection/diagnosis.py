@@ -1,7 +1,7 @@
 """The reason of a failed connection to Janus, in words and without an address (invariant 7).
 
-Janus' WebSocket servers close a connection without an answer if it asks for another subprotocol, as towards the port of
-the Admin API; so does a server with TLS if it receives plain text.
+Janus closes a WebSocket connection without an answer if the client offers the wrong subprotocol, as happens when a URL
+names the port of the Admin API; a server with TLS does so when it receives plain text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OTHER = {SUBPROTOCOL: (ADMIN_SUBPROTOCOL, ADMIN_PORT), ADMIN_SUBPROTOCOL: (SUBP
 
 
 async def explain(http: aiohttp.ClientSession, url: str, subprotocol: str, error: Exception) -> str:
-    """Return the reason for which a connection with a subprotocol failed; another one may be tried to find it."""
+    """Return why a connection failed; connect again, with the other subprotocol or TLS, if that can tell."""
     closed = isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) == errno.ECONNRESET
     if not closed and not isinstance(error, aiohttp.WSServerHandshakeError):
         return describe(error)

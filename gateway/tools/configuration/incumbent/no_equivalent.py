@@ -40,7 +40,7 @@ NO_EQUIVALENT: dict[str, dict[str, str]] = {
     "grpc": {"*": _CLUSTER},
 }
 SECRET_OPTIONS = {"hashkey", "blockkey", "internalsecret", "secret", "apikey", "license"}
-DEFAULTS = {  # values with which such an option has no effect
+DEFAULTS = {  # values with which an option without equivalent needs no note
     ("app", "debug"): {"false"},
     ("backend", "backendtype"): {"static"},
     ("mcu", "urltype"): {"static"},
@@ -53,7 +53,7 @@ DEFAULTS = {  # values with which such an option has no effect
 
 
 def reason(section: str, option: str) -> str:
-    """Return why an option has no equivalent; for one that the Go server does not know either, that."""
+    """Return why an option has no equivalent; for an unlisted option, that it is unknown."""
     known = NO_EQUIVALENT.get(section, {})
     return known.get(option) or known.get("*") or "this option is unknown"
 

@@ -1,4 +1,4 @@
-"""Reads ``server.conf``: sections and options without regard to case, comments, references, variables.
+"""Parses ``server.conf``: sections and options (in any case), comments, ``%(option)s``, ``$(VARIABLE)``.
 
 Source: docs/configuration.md, "From server.conf".
 """
@@ -23,7 +23,7 @@ EXPANDED = {
     ("grpc", "listen"),
 }
 EXPANDED_OF_BACKENDS = {"url", "urls", "secret"}
-DEPTH = 16  # references that lead to each other, at most
+DEPTH = 16  # nested references, at most
 TRUE = {"true", "yes", "on", "y", "t", "1"}
 
 _header = re.compile(r"\[(?P<name>[^\]]*)\]")
@@ -47,7 +47,7 @@ class ServerConf:
         """
         self._environ = environ
         self._options: dict[tuple[str, str], str] = {}
-        self.used: set[tuple[str, str]] = set()  # options whose value was asked for
+        self.used: set[tuple[str, str]] = set()  # options that were read by ``take``
         self._read(text.removeprefix("\ufeff"))
 
     def _read(self, text: str) -> None:
@@ -61,7 +61,7 @@ class ServerConf:
                 section, option = header["name"].strip().lower(), ""
                 continue
             content = _trailing_comment.sub("", content)
-            # addresses of IPv6 are option names in this section only
+            # in this section alone an option's name may be an IPv6 address, which contains colons
             match = re.search("=" if section == "geoip-overrides" and "=" in content else "[=:]", content)
             if match and match.start() and section:
                 option = content[: match.start()].strip().lower()
@@ -96,16 +96,16 @@ class ServerConf:
         return self.text(section, option)
 
     def taken_list(self, section: str, option: str) -> list[str]:
-        """Return the parts between commas, without blanks around them."""
+        """Take a list: return its items, which commas or line ends separate."""
         return [part.strip() for part in re.split(r"[,\n]", self.take(section, option)) if part.strip()]
 
     def taken_number(self, section: str, option: str) -> int:
-        """Return a positive number; 0 if there is none, for which the Go server takes its default."""
+        """Take a positive number; 0 if there is none: the Go server then uses its default."""
         text = self.take(section, option)
         return int(text) if text.isascii() and text.isdecimal() else 0
 
     def taken_flag(self, section: str, option: str) -> bool:
-        """Return whether an option is switched on."""
+        """Take a flag: return whether the option is on."""
         return self.take(section, option).lower() in TRUE
 
     def backend_sections(self) -> list[str]:

@@ -18,7 +18,7 @@ from gateway.tools.configuration.incumbent.no_equivalent import DEFAULTS, NO_EQU
 from gateway.tools.configuration.incumbent.server_conf import ServerConf
 from gateway.tools.configuration.incumbent.toml_file import TomlFile
 
-# The proxies that the Go server trusts without the option; Portunus trusts loopback only.
+# The proxies that the Go server trusts by default; Portunus trusts loopback only.
 TRUSTED_PROXIES = ["127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
 KNOWN = {"clients", "stats", "turn", "geoip", "geoip-overrides"}  # sections whose options all have an equivalent
 EXAMPLE_URL = "https://cloud.example.com/"
@@ -28,7 +28,7 @@ _codes = re.compile(r"[A-Za-z]{2}")
 
 
 class Translation:
-    """One translation; ``text`` is the result and ``notes`` are sentences about what was not taken over unchanged."""
+    """One translation; ``text`` is the result, ``notes`` are sentences about options that were changed or left out."""
 
     def __init__(self, conf: ServerConf, new_secret: Callable[[], str] = lambda: secrets.token_hex(32)) -> None:
         """Translate all options.
@@ -276,7 +276,7 @@ class Translation:
             file.set("overrides", valid)
 
     def _remaining(self) -> None:
-        """Name each option with a value that was not taken over."""
+        """Add a note for each option that no other method has translated."""
         conf, file = self._conf, self._file
         heading = "Not taken over from server.conf:"
         for section in conf.sections():

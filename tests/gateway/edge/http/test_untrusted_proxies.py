@@ -47,7 +47,7 @@ def test_peer_that_may_be_a_client_is_not_named(peer: str) -> None:
     with log.captured() as lines:
         forwarded(proxies, peer, "X-Forwarded-For")
     (line,) = lines
-    assert "the peer of the listener" in line
+    assert "ADDRESS: the address from which it connects" in line
     assert peer not in line
 
 
