@@ -166,7 +166,7 @@ class Gateway:
         await self._remote_servers.close()
 
     async def stop_listening(self) -> None:
-        """Refuse new connections; those that exist stay open (2.5). Idempotent."""
+        """Refuse new connections; open connections stay open (2.5). Idempotent."""
         if self._runner is not None:
             for site in list(self._runner.sites):
                 await site.stop()

@@ -11,7 +11,7 @@ from gateway.core.hub import Hub
 
 
 class AwaitedSessions(Enum):
-    """The sessions whose end a drain waits for."""
+    """The sessions that a drain waits for."""
 
     IN_CALLS = "calls"  # sessions in calls
     ALL = "sessions"  # all sessions, except those of internal clients

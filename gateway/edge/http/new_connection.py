@@ -51,7 +51,7 @@ class ConnectionAcceptor(Protocol):
         """Forget a connection that is upgraded or closed."""
 
     def expired(self) -> None:
-        """Count a connection whose request did not arrive in time."""
+        """Count a connection on which no request arrived in time."""
 
     def upgraded(self, request: UpgradeRequest) -> bool:
         """Open a WebSocket on the request's transport; ``False``: aiohttp has to handle the request."""

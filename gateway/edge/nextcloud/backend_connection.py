@@ -179,7 +179,7 @@ class BackendConnection(asyncio.Protocol):
                 self._fail(Redirected(message.code, message.headers.get("Location", "")))
 
     def _read_body(self) -> None:
-        """Take what has arrived of the body, and complete the answer at its end."""
+        """Read the received part of the body, and complete the answer when the body is whole."""
         message, payload, parser = self._message, self._payload, self._parser
         if message is None or payload is None or parser is None:
             return

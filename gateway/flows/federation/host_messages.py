@@ -25,7 +25,7 @@ class HostMessages:
         self._participants = ListedParticipants(lists)
 
     def pass_on(self, local: RemoteMessage) -> None:
-        """Send the client a message whose ids are local ones."""
+        """Send the client a message whose session ids are those of the local server."""
         if isinstance(local, RemoteEvent):
             self._participants.note(local.event)
         if isinstance(local, RemoteEvent) and local.event.message is not None:

@@ -143,5 +143,5 @@ def _where(finding: Finding) -> str:
 
 
 async def _return(outcome: Outcome) -> Outcome:
-    """Run a step whose outcome is known without a test."""
+    """Return the outcome of a step that is known without a test."""
     return outcome

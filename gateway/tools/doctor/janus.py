@@ -104,7 +104,7 @@ async def check_version(janus: Janus) -> Outcome:
 
 
 async def check_reclaim(janus: Janus) -> Outcome:
-    """Check that Janus keeps a session whose connection breaks."""
+    """Check that Janus keeps a session after its connection has broken."""
     if not janus.reclaim_timeout:
         change = "set reclaim_session_timeout = 10 under general in janus.jcfg, and restart Janus"
         return warning(
