@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -37,9 +38,12 @@ class TalkClient:
 
     ``messages`` holds every message received since the first connect; ``on_message`` is called for each one. With the
     feature ``ack`` no message is lost or duplicated when the connection breaks; then call ``connect`` and ``resume``.
+    ``tls`` replaces the system's certificate authorities.
     """
 
-    def __init__(self, gateway: str, backend: str, *, features: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, gateway: str, backend: str, *, features: tuple[str, ...] = (), tls: ssl.SSLContext | None = None
+    ) -> None:
         self.messages: list[Json] = []
         self.on_message: Callable[[Json], None] = lambda message: None
         self.on_republish: Callable[[str, str], None] = lambda room_type, sid: None  # with the feature ``republish``
@@ -56,6 +60,7 @@ class TalkClient:
         self._url = gateway.rstrip("/") + "/spreed"
         self._backend = backend
         self._features = features
+        self._tls = tls
         self._ids = itertools.count(1)
         self._changed = asyncio.Event()
         self._http: aiohttp.ClientSession | None = None
@@ -76,7 +81,7 @@ class TalkClient:
         await self.disconnect()
         self._http = aiohttp.ClientSession()
         try:
-            self._socket = await self._http.ws_connect(self._url, max_msg_size=0)
+            self._socket = await self._http.ws_connect(self._url, max_msg_size=0, ssl=self._tls or True)
         except BaseException:
             await self.disconnect()
             raise

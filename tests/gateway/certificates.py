@@ -1,4 +1,4 @@
-"""A self-signed certificate for tests of TLS."""
+"""Certificates for tests of TLS: self-signed, or signed by an authority of the test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def make_certificate(
 ) -> tuple[Path, Path]:
     """Write a certificate for 127.0.0.1 and the DNS ``names``, and its key, else on P-256; return their paths.
 
-    ``days``: from when to when it is valid, counted from now.
+    ``days``: from when to when it is valid, counted from now. It signs itself, and is an authority.
     """
     key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
@@ -35,6 +35,34 @@ def make_certificate(
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
+    return _write(directory, certificate, key)
+
+
+def make_signed_certificate(directory: Path, name: str, authority: tuple[Path, Path]) -> tuple[Path, Path]:
+    """Write a certificate for one DNS name alone, signed by an authority (``make_certificate``), and its key."""
+    issuer = x509.load_pem_x509_certificate(authority[0].read_bytes())
+    issuer_key = serialization.load_pem_private_key(authority[1].read_bytes(), None)
+    assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(2)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    return _write(directory, certificate, key)
+
+
+def _write(
+    directory: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> tuple[Path, Path]:
     paths = directory / "certificate.pem", directory / "key.pem"
     paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     paths[1].write_bytes(
