@@ -74,8 +74,8 @@ async def main(binary: Path, names: list[str]) -> int:
 
 
 def is_playable(conversation: Conversation) -> bool:
-    """Return whether a conversation can be played there: the SFU that both servers share cannot be taken away."""
-    return all(who != "sfu" for _, (who, *_) in conversation.steps)
+    """Return whether a conversation can be played there: it cannot if the shared SFU goes away, or a gateway drains."""
+    return all(who not in ("sfu", "operator") for _, (who, *_) in conversation.steps)
 
 
 def explained() -> set[str]:
