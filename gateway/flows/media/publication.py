@@ -51,7 +51,8 @@ class Publication(SessionStream):
         self.requested_bitrate = 0  # bit/s that the client requested; 0 = none
         self.bitrate_limit = 0  # bit/s of the backend and the SFU for such a stream; 0 = none
         self._publisher: Publisher | None = None
-        self._media_kinds: frozenset[str] = frozenset()  # of the latest offer that was accepted
+        # Of all offers that the SFU was sent for its PeerConnection: it may forward a medium that a later offer omits.
+        self._media_kinds: frozenset[str] = frozenset()
         self._identity: Identity | None = None  # of the PeerConnection of the latest offer that was carried out
         self._recovery = Recovery(context, session, stream_type)
         self._connected = False  # whether media of the current PeerConnection have arrived
@@ -160,6 +161,7 @@ class Publication(SessionStream):
             self._reject_all(request.message, offer)
             return
         plan = self._context.quality.plan_codecs(self, offer, preference, renegotiation=renegotiation)
+        self._media_kinds |= media_kinds
         try:
             answer = await self._negotiate(
                 request.message, offer.freeze(), plan.preference, renegotiation=renegotiation
@@ -176,7 +178,6 @@ class Publication(SessionStream):
                 self._recover(CloseReason.LOST, request.message.sid or "")
             self._warn(type(error).__name__, "%s a %s stream failed: %s", "publishing", error)
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error()) from error
-        self._media_kinds = media_kinds
         if self.closed or not self.session.open:
             return
         try:
@@ -233,7 +234,7 @@ class Publication(SessionStream):
         if self.closed:
             self._services.tasks.spawn(publisher.close(), "close late publisher")
             return answer
-        self._publisher = publisher
+        self._publisher, self._media_kinds = publisher, document.kinds(offer)
         self._recovery.cancel()
         self._set_sid(message.sid or "")
         self._services.counters.publishers_total[self.stream_type.value] += 1

@@ -150,6 +150,43 @@ async def test_permission_revoked_during_a_renegotiation_closes_the_stream() -> 
         assert harness.mcu.is_empty
 
 
+# reference 8-f
+@pytest.mark.parametrize("later", [("audio",), ("audio", "application"), ("audio", "audio")])
+async def test_medium_that_a_later_offer_omits_is_still_covered_by_its_permission(later: tuple[str, ...]) -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        alice.offer(media=later)
+        await settle()
+        set_permissions(harness, "alice", "publish-audio")
+        await settle()
+        assert harness.mcu.is_empty
+
+
+async def test_medium_of_an_offer_that_failed_is_covered_by_its_permission() -> None:
+    async with FlowHarness() as harness:
+        (alice,) = await harness.callers("alice")
+        alice.offer(media=("audio",))
+        await settle()
+        harness.mcu.spoil = lambda answer: answer.replace("a=ice-pwd:", "a=ice-pwd:(null)")
+        alice.offer(media=("audio", "video"))
+        await settle()
+        assert alice.received()[-1]["error"]["code"] == "processing_failed"
+        assert harness.publisher(alice) is not None
+        set_permissions(harness, "alice", "publish-audio")
+        await settle()
+        assert harness.mcu.is_empty
+
+
+async def test_another_peer_connection_without_a_medium_needs_no_permission_for_it() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        alice.offer("two", media=("audio",))
+        await settle()
+        set_permissions(harness, "alice", "publish-audio")
+        await settle()
+        assert harness.publisher(alice) is not None
+
+
 async def test_offer_whose_permission_is_revoked_meanwhile_is_answered_with_an_error() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
