@@ -44,7 +44,7 @@ class MediaMessage(Struct, frozen=True, gc=False):
 
 
 class _TypeOnly(Struct):
-    type: str | None = None
+    type: Raw = ABSENT  # undecoded: a duplicate that is no string must not hide the last one, which clients read
     payload: Raw = ABSENT
 
 
@@ -81,9 +81,10 @@ def _decode_lenient(data: Raw) -> MediaMessage | None:
         found = _type_decoder.decode(text)
     except msgspec.DecodeError:
         return None
-    if found.type in (CONTROL, _NICK_CHANGED):
-        return MediaMessage(found.type)
-    return MediaMessage(found.type) if found.type in SFU_TYPES and bytes(found.payload)[:1] == b"{" else None
+    type = read_string(found.type)
+    if type in (CONTROL, _NICK_CHANGED) or (type in SFU_TYPES and bytes(found.payload)[:1] == b"{"):
+        return MediaMessage(type)
+    return None
 
 
 def read_string(raw: Raw) -> str | None:

@@ -69,10 +69,19 @@ def test_data_with_a_field_of_another_type_is_not_read(text: str) -> None:
         '{"type":"nickChanged","payload":"Ada"}',
         '{"sid":5,"type":"nick\\u0043hanged"}',
         '{"payload":"Ada","type":"nickChanged","x":"\\ud800"}',
+        '{"type":5,"type":"nickChanged"}',
     ],
 )
 def test_nick_changed_is_recognised_whatever_its_other_fields(text: str) -> None:
     assert decode(text) == MediaMessage("nickChanged")
+
+
+# reference 5.3-c, 5.3-d
+@pytest.mark.parametrize("first", ["5", "null", "[]", "{}", '{"type":1}', "true", "1e999", '"\\ud800"'])
+def test_last_of_several_types_counts_as_for_clients(first: str) -> None:
+    assert decode(f'{{"type":{first},"sid":5,"type":"control"}}') == MediaMessage("control")
+    assert decode(f'{{"type":{first},"payload":0,"type":"offer","payload":{{}}}}') == MediaMessage("offer")
+    assert decode(f'{{"type":"control","sid":5,"type":{first}}}') is None
 
 
 def test_null_is_absent() -> None:

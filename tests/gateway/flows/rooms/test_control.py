@@ -39,6 +39,20 @@ async def test_control_is_relayed_as_it_is() -> None:
         assert alice.received() == []
 
 
+# reference 5.3-c, 5.3-d
+@pytest.mark.parametrize("recipient", ["session", "user", "room", "call"])
+@pytest.mark.parametrize("type", ["control", "offer", "answer", "candidate"])
+async def test_type_that_stands_twice_does_not_hide_what_clients_read(type: str, recipient: str) -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["publish-media"])
+        alice, bob = await harness.callers("alice", "bob")
+        to_bob = f'{{"type":"{recipient}","sessionid":"{bob.sessionid}","userid":"bob"}}'
+        data = f'{{"type":5,"type":"{type}","payload":{{"sdp":"v=0","action":"forceMute"}}}}'
+        alice.send(f'{{"type":"message","message":{{"recipient":{to_bob},"data":{data}}}}}')
+        await settle()
+        assert bob.received() == []
+
+
 # reference 5.3-c
 @pytest.mark.parametrize("mcu", [True, False])
 @pytest.mark.parametrize("sender_room", ["r", "elsewhere", None])
