@@ -40,6 +40,7 @@ NO_SUCH_SESSION = "no_such_session"
 SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that ends a replaced connection, not the session (2.8)
 TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
 
+_BYE = '{"type":"bye"}'
 _TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded", "shutdown_scheduled"})
 _encoder = msgspec.json.Encoder()
 _T = TypeVar("_T")
@@ -185,6 +186,15 @@ class RemoteSession:
         self._wake.set()
         if connection is not None:
             connection.abort()
+
+    def say_bye(self) -> bool:
+        """Let ``write`` end the session at the host after all kept messages; ``False``: there is no connection."""
+        return self.is_connected and self.send(_BYE)
+
+    def abort_within(self, seconds: float) -> None:
+        """End the present connection in some seconds, unless the host closes it before."""
+        if self._connection is not None:
+            asyncio.get_running_loop().call_later(seconds, self._connection.abort)
 
     @property
     def is_connected(self) -> bool:

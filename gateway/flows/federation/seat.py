@@ -33,6 +33,7 @@ from gateway.flows.federation.remote_room import (
 )
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat_owner import SeatOwner
+from gateway.flows.federation.seat_state import SeatState
 from gateway.flows.ports import NETWORK_ERROR, RemoteConnectionLost, RemoteUnavailable
 from gateway.flows.services import Services
 from gateway.wire import federation, remote_messages, server, structure
@@ -55,7 +56,6 @@ STABLE = 10.0  # seconds; after a connection that lasted so long, the pauses beg
 GIVE_UP_AFTER = 600.0  # seconds without a connection
 BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
 DELETED = "deleted"  # reason of a disinvitation (6.4)
-_BYE = '{"type":"bye"}'
 
 
 class FederatedSeat:
@@ -75,6 +75,7 @@ class FederatedSeat:
         self._session = session
         self._remote = remote
         self.room = room
+        self._state = SeatState.ENTERING
         self._names: Names | None = None  # None: the session is not in the host's room
         self._join: UnansweredJoin | None = None
         self._withdrawn: WithdrawnJoin | None = None  # until the host has answered the join back into the room
@@ -82,8 +83,6 @@ class FederatedSeat:
         self._rate = HostRate(services)
         self._messages = HostMessages(services, session, lists)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
-        self._closed = False
-        self._deleted = False  # the host has announced that the room is deleted
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -99,7 +98,7 @@ class FederatedSeat:
     def serves(self, room: RemoteRoom) -> bool:
         """Return whether a room can be joined over this seat's connection, which has the token of an earlier join."""
         same = (room.signaling, room.nextcloud) == (self.room.signaling, self.room.nextcloud)
-        return same and not self._closed and self._remote.is_connected
+        return same and self._state not in (SeatState.RENEWING, SeatState.CLOSED) and self._remote.is_connected
 
     async def wait_for_answer(self) -> None:
         """Wait until no join is unanswered; a seat also joins by itself, in place of a lost session (12.3)."""
@@ -113,11 +112,7 @@ class FederatedSeat:
             RemoteUnavailable: there is no connection.
             HostRefused: the host refused the hello.
         """
-        try:
-            await self._remote.connect(self._timeout)
-        except BaseException:
-            self._closed = True
-            raise
+        await self._remote.connect(self._timeout)
         self._task = self._services.tasks.spawn(self._run(), "federated room")
         self._task.add_done_callback(lambda _: on_ended())
 
@@ -140,7 +135,7 @@ class FederatedSeat:
 
         The host answers both in order, and the client's later messages follow them, so that they reach this room.
         """
-        if self._withdrawn is not None and self._join is None and self._names is not None and not self._closed:
+        if self._withdrawn is not None and self._join is None and self._state is SeatState.SEATED:
             self._request_join(self.room, None)
 
     @property
@@ -153,7 +148,7 @@ class FederatedSeat:
     def forward(self, text: str, message: ClientMessage) -> None:
         """See ``Seat.forward``."""
         structure.check(message)
-        if self._names is None or self._closed:
+        if self._names is None:
             return
         self.return_to_room()
         if not self._remote.send(federation.to_remote(text, message, self._names)):
@@ -162,22 +157,25 @@ class FederatedSeat:
 
     def list_participants(self) -> None:
         """See ``Seat.list_participants``."""
-        if self._names is not None and not self._closed:
+        if self._names is not None:
             self._messages.list_participants(self._names.local_room)
 
     def close(self) -> None:
         """See ``Seat.close``."""
         self._messages.forget()
-        if self._closed:
+        if self._state is SeatState.CLOSED:
             return
-        self._closed = True
+        self._set_closed()
         self._fail_join(Code.FEDERATION_ERROR.error())
         if self._task is None:
             self._remote.abort()
-        elif self._remote.is_connected and self._remote.send(_BYE):
+        elif self._remote.say_bye():
             self._services.tasks.spawn(self._wait_for_end(self._task), "bye to the host of a federated room")
         else:
             self._task.cancel()
+
+    def _set_closed(self) -> None:
+        self._state, self._names = SeatState.CLOSED, None
 
     # -- the task
 
@@ -193,16 +191,16 @@ class FederatedSeat:
                 await self._serve()
                 if self._services.clock() - connected_at >= STABLE:
                     self._pause = FIRST_PAUSE
-                if self._deleted and not self._closed and self._names is not None:
+                if self._state is SeatState.DELETED:
                     self._send(server.encode(Room(RoomBody(""))))
                     self._end()
-                if self._closed or self._names is None or not await self._connect_again():
+                if self._names is None or not await self._connect_again():
                     return
         except Exception:
             self._lose_room(Code.INTERNAL_ERROR.error())  # a fault here must not leave the client without a room
             raise
         finally:
-            self._closed = True
+            self._set_closed()
             self._remote.abort()
             self._remote.forget()
             self._messages.forget()
@@ -219,7 +217,7 @@ class FederatedSeat:
         try:
             while True:
                 message, size = await self._remote.receive()
-                if message is not None and not self._closed:
+                if message is not None and self._state not in (SeatState.RENEWING, SeatState.CLOSED):
                     self._handle(message)
                 await self._rate.count(size)
         except RemoteConnectionLost:
@@ -266,10 +264,9 @@ class FederatedSeat:
         """
         self._send(event)
         if reason == DELETED:
-            self._deleted = True
+            self._state = SeatState.DELETED
             return
-        self._names = None
-        self._closed = True
+        self._set_closed()
         self._remote.abort()
         self._owner.disinvited(self._session, event)
 
@@ -278,8 +275,7 @@ class FederatedSeat:
         if self._names is None:
             self._remote.abort()
             return
-        self._names = None
-        self._closed = True
+        self._set_closed()
         self._remote.abort()
         self._owner.ended_by_host(self._session, reason_of_bye(reason))
 
@@ -293,7 +289,7 @@ class FederatedSeat:
         if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), limit):
             self._refused(join, Code.ROOM_JOIN_FAILED.error())
             return
-        self._join, self._withdrawn, self._deleted = None, None, False
+        self._join, self._withdrawn, self._state = None, None, SeatState.SEATED
         join.timer.cancel()
         names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
         self.room = room
@@ -335,8 +331,10 @@ class FederatedSeat:
         """Give up a join, and a session at the host that may be in either room; a seat without a room gets closed."""
         self._fail_join(federation_error(NETWORK_ERROR, "The server did not answer in time."))
         if self._names is not None:
-            self._remote.forget()
-            self._remote.abort()
+            if self._state is SeatState.SEATED:
+                self._state = SeatState.RENEWING
+            self._remote.say_bye()
+            self._remote.abort_within(BYE_TIMEOUT)
 
     def _fail_join(self, error: Error) -> None:
         """Give up the unanswered join, if any; the error is for the client, if it has requested the join."""
@@ -352,13 +350,14 @@ class FederatedSeat:
 
     async def _connect_again(self) -> bool:
         """Resume the session at the host, or join with a new one; ``False``: the client is not in the room any more."""
-        if self._join is not None or self._withdrawn is not None:  # a resumed session could be in either room
+        unclear = self._join is not None or self._withdrawn is not None  # a resumed session could be in either room
+        if unclear or self._state is SeatState.RENEWING:
             self._remote.forget()
             self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
-        self._withdrawn = None
+        self._state, self._withdrawn = SeatState.SEATED, None
         self._send(interruption_event("federation_interrupted"))
         deadline = self._services.clock() + GIVE_UP_AFTER
-        while not self._closed:
+        while self._names is not None:
             # Random, so that seats do not connect all at once; also before the first attempt, since a host may end each
             # connection as soon as it stands.
             await asyncio.sleep(self._pause * (0.5 + self._services.entropy(1)[0] / 256))
@@ -395,5 +394,5 @@ class FederatedSeat:
         self.close()
 
     def _send(self, message: bytes) -> None:
-        if self._session.open and not self._closed:
+        if self._session.open and self._state is not SeatState.CLOSED:
             self._services.delivery.send(self._session, message)

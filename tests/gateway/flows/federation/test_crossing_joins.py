@@ -35,6 +35,55 @@ async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doub
         assert messages[2]["event"]["resumed"] is False  # the old session may have entered R2 by now
         assert messages[3] == {"type": "room", "room": {"roomid": "L"}}
         assert [join["room"]["roomid"] for join in host.said("room")] == ["R", "R2", "R"]
+        assert [message["type"] for message in host.connections[0].said] == ["hello", "room", "room", "bye"]
+
+
+# reference 12.3-n
+async def test_session_at_a_host_that_does_not_answer_its_bye_is_given_up() -> None:
+    host = FakeHost("ack")
+    host.answer_bye = False
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.join = SILENT
+        request(client, "j2", "L2", roomid="R2")
+        await asyncio.sleep(11.0)
+        host.join = {}
+        assert types(client.received()) == ["error"]
+        host.connection.say({"type": "room", "id": host.said("room")[1]["id"], "room": {"roomid": "R2"}})
+        host.connection.say(relayed("in either room"))
+        client.send_message({"type": "room"}, "for the old session")
+        await settle()
+        assert client.received() == []
+        assert not host.connection.aborted
+        await asyncio.sleep(5.0)
+        assert types(client.received()) == ["federation_interrupted", "federation_resumed", "room"]
+        assert host.connections[0].aborted
+        assert [message["type"] for message in host.connection.said] == ["hello", "room"]
+        host.connection.say(relayed("in R"))
+        client.send_message({"type": "room"}, "for the new session")
+        await asyncio.sleep(10.0)
+        assert client.received() == [relayed("in R")]
+        assert host.connection.said[-1]["message"]["data"] == "for the new session"
+        assert len(host.connections) == 2
+
+
+# reference 12.3-n
+async def test_client_joins_while_its_session_at_the_host_ends() -> None:
+    host = FakeHost("ack")
+    host.answer_bye = False
+    async with harness_with(host) as harness:
+        client = await seated(harness)
+        host.join = SILENT
+        request(client, "j2", "L2", roomid="R2")
+        await asyncio.sleep(11.0)
+        host.join = {}
+        request(client, "j3", "L3", roomid="R3")
+        await asyncio.sleep(1.0)
+        assert client.received()[-1] == {"type": "room", "id": "j3", "room": {"roomid": "L3"}}
+        await asyncio.sleep(10.0)
+        assert client.received() == []
+        assert [connection.aborted for connection in host.connections] == [True, False]
+        assert list(harness.hub.seated) == [client.sessionid]
 
 
 # reference 12.3-c
