@@ -1,6 +1,6 @@
 # Each target sets up what it needs; scripts/ holds the steps. PYTHON=/path/to/python3 selects another Python.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full soak compare lint bench bench-sfu constraints clean runtime-venv dev-venv
+.PHONY: help demo test test-full soak compare lint bench bench-quick bench-sfu constraints clean runtime-venv dev-venv
 
 PORT ?= 8080
 BIN := .venv/bin
@@ -14,7 +14,8 @@ help:
 	@echo "make test-full         the slow tests: browsers, interoperability, attacks, set-up, packaging, long runs, Janus 1.4"
 	@echo "make soak              tests too long for continuous integration; docs/soak.md has results"
 	@echo "make compare           the recorded conversations also on the Go server (PORTUNUS_COMPARE_SERVER names its binary)"
-	@echo "make bench             the cost of a message, as a multiple of a minimum that the same run measures"
+	@echo "make bench             Portunus beside the Go server (PORTUNUS_COMPARE_SERVER) and a floor; docs/performance.md"
+	@echo "make bench-quick       the costs of a message and a hello as multiples of the floor, in under a minute"
 	@echo "make bench-sfu         CPU and delay of the in-process SFU and of Janus, and their effect on messages"
 	@echo "make lint              only ruff and mypy"
 	@echo "make constraints       pin the dependencies again, within the ranges of pyproject.toml"
@@ -54,8 +55,12 @@ compare: dev-venv
 	$(BIN)/python -m tests.compare
 
 bench: dev-venv
-	@scripts/packages gcc libc6-dev
+	@scripts/packages janus gcc libc6-dev
 	$(BIN)/python -m bench
+
+bench-quick: dev-venv
+	@scripts/packages gcc libc6-dev
+	$(BIN)/python -m bench --quick
 
 bench-sfu: dev-venv
 	@scripts/packages janus gcc libc6-dev

@@ -1,6 +1,7 @@
-"""``python -m bench``: CPU time per relayed message, room delivery and hello, as multiples of a floor.
+"""``python -m bench``: Portunus, the incumbent and a floor side by side in one run.
 
-How it is measured stands in docs/performance.md.
+Writes ``build/bench.json``, and ``build/bench.md`` for docs/performance.md, where the method stands. Arguments name
+the sorts of work to be measured; none stands for all.
 """
 
 # ruff: noqa: T201 - a command that prints its results
@@ -8,85 +9,75 @@ How it is measured stands in docs/performance.md.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from bench import processes, report
-from bench.phases import HELLO, RELAY, ROOM, SLICES, Bench, Load
-
-HERE = Path(__file__).parent
-TARGETS = {RELAY.name: 2.1, ROOM.name: 2.0}
-METHOD = """\
-Method: CPU time (user and system) of the gateway process alone, pinned to core {measured}; load, backend and this
-program run on core {rest}. {relay}; {room}. Each client has one message outstanding.
-The floor is a C program under the same load: epoll, one receive and one send per relayed message; one send per room
-delivery (and a receive per {receivers}). A hello is connect, upgrade, hello 1.0 with a real HTTP request to a
-backend, bye, close; it is compared with the floor of a relayed message. Medians of {rounds} rounds,
-in each of which gateway and floor alternate {slices} times."""
-
-
-def measure(bench: Bench, rounds: int, seconds: float, hellos: int) -> list[report.Row]:
-    """Measure each phase ``rounds`` times in turn, after one short round that is not counted."""
-    figures: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in (RELAY.name, ROOM.name, HELLO)}
-    for number in range(rounds + 1):
-        length = seconds if number else 0.3
-        for load in (RELAY, ROOM):
-            for kept, measured in zip(figures[load.name], bench.measure(load, length), strict=True):
-                kept.append(measured)
-        figures[HELLO][0].append(bench.measure_hello(hellos if number else 20))
-        figures[HELLO][1].append(figures[RELAY.name][1][-1])
-        print(f"\rround {number} of {rounds}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return [report.Row(name, ours[1:], theirs[1:], TARGETS.get(name, 0.0)) for name, (ours, theirs) in figures.items()]
+from bench import processes, report, works
+from bench.runner import Bench, WrongCount, compile_programs
+from bench.servers import Site, incumbent_binary, open_janus
+from bench.tokens import Keys
+from tests.compare.go_configuration import version
 
 
 def main() -> int:
-    """Run the benchmark and print the results."""
+    """Run the benchmark and write the results; 1 if a measurement is void."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of each load on each side")
-    parser.add_argument("--hellos", type=int, default=400, help="hellos in each round")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("works", nargs="*", metavar="work", help=f"any of {', '.join(works.ALL)}")
+    parser.add_argument("--quick", action="store_true", help="under a minute: costs beside the floor, no incumbent")
+    parser.add_argument("--rounds", type=int, help="5, or 3 with --quick")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of each load on each server in a round")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of clients and operations")
+    parser.add_argument("--into", type=Path, default=Path("build"), help="folder of bench.json and bench.md")
     options = parser.parse_args()
-    where = report.machine()
+    if unknown := set(options.works) - set(works.ALL):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    raise_descriptor_limit()
+    binary = None if options.quick else incumbent_binary()
+    where = report.machine(version(binary) if binary else "")
     os.sched_setaffinity(0, {processes.REST})
-    with tempfile.TemporaryDirectory(prefix="portunus-bench-") as name:
-        scratch = Path(name)
-        floor = processes.compile_c(HERE / "floor.c", scratch / "floor")
-        load = processes.compile_c(HERE / "load.c", scratch / "load")
-        nextcloud = processes.listening([sys.executable, "-m", "bench.nextcloud"], processes.REST)
-        with nextcloud as (_, backend), processes.gateway(scratch) as (gateway, port):
-            bench = Bench(gateway, port, f"http://127.0.0.1:{backend}/", floor, load, scratch)
-            rows = measure(bench, options.rounds, options.seconds, options.hellos)
-    _print(where, rows, options.rounds)
-    if options.json:
-        options.json.write_text(json.dumps(report.as_json(where, rows), indent=2) + "\n")
-    return 0
-
-
-def _print(where: report.Machine, rows: list[report.Row], rounds: int) -> None:
-    print(f"{where.cpu}, {where.cores} cores, Linux {where.kernel}, load average {where.load_average:.2f}")
-    libraries = ", ".join(f"{name} {version}" for name, version in where.libraries.items())
-    print(f"{where.python}, portunus {where.portunus}, {libraries}; {where.compiler}")
-    print(
-        METHOD.format(
-            measured=processes.MEASURED,
-            rest=processes.REST,
-            relay=_shape(RELAY),
-            room=_shape(ROOM),
-            receivers=ROOM.size - 1,
-            rounds=rounds,
-            slices=SLICES,
-        )
+    names = works.QUICK if options.quick else options.works or list(works.ALL)
+    rows: list[report.Row] = []
+    rounds = options.rounds or (3 if options.quick else 5)
+    with open_bench(binary, rounds, options.seconds, options.scale) as bench:
+        for name in names:
+            try:
+                rows += works.ALL[name](bench)
+            except WrongCount as error:
+                rows.append(report.Row(name, "", "", void=str(error)))
+    text = report.markdown(where, rows, os.getloadavg()[0])
+    options.into.mkdir(exist_ok=True)
+    (options.into / "bench.json").write_text(
+        json.dumps(report.as_json(where, rows, os.getloadavg()[0]), indent=2) + "\n"
     )
-    print(report.table(rows))
+    (options.into / "bench.md").write_text(text)
+    print(text, end="")
+    return 1 if any(row.void for row in rows) else 0
 
 
-def _shape(load: Load) -> str:
-    return f"{load.name}: {load.groups} rooms of {load.size}, {load.senders} of them sending to the {load.recipient}"
+@contextlib.contextmanager
+def open_bench(binary: Path | None, rounds: int, seconds: float, scale: float = 1.0) -> Iterator[Bench]:
+    """Compile the load programs and start the backend and, beside an incumbent, the SFU of both servers."""
+    with tempfile.TemporaryDirectory(prefix="portunus-bench-") as name, contextlib.ExitStack() as stack:
+        scratch = Path(name)
+        keys = Keys()
+        command = [sys.executable, "-m", "bench.nextcloud", str(keys.write_published(scratch))]
+        _, nextcloud = stack.enter_context(processes.listening(command, processes.REST))
+        janus = stack.enter_context(open_janus()) if binary else ""
+        yield Bench(
+            Site(scratch, nextcloud, binary, janus), compile_programs(scratch), keys, rounds, seconds, scale=scale
+        )
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files as this user may have: thousands of clients are connected."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":

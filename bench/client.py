@@ -13,7 +13,8 @@ import struct
 from types import TracebackType
 from typing import Any, Self
 
-TEXT, CLOSE, PING = 0x1, 0x8, 0x9
+CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
+FINAL = 0x80
 TIMEOUT = 20.0  # seconds for each answer
 
 
@@ -33,13 +34,11 @@ def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
 
 
 class BenchClient:
-    """One connection. After ``hello`` it has a ``session`` id."""
+    """One connection. After ``hello`` it has a ``session`` id and a ``resume_id``."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.session = ""
-        self._buffer = bytearray()
+        self.session = self.resume_id = ""
+        self._connect(port)
 
     def __enter__(self) -> Self:
         return self
@@ -48,6 +47,16 @@ class BenchClient:
         self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.socket.close()
+
+    def _connect(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._buffer = bytearray()
+
+    def reconnect(self, port: int) -> None:
+        """Open another connection and upgrade it; the old one has to be closed."""
+        self._connect(port)
+        self.upgrade(port)
 
     def upgrade(self, port: int) -> None:
         """Upgrade the connection to a WebSocket and receive the welcome."""
@@ -69,7 +78,8 @@ class BenchClient:
         self.send(
             {"type": "hello", "hello": {"version": "1.0", "auth": {"url": backend, "params": {"userid": userid}}}}
         )
-        self.session = str(self.expect("hello")["hello"]["sessionid"])
+        reply = self.expect("hello")["hello"]
+        self.session, self.resume_id = str(reply["sessionid"]), str(reply["resumeid"])
 
     def join(self, room: str, nextcloud_session: str) -> None:
         """Join a room and receive the reply; the events behind it stay unread."""
@@ -104,22 +114,26 @@ class BenchClient:
                 raise ServerRefused(payload.decode())
 
     def _read_text(self) -> bytes:
+        message = b""
         while True:
-            opcode, payload = self._read_frame()
-            if opcode == TEXT:
-                return payload
-            if opcode == PING:
+            first, payload = self._read_frame()
+            opcode = first & 0x0F
+            if opcode in (TEXT, CONTINUATION):
+                message += payload
+                if first & FINAL:
+                    return message
+            elif opcode == PING:
                 self.socket.sendall(client_frame(payload, 0xA))
             elif opcode == CLOSE:
                 raise ServerRefused("the server closed the connection")
 
     def _read_frame(self) -> tuple[int, bytes]:
-        opcode, length = self._take(1)[0] & 0x0F, self._take(1)[0]
+        first, length = self._take(1)[0], self._take(1)[0]
         if length == 126:
             (length,) = struct.unpack("!H", self._take(2))
         elif length == 127:
             (length,) = struct.unpack("!Q", self._take(8))
-        return opcode, self._take(length)
+        return first, self._take(length)
 
     def _take(self, count: int) -> bytes:
         while len(self._buffer) < count:

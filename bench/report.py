@@ -1,4 +1,4 @@
-"""The machine of a benchmark, and its results as a table."""
+"""The results of the benchmarks: rows of figures, the machine, a Markdown table and JSON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,57 @@ import os
 import platform
 import re
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-LIBRARIES = ("aiohttp", "msgspec", "uvloop", "aiortc", "cryptography")
+LIBRARIES = ("aiohttp", "msgspec", "uvloop", "cryptography")
+PORTUNUS, INCUMBENT, FLOOR = "portunus", "incumbent", "floor"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The greatest acceptable medians; 0 = no target."""
+
+    ratio: float = 0.0  # to the incumbent
+    floor: float = 0.0  # to the floor
+    value: float = 0.0  # of Portunus itself, in the row's unit
+
+
+NO_TARGETS = Targets()
+
+
+@dataclass
+class Row:
+    """One sort of work under one load: the figures of each round by server."""
+
+    work: str
+    load: str
+    unit: str  # "µs" of CPU time, "ms" of time, "kB", …
+    targets: Targets = NO_TARGETS
+    figures: dict[str, list[float]] = field(default_factory=dict)
+    void: str = ""  # why the measurement is void; empty: it is not
+
+    def ratios(self, to: str) -> list[float]:
+        """Return Portunus' figure as a multiple of another's, for each round; empty if the other was not measured."""
+        other = self.figures.get(to, [])
+        return [ours / theirs for ours, theirs in zip(self.figures.get(PORTUNUS, []), other, strict=False) if theirs]
+
+    @property
+    def missed(self) -> list[str]:
+        """The targets that are not reached."""
+        found = []
+        for name, target, values in (
+            ("ratio", self.targets.ratio, self.ratios(INCUMBENT)),
+            ("floor", self.targets.floor, self.ratios(FLOOR)),
+            ("value", self.targets.value, self.figures.get(PORTUNUS, [])),
+        ):
+            if target and values and median(values) > target:
+                found.append(name)
+        return found
 
 
 @dataclass(frozen=True)
@@ -23,13 +68,15 @@ class Machine:
     kernel: str
     python: str
     portunus: str
+    incumbent: str  # empty: not measured
     libraries: dict[str, str]
     compiler: str
-    load_average: float  # before the run; the results are reliable only near 0
+    load_average: float  # of the last minute, before the run
+    time: str  # UTC
 
 
-def machine() -> Machine:
-    """Describe this machine."""
+def machine(incumbent: str) -> Machine:
+    """Describe this machine; ``incumbent`` is its version."""
     model = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return Machine(
         cpu=model[1] if model else platform.processor(),
@@ -37,47 +84,80 @@ def machine() -> Machine:
         kernel=platform.release(),
         python=f"{platform.python_implementation()} {platform.python_version()}",
         portunus=version("portunus"),
+        incumbent=incumbent,
         libraries={name: version(name) for name in LIBRARIES},
         compiler=subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True).stdout.split("\n")[0],
         load_average=os.getloadavg()[0],
+        time=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
     )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measured phase: CPU microseconds of each round, and of the floor in the same round."""
-
-    name: str
-    gateway: list[float]
-    floor: list[float]
-    target: float = 0.0  # at most this many times the floor; 0 = none set
-
-    @property
-    def times(self) -> float:
-        """The multiple of the floor: the median of the rounds' ratios."""
-        return median(ours / theirs for ours, theirs in zip(self.gateway, self.floor, strict=True))
-
-
-def table(rows: list[Row]) -> str:
-    """Return the rows as a readable table."""
-    lines = [f"{'':<18}{'gateway µs':>12}{'floor µs':>11}{'times':>8}{'target':>9}   rounds, gateway / floor"]
-    for row in rows:
-        target = f"≤ {row.target:.1f}" if row.target else "-"
-        rounds = "  ".join(f"{ours:.1f}/{theirs:.1f}" for ours, theirs in zip(row.gateway, row.floor, strict=True))
-        figures = f"{median(row.gateway):>12.2f}{median(row.floor):>11.2f}{row.times:>8.2f}{target:>9}"
-        lines.append(f"{row.name:<18}{figures}   {rounds}")
-    return "\n".join(lines)
-
-
-def as_json(where: Machine, rows: list[Row]) -> dict[str, object]:
-    """Return the rows as JSON."""
-    figures = [
-        {
-            **asdict(row),
-            "gateway_median": median(row.gateway),
-            "floor_median": median(row.floor),
-            "times_floor": row.times,
-        }
-        for row in rows
+def markdown(where: Machine, rows: Sequence[Row], load_after: float) -> str:
+    """Return the results as they stand in docs/performance.md."""
+    libraries = ", ".join(f"{name} {number}" for name, number in where.libraries.items())
+    incumbent = f"nextcloud-spreed-signaling {where.incumbent}" if where.incumbent else "not measured"
+    lines = [
+        f"{where.time} UTC, load average {where.load_average:.1f} before and {load_after:.1f} after the run: "
+        f"{where.cpu}, {where.cores} cores, Linux {where.kernel}, {where.python}, {libraries}; {where.compiler}. "
+        f"Portunus {where.portunus}; incumbent: {incumbent}.",
+        "",
+        "| work | load | Portunus | incumbent | ratio (rounds) | target | floor | times the floor | target |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_line(row) for row in rows),
     ]
-    return {"machine": asdict(where), "unit": "CPU microseconds", "rows": figures}
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: Row) -> str:
+    if row.void:
+        return f"| {row.work} | {row.load} | void: {row.void} | | | | | | |"
+    own = f"{_value(row, PORTUNUS)}{_target(row.targets.value, 'value' in row.missed)}"
+    cells = [
+        row.work,
+        row.load,
+        own,
+        _value(row, INCUMBENT),
+        _spread(row.ratios(INCUMBENT)),
+        _target(row.targets.ratio, "ratio" in row.missed).strip(" ()"),
+        _value(row, FLOOR),
+        _spread(row.ratios(FLOOR)),
+        _target(row.targets.floor, "floor" in row.missed).strip(" ()"),
+    ]
+    return f"| {' | '.join(cell or '-' for cell in cells)} |"
+
+
+def _value(row: Row, name: str) -> str:
+    figures = row.figures.get(name)
+    return f"{_number(median(figures))} {row.unit}" if figures else ""
+
+
+def _target(target: float, missed: bool) -> str:
+    return (f" (≤ {target:g}, **missed**)" if missed else f" (≤ {target:g})") if target else ""
+
+
+def _spread(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return ""
+    middle = f"{median(ratios):.2f}"
+    return f"{middle} ({min(ratios):.2f}-{max(ratios):.2f})" if len(ratios) > 1 else middle
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def as_json(where: Machine, rows: Sequence[Row], load_after: float) -> dict[str, object]:
+    """Return the results as JSON."""
+    return {
+        "machine": asdict(where),
+        "load_average_after": load_after,
+        "rows": [
+            asdict(row)
+            | {
+                "medians": {name: median(figures) for name, figures in row.figures.items() if figures},
+                "ratios": {name: row.ratios(name) for name in (INCUMBENT, FLOOR)},
+                "missed": row.missed,
+            }
+            for row in rows
+        ],
+    }

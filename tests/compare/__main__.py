@@ -21,7 +21,8 @@ from gateway.config import McuSection
 from gateway.version import VERSION
 from mcu.janus.settings import JanusServerSettings
 from tests.compare import federation, random_steps, requests
-from tests.compare.go_server import go_server, version
+from tests.compare.go_configuration import version
+from tests.compare.go_server import go_server
 from tests.compare.media import Peers
 from tests.compare.player import ComparingPlayer, Difference
 from tests.conversations import levels

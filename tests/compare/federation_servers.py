@@ -18,7 +18,8 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_answers import NextcloudRoom
 from gateway.tools.talk_client import TalkClient
 from mcu.janus.settings import JanusServerSettings
-from tests.compare.go_server import ENDPOINT, go_server
+from tests.compare.go_configuration import ENDPOINT
+from tests.compare.go_server import go_server
 from tests.conversations.player import Conversation, Json
 from tests.gateway.cutting_proxy import CuttingProxy
 from tests.gateway.federated import PERMISSIONS, REMOTE_ROOM, ROOM, SECRETS, running

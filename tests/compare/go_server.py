@@ -1,4 +1,4 @@
-"""The Go server as a black box: its binary, its configuration, and its sockets."""
+"""The Go server as a black box: its process and its sockets."""
 
 from __future__ import annotations
 
@@ -10,47 +10,25 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.compare.go_configuration import ENDPOINT, GoBackend, server_conf
 from tests.conversations.levels import SocketLevel
 from tests.conversations.player import Conversation, Json
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 from tests.janus_process import listens
 from tests.ports import free_ports
 
-ENDPOINT = "ocs/v2.php/apps/spreed/api/v1/signaling/backend"
 START = 20.0  # seconds; it waits for Janus before it listens
-
-
-def version(binary: Path) -> str:
-    """Return the version that the binary prints."""
-    printed = subprocess.run([binary, "-version"], capture_output=True, text=True, check=True).stdout
-    return printed.strip().removeprefix("nextcloud-spreed-signaling version ").split("/go")[0]
 
 
 def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, janus: str) -> str:
     """Return its ``server.conf``; keys that only this gateway has are left out."""
     server = conversation.server
-    lines = [
-        "[http]",
-        f"listen = 127.0.0.1:{port}",
-        "[sessions]",
-        "hashkey = 0123456789abcdef0123456789abcdef",
-        "[clients]",
-        f"internalsecret = {INTERNAL_SECRET}" if server.get("internal", True) else "",
-        "[backend]",
-        "backendtype = static",
-        "backends = cloud",
-        "[cloud]",
-        f"url = {cloud.url}",
-        f"urls = {cloud.url}",
-        f"secret = {cloud.secret}",
-        f"sessionlimit = {server.get('session_limit', 0)}",
-        "[nats]",
-        "url = nats://loopback",
-        "[stats]",
-        "allowed_ips = 127.0.0.1",
-        *(["[mcu]", "type = janus", f"url = {janus}"] if conversation.mcu else []),
-    ]
-    return "\n".join(lines) + "\n"
+    return server_conf(
+        port,
+        [GoBackend("cloud", cloud.url, cloud.secret, server.get("session_limit", 0))],
+        janus=janus if conversation.mcu else "",
+        internal_secret=INTERNAL_SECRET if server.get("internal", True) else "",
+    )
 
 
 class GoProcess:

@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX = 4096, BUFFER = 65536 };
+enum { MAX = 16384, BUFFER = 65536 };
 
 static int sockets[MAX];     /* by order of arrival */
 static size_t received[MAX]; /* bytes of the current message */

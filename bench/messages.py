@@ -1,0 +1,174 @@
+"""Work 1 and 2: messages from one session to another and to a room, beside a floor that only forwards bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from bench.client import BenchClient, client_frame
+from bench.processes import MEASURED, listening
+from bench.report import FLOOR, NO_TARGETS, PORTUNUS, Row, Targets
+from bench.runner import Bench, sessions, unique
+from bench.servers import Server
+
+SLICES = 4  # alternations of the servers within a round
+
+
+@dataclass(frozen=True)
+class Load:
+    """Groups of clients, each in its own room; the first ``senders`` of a group have one message outstanding each."""
+
+    work: str
+    text: str
+    groups: int
+    size: int
+    senders: int
+    recipient: str  # the recipient type of the messages
+    targets: Targets = NO_TARGETS
+    floor: bool = True
+
+    def scaled(self, bench: Bench) -> Load:
+        """Return the load with the numbers of clients that the run is to have."""
+        if self.size == 2:
+            return replace(self, groups=bench.count(self.groups))
+        return replace(self, size=bench.count(self.size, self.senders + 1))
+
+
+TO_SESSION = "message to a session"
+TO_ROOM = "message to a room, each delivery"
+PAIRS = Load(TO_SESSION, "64 clients", 32, 2, 2, "session", Targets(ratio=0.62, floor=1.85))
+ROOM = Load(TO_ROOM, "100 members, 1 outstanding", 1, 100, 1, "room", Targets(ratio=0.77))
+LOADS = (
+    PAIRS,
+    Load(TO_SESSION, "100 clients", 50, 2, 2, "session"),
+    Load(TO_SESSION, "5,000 clients", 2500, 2, 2, "session"),
+    ROOM,
+    Load(TO_ROOM, "100 members, 4 outstanding", 1, 100, 4, "room", Targets(ratio=0.25), floor=False),
+    Load(TO_ROOM, "1,000 members, 1 outstanding", 1, 1000, 1, "room"),
+)
+
+
+@dataclass
+class Side:
+    """A server under the load: its connected clients, their frames, and what the present round has cost."""
+
+    server: Server
+    clients: list[BenchClient]
+    frames: Path
+    seconds: float = 0.0  # of CPU
+    deliveries: int = 0
+    latencies: list[float] = field(default_factory=list)
+
+
+def measure(bench: Bench, servers: Sequence[Server], load: Load) -> Row:
+    """Measure the CPU time of a delivery on all servers and on the floor, alternately."""
+    load = load.scaled(bench)
+    row = Row(load.work, load.text, "µs", load.targets)
+    with contextlib.ExitStack() as stack:
+        sides = {}
+        for server in servers:
+            sides[server.name], sent, delivered = stack.enter_context(_open(bench, server, load))
+            if load.floor and server.name == PORTUNUS:
+                sides[FLOOR] = stack.enter_context(_floor(bench, load, sent, delivered))
+        order = [side.server for side in sides.values()]
+
+        def one_round(server: Server, counts: bool) -> float:
+            """Put the load on all servers in slices at the round's first server; then return the server's figure."""
+            if server is order[0]:
+                _alternate(bench, load, list(sides.values()), bench.seconds if counts else min(0.3, bench.seconds))
+            side = sides[server.name]
+            return side.seconds / side.deliveries * 1e6
+
+        return bench.alternate(row, order, one_round)
+
+
+def latency(bench: Bench, servers: Sequence[Server], load: Load, rate: float) -> list[Row]:
+    """Measure the time from the planned sending to the last delivery, at a stated rate."""
+    load = load.scaled(bench)
+    names = ("median", "90th percentile", "99th percentile")
+    rows = [Row(f"{load.work.split(',')[0]}, {name}", f"{load.text}, {rate:g} a second", "ms") for name in names]
+    with contextlib.ExitStack() as stack:
+        sides = [stack.enter_context(_open(bench, server, load))[0] for server in servers]
+        for number in range(bench.rounds + 1):
+            for side in sides:
+                _put(bench, load, side, bench.seconds, rate)
+                for row, microseconds in zip(rows, side.latencies, strict=False):
+                    if number:
+                        row.figures.setdefault(side.server.name, []).append(microseconds / 1000)
+    return rows
+
+
+def _alternate(bench: Bench, load: Load, sides: Sequence[Side], seconds: float) -> None:
+    for side in sides:
+        side.seconds, side.deliveries = 0.0, 0
+    for _ in range(SLICES):
+        for side in sides:
+            _put(bench, load, side, seconds / SLICES, 0)
+
+
+def _put(bench: Bench, load: Load, side: Side, seconds: float, rate: float) -> None:
+    """Put the load on one side for a while, and add the CPU time that it costs."""
+    before = side.server.cpu()
+    arguments = (seconds, rate, load.size, load.senders, side.frames)
+    deliveries, _, _, *side.latencies = bench.load("load", *arguments, clients=side.clients)
+    side.seconds += side.server.cpu() - before
+    side.deliveries += int(deliveries)
+
+
+@contextlib.contextmanager
+def _open(bench: Bench, server: Server, load: Load) -> Iterator[tuple[Side, int, bytes]]:
+    """Open the sessions of a load, each group in its room; yields the length of a message and a delivery, too."""
+    room = unique("messages")
+    with sessions(bench, server, load.groups * load.size) as clients:
+        if load.size > 2:
+            for group in range(load.groups):
+                bench.join_all(clients[group * load.size : (group + 1) * load.size], f"{room}-{group}")
+        else:
+            for index, client in enumerate(clients):
+                client.join(f"{room}-{index // load.size:04d}", f"{room}-{index:05d}")
+        frames = [_frame(load, clients, index) for index in range(len(clients))]
+        delivered = _deliver_once(load, clients, frames)
+        file = bench.file(frame for index, frame in enumerate(frames) if index % load.size < load.senders)
+        yield Side(server, clients, file), len(frames[0]), delivered
+
+
+@contextlib.contextmanager
+def _floor(bench: Bench, load: Load, sent: int, delivered: bytes) -> Iterator[Side]:
+    """Run the floor for messages of the same length, with as many connections."""
+    template = bench.site.scratch / "delivered"
+    template.write_bytes(delivered)
+    count = load.groups * load.size
+    command = [str(bench.programs["floor"]), str(count), str(load.size), str(sent), str(template)]
+    with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(BenchClient(port)) for _ in range(count)]
+        if process.stdout is None or process.stdout.readline() != "ready\n":
+            raise RuntimeError("the floor does not take its connections")
+        frames = bench.file([b"x" * sent] * (load.groups * load.senders))
+        yield Side(Server(FLOOR, process.pid, port), clients, frames)
+
+
+def _frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
+    """Return the message of a client: a ``nickChanged`` as Talk's clients send it to a peer or to the room."""
+    member, first = index % load.size, index - index % load.size
+    to = clients[first + 1 - member].session if load.recipient == "session" else ""
+    recipient = f'{{"type":"session","sessionid":"{to}"}}' if to else f'{{"type":"{load.recipient}"}}'
+    data = f'{{"to":"{to}","roomType":"video","type":"nickChanged","payload":{{"name":"Ada Lovelace {member % 10}"}}}}'
+    return client_frame(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}'.encode())
+
+
+def _deliver_once(load: Load, clients: list[BenchClient], frames: list[bytes]) -> bytes:
+    """Send once from each sender, so that the events of the joins are read, and return a delivered message."""
+    payload = b""
+    for index, client in enumerate(clients):
+        if index % load.size < load.senders:
+            client.socket.sendall(frames[index])
+    for index, client in enumerate(clients):
+        for _ in range(load.senders - (index % load.size < load.senders)):
+            payload = client.expect_payload("message")
+    length = len(payload)
+    return (
+        struct.pack("!BB" if length < 126 else "!BBH", 0x81, *((length,) if length < 126 else (126, length))) + payload
+    )

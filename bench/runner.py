@@ -1,0 +1,155 @@
+"""What all measurements share: the load programs, the rounds in which the servers alternate, the sessions."""
+
+# ruff: noqa: T201 - prints the progress
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.client import BenchClient, client_frame
+from bench.processes import REST, compile_c, running
+from bench.report import Row
+from bench.servers import Server, Site
+from bench.tokens import Keys
+
+PROGRAMS = ("floor", "load", "hellos", "receive")
+LONGEST = 300.0  # seconds that a load program may take
+SETTLE = 0.3  # seconds after sessions have opened or closed, for the work that the servers do then
+
+
+class WrongCount(Exception):
+    """A load program received too much or too little: the measurement is void."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The options of a run, its site and its compiled load programs."""
+
+    site: Site
+    programs: dict[str, Path]
+    keys: Keys
+    rounds: int
+    seconds: float  # of each load on each server in a round
+    patience: float = 30.0  # seconds for which a client that has not received all may receive nothing
+    scale: float = 1.0  # of the numbers of clients and operations; below 1 only the counts mean anything
+
+    def count(self, full: int, least: int = 1) -> int:
+        """Return a number of clients or operations."""
+        return max(least, round(full * self.scale))
+
+    def file(self, blocks: Iterable[bytes]) -> Path:
+        """Write frames for a load program, each after its length."""
+        file = self.site.scratch / f"frames-{uuid.uuid4().hex[:12]}"
+        file.write_bytes(b"".join(struct.pack("<I", len(block)) + block for block in blocks))
+        return file
+
+    def load(self, program: str, *arguments: object, clients: Sequence[BenchClient] = ()) -> list[float]:
+        """Run a load program on the connections of ``clients``, and return the numbers that it prints.
+
+        Raises:
+            WrongCount: it failed.
+        """
+        with self.start(program, *arguments, clients=clients) as process:
+            return finish(process)
+
+    @contextlib.contextmanager
+    def start(
+        self, program: str, *arguments: object, clients: Sequence[BenchClient] = ()
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run a load program; ``finish`` returns its numbers."""
+        sockets = [client.socket.fileno() for client in clients]
+        command = [str(self.programs[program]), *map(str, arguments), *map(str, sockets)]
+        with running(command, REST, pass_fds=sockets) as process:
+            yield process
+
+    def join_all(self, clients: Sequence[BenchClient], room: str) -> tuple[int, float]:
+        """Let clients join a room at once; return the number of members that they learned of, and the seconds.
+
+        Raises:
+            WrongCount: a client did not learn of all of them.
+        """
+        members = self.site.scratch / "members"
+        members.write_text("".join(f"{client.session}\n" for client in clients))
+        frames = self.file(_join(room, f"{room}-{number:05d}") for number in range(len(clients)))
+        learned, _, seconds = self.load(
+            "receive", self.patience, "members", len(clients), members, frames, clients=clients
+        )
+        return int(learned), seconds
+
+    def alternate(self, row: Row, servers: Sequence[Server], measure: Callable[[Server, bool], float]) -> Row:
+        """Measure each server once in each round and keep the figures; the first round is not counted.
+
+        ``measure`` is called with the server and whether the round counts.
+        """
+        print(f"{row.work}, {row.load}", file=sys.stderr, flush=True)
+        for number in range(self.rounds + 1):
+            for server in servers:
+                figure = measure(server, number > 0)
+                if number:
+                    row.figures.setdefault(server.name, []).append(figure)
+        return row
+
+
+def finish(process: subprocess.Popen[str]) -> list[float]:
+    """Wait until a load program ends, and return the numbers in its last line.
+
+    Raises:
+        WrongCount: it failed.
+    """
+    output, _ = process.communicate(timeout=LONGEST)
+    if process.returncode != 0:
+        raise WrongCount(f"a load program failed: {process.args!r:.200}")
+    return [float(number) for number in output.split("\n")[-2].split()]
+
+
+def compile_programs(scratch: Path) -> dict[str, Path]:
+    """Compile the load programs and the floor."""
+    sources = Path(__file__).parent / "c"
+    return {name: compile_c(sources / f"{name}.c", scratch / name) for name in PROGRAMS}
+
+
+@contextlib.contextmanager
+def sessions(bench: Bench, server: Server, count: int) -> Iterator[list[BenchClient]]:
+    """Open sessions; they end with the block, each by a ``bye`` that the server has answered."""
+    clients: list[BenchClient] = []
+    try:
+        for number in range(count):
+            client = BenchClient(server.port)
+            clients.append(client)
+            client.upgrade(server.port)
+            client.hello(bench.site.backend(), f"user{number:05d}")
+        yield clients
+        end_sessions(clients)
+    finally:
+        for client in clients:
+            client.socket.close()
+        time.sleep(SETTLE)
+
+
+def end_sessions(clients: Sequence[BenchClient]) -> None:
+    """Say bye for all clients, and read until each is answered or its connection closed; empty the list of sessions."""
+    for client in clients:
+        client.send({"type": "bye", "bye": {}})
+    for client in clients:
+        tail = b""
+        while b'"bye"' not in tail and (received := client.socket.recv(1 << 20)):
+            tail = tail[-256:] + received
+
+
+def _join(room: str, nextcloud_session: str) -> bytes:
+    message = {"id": "j", "type": "room", "room": {"roomid": room, "sessionid": nextcloud_session}}
+    return client_frame(json.dumps(message).encode())
+
+
+def unique(name: str) -> str:
+    """Return a room id that no other measurement has used."""
+    return f"{name}-{uuid.uuid4().hex[:12]}"
