@@ -29,6 +29,9 @@ from gateway.wire.errors import Code, Error, ProtocolError
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
 PAUSE_AT = 64  # messages in an inbox, from which on reading from the connection pauses
 PAUSE_AT_SIZE = 131_072  # characters of these messages, from which on it pauses, too
+# The same while a join of another server's room waits for its host, so that a request to leave is seen (12.3-e).
+PAUSE_JOIN_AT = 1000
+PAUSE_JOIN_AT_SIZE = 262_144
 # Messages that this server handles itself when the client's room is at another server (12.1).
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
 ENDS_A_JOIN = frozenset({"bye", "room"})  # messages that do not wait for the answer to a join of such a room (12.3-e)
@@ -187,7 +190,7 @@ class Dispatcher:
         if inbox.busy:
             inbox.waiting.append((client, text))
             inbox.size += len(text)
-            if len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE:
+            if _is_full(inbox, client.session):
                 client.connection.pause()
             self._withdraw_join_before(client.session, text)
             return
@@ -224,6 +227,8 @@ class Dispatcher:
             if session is not None and session.joining is not None:
                 for _, waiting in inbox.waiting:
                     self._withdraw_join_before(session, waiting)
+                if inbox.waiting and not _is_full(inbox, session):
+                    inbox.waiting[-1][0].connection.resume()
             work = self._answer_failure(client, message, work)
             self._services.tasks.spawn(self._work(client, inbox, work), "request")
 
@@ -317,3 +322,10 @@ class Dispatcher:
             self._services.delivery.send(client.session, message)
         elif not client.gone:
             client.connection.send(message)
+
+
+def _is_full(inbox: Inbox, session: Session | None) -> bool:
+    """Return whether so many messages wait that reading pauses."""
+    if session is not None and session.joining is not None:
+        return len(inbox.waiting) >= PAUSE_JOIN_AT or inbox.size >= PAUSE_JOIN_AT_SIZE
+    return len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE
