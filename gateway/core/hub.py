@@ -240,6 +240,18 @@ class Hub:
         session.room_session_id = RoomSessionId(room_session or session.id)
         self._sessions_by_room_session[session.backend.id, session.room_session_id] = session
 
+    def register_public_id(self, session: Session) -> None:
+        """Register the session under its public id, too, besides its Nextcloud session id, until it leaves (4.1).
+
+        By that id Nextcloud withdraws permissions and disinvites.
+        """
+        if str(session.room_session_id) == session.id:
+            return
+        confirmed = session.room_session_id
+        self.register(session, session.id)
+        session.replaced_room_session_id = confirmed
+        self._sessions_by_room_session[session.backend.id, confirmed] = session
+
     def leave(self, session: Session, *, notify_backend: bool = True) -> RoomLeft | None:
         """Remove a session from its room; return ``None`` when it is in no room."""
         if session.room is None:
@@ -432,9 +444,10 @@ class Hub:
             del self.rooms[room.key]
 
     def _unregister(self, session: Session) -> None:
-        key = (session.backend.id, session.room_session_id)
-        if self._sessions_by_room_session.get(key) is session:
-            del self._sessions_by_room_session[key]
+        for id in (session.room_session_id, session.replaced_room_session_id):
+            if self._sessions_by_room_session.get((session.backend.id, id)) is session:
+                del self._sessions_by_room_session[session.backend.id, id]
+        session.replaced_room_session_id = RoomSessionId("")
 
     def _uncount(self, session: Session) -> None:
         """Stop counting a session for its network."""

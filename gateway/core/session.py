@@ -67,6 +67,7 @@ class Session:
         "received",
         "relay_budget",
         "relay_share",
+        "replaced_room_session_id",
         "resume_id",
         "room",
         "room_session_given",
@@ -114,6 +115,7 @@ class Session:
         self.joining: JoinElsewhere | None = None  # a join of a room of another server that is under way
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
+        self.replaced_room_session_id = RoomSessionId("")  # the one before, if the client gave none in a second join
         self.room_session_given = False
         self.evicted_by: bytes | None = None  # queued event that ends the session once delivered (2.7)
         self.senders: dict[str, bytes] = {}

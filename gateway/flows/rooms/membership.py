@@ -125,13 +125,14 @@ class RoomMembership:
     async def _join_again(self, session: Session, room: Room, room_session: str) -> None:
         """Replace the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
 
-        Without a new id the session is registered with its public id. An id of another session stays with that session.
+        Without a new id the session is registered with its public id, too. An id of another session stays with that
+        session.
 
         Raises:
             ProtocolError: the session has left the room meanwhile.
         """
         if not room_session:
-            self._hub.register(session, session.id)
+            self._hub.register_public_id(session)
         if not room_session or room_session == session.room_session_id or self._holder(session, room_session):
             return
         with self._pending(session, room.key.id, room_session) as pending:

@@ -136,6 +136,12 @@ async def permissions_revoked(scene: RightsScene) -> None:
     set_permissions(scene.harness, "alice", "hide-displaynames")
 
 
+async def permissions_revoked_after_a_join_without_id(scene: RightsScene) -> None:
+    join(scene.alice, "r", "")
+    await settle()
+    await permissions_revoked(scene)
+
+
 async def id_exchanged(scene: RightsScene) -> None:
     scene.harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
     join(scene.alice, "r", "nc-alice-2")
@@ -197,6 +203,9 @@ CHANGES: dict[str, Callable[[RightsScene], Awaitable[None]]] = {
     "join of the same room with another Nextcloud session id, which denies them": id_exchanged,
     "leave of the room": leaves,
     "`participants` request that denies them": permissions_revoked,
+    "`participants` request that denies them, after a join of the same room without a Nextcloud session id": (
+        permissions_revoked_after_a_join_without_id
+    ),
     "leave of the call": leaves_call,
     "end of the call for all": call_ends,
     "disinvitation": disinvited,

@@ -208,7 +208,6 @@ async def test_join_of_the_current_room_without_a_nextcloud_session_registers_th
         join(alice)
         await settle()
         assert alice.error_codes() == ["already_joined"]
-        assert harness.hub.find_by_room_session("cloud", "nc-alice") is None
         assert harness.hub.find_by_room_session("cloud", alice.sessionid) is alice.session
         bob = await harness.hello("bob")
         join(bob, nc="nc-bob")
@@ -218,6 +217,44 @@ async def test_join_of_the_current_room_without_a_nextcloud_session_registers_th
         alice.send({"type": "room", "room": {"roomid": ""}})
         await settle()
         assert [request.sessionid for request in harness.nextcloud.leaves()] == [alice.sessionid]
+
+
+# reference 4.1-m
+@pytest.mark.parametrize("request_", ["disinvitation", "end of the call", "another session"])
+async def test_replaced_nextcloud_session_still_names_the_session(request_: str) -> None:
+    async with FlowHarness() as harness:
+        guest = await harness.hello()
+        join(guest, nc="nc-")
+        await settle()
+        harness.set_in_call("r", "")
+        guest.offer()
+        await settle()
+        for _ in range(2):
+            join(guest)
+            await settle()
+        if request_ == "disinvitation":
+            harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-"]}})
+        elif request_ == "end of the call":
+            harness.set_in_call("r", "", flags=0)
+        else:
+            join(await harness.hello(), nc="nc-")
+        await settle()
+        assert harness.publisher(guest) is None
+        assert (guest.sessionid in harness.hub.sessions) is (request_ == "end of the call")
+
+
+# reference 4.1-m
+@pytest.mark.parametrize("ends", ["leave", "exchange"])
+async def test_replaced_nextcloud_session_is_forgotten_when_the_session_leaves_or_has_another(ends: str) -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice")
+        join(alice)
+        await settle()
+        join(alice, "" if ends == "leave" else "r", "nc-2")
+        await settle()
+        assert harness.hub.find_by_room_session("cloud", "nc-alice") is None
+        assert harness.hub.find_by_room_session("cloud", alice.sessionid) is None
+        assert len(harness.hub._sessions_by_room_session) == (ends == "exchange")
 
 
 # reference 4.1-j
