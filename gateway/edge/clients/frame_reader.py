@@ -7,6 +7,7 @@ turn of the event loop, costs only the memory of its octets. Fragments, control 
 from __future__ import annotations
 
 import struct
+from codecs import utf_8_decode
 from typing import Final, TypeAlias
 
 from aiohttp._websocket.helpers import websocket_mask  # undocumented; a test compares it with RFC 6455
@@ -55,7 +56,7 @@ Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
 class FrameReader:
     """The octets from a client that are not parsed yet; ``limit`` is the greatest size of a message in bytes."""
 
-    __slots__ = ("_at", "_data", "_limit", "_longest_whole", "_opcode", "_partial")
+    __slots__ = ("_at", "_data", "_limit", "_longest_whole", "_opcode", "_partial", "_valid")
 
     def __init__(self, limit: int) -> None:
         self._data: bytes | bytearray = b""  # empty as soon as all octets are parsed
@@ -64,6 +65,7 @@ class FrameReader:
         self._longest_whole = min(limit, 65535)
         self._opcode = FRAGMENT  # of a message of which fragments have arrived; FRAGMENT: there is none
         self._partial = bytearray()  # these fragments
+        self._valid = 0  # octets of the fragments of a text message that are known to be UTF-8
 
     def feed(self, data: bytes) -> None:
         """Append received octets."""
@@ -85,6 +87,7 @@ class FrameReader:
         dropped = self._data[self._at :]
         self._data, self._at = b"", 0
         self._partial.clear()
+        self._valid = 0
         return dropped
 
     def read_whole(self, data: bytes) -> str | None:
@@ -165,10 +168,23 @@ class FrameReader:
         self._opcode = opcode or self._opcode
         self._partial += payload
         if not final:
+            if self._opcode == TEXT:
+                self._check_text()
             return FRAGMENT, b"", len(payload)
         opcode, message = self._opcode, self._partial
-        self._opcode, self._partial = FRAGMENT, bytearray()
+        self._opcode, self._partial, self._valid = FRAGMENT, bytearray(), 0
         return opcode, _decoded(message) if opcode == TEXT else b"", len(message)
+
+    def _check_text(self) -> None:
+        """Check the fragments of a text that have arrived, so that invalid text is refused before its last fragment.
+
+        They may end within a character.
+        """
+        try:
+            _, valid = utf_8_decode(self._partial[self._valid :], "strict", False)
+        except UnicodeDecodeError as error:
+            raise FrameError(INVALID_TEXT) from error
+        self._valid += valid
 
 
 def may_be_sent(code: int) -> bool:

@@ -312,7 +312,11 @@ class WebSocketConnection(asyncio.Protocol):
             self._received(self._client, text, size)
 
     def refuse(self, code: int) -> None:
-        """Close after a protocol error: message too big (1009), not UTF-8 (1007), any other (1002)."""
+        """Close after a protocol error: message too big (1009), not UTF-8 (1007), any other (1002).
+
+        The answers to the messages before it are written first.
+        """
+        self.flush()
         self._close(code)
 
     def confirm_close(self) -> None:

@@ -155,6 +155,11 @@ def test_longest_whole_message_has_two_octets_of_length() -> None:
         (masked(b"\xed\xa0\x80"), INVALID_TEXT),
         (masked(b"\xe2\x82", final=False) + masked(b"x", 0), INVALID_TEXT),
         (masked(b"\x03\xe8\xff", CLOSE), INVALID_TEXT),
+        (masked(b"\xff", final=False), INVALID_TEXT),
+        (
+            masked(b"\xc3", final=False) + masked(b"\xa4\xf4", 0, final=False) + masked(b"\x90", 0, final=False),
+            INVALID_TEXT,
+        ),
     ],
 )
 def test_messages_that_are_too_big_or_no_text_have_their_close_codes(octets: bytes, code: int) -> None:
