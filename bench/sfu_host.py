@@ -48,7 +48,7 @@ class Answer(msgspec.Struct):
     port: int = 0  # of the gateway, once it listens
 
 
-class Deaf:
+class IgnoringListener:
     """A stream listener that ignores all events."""
 
     def on_candidate(self, candidate: IceCandidate | None) -> None:
@@ -97,10 +97,10 @@ async def serve() -> None:
         order = msgspec.json.decode(line, type=Order)
         answer = Answer()
         if order.do == "publish":
-            _, description = await mcu.publish(KEY, parse(order.sdp).freeze(), PublishOptions(), Deaf())
+            _, description = await mcu.publish(KEY, parse(order.sdp).freeze(), PublishOptions(), IgnoringListener())
             answer.sdp = str(description)
         elif order.do == "subscribe":
-            subscriber, description = await mcu.subscribe(KEY, SubscribeOptions(), Deaf())
+            subscriber, description = await mcu.subscribe(KEY, SubscribeOptions(), IgnoringListener())
             answer.sdp = str(description)
             answer.subscriber = len(subscribers)
             subscribers.append(subscriber)

@@ -41,7 +41,7 @@ _VP8 = Payload(PayloadType(96), "vp8", CLOCK, 1, feedback=("nack", "nack pli", "
 _RTX = Payload(PayloadType(97), "rtx", CLOCK, 1, fmtp="apt=96", apt=PayloadType(96))
 
 
-def encoded_picture() -> list[list[bytes]]:
+def encoded_frames() -> list[list[bytes]]:
     """Return the RTP payloads of ``FRAMES`` frames, the first a keyframe."""
     encoder = Vp8Encoder()
     encoder.target_bitrate = BITS_PER_SECOND
@@ -62,12 +62,12 @@ class _Peer:
     """One end of a connection."""
 
     def __init__(self, *, controlling: bool) -> None:
-        self.up = asyncio.Event()
+        self.connected = asyncio.Event()
         self.transport = PeerTransport(InprocessSettings(address="127.0.0.1"), self, controlling=controlling)
 
     def on_connected(self) -> None:
-        """Set ``up``."""
-        self.up.set()
+        """Set ``connected``."""
+        self.connected.set()
 
     def on_lost(self) -> None:
         """Ignore it: the measurement then has no packets."""
@@ -86,7 +86,7 @@ class _Peer:
         await self.transport.close()
 
 
-class Sending(_Peer):
+class RtpPublisher(_Peer):
     """Sends encoded frames at their frame rate."""
 
     def __init__(self, frames: list[list[bytes]]) -> None:
@@ -116,7 +116,7 @@ class Sending(_Peer):
         """Apply the answer."""
         _, remote = read_answer(parse(answer), [self._section])
         if remote is None:
-            raise RuntimeError("the SFU rejects the picture")
+            raise RuntimeError("the SFU rejects the video")
         self.transport.connect(remote, dtls_client=remote.setup != "active")
 
     def start(self) -> None:
@@ -135,8 +135,8 @@ class Sending(_Peer):
         sequence, step, begun = 0, 0, time.monotonic()
         while True:
             frame = self._frames[step % len(self._frames)]
-            for place, payload in enumerate(frame):
-                second = _VP8.type | (0x80 if place == len(frame) - 1 else 0)
+            for index, payload in enumerate(frame):
+                second = _VP8.type | (0x80 if index == len(frame) - 1 else 0)
                 timestamp = step * CLOCK // FRAMES_PER_SECOND & 0xFFFFFFFF
                 header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._section.ssrc)
                 stamp = time.monotonic_ns().to_bytes(STAMP, "big")
@@ -147,7 +147,7 @@ class Sending(_Peer):
             await asyncio.sleep(max(0.0, begun + step / FRAMES_PER_SECOND - time.monotonic()))
 
 
-class Listening(_Peer):
+class RtpSubscriber(_Peer):
     """Counts received packets; a ``probe`` also decrypts them and records their delays in seconds."""
 
     def __init__(self, *, probe: bool = False) -> None:

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from bench.processes import MEASURED
-from bench.sfu_host import KEY, Answer, Deaf, Order
+from bench.sfu_host import KEY, Answer, IgnoringListener, Order
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
@@ -22,7 +22,7 @@ from sdp.document import parse
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 
-class Stage(Protocol):
+class MeasuredSfu(Protocol):
     """An SFU in its own process."""
 
     name: str
@@ -39,7 +39,7 @@ class Stage(Protocol):
         """Send an answer to the SFU."""
 
 
-class InprocessStage:
+class InprocessSfu:
     """The in-process SFU, in a gateway in another process."""
 
     name = "in-process"
@@ -78,7 +78,7 @@ class InprocessStage:
         return msgspec.json.decode(await self._process.stdout.readline(), type=Answer)
 
 
-class JanusStage:
+class MeasuredJanus:
     """Janus, controlled by this process."""
 
     name = "Janus"
@@ -91,12 +91,14 @@ class JanusStage:
 
     async def publish(self, offer: str) -> str:
         """Publish an offer and return the answer."""
-        self._publisher, answer = await self._mcu.publish(KEY, parse(offer).freeze(), PublishOptions(), Deaf())
+        self._publisher, answer = await self._mcu.publish(
+            KEY, parse(offer).freeze(), PublishOptions(), IgnoringListener()
+        )
         return str(answer)
 
     async def subscribe(self) -> tuple[int, str]:
         """Subscribe and return the subscription's number and Janus' offer."""
-        subscriber, offer = await self._mcu.subscribe(KEY, SubscribeOptions(), Deaf())
+        subscriber, offer = await self._mcu.subscribe(KEY, SubscribeOptions(), IgnoringListener())
         self._subscribers.append(subscriber)
         self._accept = subscriber.accept
         return len(self._subscribers) - 1, str(offer)
@@ -107,7 +109,7 @@ class JanusStage:
 
 
 @asynccontextmanager
-async def inprocess() -> AsyncIterator[InprocessStage]:
+async def inprocess() -> AsyncIterator[InprocessSfu]:
     """Start the in-process SFU in its own process."""
     process = await asyncio.create_subprocess_exec(
         *("taskset", "-c", str(MEASURED), sys.executable, "-m", "bench.sfu_host"),
@@ -115,10 +117,10 @@ async def inprocess() -> AsyncIterator[InprocessStage]:
         stdout=subprocess.PIPE,
         limit=1 << 20,
     )
-    stage = InprocessStage(process)
+    sfu = InprocessSfu(process)
     try:
-        await stage.start()
-        yield stage
+        await sfu.start()
+        yield sfu
     finally:
         if process.stdin is not None:
             process.stdin.close()
@@ -132,7 +134,7 @@ def pin(pid: int) -> None:
 
 
 @asynccontextmanager
-async def janus() -> AsyncIterator[JanusStage]:
+async def janus() -> AsyncIterator[MeasuredJanus]:
     """Start Janus."""
     async with JanusProcess() as process:
         pin(process.pid)
@@ -142,6 +144,6 @@ async def janus() -> AsyncIterator[JanusStage]:
         async with asyncio.timeout(10):
             await ready.wait()
         try:
-            yield JanusStage(process, mcu)
+            yield MeasuredJanus(process, mcu)
         finally:
             await mcu.stop()

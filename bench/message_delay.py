@@ -1,7 +1,7 @@
 """Measures the delay of messages from one client to another through a gateway.
 
-``python -m bench.sfu_lag PORT BACKEND SECONDS``: two clients in a room; one sends to the other's session, a message
-every 20 ms whether or not the last one has arrived. Prints the delays in milliseconds as JSON.
+``python -m bench.message_delay PORT BACKEND SECONDS``: two clients in a room; one sends a message to the other's
+session every 20 ms, whether or not the last one has arrived. Prints the delays in milliseconds as JSON.
 """
 
 from __future__ import annotations
