@@ -10,26 +10,26 @@ from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
 
 Json = dict[str, Any]
 
-ID, RESUME_ID = "id at the host", "resume id at the host"
+REMOTE_ID, REMOTE_RESUME_ID = "id at the host", "resume id at the host"
 SILENT = ...  # no answer
 
 
 class FakeHostConnection:
-    """One connection: ``said`` is what the gateway sent, ``say`` sends to the gateway."""
+    """A connection of the gateway to the host: ``sent`` has the messages of the gateway."""
 
     def __init__(self, host: FakeHost) -> None:
         self._host = host
         self._messages: asyncio.Queue[str | None] = asyncio.Queue()
         self.features = frozenset(host.features)
-        self.said: list[Json] = []
+        self.sent: list[Json] = []
         self.aborted = False
 
-    def say(self, message: Json | str) -> None:
-        """Send a message to the gateway."""
+    def deliver(self, message: Json | str) -> None:
+        """Deliver a message of the host to the gateway."""
         self._messages.put_nowait(message if isinstance(message, str) else json.dumps(message))
 
     def lose(self) -> None:
-        """Break the connection after what was said."""
+        """Break the connection once the gateway has received all delivered messages."""
         self._messages.put_nowait(None)
 
     async def receive(self) -> str:
@@ -43,7 +43,7 @@ class FakeHostConnection:
         if self.aborted:
             raise RemoteConnectionLost
         message = json.loads(text)
-        self.said.append(message)
+        self.sent.append(message)
         self._host.answer(self, message)
 
     def abort(self) -> None:
@@ -52,12 +52,14 @@ class FakeHostConnection:
 
 
 class FakeHost:
-    """A host; ``hello``, ``resume`` and ``join`` are the answers, which may be errors, or ``SILENT``."""
+    """A host; ``hello``, ``resume`` and ``join`` are its answers to these requests: a body, an error, or ``SILENT``."""
 
     def __init__(self, *features: str) -> None:
         self.features = ("federation", *features)
         self.welcome: Any = {"type": "welcome", "welcome": {"version": "fake", "features": list(self.features)}}
-        self.hello: Any = {"sessionid": ID, "resumeid": RESUME_ID} | ({"received": 0} if "ack" in features else {})
+        self.hello: Any = {"sessionid": REMOTE_ID, "resumeid": REMOTE_RESUME_ID} | (
+            {"received": 0} if "ack" in features else {}
+        )
         self.resume: Any = self.hello
         self.join: Any = {}  # further members of the reply
         self.unavailable = False
@@ -72,7 +74,7 @@ class FakeHost:
         connection = FakeHostConnection(self)
         self.connections.append(connection)
         if self.welcome is not SILENT:
-            connection.say(self.welcome)
+            connection.deliver(self.welcome)
         return connection
 
     @property
@@ -80,9 +82,9 @@ class FakeHost:
         """The latest connection."""
         return self.connections[-1]
 
-    def said(self, type: str) -> list[Json]:
+    def sent(self, type: str) -> list[Json]:
         """Return the messages of one type that the gateway sent over all connections."""
-        return [message for connection in self.connections for message in connection.said if message["type"] == type]
+        return [message for connection in self.connections for message in connection.sent if message["type"] == type]
 
     def answer(self, connection: FakeHostConnection, message: Json) -> None:
         """Answer a request as the host does."""
@@ -102,7 +104,7 @@ class FakeHost:
         if body is SILENT:
             return
         type = "error" if "code" in body else type
-        connection.say({"id": message["id"], "type": type, type: body})
+        connection.deliver({"id": message["id"], "type": type, type: body})
 
 
 def error(code: str) -> Json:

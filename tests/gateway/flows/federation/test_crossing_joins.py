@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.gateway.flows.federation.fake_host import SILENT, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import TARGET, harness_with, relayed, request, seated
+from tests.gateway.flows.federation.test_rooms import TARGET, harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -24,9 +24,9 @@ def types(messages: list[Json]) -> list[str]:
 async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doubt_about_the_room() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = SILENT
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(9.0)
         host.join = {}
         await asyncio.sleep(3.0)
@@ -34,8 +34,8 @@ async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doub
         assert types(messages) == ["error", "federation_interrupted", "federation_resumed", "room"]
         assert messages[2]["event"]["resumed"] is False  # the old session may have entered R2 by now
         assert messages[3] == {"type": "room", "room": {"roomid": "L"}}
-        assert [join["room"]["roomid"] for join in host.said("room")] == ["R", "R2", "R"]
-        assert [message["type"] for message in host.connections[0].said] == ["hello", "room", "room", "bye"]
+        assert [join["room"]["roomid"] for join in host.sent("room")] == ["R", "R2", "R"]
+        assert [message["type"] for message in host.connections[0].sent] == ["hello", "room", "room", "bye"]
 
 
 # reference 12.3-n
@@ -43,14 +43,14 @@ async def test_session_at_a_host_that_does_not_answer_its_bye_is_given_up() -> N
     host = FakeHost("ack")
     host.answer_bye = False
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = SILENT
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(11.0)
         host.join = {}
         assert types(client.received()) == ["error"]
-        host.connection.say({"type": "room", "id": host.said("room")[1]["id"], "room": {"roomid": "R2"}})
-        host.connection.say(relayed("in either room"))
+        host.connection.deliver({"type": "room", "id": host.sent("room")[1]["id"], "room": {"roomid": "R2"}})
+        host.connection.deliver(relayed("in either room"))
         client.send_message({"type": "room"}, "for the old session")
         await settle()
         assert client.received() == []
@@ -58,12 +58,12 @@ async def test_session_at_a_host_that_does_not_answer_its_bye_is_given_up() -> N
         await asyncio.sleep(5.0)
         assert types(client.received()) == ["federation_interrupted", "federation_resumed", "room"]
         assert host.connections[0].aborted
-        assert [message["type"] for message in host.connection.said] == ["hello", "room"]
-        host.connection.say(relayed("in R"))
+        assert [message["type"] for message in host.connection.sent] == ["hello", "room"]
+        host.connection.deliver(relayed("in R"))
         client.send_message({"type": "room"}, "for the new session")
         await asyncio.sleep(10.0)
         assert client.received() == [relayed("in R")]
-        assert host.connection.said[-1]["message"]["data"] == "for the new session"
+        assert host.connection.sent[-1]["message"]["data"] == "for the new session"
         assert len(host.connections) == 2
 
 
@@ -72,12 +72,12 @@ async def test_client_joins_while_its_session_at_the_host_ends() -> None:
     host = FakeHost("ack")
     host.answer_bye = False
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = SILENT
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(11.0)
         host.join = {}
-        request(client, "j3", "L3", roomid="R3")
+        request_join(client, "j3", "L3", roomid="R3")
         await asyncio.sleep(1.0)
         assert client.received()[-1] == {"type": "room", "id": "j3", "room": {"roomid": "L3"}}
         await asyncio.sleep(10.0)
@@ -90,7 +90,7 @@ async def test_client_joins_while_its_session_at_the_host_ends() -> None:
 async def test_room_is_joined_anew_until_the_host_answers() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.resume, host.join = error("no_such_session"), SILENT
         host.connection.lose()
         await asyncio.sleep(9.0)
@@ -104,21 +104,21 @@ async def test_room_is_joined_anew_until_the_host_answers() -> None:
 async def test_join_of_the_client_waits_for_the_one_after_a_lost_session() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.resume, host.join = error("no_such_session"), SILENT
         host.connection.lose()
         await asyncio.sleep(1.0)
         client.received()
         host.join = {}
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await settle()
-        host.connection.say({"type": "room", "id": host.said("room")[-1]["id"], "room": {"roomid": "R"}})
+        host.connection.deliver({"type": "room", "id": host.sent("room")[-1]["id"], "room": {"roomid": "R"}})
         await asyncio.sleep(20.0)
         assert client.received() == [
             {"type": "room", "room": {"roomid": "L"}},
             {"type": "room", "id": "j2", "room": {"roomid": "L2"}},
         ]
-        host.connection.say(relayed("seen"))
+        host.connection.deliver(relayed("seen"))
         await settle()
         assert client.received() == [relayed("seen")]
 
@@ -126,14 +126,14 @@ async def test_join_of_the_client_waits_for_the_one_after_a_lost_session() -> No
 async def test_join_of_the_client_goes_on_if_the_one_after_a_lost_session_is_refused() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.resume, host.join = error("no_such_session"), SILENT
         host.connection.lose()
         await asyncio.sleep(1.0)
         client.received()
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await settle()
-        host.connection.say({"type": "error", "id": host.said("room")[-1]["id"], "error": error("no_such_room")})
+        host.connection.deliver({"type": "error", "id": host.sent("room")[-1]["id"], "error": error("no_such_room")})
         host.join = {}
         await settle()
         messages = client.received()
@@ -152,7 +152,7 @@ async def test_join_of_the_client_goes_on_if_the_one_after_a_lost_session_is_ref
 async def test_new_nextcloud_session_id_in_the_same_room_replaces_the_old_one() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = error("already_joined")
         client.send({"id": "j2", "type": "room", "room": {"roomid": "L", "sessionid": "new", "federation": TARGET}})
         await settle()
@@ -163,13 +163,13 @@ async def test_new_nextcloud_session_id_in_the_same_room_replaces_the_old_one() 
         host.resume, host.join = error("no_such_session"), {}
         host.connection.lose()
         await asyncio.sleep(1.0)
-        assert host.said("room")[-1]["room"] == {"roomid": "R", "sessionid": "new"}
+        assert host.sent("room")[-1]["room"] == {"roomid": "R", "sessionid": "new"}
 
 
 async def test_refused_join_of_another_room_replaces_nothing() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         for code, room in (("already_joined", "L2"), ("no_such_room", "L")):
             host.join = error(code)
             client.send({"type": "room", "room": {"roomid": room, "sessionid": "new", "federation": TARGET}})
@@ -187,26 +187,26 @@ async def test_client_that_joins_again_while_its_seat_is_interrupted_keeps_its_s
     """The host ends the old session there, as the new one has the same Nextcloud session id (4.4)."""
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.unavailable = True
         host.connection.lose()
         await asyncio.sleep(0.01)
         host.unavailable, host.join = False, SILENT
-        request(client, "j2")
+        request_join(client, "j2")
         await settle()
         new = host.connection
         await asyncio.sleep(1.0)
         old = host.connection
         assert old is not new
-        assert "resumeid" in old.said[0]["hello"]
-        old.say({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
+        assert "resumeid" in old.sent[0]["hello"]
+        old.deliver({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
         await settle()
-        new.say({"type": "room", "id": new.said[-1]["id"], "room": {"roomid": "R"}})
+        new.deliver({"type": "room", "id": new.sent[-1]["id"], "room": {"roomid": "R"}})
         await settle()
         messages = client.received()
         assert messages[-1] == {"type": "room", "id": "j2", "room": {"roomid": "L"}}
         assert "bye" not in types(messages)
-        new.say(relayed("seen"))
+        new.deliver(relayed("seen"))
         await settle()
         assert client.received() == [relayed("seen")]
         assert list(harness.hub.seated) == [client.sessionid]
@@ -215,18 +215,18 @@ async def test_client_that_joins_again_while_its_seat_is_interrupted_keeps_its_s
 async def test_client_whose_old_and_new_session_at_the_host_end_is_told() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.unavailable = True
         host.connection.lose()
         await asyncio.sleep(0.01)
         host.unavailable, host.join = False, SILENT
-        request(client, "j2")
+        request_join(client, "j2")
         await settle()
         new = host.connection
         await asyncio.sleep(1.0)
-        host.connection.say({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
+        host.connection.deliver({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
         await settle()
-        new.say({"type": "error", "id": new.said[-1]["id"], "error": error("no_such_room")})
+        new.deliver({"type": "error", "id": new.sent[-1]["id"], "error": error("no_such_room")})
         await settle()
         messages = client.received()
         assert messages[-2] == {"type": "room", "room": {"roomid": ""}}
@@ -238,10 +238,10 @@ async def test_client_whose_old_and_new_session_at_the_host_end_is_told() -> Non
 async def test_host_answers_no_request_of_the_client_for_a_room() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
-        for id in ("j", "guessed", host.said("room")[0]["id"]):
+        client = await seated_client(harness)
+        for id in ("j", "guessed", host.sent("room")[0]["id"]):
             for room in ("R", ""):
-                host.connection.say({"type": "room", "id": id, "room": {"roomid": room}})
+                host.connection.deliver({"type": "room", "id": id, "room": {"roomid": room}})
         await settle()
         assert client.received() == []
         assert list(harness.hub.seated) == [client.sessionid]
@@ -251,11 +251,11 @@ async def test_host_answers_no_request_of_the_client_for_a_room() -> None:
 async def test_host_may_end_a_session_that_joins_elsewhere() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = SILENT
-        request(client, "j2", "L2", url="https://other.example/")
+        request_join(client, "j2", "L2", url="https://other.example/")
         await settle()
-        host.connections[0].say({"type": "bye", "bye": {"reason": "over"}})
+        host.connections[0].deliver({"type": "bye", "bye": {"reason": "over"}})
         await settle()
         assert client.received() == [{"type": "bye", "bye": {"reason": "over"}}]
         await asyncio.sleep(20.0)
@@ -265,17 +265,17 @@ async def test_host_may_end_a_session_that_joins_elsewhere() -> None:
 async def test_guest_that_loses_its_seat_during_a_join_elsewhere_has_time_until_the_answer() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        guest = await seated(harness, "")
+        guest = await seated_client(harness, "")
         first = host.connection
         host.hello = host.join = SILENT
-        request(guest, "j2", "L2", url="https://other.example/")
+        request_join(guest, "j2", "L2", url="https://other.example/")
         await settle()
-        first.say({"type": "room", "room": {"roomid": ""}})
+        first.deliver({"type": "room", "room": {"roomid": ""}})
         await harness.sweep(6.0)
         new = host.connection
-        new.say({"type": "hello", "id": "1", "hello": {"sessionid": "new", "resumeid": "new"}})
+        new.deliver({"type": "hello", "id": "1", "hello": {"sessionid": "new", "resumeid": "new"}})
         await harness.sweep(6.0)
-        new.say({"type": "room", "id": new.said[-1]["id"], "room": {"roomid": "R"}})
+        new.deliver({"type": "room", "id": new.sent[-1]["id"], "room": {"roomid": "R"}})
         await settle()
         await harness.sweep(20.0)
         assert [message["type"] for message in guest.received()] == ["room", "room"]

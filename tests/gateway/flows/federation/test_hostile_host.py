@@ -13,7 +13,7 @@ import pytest
 from gateway.core.limits import Limits
 from gateway.flows.federation import remote_session
 from tests.gateway.flows.federation.fake_host import FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -28,17 +28,17 @@ async def test_flood_of_messages_of_the_connection_is_slowed_down(message: Json)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         harness.change_settings(limits=Limits(messages_per_second=100, messages_burst=500))
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         for _ in range(2000):
-            host.connection.say(message)
-        host.connection.say(relayed("last"))
+            host.connection.deliver(message)
+        host.connection.deliver(relayed("last"))
         await asyncio.sleep(5.0)
         assert alice.received() == []
         await asyncio.sleep(20.0)
         assert alice.received() == [relayed("last")]
         host.connection.lose()
         await asyncio.sleep(1.0)
-        assert host.said("hello")[-1]["hello"]["received"] == 2  # the reply to the join, and the last message
+        assert host.sent("hello")[-1]["hello"]["received"] == 2  # the reply to the join, and the last message
 
 
 # attack: ids that fill the memory, or that are none
@@ -49,7 +49,7 @@ async def test_ids_of_the_session_at_the_host_have_a_length(member: str, id: str
     host.hello = host.hello | {member: id}
     async with harness_with(host) as harness:
         client = await harness.member("alice")
-        request(client)
+        request_join(client)
         await settle()
         (refusal,) = client.received()
         assert refusal["error"]["details"]["code"] == "network_error"
@@ -62,7 +62,7 @@ async def test_room_id_of_the_host_has_a_length() -> None:
     host.join = {"roomid": "x" * 100_000}
     async with harness_with(host) as harness:
         client = await harness.member("alice")
-        request(client)
+        request_join(client)
         await settle()
         assert client.error_codes() == ["room_join_failed"]
         assert harness.hub.room_of(client.session) is not None
@@ -83,9 +83,9 @@ async def test_lists_of_one_message_have_a_length(event: Json) -> None:
     if "message" in event:
         event["message"]["data"] = {"type": "chat", "chat": {"comments": [1] * 500_000}}
     async with harness_with(host) as harness:
-        alice = await seated(harness)
-        host.connection.say(json.dumps({"type": "event", "event": event}))
-        host.connection.say(relayed("next"))
+        alice = await seated_client(harness)
+        host.connection.deliver(json.dumps({"type": "event", "event": event}))
+        host.connection.deliver(relayed("next"))
         await settle()
         assert alice.received() == [relayed("next")]
 
@@ -96,10 +96,10 @@ async def test_urls_have_a_length(member: str) -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        request(client, **{member: f"https://cloud.host.example/{'x' * 486}/"})
+        request_join(client, **{member: f"https://cloud.host.example/{'x' * 486}/"})
         await settle()
         assert client.error_codes() == ["invalid_format"]
-        request(client, **{member: f"https://cloud.host.example/{'x' * 480}/"})
+        request_join(client, **{member: f"https://cloud.host.example/{'x' * 480}/"})
         await settle()
         assert [message["type"] for message in client.received()] == ["room"]
 
@@ -108,12 +108,12 @@ async def test_urls_have_a_length(member: str) -> None:
 async def test_mentions_of_one_comment_have_a_number() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         for count in (501, 500):
             mentions = {f"mention-user{number}": {"type": "user", "id": "b"} for number in range(count)}
             data = {"type": "chat", "chat": {"comments": [{"id": count, "messageParameters": mentions}, None]}}
             event = {"target": "room", "type": "message", "message": {"roomid": "R", "data": data}}
-            host.connection.say({"type": "event", "event": event})
+            host.connection.deliver({"type": "event", "event": event})
         await settle()
         (message,) = alice.received()
         comment = message["event"]["message"]["data"]["chat"]["comment"]
@@ -132,7 +132,7 @@ async def test_failed_attempts_to_connect_count_for_a_while(refused: bool) -> No
         for _ in range(2):
             expected = "invalid_token" if refused else "federation_error"
             for code in (expected, expected, "limit_exceeded"):
-                request(client)
+                request_join(client)
                 await settle()
                 assert client.error_codes() == [code]
             await asyncio.sleep(10.1)
@@ -144,10 +144,10 @@ async def test_final_dot_of_a_name_makes_no_other_server() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         harness.change_settings(limits=Limits(federated_rooms_per_server=1))
-        await seated(harness)
+        await seated_client(harness)
         client = await harness.hello("bob")
         for url in ("wss://host.example./", "wss://HOST.example:443/path/"):
-            request(client, signaling=url)
+            request_join(client, signaling=url)
             await settle()
             assert client.error_codes() == ["limit_exceeded"]
 
@@ -159,7 +159,7 @@ async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.Monke
     large = json.dumps({"type": "message", "message": message}, ensure_ascii=False)
     host = FakeHost("ack")  # never acknowledges
     async with harness_with(host) as harness:
-        clients = [await seated(harness, f"user{number}") for number in range(9)]
+        clients = [await seated_client(harness, f"user{number}") for number in range(9)]
         quiet, *loud = clients
         connection = host.connections[0]
         for client in loud:
@@ -174,7 +174,7 @@ async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.Monke
         for client in clients:
             client.send({"type": "room", "room": {"roomid": ""}})
         await asyncio.sleep(10.0)
-        again = [await seated(harness, f"user{number}") for number in range(6)]
+        again = [await seated_client(harness, f"user{number}") for number in range(6)]
         for client in again:
             client.send(large)
         await asyncio.sleep(5.0)
@@ -186,14 +186,14 @@ async def test_acknowledgements_that_the_host_does_not_confirm_have_a_number(mon
     monkeypatch.setattr(remote_session, "KEPT_MESSAGES", 10)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         for number in range(9 * 16):
-            host.connection.say(relayed(number))
+            host.connection.deliver(relayed(number))
         await settle()
-        assert len(host.said("ack")) == 9  # and the request to join
+        assert len(host.sent("ack")) == 9  # and the request to join
         assert len(alice.received()) == 9 * 16
         for number in range(16):
-            host.connection.say(relayed(number))
+            host.connection.deliver(relayed(number))
         await asyncio.sleep(1.0)
         assert [message.get("event", message)["type"] for message in alice.received()[-3:]] == [
             "federation_interrupted",

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.flows.federation import listed_participants
-from tests.gateway.flows.federation.fake_host import ID, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.federation.fake_host import REMOTE_ID, FakeHost, error
+from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -34,7 +34,7 @@ async def resumed(harness: FlowHarness, client: FakeClient, host: FakeHost, *mea
     """Return what a client receives after its resume; ``meanwhile`` is what the host sends before that."""
     client.disconnect()
     for message in meanwhile:
-        host.connection.say(message)
+        host.connection.deliver(message)
     await settle()
     again = await harness.resume(client)
     return again.received()[1:]
@@ -43,7 +43,7 @@ async def resumed(harness: FlowHarness, client: FakeClient, host: FakeHost, *mea
 async def told(host: FakeHost, client: FakeClient, *messages: Json) -> None:
     """Let the host send messages that the client receives before it disconnects."""
     for message in messages:
-        host.connection.say(message)
+        host.connection.deliver(message)
     await settle()
     client.received()
 
@@ -52,9 +52,9 @@ async def told(host: FakeHost, client: FakeClient, *messages: Json) -> None:
 async def test_last_list_of_the_host_follows_what_came_meanwhile() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         actor: Json = {"actorType": "users", "actorId": "bob"}
-        await told(host, alice, update(users=[entry("old")]), update(users=[entry(ID), entry("bob", **actor)]))
+        await told(host, alice, update(users=[entry("old")]), update(users=[entry(REMOTE_ID), entry("bob", **actor)]))
         local: Json = {"actorType": "federated_users", "actorId": "bob@cloud.host.example"}
         listed = update(roomid="L", users=[entry(alice.sessionid), entry("bob", **local)])
         assert await resumed(harness, alice, host, relayed("meanwhile")) == [relayed("meanwhile"), listed]
@@ -63,7 +63,7 @@ async def test_last_list_of_the_host_follows_what_came_meanwhile() -> None:
 async def test_list_among_the_missed_messages_is_not_repeated() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("bob")]))
         missed = update(users=[entry("bob", 3)])
         assert await resumed(harness, alice, host, missed) == [update(roomid="L", users=[entry("bob", 3)])]
@@ -72,7 +72,7 @@ async def test_list_among_the_missed_messages_is_not_repeated() -> None:
 async def test_nothing_is_sent_if_the_host_has_listed_nobody() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[]), update(changed=[entry("bob")]), leave("bob"))
         assert await resumed(harness, alice, host) == []
 
@@ -80,7 +80,7 @@ async def test_nothing_is_sent_if_the_host_has_listed_nobody() -> None:
 async def test_nothing_is_sent_if_all_listed_sessions_have_left() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("bob")]))
         assert await resumed(harness, alice, host, leave("bob")) == [leave("bob")]
 
@@ -88,7 +88,7 @@ async def test_nothing_is_sent_if_all_listed_sessions_have_left() -> None:
 async def test_sessions_that_left_since_are_not_in_the_list() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         users = [entry("bob"), {"sessionid": "carol", "inCall": 1}, entry("dave"), {"inCall": 1}]
         await told(host, alice, update(users=users), leave("bob", "carol"), leave("unknown"))
         expected = update(roomid="L", users=[entry("dave"), {"inCall": 1}])
@@ -98,7 +98,7 @@ async def test_sessions_that_left_since_are_not_in_the_list() -> None:
 async def test_end_of_the_call_is_in_the_list() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("bob"), entry("carol")]), update(incall=0, all=True))
         listed = update(roomid="L", users=[entry("bob", 0), entry("carol", 0)])
         assert await resumed(harness, alice, host) == [listed]
@@ -108,7 +108,7 @@ async def test_list_is_dropped_when_all_enter_the_call() -> None:
     """Federated participants do not enter it so, and nothing tells which of them are."""
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("bob", 0)]), update(incall=7, all=True))
         assert await resumed(harness, alice, host) == []
 
@@ -116,7 +116,7 @@ async def test_list_is_dropped_when_all_enter_the_call() -> None:
 async def test_changes_without_a_list_are_merged() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         changed = update(changed=[entry("bob", 0), entry("dave")])
         await told(host, alice, update(users=[entry("bob"), entry("carol")]), leave("carol"), changed)
         listed = update(roomid="L", users=[entry("bob", 0), entry("dave")])
@@ -127,10 +127,10 @@ async def test_changes_without_a_list_are_merged() -> None:
 async def test_list_of_another_room_or_session_is_dropped(way: str) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("bob")]))
         if way == "other room":
-            request(alice, "j2", "L2", roomid="R2")
+            request_join(alice, "j2", "L2", roomid="R2")
         elif way == "new session":
             host.resume = error("no_such_session")
             host.connection.lose()
@@ -149,7 +149,7 @@ async def test_memory_for_lists_is_limited(limit: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(listed_participants, "LIST_BYTES_ALWAYS", 100)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("x" * 1000)]))
         assert harness.flows.federated_rooms.list_bytes == 0
         assert await resumed(harness, alice, host) == []
@@ -159,7 +159,7 @@ async def test_sessions_that_left_count_as_memory(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(listed_participants, "LIST_BYTES", 1000)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         await told(host, alice, update(users=[entry("bob")]), *[leave(f"{number:0100}") for number in range(20)])
         assert harness.flows.federated_rooms.list_bytes == 0
         alice.send({"type": "bye"})

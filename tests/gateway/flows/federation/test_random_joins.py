@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.federation.fake_host import FakeHost, FakeHostConnection, error
-from tests.gateway.flows.federation.test_rooms import harness_with, request
+from tests.gateway.flows.federation.test_rooms import harness_with, request_join
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -58,7 +58,7 @@ class OrderlyHost(FakeHost):
         self._reply(connection, message, "room", body)
         if "code" not in body:  # an event that tells the rooms apart
             entry = {"sessionid": f"member of {room}", "userid": ""}
-            connection.say({"type": "event", "event": {"target": "room", "type": "join", "join": [entry]}})
+            connection.deliver({"type": "event", "event": {"target": "room", "type": "join", "join": [entry]}})
 
 
 def refuse_some(joined: Any) -> Json | None:
@@ -71,7 +71,7 @@ def act(rng: random.Random, client: FakeClient, number: int, bob: FakeClient) ->
     id, room = f"q{number}", rng.choice("1123")
     match rng.randrange(8):
         case 0 | 1 | 2:
-            request(client, id, f"L{room}", roomid=f"R{room}", url=f"https://{rng.choice('aaab')}.example/")
+            request_join(client, id, f"L{room}", roomid=f"R{room}", url=f"https://{rng.choice('aaab')}.example/")
         case 3:
             client.send({"id": id, "type": "room", "room": {"roomid": f"here{room}", "sessionid": f"nc{number}"}})
         case 4:
@@ -130,9 +130,9 @@ def check_rooms(harness: FlowHarness, alice: FakeClient, host: OrderlyHost, mess
 def check_messages(bob: FakeClient, host: OrderlyHost) -> None:
     """Check that each message has reached one recipient once, and each of them in order."""
     here = [message["message"]["data"] for message in bob.received()]
-    there = [message["message"]["data"] for message in host.said("message")]
+    there = [message["message"]["data"] for message in host.sent("message")]
     assert here == sorted(here)
     for connection in host.connections:
-        data = [message["message"]["data"] for message in connection.said if message["type"] == "message"]
+        data = [message["message"]["data"] for message in connection.sent if message["type"] == "message"]
         assert data == sorted(data)
     assert len({*here, *there}) == len(here) + len(there)

@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from tests.gateway.flows.federation.fake_host import FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -24,9 +24,9 @@ def disinvite(room: str, reason: str) -> Json:
 async def test_disinvitation_ends_the_session_and_is_not_answered_with_another_join() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
-        host.connection.say(disinvite("R", "disinvited"))
-        host.connection.say(relayed("late"))
+        alice = await seated_client(harness)
+        host.connection.deliver(disinvite("R", "disinvited"))
+        host.connection.deliver(relayed("late"))
         host.connection.lose()
         await asyncio.sleep(1.0)
         assert alice.received() == [disinvite("L", "disinvited")]
@@ -38,10 +38,10 @@ async def test_disinvitation_ends_the_session_and_is_not_answered_with_another_j
 async def test_disinvitation_waits_for_a_client_that_is_away() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         alice.disconnect()
         for message in (relayed("before"), disinvite("R", "disinvited"), relayed("late")):
-            host.connection.say(message)
+            host.connection.deliver(message)
         await settle()
         assert harness.hub.seated == {}
         again = await harness.resume(alice)
@@ -53,9 +53,9 @@ async def test_disinvitation_waits_for_a_client_that_is_away() -> None:
 async def test_disinvitation_from_another_room_is_not_passed_on() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        alice = await seated(harness)
-        host.connection.say(disinvite("L", "disinvited"))
-        host.connection.say(relayed("seen"))
+        alice = await seated_client(harness)
+        host.connection.deliver(disinvite("L", "disinvited"))
+        host.connection.deliver(relayed("seen"))
         await settle()
         assert alice.received() == [relayed("seen")]
 
@@ -65,17 +65,17 @@ async def test_deletion_of_the_room_ends_the_membership(says_so: bool) -> None:
     """Deployed servers end the connection after the event, and send no ``room``."""
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
-        host.connection.say(disinvite("R", "deleted"))
+        alice = await seated_client(harness)
+        host.connection.deliver(disinvite("R", "deleted"))
         if says_so:
-            host.connection.say({"type": "room", "room": {"roomid": ""}})
+            host.connection.deliver({"type": "room", "room": {"roomid": ""}})
         host.connection.lose()
         await asyncio.sleep(1.0)
         assert alice.received() == [disinvite("L", "deleted"), {"type": "room", "room": {"roomid": ""}}]
         assert list(harness.hub.sessions) == [alice.sessionid]
         assert harness.hub.seated == {}
         assert len(host.connects) == 1
-        request(alice)
+        request_join(alice)
         await settle()
         assert [message["type"] for message in alice.received()] == ["room"]
 
@@ -87,7 +87,7 @@ async def test_refusal_of_a_join_has_the_details_of_the_host() -> None:
         alice = await harness.hello("alice")
         for details, passed_on in (({"a": "b"}, True), ({"a": "b" * 20_000}, False)):
             host.join = error("no_such_room") | {"details": details}
-            request(alice)
+            request_join(alice)
             await settle()
             (received,) = alice.received()
             assert received["error"]["code"] == "no_such_room"

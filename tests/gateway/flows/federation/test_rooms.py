@@ -1,4 +1,4 @@
-"""Seats in rooms of another server: requests, time limits, and hosts that misbehave.
+"""Membership of sessions in rooms of another server (seats): requests, time limits, and misbehaving hosts.
 
 Source: reference 12.1, 12.3; docs/threat-model.md, "Federation".
 """
@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gateway.core.limits import FederationRules, Limits
-from tests.gateway.flows.federation.fake_host import ID, SILENT, FakeHost, error
+from tests.gateway.flows.federation.fake_host import REMOTE_ID, SILENT, FakeHost, error
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.sessions.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
@@ -22,20 +22,22 @@ TARGET = {"signaling": "wss://host.example/", "url": "https://cloud.host.example
 
 
 def harness_with(host: FakeHost) -> FlowHarness:
+    """Return a harness in which each URL of a remote server is that of ``host``."""
     harness = FlowHarness()
     harness.services.remote_servers = host
     return harness
 
 
-def request(client: FakeClient, id: str = "j", room: str = "L", **target: Any) -> None:
+def request_join(client: FakeClient, id: str = "j", room: str = "L", **target: Any) -> None:
+    """Request to join a room of the host as ``room``; ``target`` replaces members of ``TARGET``."""
     federation = TARGET | target
     client.send({"id": id, "type": "room", "room": {"roomid": room, "sessionid": "nc", "federation": federation}})
 
 
-async def seated(harness: FlowHarness, userid: str = "alice", *features: str) -> FakeClient:
-    """Return a client in a room of the host; its messages are read."""
+async def seated_client(harness: FlowHarness, userid: str = "alice", *features: str) -> FakeClient:
+    """Return a client that has joined a room of the host; all messages so far are read."""
     client = await harness.hello(userid, features=features)
-    request(client)
+    request_join(client)
     await settle()
     reply = client.received()
     assert [message["type"] for message in reply] == ["room"], reply
@@ -43,6 +45,7 @@ async def seated(harness: FlowHarness, userid: str = "alice", *features: str) ->
 
 
 def relayed(data: Any, sender: str = "other") -> Json:
+    """Return a message from a session at the host."""
     body = {"sender": {"type": "session", "sessionid": sender}, "data": data}
     return {"type": "message", "message": body}
 
@@ -54,8 +57,8 @@ def relayed(data: Any, sender: str = "other") -> Json:
 async def test_hello_and_join_of_the_host() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        await seated(harness, "alice", "chat-relay", "ack")
-        hello, join = host.connection.said
+        await seated_client(harness, "alice", "chat-relay", "ack")
+        hello, join = host.connection.sent
         assert hello["hello"] == {
             "version": "2.0",
             "features": ["chat-relay", "ack"],
@@ -64,20 +67,20 @@ async def test_hello_and_join_of_the_host() -> None:
         assert join["room"] == {"roomid": "R", "sessionid": "nc"}
 
 
-async def test_ack_is_not_asked_of_a_host_that_does_not_announce_it() -> None:
+async def test_ack_is_not_requested_from_a_host_that_does_not_announce_it() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        await seated(harness, "alice", "ack")
-        assert host.said("hello")[0]["hello"]["features"] == []
+        await seated_client(harness, "alice", "ack")
+        assert host.sent("hello")[0]["hello"]["features"] == []
 
 
 async def test_room_id_of_the_host_may_be_left_out() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        request(client, roomid=None)
+        request_join(client, roomid=None)
         await settle()
-        assert host.said("room")[0]["room"]["roomid"] == "L"
+        assert host.sent("room")[0]["room"]["roomid"] == "L"
         assert client.received()[0]["room"] == {"roomid": "L"}
 
 
@@ -89,7 +92,7 @@ async def test_only_regular_clients_join_rooms_of_other_servers() -> None:
         zoe = await federated(harness)
         for client in (bridge, zoe):
             client.received()
-            request(client)
+            request_join(client)
             await settle()
             (refusal,) = client.received()
             assert (refusal["error"]["code"], refusal["error"]["details"]["code"]) == (
@@ -104,7 +107,7 @@ async def test_federation_may_be_disabled() -> None:
     async with harness_with(host) as harness:
         harness.change_settings(federation=FederationRules(enabled=False))
         client = await harness.hello("alice")
-        request(client)
+        request_join(client)
         await settle()
         (refusal,) = client.received()
         assert refusal["error"]["details"]["code"] == "disabled"
@@ -115,15 +118,15 @@ async def test_messages_after_the_join_request_go_to_the_host() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        request(client)
+        request_join(client)
         client.send_message({"type": "session", "sessionid": client.sessionid}, 1)
         client.send({"id": "b", "type": "unknown", "unknown": {"a": 1}})
         client.send({"id": "c", "type": "message", "message": {"data": 1}})
         await settle()
-        said = host.connection.said
-        assert [message["type"] for message in said] == ["hello", "room", "message", "unknown"]
-        assert said[2]["message"]["recipient"]["sessionid"] == ID
-        assert client.received()[-1]["error"]["code"] == "invalid_format"  # by this server
+        sent = host.connection.sent
+        assert [message["type"] for message in sent] == ["hello", "room", "message", "unknown"]
+        assert sent[2]["message"]["recipient"]["sessionid"] == REMOTE_ID
+        assert client.received()[-1]["error"]["code"] == "invalid_format"  # validated by this server, not relayed
 
 
 # -- time limits
@@ -131,32 +134,32 @@ async def test_messages_after_the_join_request_go_to_the_host() -> None:
 
 # attack: a host that does not answer
 @pytest.mark.parametrize("step", ["welcome", "hello", "join"])
-async def test_silent_host_is_given_up(step: str) -> None:
+async def test_join_fails_after_10_seconds_at_a_silent_host(step: str) -> None:
     host = FakeHost()
     setattr(host, step, SILENT)
     async with harness_with(host) as harness:
         client = await harness.member("alice")
-        request(client)
+        request_join(client)
         await asyncio.sleep(9.0)
         assert client.received() == []
         await asyncio.sleep(2.0)
         (refusal,) = client.received()
         assert refusal["error"]["details"]["code"] == "network_error"
         assert harness.hub.room_of(client.session) is not None
-        assert host.connection.aborted or host.said("bye")
+        assert host.connection.aborted or host.sent("bye")
         await asyncio.sleep(10.0)
         assert host.connection.aborted
         assert harness.hub.seated == {}
 
 
-async def test_join_timer_of_a_guest_waits_for_the_host_and_begins_again_without_it() -> None:
+async def test_join_timer_of_a_guest_stops_with_a_join_request_and_restarts_when_the_guest_is_in_no_room() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        seated_guest = await seated(harness, "")
+        seated_guest = await seated_client(harness, "")
         refused_guest = await harness.hello("")
         host.join = error("no_such_room")
         await asyncio.sleep(9.0)
-        request(refused_guest)
+        request_join(refused_guest)
         await harness.sweep(9.0)
         assert [message["type"] for message in refused_guest.received()] == ["error"]
         await harness.sweep(2.0)
@@ -168,10 +171,10 @@ async def test_join_timer_of_a_guest_waits_for_the_host_and_begins_again_without
 
 
 # reference 12.3-a, 12.3-d
-async def test_attempts_to_connect_again_back_off_and_end() -> None:
+async def test_reconnects_back_off_and_end() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.unavailable = True
         host.connection.lose()
         await asyncio.sleep(700.0)
@@ -188,17 +191,17 @@ async def test_attempts_to_connect_again_back_off_and_end() -> None:
 
 
 # attack: a host that accepts connections only to end them
-async def test_host_that_ends_each_connection_is_asked_less_and_less() -> None:
+async def test_reconnects_to_a_host_that_ends_each_connection_back_off() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        await seated(harness)
+        await seated_client(harness)
         for _ in range(100):
             host.connection.lose()
             await asyncio.sleep(1.0)
         assert 10 < len(host.connects) < 25
         await asyncio.sleep(30.0)
         count = len(host.connects)
-        host.connection.lose()  # a connection that has lasted is made again at once
+        host.connection.lose()  # the gateway reconnects at once, because this connection lasted for 30 s
         await asyncio.sleep(0.5)
         assert len(host.connects) == count + 1
 
@@ -207,15 +210,15 @@ async def test_host_that_ends_each_connection_is_asked_less_and_less() -> None:
 @pytest.mark.parametrize(
     "code", ["internal_error", "too_many_requests", "session_limit_exceeded", "shutdown_scheduled"]
 )
-async def test_refusals_that_may_pass_are_tried_again(code: str) -> None:
+async def test_temporary_errors_of_the_host_are_retried(code: str) -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.resume = error("no_such_session")
         host.hello = error(code)
         host.connection.lose()
         await asyncio.sleep(5.0)
-        assert len(client.received()) == 1  # interrupted
+        assert len(client.received()) == 1  # federation_interrupted
         host.hello = {"sessionid": "new", "resumeid": "new"}
         await asyncio.sleep(20.0)
         assert [message.get("event", message)["type"] for message in client.received()] == [
@@ -224,13 +227,13 @@ async def test_refusals_that_may_pass_are_tried_again(code: str) -> None:
         ]
         client.send_message({"type": "session", "sessionid": client.sessionid}, 1)
         await settle()
-        assert host.connection.said[-1]["message"]["recipient"]["sessionid"] == "new"
+        assert host.connection.sent[-1]["message"]["recipient"]["sessionid"] == "new"
 
 
-async def test_join_that_is_refused_after_an_interruption_ends_the_room() -> None:
+async def test_join_that_is_refused_after_an_interruption_ends_the_membership() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.resume, host.join = error("no_such_session"), error("no_such_room")
         host.connection.lose()
         await asyncio.sleep(2.0)
@@ -242,9 +245,9 @@ async def test_join_that_is_refused_after_an_interruption_ends_the_room() -> Non
 async def test_connection_that_is_lost_before_the_host_answers_a_join_leads_to_a_new_session() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = SILENT
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await settle()
         host.connection.lose()
         host.join = {}
@@ -258,17 +261,18 @@ async def test_connection_that_is_lost_before_the_host_answers_a_join_leads_to_a
         ]
         assert (messages[1]["id"], messages[2]["event"]["resumed"]) == ("j2", False)
         assert messages[3] == {"type": "room", "room": {"roomid": "L"}}
-        assert host.said("room")[-1]["room"]["roomid"] == "R"
+        assert host.sent("room")[-1]["room"]["roomid"] == "R"
 
 
 async def test_chat_is_queued_for_a_client_without_a_connection_as_in_a_local_room() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         alice.disconnect()
         for chat in ({"refresh": True}, {"refresh": True}, {"comment": {"id": 1, "token": "R"}}):
             message = {"roomid": "R", "data": {"type": "chat", "chat": chat}}
-            host.connection.say({"type": "event", "event": {"target": "room", "type": "message", "message": message}})
+            event = {"target": "room", "type": "message", "message": message}
+            host.connection.deliver({"type": "event", "event": event})
         await settle()
         again = await harness.resume(alice)
         data = [message["event"]["message"] for message in again.received()[1:]]
@@ -278,9 +282,9 @@ async def test_chat_is_queued_for_a_client_without_a_connection_as_in_a_local_ro
 async def test_second_join_that_is_not_answered_leads_to_a_new_session_in_the_first_room() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.join = SILENT
-        request(client, "j2", "L2", roomid="R2")
+        request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(9.0)
         host.join = {}
         assert client.received() == []
@@ -288,7 +292,7 @@ async def test_second_join_that_is_not_answered_leads_to_a_new_session_in_the_fi
         messages = client.received()
         assert {message["type"] for message in messages} == {"error", "event", "room"}
         assert messages[-1] == {"type": "room", "room": {"roomid": "L"}}
-        assert [hello["hello"].get("resumeid") for hello in host.said("hello")] == [None, None]
+        assert [hello["hello"].get("resumeid") for hello in host.sent("hello")] == [None, None]
 
 
 async def test_join_reply_without_a_room_is_a_refusal() -> None:
@@ -296,7 +300,7 @@ async def test_join_reply_without_a_room_is_a_refusal() -> None:
     host.join = {"roomid": ""}
     async with harness_with(host) as harness:
         client = await harness.member("alice")
-        request(client)
+        request_join(client)
         await settle()
         assert client.error_codes() == ["room_join_failed"]
         assert harness.hub.room_of(client.session) is not None
@@ -308,18 +312,18 @@ async def test_fault_in_a_seat_ends_the_membership_and_tells_the_client(monkeypa
 
     host = FakeHost()
     async with harness_with(host) as harness:
-        alice, bob = await seated(harness), await seated(harness, "bob")
+        alice, bob = await seated_client(harness), await seated_client(harness, "bob")
         monkeypatch.setattr("gateway.wire.federation.to_local", fail)
-        host.connections[0].say(relayed(1))
+        host.connections[0].deliver(relayed(1))
         await settle()
         monkeypatch.undo()
         messages = alice.received()
         assert [message["type"] for message in messages] == ["error", "room"]
         assert messages[0]["error"]["code"] == "internal_error"
-        host.connections[1].say(relayed(2))
+        host.connections[1].deliver(relayed(2))
         await settle()
         assert bob.received() == [relayed(2)]
-        request(alice)
+        request_join(alice)
         await settle()
         assert [message["type"] for message in alice.received()] == ["room"]
 
@@ -327,13 +331,13 @@ async def test_fault_in_a_seat_ends_the_membership_and_tells_the_client(monkeypa
 # -- hosts that misbehave
 
 
-# attack: messages that name others, belong to the connection, or are malformed; and ``bye``
+# attack: messages about other sessions, malformed ones, those of the handshake with the gateway, and ``bye``
 async def test_hostile_host_disturbs_no_other_session() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         bob = await harness.member("bob")
-        carol = await seated(harness, "carol")
-        alice = await seated(harness)
+        carol = await seated_client(harness, "carol")
+        alice = await seated_client(harness)
         hostile: list[Json | str] = [
             {"type": "hello", "hello": {"sessionid": bob.sessionid, "resumeid": bob.resumeid}},
             {"type": "welcome", "welcome": {"features": []}},
@@ -348,14 +352,16 @@ async def test_hostile_host_disturbs_no_other_session() -> None:
             '{"type":"room","room":5}',
         ]
         for message in hostile:
-            host.connection.say(message)
-        host.connection.say(relayed("seen"))
+            host.connection.deliver(message)
+        host.connection.deliver(relayed("seen"))
         await settle()
         assert alice.received() == [relayed("seen")]
-        host.connection.say({"type": "bye", "bye": {"reason": "x" * 1000}})
+        host.connection.deliver({"type": "bye", "bye": {"reason": "x" * 1000}})
         await settle()
         assert alice.connection.finished
-        assert alice.received() == []  # no reason that a client could take for another
+        assert (
+            alice.received() == []
+        )  # the reason of the host is not relayed: a client could take it for one of this server
         assert set(harness.hub.sessions) == {bob.sessionid, carol.sessionid}
         assert (bob.received(), carol.received()) == ([], [])
         assert list(harness.hub.seated) == [carol.sessionid]
@@ -366,9 +372,9 @@ async def test_bye_before_the_join_ends_the_attempt_only() -> None:
     host.join = SILENT
     async with harness_with(host) as harness:
         client = await harness.member("alice")
-        request(client)
+        request_join(client)
         await settle()
-        host.connection.say({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
+        host.connection.deliver({"type": "bye", "bye": {"reason": "room_session_reconnected"}})
         await settle()
         (refusal,) = client.received()
         assert refusal["error"]["code"] == "federation_error"
@@ -381,9 +387,9 @@ async def test_flood_of_a_host_is_slowed_down() -> None:
     async with harness_with(host) as harness:
         limits = Limits(messages_per_second=100, messages_burst=500)
         harness.change_settings(limits=limits)
-        alice = await seated(harness)
+        alice = await seated_client(harness)
         for number in range(2000):
-            host.connection.say(relayed(number))
+            host.connection.deliver(relayed(number))
         await asyncio.sleep(1.0)
         assert 500 <= len(alice.received()) <= 1200
         await asyncio.sleep(20.0)
@@ -395,80 +401,80 @@ async def test_flood_of_a_host_is_slowed_down() -> None:
 async def test_false_acknowledgements_are_ignored(number: int) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await seated(harness)
-        host.connection.say({"type": "ack", "ack": {"received": number}})
+        alice = await seated_client(harness)
+        host.connection.deliver({"type": "ack", "ack": {"received": number}})
         await settle()
         alice.send_message({"type": "room"}, "kept")
         await settle()
-        host.resume = dict(host.hello, received=1)  # the join
+        host.resume = dict(host.hello, received=1)  # the host has received the join request only
         host.connection.lose()
         await asyncio.sleep(1.0)
-        assert [message["type"] for message in host.connection.said] == ["hello", "message"]
+        assert [message["type"] for message in host.connection.sent] == ["hello", "message"]
 
 
-async def test_numbers_of_messages_are_told_to_the_host_at_a_resume() -> None:
+async def test_number_of_received_messages_is_sent_to_the_host_with_each_resume() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        await seated(harness)
+        await seated_client(harness)
         for number in range(20):
-            host.connection.say(relayed(number))
+            host.connection.deliver(relayed(number))
         await settle()
-        assert host.said("ack") == [{"type": "ack", "ack": {"received": 16}}]  # the reply to the join counts
+        assert host.sent("ack") == [{"type": "ack", "ack": {"received": 16}}]  # the reply to the join counts
         host.connection.lose()
         await asyncio.sleep(1.0)
-        assert host.said("hello")[-1]["hello"]["received"] == 21
+        assert host.sent("hello")[-1]["hello"]["received"] == 21
 
 
-# -- the end
+# -- end of a membership
 
 
-async def test_end_of_a_session_is_told_to_the_host() -> None:
+async def test_host_receives_a_bye_when_the_session_ends() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         client.disconnect()
         await harness.sweep(31.0)
-        assert host.connection.said[-1] == {"type": "bye"}
+        assert host.connection.sent[-1] == {"type": "bye"}
         await settle()
         assert host.connection.aborted
 
 
-async def test_host_that_ignores_a_bye_is_left_after_a_time() -> None:
+async def test_connection_to_a_host_that_ignores_a_bye_is_aborted() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        client = await seated(harness)
+        client = await seated_client(harness)
         host.answer = lambda connection, message: None  # type: ignore[method-assign]
         client.send({"id": "l", "type": "room", "room": {"roomid": ""}})
         await settle()
         assert client.received() == [{"type": "room", "id": "l", "room": {"roomid": ""}}]
-        host.connection.say(relayed("late"))
+        host.connection.deliver(relayed("late"))
         await asyncio.sleep(6.0)
         assert host.connection.aborted
         assert client.received() == []
 
 
-async def test_session_that_ends_during_the_join_leaves_nothing() -> None:
+async def test_session_that_ends_during_the_join_leaves_no_seat_and_no_connection() -> None:
     host = FakeHost()
     host.join = SILENT
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        request(client)
+        request_join(client)
         await settle()
         harness.flows.session_closer.end(client.session)
-        host.connection.say({"type": "room", "id": host.said("room")[0]["id"], "room": {"roomid": "R"}})
+        host.connection.deliver({"type": "room", "id": host.sent("room")[0]["id"], "room": {"roomid": "R"}})
         await asyncio.sleep(20.0)
         assert harness.hub.seated == {}
         assert host.connection.aborted
 
 
-async def test_settings_of_a_reload_hold_for_the_next_join() -> None:
+async def test_settings_of_a_reload_apply_from_the_next_join_on() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
-        await seated(harness)
+        await seated_client(harness)
         rules = msgspec.structs.replace(harness.services.settings.federation, enabled=False)
         harness.flows.apply(dataclasses.replace(harness.services.settings, federation=rules))
         assert len(harness.hub.seated) == 1
         client = await harness.hello("bob")
-        request(client)
+        request_join(client)
         await settle()
         assert client.received()[0]["error"]["details"]["code"] == "disabled"

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.limits import FederationRules
 from tests.gateway.flows.federation.fake_host import SILENT, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request, seated
+from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import FakeClient, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -50,22 +50,22 @@ def answers(client: FakeClient) -> list[tuple[str, Any]]:
 
 def requests(host: FakeHost) -> list[str]:
     """Return the rooms that the host was asked to join, and each ``bye``, in order."""
-    said = [message for connection in host.connections for message in connection.said]
+    sent = [message for connection in host.connections for message in connection.sent]
     return [
         message["room"]["roomid"] if message["type"] == "room" else "bye"
-        for message in said
+        for message in sent
         if message["type"] in ("room", "bye")
     ]
 
 
 def accept(host: FakeHost, number: int = -1) -> None:
     """Answer one of the joins that the host has received."""
-    asked = host.said("room")[number]
-    host.connection.say({"type": "room", "id": asked["id"], "room": {"roomid": asked["room"]["roomid"]}})
+    asked = host.sent("room")[number]
+    host.connection.deliver({"type": "room", "id": asked["id"], "room": {"roomid": asked["room"]["roomid"]}})
 
 
 def refuse(host: FakeHost, number: int, code: str) -> None:
-    host.connection.say({"type": "error", "id": host.said("room")[number]["id"], "error": error(code)})
+    host.connection.deliver({"type": "error", "id": host.sent("room")[number]["id"], "error": error(code)})
 
 
 # -- the request that ends the join
@@ -78,7 +78,7 @@ async def test_leave_does_not_wait_for_the_host(stage: str) -> None:
     async with harness_with(host) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
-        request(alice)
+        request_join(alice)
         await settle()
         alice.send_message(bob, "before the leave")
         leave(alice)
@@ -97,7 +97,7 @@ async def test_bye_does_not_wait_for_the_host(stage: str) -> None:
     host = silent_host(stage)
     async with harness_with(host) as harness:
         alice = await harness.member("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         alice.send({"id": "b", "type": "bye"})
         await settle()
@@ -112,7 +112,7 @@ async def test_join_of_a_local_room_does_not_wait_for_the_host(stage: str) -> No
     host = silent_host(stage)
     async with harness_with(host) as harness:
         alice = await harness.hello("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         join_here(alice, "here", "h")
         await settle()
@@ -126,15 +126,15 @@ async def test_join_of_a_room_elsewhere_does_not_wait_for_the_first_host(stage: 
     host = silent_host(stage)
     async with harness_with(host) as harness:
         alice = await harness.hello("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         answering = FakeHost("ack")
         harness.services.remote_servers = answering
-        request(alice, "j2", "L2", signaling="wss://other.example/")
+        request_join(alice, "j2", "L2", signaling="wss://other.example/")
         await settle()
         assert answers(alice) == [WITHDRAWN, ("j2", "L2")]
         assert host.connection.aborted
-        answering.connection.say(relayed("seen"))
+        answering.connection.deliver(relayed("seen"))
         await settle()
         assert alice.received() == [relayed("seen")]
 
@@ -146,7 +146,7 @@ async def test_last_of_many_requests_counts(stage: str) -> None:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
         for number in range(5):
-            request(alice, f"j{number}", roomid=f"R{number}")
+            request_join(alice, f"j{number}", roomid=f"R{number}")
             alice.send_message(bob, number)
         leave(alice)
         await settle()
@@ -161,7 +161,7 @@ async def test_malformed_requests_withdraw_nothing() -> None:
     host = silent_host("join")
     async with harness_with(host) as harness:
         alice = await harness.hello("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         alice.send({"id": "1", "type": "room"})
         alice.send({"id": "2", "type": "room", "room": {"roomid": 5}})
@@ -181,7 +181,7 @@ async def test_guest_without_a_room_has_its_time_limit_again() -> None:
     host = silent_host("join")
     async with harness_with(host) as harness:
         guest = await harness.hello("")
-        request(guest)
+        request_join(guest)
         await harness.sweep(9.0)
         leave(guest)
         await harness.sweep(9.0)
@@ -201,7 +201,7 @@ async def test_answer_at_the_moment_of_the_next_request_leaves_no_doubt(turns: i
     async with harness_with(host) as harness:
         alice = await harness.member("alice")
         alice.received()
-        request(alice)
+        request_join(alice)
         await settle()
         accept(host)
         for _ in range(turns):
@@ -227,12 +227,12 @@ async def test_acceptance_that_follows_the_withdrawal_has_no_effect() -> None:
     async with harness_with(host) as harness:
         alice = await harness.member("alice")
         alice.received()
-        request(alice)
+        request_join(alice)
         await settle()
         leave(alice)
         await settle()
         accept(host)
-        host.connection.say(relayed("late"))
+        host.connection.deliver(relayed("late"))
         await settle()
         assert answers(alice) == [WITHDRAWN, ("l", "")]
         assert requests(host) == ["R", "bye"]
@@ -247,7 +247,7 @@ async def test_host_that_accepts_after_the_time_limit_is_told_to_end_the_session
     async with harness_with(host) as harness:
         alice = await harness.member("alice")
         alice.received()
-        request(alice)
+        request_join(alice)
         await asyncio.sleep(11.0)
         assert answers(alice) == [("j", "federation_error")]
         assert requests(host) == ["R", "bye"]
@@ -266,11 +266,11 @@ async def moving(harness: Any, host: FakeHost) -> FakeClient:
 
     Its own Nextcloud refuses all further joins.
     """
-    client = await seated(harness)
+    client = await seated_client(harness)
     refusal = {"type": "error", "error": {"code": "no_such_room", "message": ""}}
     harness.nextcloud.answer = lambda request: refusal
     host.join = SILENT
-    request(client, roomid="R2", room="L2")
+    request_join(client, roomid="R2", room="L2")
     await settle()
     return client
 
@@ -299,17 +299,17 @@ async def test_client_whose_next_join_is_refused_is_in_its_room_at_the_host(acce
         await settle()
         assert answers(alice) == [WITHDRAWN, ("h", "no_such_room")]
         assert requests(host) == ["R", "R2", "R"]
-        assert [message["type"] for message in host.connection.said[-2:]] == ["room", "message"]
+        assert [message["type"] for message in host.connection.sent[-2:]] == ["room", "message"]
         if accepted:
             accept(host, 1)
-            host.connection.say(relayed("in R2"))
+            host.connection.deliver(relayed("in R2"))
             await settle()
             assert alice.received() == []
             accept(host, 2)
         else:
             refuse(host, 1, "no_such_room")
             refuse(host, 2, "already_joined")
-        host.connection.say(relayed("in R"))
+        host.connection.deliver(relayed("in R"))
         await settle()
         returned: list[Json] = [{"type": "room", "room": {"roomid": "L"}}] if accepted else []
         assert alice.received() == [*returned, relayed("in R")]
@@ -340,7 +340,7 @@ async def test_next_join_of_a_room_of_the_host_follows_the_way_back() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await moving(harness, host)
-        request(alice, "j3", "L3", roomid="R3")
+        request_join(alice, "j3", "L3", roomid="R3")
         await settle()
         assert requests(host) == ["R", "R2", "R"]
         accept(host, 1)
@@ -348,7 +348,7 @@ async def test_next_join_of_a_room_of_the_host_follows_the_way_back() -> None:
         await settle()
         assert requests(host) == ["R", "R2", "R", "R3"]
         accept(host, 3)
-        host.connection.say(relayed("in R3"))
+        host.connection.deliver(relayed("in R3"))
         await settle()
         assert alice.received()[1:] == [
             {"type": "room", "room": {"roomid": "L"}},
@@ -390,7 +390,7 @@ async def test_end_of_the_session_ends_the_join(stage: str) -> None:
     async with harness_with(host) as harness:
         harness.change_settings(federation=FederationRules(timeout=1000.0))
         alice = await harness.hello("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         alice.disconnect()
         await harness.sweep(31.0)
@@ -403,14 +403,14 @@ async def test_lost_connection_of_the_client_does_not_end_the_join() -> None:
     host = silent_host("join")
     async with harness_with(host) as harness:
         alice = await harness.hello("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         alice.disconnect()
         again = await harness.resume(alice)
         accept(host)
         await settle()
         assert answers(again) == [("j", "L")]
-        request(again, "j2", "L2", roomid="R2")
+        request_join(again, "j2", "L2", roomid="R2")
         await settle()
         leave(again)
         await settle()
@@ -421,7 +421,7 @@ async def test_disinvitation_of_a_client_that_is_away_ends_the_join() -> None:
     host = silent_host("join")
     async with harness_with(host) as harness:
         alice = await harness.member("alice")
-        request(alice)
+        request_join(alice)
         await settle()
         alice.disconnect()
         harness.rooms_api("r", {"type": "disinvite", "disinvite": {"userids": ["alice"], "alluserids": []}})
