@@ -23,16 +23,16 @@ class QueuedRequest:
 
 
 class RequestQueue:
-    """The requests of a session, in order."""
+    """The requests of a session that are to be sent, in order, and those that are sent and not answered."""
 
     def __init__(self) -> None:
         self._queue: deque[QueuedRequest] = deque()
-        self._open: dict[str, QueuedRequest] = {}  # not answered yet, in order
+        self._pending: dict[str, QueuedRequest] = {}  # not answered yet, in order
         self._filled = asyncio.Event()
 
     def put(self, transaction: str, text: str, *, repeatable: bool) -> None:
-        """Append a request; it is open until ``close``."""
-        self._open[transaction] = request = QueuedRequest(transaction, text, repeatable)
+        """Append a request; it is pending until ``forget``."""
+        self._pending[transaction] = request = QueuedRequest(transaction, text, repeatable)
         self._queue.append(request)
         self._filled.set()
 
@@ -45,17 +45,17 @@ class RequestQueue:
         request.sent = True
         return request.text
 
-    def close(self, transaction: str) -> bool:
-        """Forget a request and return whether it was sent. If not, it never will be."""
-        request = self._open.pop(transaction, None)
+    def forget(self, transaction: str) -> bool:
+        """Forget a request that is answered or cancelled; return whether it was sent. If not, it never will be."""
+        request = self._pending.pop(transaction, None)
         if request is None or request.sent:
             return True
         self._queue.remove(request)
         return False
 
     def was_repeated(self, transaction: str) -> bool:
-        """Return whether a request had to be sent twice."""
-        request = self._open.get(transaction)
+        """Return whether a pending request was queued again because its connection broke."""
+        request = self._pending.get(transaction)
         return request is not None and request.repeated
 
     def requeue(self) -> list[str]:
@@ -63,7 +63,7 @@ class RequestQueue:
 
         Returns the transactions of the sent requests that are not repeatable.
         """
-        unanswered = [request for request in self._open.values() if request.sent]
+        unanswered = [request for request in self._pending.values() if request.sent]
         again = [request for request in unanswered if request.repeatable]
         for request in again:
             request.sent, request.repeated = False, True

@@ -246,7 +246,7 @@ class JanusSession:
     def _close(self, transaction: str) -> None:
         """Forget a request that is answered or cancelled."""
         self._answers.pop(transaction, None)
-        if not self._queue.close(transaction):
+        if not self._queue.forget(transaction):
             self._transactions.forget(transaction)
             self._undo.pop(transaction, None)
 
