@@ -1,7 +1,7 @@
 """The permissions of a session in its room.
 
-Source: reference 8. A session without a received list has every permission; once a list was received, even
-an empty one, the session has exactly the listed ones.
+Source: reference 8. A session has every permission until Nextcloud sends a list for it. From then on it has exactly the
+listed permissions, none if the list is empty.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ CONTROL = "control"
 TRANSIENT_DATA = "transient-data"
 HIDE_DISPLAYNAMES = "hide-displaynames"
 
-_OF_SECTION = {"audio": PUBLISH_AUDIO, "video": PUBLISH_VIDEO}
+_BY_MEDIA_KIND = {"audio": PUBLISH_AUDIO, "video": PUBLISH_VIDEO}
 
 
 class Permissions(Struct, frozen=True):
-    """A received list of permissions, or ``None`` when none was received."""
+    """The permissions of one session."""
 
-    listed: frozenset[str] | None = None
-    hides_names: bool = False  # whether the session must not see the names of other participants
+    listed: frozenset[str] | None = None  # the list that Nextcloud sent last; None: it has sent none
+    hides_names: bool = False  # whether the names of other participants are hidden from the session
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Permissions:
-        """Create permissions from a received list; unknown names have no effect."""
+        """Create permissions from a list of Nextcloud's; unknown names have no effect."""
         listed = frozenset(names)
         return cls(listed, HIDE_DISPLAYNAMES in listed)
 
     def allows(self, name: str) -> bool:
-        """Return whether the session has this permission (not for ``hide-displaynames``, which restricts)."""
+        """Return whether the session has this permission (not for ``hide-displaynames``, which is a restriction)."""
         return self.listed is None or name in self.listed
 
     def may_publish_screen(self) -> bool:
         """Return whether the session may share its screen."""
         return self.allows(PUBLISH_SCREEN)
 
-    def may_publish(self, sections: Iterable[str]) -> bool:
-        """Return whether the session may publish sections of these kinds; data channels need any media permission."""
+    def may_publish(self, media_kinds: Iterable[str]) -> bool:
+        """Return whether the session may publish these kinds; data channels need the permission for audio or video."""
         if self.allows(PUBLISH_MEDIA):
             return True
         return all(
-            self.allows(_OF_SECTION[section]) if section in _OF_SECTION else self.may_publish_something()
-            for section in sections
+            self.allows(_BY_MEDIA_KIND[kind]) if kind in _BY_MEDIA_KIND else self.may_publish_audio_or_video()
+            for kind in media_kinds
         )
 
-    def may_publish_something(self) -> bool:
-        """Return whether the session may publish audio or video, and so negotiate a connection."""
+    def may_publish_audio_or_video(self) -> bool:
+        """Return whether the session may publish audio or video, and so negotiate a PeerConnection for its camera."""
         return self.allows(PUBLISH_MEDIA) or self.allows(PUBLISH_AUDIO) or self.allows(PUBLISH_VIDEO)

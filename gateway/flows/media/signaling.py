@@ -233,4 +233,8 @@ class MediaSignaling:
 def _may_publish(session: Session, stream_type: StreamType | None) -> bool:
     """Return whether a session may publish any media as a stream of this type."""
     permissions = session.permissions
-    return permissions.may_publish_screen() if stream_type is StreamType.SCREEN else permissions.may_publish_something()
+    return (
+        permissions.may_publish_screen()
+        if stream_type is StreamType.SCREEN
+        else permissions.may_publish_audio_or_video()
+    )

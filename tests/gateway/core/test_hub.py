@@ -180,7 +180,7 @@ def test_join_returns_the_other_members_and_the_left_room() -> None:
     assert bytes(change.room.properties) == bytes(NOTHING)  # the properties given when the room was created
     assert alice.room_userid == "shown"
     assert alice.permissions.allows("control")
-    assert not alice.permissions.may_publish_something()
+    assert not alice.permissions.may_publish_audio_or_video()
     assert hub.find_by_room_session("cloud", "nc1") is None
     assert hub.find_by_room_session("cloud", "nc2") is alice
     assert hub.room(CLOUD, "old") is None

@@ -12,7 +12,7 @@ def test_everything_is_allowed_before_a_list_is_received() -> None:
     permissions = Permissions()
     assert permissions.may_publish(["audio", "video"])
     assert permissions.may_publish_screen()
-    assert permissions.may_publish_something()
+    assert permissions.may_publish_audio_or_video()
     assert not permissions.hides_names
 
 
@@ -22,7 +22,7 @@ def test_empty_list_allows_nothing() -> None:
     assert not permissions.may_publish(["audio"])
     assert not permissions.may_publish(["video"])
     assert not permissions.may_publish_screen()
-    assert not permissions.may_publish_something()
+    assert not permissions.may_publish_audio_or_video()
     assert not permissions.hides_names
 
 
@@ -48,17 +48,17 @@ def test_each_section_needs_its_permission(names: list[str], sections: list[str]
 
 @pytest.mark.parametrize("name", ["publish-media", "publish-audio", "publish-video"])
 def test_permission_for_one_media_kind_is_enough_to_negotiate(name: str) -> None:
-    assert Permissions.of([name]).may_publish_something()
+    assert Permissions.of([name]).may_publish_audio_or_video()
 
 
 def test_screen_needs_its_own_permission() -> None:
     assert Permissions.of(["publish-screen"]).may_publish_screen()
     assert not Permissions.of(["publish-media"]).may_publish_screen()
-    assert not Permissions.of(["publish-screen"]).may_publish_something()
+    assert not Permissions.of(["publish-screen"]).may_publish_audio_or_video()
 
 
 # reference 8-c
 def test_hide_displaynames_hides_names_and_unknown_permissions_have_no_effect() -> None:
     assert Permissions.of(["hide-displaynames"]).hides_names
     assert Permissions.of(["fly"]) == Permissions.of(["fly"])
-    assert not Permissions.of(["fly"]).may_publish_something()
+    assert not Permissions.of(["fly"]).may_publish_audio_or_video()
