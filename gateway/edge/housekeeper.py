@@ -1,6 +1,6 @@
 """The periodic task that applies the time limits of connections and sessions, and sends keep-alive pings.
 
-Source: reference 2.5 (one task checks all), 4.5.
+Source: reference 2.5 (one task checks every timer), 4.5.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from gateway.standstill import LATE
 log = logging.getLogger("portunus.edge")
 
 PERIOD = 1.0  # seconds
-RECOVERY = 60.0  # seconds after a standstill in which time limits exclude it; longer than every time limit
-MOST = 30.0  # seconds of standstills that are excluded, at most
+RECOVERY = 60.0  # seconds for which a standstill is subtracted from a client's silence; longer than any time limit
+MAX_EXCLUDED = 30.0  # seconds of standstills that are subtracted, at most
 
 
 class Housekeeper:
     """Calls each sweep with the time of ``clock`` once in every ``PERIOD``.
 
-    ``limits`` are the sweeps that end connections and sessions because of a client's silence. For ``RECOVERY`` after a
-    standstill of the process they get a time that excludes it, since no messages were read meanwhile.
+    ``limits`` are those of the ``sweeps`` that end connections and sessions because of a client's silence. For
+    ``RECOVERY`` after a standstill of the process, in which it read no messages, they are called with an earlier time:
+    that of ``clock`` less the standstill.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Housekeeper:
                     log.exception("a periodic sweep failed")
 
     def _note_standstill(self, late: float, now: float) -> None:
+        """Record a standstill if the task woke up ``late`` seconds after its time; forget an old one."""
         if now >= self._recovered_at:
             self._stood_still = 0.0
         if late >= LATE:
             log.warning("the process stood still for %.0f s", late)
-            self._stood_still = min(self._stood_still + late, MOST)
+            self._stood_still = min(self._stood_still + late, MAX_EXCLUDED)
             self._recovered_at = now + RECOVERY

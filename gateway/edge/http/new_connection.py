@@ -1,10 +1,11 @@
-"""The protocol of a new connection until its first octets arrive: opens a WebSocket, or hands over to aiohttp.
+"""The asyncio protocol of a new connection until its first octets arrive: opens a WebSocket, or hands over to aiohttp.
 
-Source: reference 1.1, 1.2; docs/architecture.md, "The hot path". aiohttp's objects for a connection, request and answer
-cost more than all else of a WebSocket's handshake. So a handshake whose head arrives at once is parsed here, by
-aiohttp's parser, and is handed to the WebSocket endpoint. Everything else goes to aiohttp's request handler with the
-octets that have arrived: other requests, an incomplete or malformed head, a request with a body, and a handshake that
-is refused. So one place refuses handshakes, and counts each against the limits once.
+Source: reference 1.1, 1.2; docs/architecture.md, "The hot path". The objects that aiohttp creates for a connection, its
+request and its answer cost more than the rest of a WebSocket's handshake. So a handshake whose head arrives at once is
+parsed here, by aiohttp's parser, and is handed to the WebSocket endpoint. Everything else goes to aiohttp's request
+handler with the octets that have arrived: other requests, an incomplete or malformed head, a request with a body, and a
+handshake that is refused. So all refusals of handshakes are in one place, and each handshake counts once against the
+limits.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from multidict import CIMultiDictProxy
 from gateway.standstill import PeerTimer
 
 _END_OF_HEAD = b"\r\n\r\n"
-_LEFT_TO_AIOHTTP = ("Content-Length", "Transfer-Encoding", "Expect")  # a handshake has no body
+_HEADERS_OF_A_BODY = ("Content-Length", "Transfer-Encoding", "Expect")  # a handshake has no body
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeRequest:
-    """The head of a request that asks for an upgrade; ``early`` are the octets that arrived together with it."""
+    """The head of a request for an upgrade; ``early`` are the octets after it that have arrived already."""
 
     path: str
     version: HttpVersion
@@ -38,30 +39,33 @@ class UpgradeRequest:
     early: bytes
 
 
-Upgrade = Callable[[UpgradeRequest], bool]
+Upgrade = Callable[[UpgradeRequest], bool]  # opens a WebSocket; False: aiohttp has to handle the request
 
 
 class ConnectionAcceptor(Protocol):
-    """The server that accepts connections."""
+    """The server that has accepted a connection, as the connection's protocol sees it."""
 
     def add(self, connection: NewConnection) -> float:
-        """Keep a new connection; return the seconds in which the head of its request must arrive, 0: no limit."""
+        """Add a new connection; return the seconds within which the head of its request must arrive, 0: no limit."""
 
     def remove(self, connection: NewConnection) -> None:
-        """Forget a connection that is upgraded or closed."""
+        """Remove a connection that is upgraded or closed."""
 
-    def expired(self) -> None:
+    def count_expired(self) -> None:
         """Count a connection on which no request arrived in time."""
 
-    def upgraded(self, request: UpgradeRequest) -> bool:
+    def upgrade(self, request: UpgradeRequest) -> bool:
         """Open a WebSocket on the request's transport; ``False``: aiohttp has to handle the request."""
 
     def hand_over(self, connection: NewConnection, due: float | None) -> asyncio.Protocol:
-        """Return aiohttp's handler for a connection; its request must arrive until ``due``, ``None``: no limit."""
+        """Return aiohttp's handler for a connection.
+
+        ``due`` is the time of the event loop by which the head of its request must have arrived; ``None``: no limit.
+        """
 
 
 class NewConnection(asyncio.Protocol):
-    """A connection that has sent nothing; aiohttp's handler goes on using it as the ``IdleConnection``."""
+    """A connection on which nothing was received yet; afterwards aiohttp's handler uses it as an ``IdleConnection``."""
 
     __slots__ = ("_owner", "_timer", "has_scarce_descriptor", "peer", "transport")
 
@@ -73,12 +77,12 @@ class NewConnection(asyncio.Protocol):
         self.has_scarce_descriptor = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time limit for the head of the request; end a connection whose peer is not known any more.
+        """Start the time limit for the head of the request; abort a TCP connection whose peer address is unknown.
 
-        uvloop does not know the peer of a TCP connection that the peer has reset before it was accepted, but may still
-        read its request, which would then appear to be from the peer of a unix socket: a trusted one.
+        If the peer has reset the connection before it was accepted, uvloop has no address, but may still read the
+        request. Without an address it would be taken for one over a unix socket, whose peer is trusted.
         """
-        self.transport = transport  # type: ignore[assignment]  # of a stream
+        self.transport = transport  # type: ignore[assignment]  # of a stream socket
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.peer = str(name[0])
@@ -94,8 +98,8 @@ class NewConnection(asyncio.Protocol):
         due = self._end_timer()
         request = None if self.has_scarce_descriptor else self._upgrade_request(data)
         try:
-            upgraded = request is not None and self._owner.upgraded(request)
-        except BaseException:  # the transport may have another protocol already, and not report its end here
+            upgraded = request is not None and self._owner.upgrade(request)
+        except BaseException:  # ``connection_lost`` may not be called: the transport may have another protocol already
             self._owner.remove(self)
             raise
         if upgraded:
@@ -112,7 +116,7 @@ class NewConnection(asyncio.Protocol):
         self._owner.remove(self)
 
     def close(self) -> None:
-        """Close the connection, since the server stops or its time is over."""
+        """Close the connection because the server stops or the request did not arrive in time."""
         self.transport.close()
 
     def abort(self) -> None:
@@ -120,7 +124,7 @@ class NewConnection(asyncio.Protocol):
         self.transport.abort()
 
     def _end_timer(self) -> float | None:
-        """Cancel the timer and drop it, since it refers to this object; return when it would have ended."""
+        """Cancel the timer and drop it, since it refers to this object; return the time at which it was due."""
         timer, self._timer = self._timer, None
         if timer is None:
             return None
@@ -128,15 +132,15 @@ class NewConnection(asyncio.Protocol):
         return timer.due
 
     def _expired(self) -> None:
-        self._owner.expired()
+        self._owner.count_expired()
         self.close()
 
     def _upgrade_request(self, data: bytes) -> UpgradeRequest | None:
-        """Return the request if the octets begin with the complete head of one for an upgrade."""
+        """Return the request for an upgrade if the octets begin with its complete head, otherwise ``None``."""
         end = data.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         if end < len(_END_OF_HEAD) or not data.startswith(b"GET "):
             return None
-        # The parser gets no octets behind the head: it would need a protocol to pause.
+        # The parser gets the head alone: for a body it would need a protocol whose reading it can pause.
         parser = HttpRequestParser(None, asyncio.get_running_loop(), 0)
         try:
             messages, upgraded, rest = parser.feed_data(data[:end])
@@ -145,6 +149,6 @@ class NewConnection(asyncio.Protocol):
         if not upgraded or rest or len(messages) != 1:
             return None
         head = messages[0][0]
-        if head.version != HttpVersion11 or any(name in head.headers for name in _LEFT_TO_AIOHTTP):
+        if head.version != HttpVersion11 or any(name in head.headers for name in _HEADERS_OF_A_BODY):
             return None
         return UpgradeRequest(head.path, head.version, head.headers, self.peer, self.transport, data[end:])

@@ -128,12 +128,12 @@ class _Server(web.Server):
         self._new.discard(connection)
         self._rules.idle.remove(connection)
 
-    def expired(self) -> None:
-        """See ``ConnectionAcceptor.expired``."""
+    def count_expired(self) -> None:
+        """See ``ConnectionAcceptor.count_expired``."""
         self._rules.on_timeout()
 
-    def upgraded(self, request: UpgradeRequest) -> bool:
-        """See ``ConnectionAcceptor.upgraded``."""
+    def upgrade(self, request: UpgradeRequest) -> bool:
+        """See ``ConnectionAcceptor.upgrade``."""
         return self._rules.upgrade(request)
 
     def hand_over(self, connection: NewConnection, due: float | None) -> web.RequestHandler:
