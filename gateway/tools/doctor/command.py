@@ -47,7 +47,7 @@ def doctor(
     from gateway.tools.configuration.account import service_account
     from gateway.tools.doctor import examination
     from gateway.tools.doctor.steps import take
-    from gateway.tools.doctor.target import Target, local_url, target
+    from gateway.tools.doctor.target import Target, local_url, parse_target
 
     named_url = url
     if not url and path is None:
@@ -60,7 +60,7 @@ def doctor(
     if not url and config is not None and not (url := local_url(config)):
         raise click.UsageError(f"{path} listens on no TCP address without TLS: give the URL of the server, too.")
     try:
-        server = target(url) if url else Target("")
+        server = parse_target(url) if url else Target("")
     except ValueError as error:
         raise click.UsageError(f"URL: {error}") from error
     relays = _relays(config, turn, turn_secret)

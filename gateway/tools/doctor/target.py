@@ -1,4 +1,4 @@
-"""The signaling server that the doctor tests; earlier steps set what later steps check."""
+"""The signaling server that ``portunus doctor`` tests: its URL, and results of steps that later steps use."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from gateway.config import Config, listen_address
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _PORTS = {"http": 80, "https": 443}
-_ENDPOINT = "/spreed"  # Talk appends it to the URL of its settings
+_ENDPOINT = "/spreed"  # path of the WebSocket, which Talk appends to the URL of its settings
 
 
 @dataclass(slots=True)
 class Target:
-    """A signaling server by its base URL, as in Talk's settings, without a slash at the end."""
+    """A signaling server; the steps of the test set all members but ``url``."""
 
-    url: str
-    addresses: list[str] = field(default_factory=list)  # of the host, numeric
-    header_features: frozenset[str] = frozenset()  # listed in a header of its HTTP responses
-    clock_offset: float | None = None  # seconds by which its clock is ahead of this machine's; None: it has no date
+    url: str  # base URL, as in Talk's settings, without a slash at the end
+    addresses: list[str] = field(default_factory=list)  # IP addresses of the host
+    header_features: frozenset[str] = frozenset()  # of the response header X-Spreed-Signaling-Features
+    clock_offset: float | None = None  # seconds by which its clock is ahead of this machine's; None: no valid Date
 
     @property
     def scheme(self) -> str:
-        """``http`` or ``https``."""
+        """The scheme of the URL: ``http`` or ``https``."""
         return urlsplit(self.url).scheme
 
     @property
     def host(self) -> str:
-        """Its host, without brackets."""
+        """The host of the URL; an IPv6 address has no brackets."""
         return urlsplit(self.url).hostname or ""
 
     @property
     def port(self) -> int:
-        """Its port."""
+        """The port of the URL, by default that of its scheme."""
         return urlsplit(self.url).port or _PORTS[self.scheme]
 
     @property
     def path(self) -> str:
-        """The path below which a proxy serves it; empty for the root."""
+        """The path of the URL, under which a proxy may serve the server; empty for the root."""
         return urlsplit(self.url).path.rstrip("/")
 
 
-def target(url: str) -> Target:
-    """Return the target for a URL as people write it: also with ``ws``, or with ``/spreed`` at the end.
+def parse_target(url: str) -> Target:
+    """Return the target for the URL of a signaling server, normalised: ``ws`` is ``http``, ``/spreed`` is cut off.
 
     Raises:
-        ValueError: it is no such URL.
+        ValueError: ``url`` has another scheme, no host, or a wrong port.
     """
     parts = urlsplit(url)
     scheme = _SCHEMES.get(parts.scheme.lower())
@@ -57,13 +57,18 @@ def target(url: str) -> Target:
 
 
 def local_url(config: Config) -> str:
-    """Return the URL of the first TCP address that a configuration listens on; empty if there is none.
+    """Return the URL of the first TCP address with a fixed port in ``http.listen``; empty if there is none.
 
     Empty with TLS, too: the certificate is for a domain name, not for the address.
     """
-    for text in () if config.http.certificate else config.http.listen:
+    if config.http.certificate:
+        return ""
+    for text in config.http.listen:
         address = listen_address(text)
-        if address is not None and address[1]:
-            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(address[0], address[0])
-            return f"http://{f'[{host}]' if ':' in host else host}:{address[1]}"
+        if address is None:
+            continue
+        host, port = address
+        if port:
+            host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+            return f"http://{f'[{host}]' if ':' in host else host}:{port}"
     return ""

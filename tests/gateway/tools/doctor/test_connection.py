@@ -11,7 +11,7 @@ import pytest
 from gateway.tools.doctor import connection
 from gateway.tools.doctor.connection import check_tls, connect_tcp, resolve_name
 from gateway.tools.doctor.steps import Outcome
-from gateway.tools.doctor.target import target
+from gateway.tools.doctor.target import parse_target
 from tests.gateway.certificates import make_certificate
 from tests.gateway.tools.doctor.proxy import FaultyProxy
 
@@ -28,7 +28,7 @@ async def serving(certificate: tuple[Path, Path] | None) -> AsyncIterator[int]:
 
 async def seen(certificate: tuple[Path, Path], host: str = "127.0.0.1", scheme: str = "https") -> Outcome:
     async with serving(certificate) as port:
-        return await check_tls(target(f"{scheme}://{host}:{port}"))
+        return await check_tls(parse_target(f"{scheme}://{host}:{port}"))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_http_for_https_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 async def test_address_that_accepts_no_connection_is_a_warning_beside_others() -> None:
     async with serving(None) as port:
-        aim = target(f"http://localhost:{port}")
+        aim = parse_target(f"http://localhost:{port}")
         await resolve_name(aim)
         assert "127.0.0.1" in aim.addresses
         aim.addresses = ["127.0.0.1", "127.0.0.2"]  # it listens on the first only
@@ -102,10 +102,10 @@ async def test_address_that_accepts_no_connection_is_a_warning_beside_others() -
     ],
 )
 def test_url_is_understood_as_people_write_it(written: str, url: str) -> None:
-    assert target(written).url == url
+    assert parse_target(written).url == url
 
 
 @pytest.mark.parametrize("written", ["signal.example.com", "ftp://a.example/", "https:///spreed", "https://a:x/"])
 def test_other_texts_are_no_url(written: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        target(written)
+        parse_target(written)

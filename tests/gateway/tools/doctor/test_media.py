@@ -13,7 +13,7 @@ from gateway.tools.doctor.examination import read_configuration, steps
 from gateway.tools.doctor.janus import Janus
 from gateway.tools.doctor.media import FRAMES, check_candidates, send_and_receive
 from gateway.tools.doctor.steps import not_tried
-from gateway.tools.doctor.target import Target, target
+from gateway.tools.doctor.target import Target, parse_target
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.tools.doctor.scene import TEXT
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -43,7 +43,7 @@ def asked(janus: JanusProcess, admin_key: str = ADMIN_KEY) -> Janus:
 
 def public() -> Target:
     """Return a server whose name has a public address; nothing is sent there."""
-    aim = target("https://signal.example.com")
+    aim = parse_target("https://signal.example.com")
     aim.addresses = ["1.1.1.1"]
     return aim
 
@@ -57,7 +57,7 @@ async def test_media_pass_janus_and_nothing_is_left_on_it(running: JanusProcess,
 
 
 async def test_candidates_are_named(running: JanusProcess, loopback: None) -> None:
-    outcome = await check_candidates(asked(running), target("http://127.0.0.1:8080"), REQUEST_LIMIT)
+    outcome = await check_candidates(asked(running), parse_target("http://127.0.0.1:8080"), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("ok", "Janus offers 127.0.0.1")
 
 
