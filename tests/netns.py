@@ -1,7 +1,7 @@
-"""Two hosts in network namespaces of the test's own, whose packets can be lost without any notice.
+"""Two connected network namespaces, a server's and a client's, between which packets can be dropped silently.
 
-The thread of the test moves into the namespace of the server: sockets and processes that it makes are there. Sockets of
-the client are made in the other namespace. Needs root and the command ``ip``.
+The thread of the test moves into the namespace of the server: the sockets and processes that it creates belong there.
+``TwoHosts.client_socket`` creates a socket in the namespace of the client. Needs root and the command ``ip``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-SERVER = "10.77.0.1"
-CLIENT = ("10.77.0.2", "10.77.0.3")  # the client has two addresses, as a phone in two networks
-NOBODY = "02:00:00:00:00:99"  # hardware address of no interface
+SERVER_ADDRESS = "10.77.0.1"
+CLIENT_ADDRESSES = ("10.77.0.2", "10.77.0.3")  # two, as a phone has in Wi-Fi and in a mobile network
+UNUSED_MAC = "02:00:00:00:00:99"  # MAC address that no interface has
 CLONE_NEWNET = 0x40000000
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,19 +32,23 @@ def _ip(*arguments: str) -> None:
 def _enter(namespace: Path) -> None:
     """Move this thread into a network namespace."""
     with namespace.open() as file:
-        if _libc.setns(file.fileno(), CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "setns")
+        _set_namespace(file.fileno())
+
+
+def _set_namespace(descriptor: int) -> None:
+    if _libc.setns(descriptor, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
 
 
 @dataclass(frozen=True)
 class TwoHosts:
-    """The two namespaces; ``SERVER`` and ``CLIENT`` are their addresses."""
+    """The names of the two namespaces, which have ``SERVER_ADDRESS`` and ``CLIENT_ADDRESSES``."""
 
     server: str
     client: str
 
     def client_socket(self, address: str) -> socket.socket:
-        """Return a TCP socket of the client that is bound to one of its addresses."""
+        """Create a TCP socket in the client's namespace, bound to one of its addresses."""
         _enter(Path("/run/netns", self.client))
         try:
             sock = socket.socket()
@@ -53,19 +57,22 @@ class TwoHosts:
             _enter(Path("/run/netns", self.server))
         return sock
 
-    def lose(self, address: str) -> None:
-        """Lose all packets to an address of the client from now on, without any error."""
-        _ip("-n", self.server, "neigh", "replace", address, "lladdr", NOBODY, "dev", "toclient", "nud", "permanent")
+    def drop_packets_to(self, address: str) -> None:
+        """Drop all further packets to an address of the client; their sender gets no error.
+
+        A permanent ARP entry of the server sends them to ``UNUSED_MAC``.
+        """
+        _ip("-n", self.server, "neigh", "replace", address, "lladdr", UNUSED_MAC, "dev", "toclient", "nud", "permanent")
 
 
 @contextmanager
 def two_hosts() -> Iterator[TwoHosts]:
-    """Make two connected namespaces, and be in the server's until the end."""
+    """Create two namespaces connected by a veth pair, and run the block in the server's."""
     if shutil.which("ip") is None:
         raise RuntimeError("the command ip is missing: apt-get install iproute2")
-    before = Path(f"/proc/self/task/{threading.get_native_id()}/ns/net")
+    original_namespace = Path(f"/proc/self/task/{threading.get_native_id()}/ns/net")
     hosts = TwoHosts(f"server{os.getpid()}", f"client{os.getpid()}")
-    with before.open() as home:
+    with original_namespace.open() as original:
         try:
             for name in (hosts.server, hosts.client):
                 _ip("netns", "add", name)
@@ -73,15 +80,14 @@ def two_hosts() -> Iterator[TwoHosts]:
             _ip(
                 "-n", hosts.server, "link", "add", "toclient", "type", "veth", "peer", "toserver", "netns", hosts.client
             )
-            _ip("-n", hosts.server, "addr", "add", f"{SERVER}/24", "dev", "toclient")
-            for address in CLIENT:
+            _ip("-n", hosts.server, "addr", "add", f"{SERVER_ADDRESS}/24", "dev", "toclient")
+            for address in CLIENT_ADDRESSES:
                 _ip("-n", hosts.client, "addr", "add", f"{address}/24", "dev", "toserver")
             _ip("-n", hosts.server, "link", "set", "toclient", "up")
             _ip("-n", hosts.client, "link", "set", "toserver", "up")
             _enter(Path("/run/netns", hosts.server))
             yield hosts
         finally:
-            if _libc.setns(home.fileno(), CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), "setns")
+            _set_namespace(original.fileno())
             for name in (hosts.server, hosts.client):
                 subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)

@@ -16,7 +16,7 @@ from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import PING, PONG, Json, RawClient
-from tests.netns import CLIENT, SERVER, TwoHosts, two_hosts
+from tests.netns import CLIENT_ADDRESSES, SERVER_ADDRESS, TwoHosts, two_hosts
 
 pytestmark = pytest.mark.full
 
@@ -54,11 +54,11 @@ async def nginx(gateway: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
     if binary is None:
         raise RuntimeError("nginx is missing: apt-get install nginx-light")
     configuration = folder / "nginx.conf"
-    configuration.write_text(NGINX.format(folder=folder, address=SERVER, gateway=gateway))
+    configuration.write_text(NGINX.format(folder=folder, address=SERVER_ADDRESS, gateway=gateway))
     process = await asyncio.create_subprocess_exec(binary, "-c", str(configuration), "-p", str(folder))
     try:
-        await listening((SERVER, 8443))
-        yield SERVER, 8443
+        await listening((SERVER_ADDRESS, 8443))
+        yield SERVER_ADDRESS, 8443
     finally:
         process.terminate()
         await process.wait()
@@ -120,7 +120,7 @@ class Phone:
 async def test_chat_into_a_black_hole_arrives_after_the_resume(proxy: bool, tmp_path: Path) -> None:
     with two_hosts() as hosts:
         async with FakeNextcloud(secret=SECRET) as nextcloud:
-            sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=(f"{SERVER}:0",))
+            sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=(f"{SERVER_ADDRESS}:0",))
             gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
             (url,) = await gateway.start()
             nextcloud.gateway = url
@@ -129,7 +129,7 @@ async def test_chat_into_a_black_hole_arrives_after_the_resume(proxy: bool, tmp_
                     async with nginx(url, tmp_path) as address:
                         await lose_and_resume(hosts, nextcloud, url, address)
                 else:
-                    await lose_and_resume(hosts, nextcloud, url, (SERVER, URL(url).port or 0))
+                    await lose_and_resume(hosts, nextcloud, url, (SERVER_ADDRESS, URL(url).port or 0))
             finally:
                 await gateway.stop()
 
@@ -140,7 +140,7 @@ async def lose_and_resume(hosts: TwoHosts, nextcloud: FakeNextcloud, url: str, a
         status, _ = await nextcloud.send(url, ROOM, {"type": "message", "message": {"data": data}})
         assert status == 200
 
-    phone = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT[0])))
+    phone = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT_ADDRESSES[0])))
     await phone.hello({"auth": {"url": nextcloud.url, "params": nextcloud.ticket("alice")}})
     phone.wire.send({"type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session("alice")}})
     while (await phone.message()).get("event", {}).get("type") != "join":
@@ -150,10 +150,10 @@ async def lose_and_resume(hosts: TwoHosts, nextcloud: FakeNextcloud, url: str, a
     await phone.confirm()
     await say(2)
     assert await phone.comments(1) == [2]  # its ping is due within a second; the network is gone before
-    hosts.lose(CLIENT[0])
+    hosts.drop_packets_to(CLIENT_ADDRESSES[0])
     for id in range(3, 8):
         await say(id)
-    resumed = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT[1])))
+    resumed = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT_ADDRESSES[1])))
     await resumed.hello({"resumeid": phone.resume_id})
     assert await resumed.comments(6) == [2, 3, 4, 5, 6, 7]
     await say(8)
