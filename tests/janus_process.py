@@ -56,13 +56,13 @@ class JanusInstallation:
             raise pytest.UsageError(f"the tests need a real Janus {self.version}: {self.command}")
 
 
-OF_THE_SYSTEM = JanusInstallation("1.1", Path("/usr/bin/janus"), "", "apt-get install janus")
+SYSTEM_JANUS = JanusInstallation("1.1", Path("/usr/bin/janus"), "", "apt-get install janus")
 CURRENT = JanusInstallation(
     "1.4", ROOT / "build/janus-1.4/janus", str(ROOT / "build/janus-1.4/modules"), "scripts/janus-1.4"
 )
-INSTALLATIONS = {installation.version: installation for installation in (OF_THE_SYSTEM, CURRENT)}
-VERSIONS = [OF_THE_SYSTEM.version, pytest.param(CURRENT.version, marks=pytest.mark.full)]
-_selected = [OF_THE_SYSTEM]  # the last one is the installation of each new ``JanusProcess``
+INSTALLATIONS = {installation.version: installation for installation in (SYSTEM_JANUS, CURRENT)}
+VERSIONS = [SYSTEM_JANUS.version, pytest.param(CURRENT.version, marks=pytest.mark.full)]
+_selected = [SYSTEM_JANUS]  # the last one is the installation of each new ``JanusProcess``
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ class Scene:
         async with aiohttp.ClientSession() as http, http.get(self.url + "/healthz") as answer:
             assert answer.status == 200
 
-    async def met(self, limit: str) -> int:
+    async def limits_met(self, limit: str) -> int:
         """Return how often a limit was reached, according to the metrics."""
         async with aiohttp.ClientSession() as http, http.get(self.url + "/metrics") as metrics:
             name = f'signaling_limits_met_total{{limit="{limit}"}} '

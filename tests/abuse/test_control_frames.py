@@ -1,4 +1,7 @@
-"""Floods of frames before a hello: they count like messages and do not block the loop (docs/protocol.md, "Limits")."""
+"""Floods of WebSocket frames before a hello: they count as messages and do not block the event loop.
+
+Source: docs/protocol.md, "Limits".
+"""
 
 from __future__ import annotations
 
@@ -13,44 +16,45 @@ from tests.gateway.edge.raw_client import PING, PONG, masked
 
 pytestmark = pytest.mark.full
 
-DURATION = 2.0  # seconds of an attack
-LAST_WAIT = 20.0  # seconds within which the end of the connection is noticed
+DURATION = 2.0  # seconds of a flood
+CLOSE_TIMEOUT = 20.0  # seconds from the end of a flood until the client has received the end of its connection
 CHUNK = 64  # KiB in one write
-ATTACKERS = 10  # of each form
+ATTACKERS = 10  # clients for each entry of ``FRAMES``
 
-
+# The frame that a client sends again and again. All but the last are valid.
 FRAMES = {
     "ping": masked(b"x" * 10, PING),
     "empty ping": masked(b"", PING),
     "pong": masked(b"x" * 10, PONG),
-    "fragment": masked(b"", 0, final=False),  # sent after a first fragment
-    "after a protocol error": b"\x81\x01x",
+    "continuation": masked(b"", 0, final=False),  # after the first fragment of a message
+    "unmasked": b"\x81\x01x",  # a protocol error (RFC 6455, 5.1), which ends the connection at once
 }
 
 
 async def test_flood_of_frames_without_a_hello(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
-        ended = await asyncio.gather(*(flood(scene, form) for form in FRAMES for _ in range(ATTACKERS)))
+        ended = await asyncio.gather(*(flood(scene, name) for name in FRAMES for _ in range(ATTACKERS)))
         assert all(ended)
-        # by the limit, and not by the time limit for a hello; the last form is a protocol error
-        assert await scene.met("messages_before_hello") == ATTACKERS * (len(FRAMES) - 1)
+        # The limit ended the connections, not the time limit for a hello; the unmasked frames did not count.
+        assert await scene.limits_met("messages_before_hello") == ATTACKERS * (len(FRAMES) - 1)
 
 
-async def flood(scene: Scene, form: str) -> bool:
-    """Send frames of a form for ``DURATION`` or until the connection ends; return whether the gateway has ended it."""
-    frame, first = FRAMES[form], masked(b"", final=False) if form == "fragment" else b""
+async def flood(scene: Scene, name: str) -> bool:
+    """Send one of ``FRAMES`` for ``DURATION`` or until the connection ends; return whether the gateway has ended it."""
+    frame = FRAMES[name]
+    first_fragment = masked(b"", final=False) if name == "continuation" else b""
     client = await scene.connect()
     reading = asyncio.create_task(client.wait_closed())
     chunk = frame * (CHUNK * 1024 // len(frame))
-    client.writer.write(first)
+    client.writer.write(first_fragment)
     with contextlib.suppress(ConnectionError, TimeoutError):
         async with asyncio.timeout(DURATION):
             while not reading.done():
                 client.writer.write(chunk)
                 await client.writer.drain()
                 await asyncio.sleep(0)
-    # The end may be noticed by a write before it is noticed by the reading task.
-    await asyncio.wait([reading], timeout=LAST_WAIT)
+    # A write may have failed before the reading task has received the end of the connection.
+    await asyncio.wait([reading], timeout=CLOSE_TIMEOUT)
     ended = reading.done()
     reading.cancel()
     client.writer.transport.abort()

@@ -52,8 +52,8 @@ async def test_flood_of_large_offers(tmp_path: Path, form: str) -> None:
     async with running(tmp_path, mcu=IN_PROCESS) as scene, scene.undisturbed(memory=64 << 20):
         errors = await flood(scene, offer(LINES[form]))
         assert errors["too_many_requests"] > 1
-        assert await scene.met("description_bytes_per_second") > 0
-        assert await scene.met("bytes_per_second") == 1  # which closed the connection
+        assert await scene.limits_met("description_bytes_per_second") > 0
+        assert await scene.limits_met("bytes_per_second") == 1  # which closed the connection
 
 
 async def test_large_offers_of_several_senders(tmp_path: Path) -> None:

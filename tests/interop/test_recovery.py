@@ -9,7 +9,7 @@ import random
 import pytest
 
 from tests.interop.recovering_call import RecoveringCall, fast_consent_failure, recovering_call
-from tests.janus_process import CURRENT, OF_THE_SYSTEM, select_janus
+from tests.janus_process import CURRENT, SYSTEM_JANUS, select_janus
 from tests.media.loopback import loopback
 
 __all__ = ["fast_consent_failure", "loopback"]
@@ -46,8 +46,8 @@ async def fail_repeatedly(call: RecoveringCall, rng: random.Random, kills: int, 
 @pytest.mark.usefixtures("loopback", "fast_consent_failure")
 @pytest.mark.parametrize(
     ("version", "kills", "stalls"),
-    [(OF_THE_SYSTEM.version, 8, [8.0, 20.0]), (CURRENT.version, 8, [3.0, 12.0])],
-    ids=[OF_THE_SYSTEM.version, CURRENT.version],
+    [(SYSTEM_JANUS.version, 8, [8.0, 20.0]), (CURRENT.version, 8, [3.0, 12.0])],
+    ids=[SYSTEM_JANUS.version, CURRENT.version],
 )
 async def test_media_are_restored_after_each_of_many_kills_and_stalls_of_janus(
     version: str, kills: int, stalls: list[float]

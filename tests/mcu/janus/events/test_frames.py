@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcu.janus.events import frames
-from tests.mcu.janus.events.sample_events import envelope
+from tests.mcu.janus.events.sample_events import janus_event
 
 
 def bodies(*sent: Any) -> list[frames.EventBody | None]:
@@ -20,11 +20,11 @@ def bodies(*sent: Any) -> list[frames.EventBody | None]:
 
 def test_recorded_events_are_decoded() -> None:
     assert bodies(
-        envelope(2, None, name="attached", plugin="janus.plugin.videoroom", opaque_id="x"),
-        envelope(16, 1, ice="connecting", stream_id=1, component_id=1),
-        envelope(16, 5, dtls="connected", stream_id=1, component_id=1, retransmissions=0),
-        envelope(16, 6, connection="hangup", reason="DTLS alert"),
-        envelope(32, 2, media="video", mid="1", slow_link="uplink", lost_lastsec=12),
+        janus_event(2, None, name="attached", plugin="janus.plugin.videoroom", opaque_id="x"),
+        janus_event(16, 1, ice="connecting", stream_id=1, component_id=1),
+        janus_event(16, 5, dtls="connected", stream_id=1, component_id=1, retransmissions=0),
+        janus_event(16, 6, connection="hangup", reason="DTLS alert"),
+        janus_event(32, 2, media="video", mid="1", slow_link="uplink", lost_lastsec=12),
     ) == [
         frames.HandleStateEvent("attached"),
         frames.IceStateEvent("connecting"),
@@ -37,19 +37,19 @@ def test_recorded_events_are_decoded() -> None:
 def test_a_selected_pair_is_decoded_without_its_addresses() -> None:
     side = {"address": "192.0.2.7", "port": 9, "type": "host", "transport": "udp", "family": 4}
     pair = {"local": side, "remote": side | {"type": "prflx", "family": 6}}
-    (body,) = bodies(envelope(16, 4, **{"selected-pair": "…", "candidates": pair, "stream_id": 1}))
+    (body,) = bodies(janus_event(16, 4, **{"selected-pair": "…", "candidates": pair, "stream_id": 1}))
     local, remote = frames.SelectedCandidate("host", "udp", 4), frames.SelectedCandidate("prflx", "udp", 6)
     assert body == frames.SelectedPairEvent(frames.CandidatePair(local, remote))
     assert "192.0.2.7" not in repr(body)
 
 
 def test_counters_of_data_channels_have_no_rates() -> None:
-    (body,) = bodies(envelope(32, 3, mid="2", media="data", **{"nacks-sent": 10, "bytes-received": 1648}))
+    (body,) = bodies(janus_event(32, 3, mid="2", media="data", **{"nacks-sent": 10, "bytes-received": 1648}))
     assert body == frames.MediaStatsEvent(media="data", mid="2", nacks_sent=10, bytes_received=1648)
 
 
 def test_a_frame_is_one_event_or_a_list_of_events() -> None:
-    event = envelope(16, 1, ice="ready")
+    event = janus_event(16, 1, ice="ready")
     assert list(frames.read(json.dumps(event).encode())) == list(frames.read(json.dumps([event]).encode()))
     assert list(frames.read(b"[]")) == []
 
@@ -58,7 +58,7 @@ def test_a_frame_is_one_event_or_a_list_of_events() -> None:
     "broken", [1, None, "x", {}, {"type": "16"}, {"type": 16, "handle_id": 1.5}, {"type": 16, "opaque_id": 7}, []]
 )
 def test_a_broken_event_does_not_affect_the_others(broken: Any) -> None:
-    good = envelope(16, 1, ice="ready")
+    good = janus_event(16, 1, ice="ready")
     found = list(frames.read(json.dumps([good, broken, good]).encode()))
     assert [event is None for event in found] == [False, True, False]
 
@@ -69,7 +69,9 @@ def test_a_broken_frame_is_one_broken_event(frame: bytes) -> None:
 
 
 def test_an_event_of_an_unknown_type_has_no_body() -> None:
-    assert bodies(envelope(8, None, owner="local"), envelope(16, 9, new=1), envelope(256, 1, status="started")) == [
+    assert bodies(
+        janus_event(8, None, owner="local"), janus_event(16, 9, new=1), janus_event(256, 1, status="started")
+    ) == [
         None,
         None,
         None,
@@ -78,7 +80,12 @@ def test_an_event_of_an_unknown_type_has_no_body() -> None:
 
 @pytest.mark.parametrize(
     "sent",
-    [envelope(16, 1), envelope(32, 3, lost="many"), envelope(32, 3, mid="m" * 65), envelope(16, 4, candidates=1)],
+    [
+        janus_event(16, 1),
+        janus_event(32, 3, lost="many"),
+        janus_event(32, 3, mid="m" * 65),
+        janus_event(16, 4, candidates=1),
+    ],
 )
 def test_a_broken_body_raises(sent: Any) -> None:
     (event,) = frames.read(json.dumps(sent).encode())

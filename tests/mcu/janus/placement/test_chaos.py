@@ -1,18 +1,20 @@
-"""Three Janus that fail at random while streams are published and subscribed to: no call hangs, nothing is left."""
+"""Three Janus that fail at random while streams are published and subscribed to.
+
+No request hangs, and neither a room nor a handle is left on a Janus.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
 
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
-from tests.janus_process import OF_THE_SYSTEM
+from tests.janus_process import SYSTEM_JANUS
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import WAIT, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
@@ -24,22 +26,24 @@ pytestmark = pytest.mark.usefixtures("janus_version")
 __all__ = ["loopback"]
 
 ROUNDS = 3
-LIMIT = 90.0  # seconds for the failures; three rounds take about 22
-CLEAN = 75.0  # seconds until every Janus is empty, usually 5; the sweep looks each minute, more often after a loss
+FAILURES_TIMEOUT = 90.0  # seconds for ``cause_failures``; three rounds take about 22
+# Seconds until every Janus is empty, usually 5: orphans are searched for each minute, more often after a lost session.
+CLEAN_TIMEOUT = 75.0
 COUNTRIES = ("", "US", "DE")
 
 
-class RandomPublisher:
-    """Publishes and subscribes to one stream, from and to random countries."""
+class StreamClients:
+    """The clients of one stream, in random countries: publishers one after another, and subscribers."""
 
     def __init__(self, group: JanusGroup, number: int, rng: random.Random) -> None:
         self._group, self._rng = group, rng
         self.key = stream_key(f"{number}")
-        self.opened = 0
-        self.timeout = 5.0  # seconds for a call
-        self.ends: list[CloseReason] = []
+        self.opened = 0  # publications and subscriptions
+        self.timeout = 5.0  # seconds for each publish or subscribe request
+        self.close_reasons: list[CloseReason] = []
 
     async def publish(self) -> None:
+        """Publish the stream until Janus ends it, for a few seconds at most."""
         async with PublishingPeer(1, 440.0, video=False) as peer:
             listener = WaitableListener()
             options = PublishOptions(timeout=self.timeout, country=self._rng.choice(COUNTRIES))
@@ -51,11 +55,12 @@ class RandomPublisher:
                 self.opened += 1
                 with contextlib.suppress(TimeoutError):
                     await listener.close_reason(self._rng.uniform(0.5, 6.0))
-            finally:  # also when the call is cancelled: Janus waits long for a peer that does not connect
+            finally:  # also when cancelled: Janus would wait for the peer's ICE for some 20 s
                 await publisher.close()
-            self.ends += listener.closed
+            self.close_reasons += listener.closed
 
     async def subscribe(self) -> None:
+        """Subscribe to the stream until Janus ends the subscription, for two seconds at most."""
         listener = WaitableListener()
         options = SubscribeOptions(timeout=self.timeout, country=self._rng.choice(COUNTRIES))
         subscriber, _ = await self._group.mcu.subscribe(self.key, options, listener)
@@ -65,38 +70,38 @@ class RandomPublisher:
                 await listener.close_reason(self._rng.uniform(0.1, 2.0))
         finally:
             await subscriber.close()
-        self.ends += listener.closed
+        self.close_reasons += listener.closed
 
 
-async def repeat(call: Any, rng: random.Random) -> None:
-    """Make a call repeatedly until cancelled; some calls time out early, and every call may fail."""
+async def repeat(request: Callable[[], Awaitable[None]], rng: random.Random) -> None:
+    """Make a request repeatedly until cancelled; each may fail, and about a third are cancelled early."""
     while True:
         with contextlib.suppress(McuError, TimeoutError):
             async with asyncio.timeout(rng.uniform(0.01, 0.3) if rng.random() < 0.3 else 30.0):
-                await call()
+                await request()
         await asyncio.sleep(0.05)
 
 
 async def rooms_and_handles(group: JanusGroup) -> tuple[list[int], list[int]]:
-    """Return the numbers of rooms and of handles on each Janus.
+    """Return the number of rooms and the number of handles of each Janus.
 
-    A Janus 1.1.2 that has crashed is started again first: it crashes at times when remote publishers come and go, which
-    later versions do not. It is one failure more.
+    A Janus 1.1.2 that has crashed is started again first: it sometimes crashes when remote publishers come and go,
+    later versions do not. Such a crash counts as one more random failure.
     """
     while True:
         try:
             return await group.room_counts(), await group.handle_counts()
         except aiohttp.ClientError:
             crashed = [janus for janus in group.janus if not janus.runs]
-            if not crashed or crashed[0].installation is not OF_THE_SYSTEM:
+            if not crashed or crashed[0].installation is not SYSTEM_JANUS:
                 raise
             for janus in crashed:
                 await janus.stop()
                 await janus.start()
 
 
-async def with_rooms(group: JanusGroup, rng: random.Random) -> int:
-    """Wait until some Janus have rooms, and return the index of one of them."""
+async def janus_with_rooms(group: JanusGroup, rng: random.Random) -> int:
+    """Wait until at least one Janus has rooms, and return the index of such a Janus."""
     while True:
         rooms, _ = await rooms_and_handles(group)
         if used := [index for index, count in enumerate(rooms) if count]:
@@ -104,17 +109,17 @@ async def with_rooms(group: JanusGroup, rng: random.Random) -> int:
         await asyncio.sleep(0.05)
 
 
-async def cause_failures(group: JanusGroup, rng: random.Random, sufficient: Callable[[], bool]) -> None:
+async def cause_failures(group: JanusGroup, rng: random.Random, had_effect: Callable[[], bool]) -> None:
     """Kill, freeze and drain one Janus after another; each is restored before the next failure.
 
-    Each round has all three failures, in random order. After the last another one follows until ``sufficient()``.
+    Each round has all three failures, in random order. There are ``ROUNDS`` of them, and more until ``had_effect()``.
     """
     rounds = 0
-    while rounds < ROUNDS or not sufficient():
+    while rounds < ROUNDS or not had_effect():
         rounds += 1
         for failure in rng.sample(("kill", "freeze", "drain"), 3):
             await asyncio.sleep(rng.uniform(0.5, 1.5))
-            index = await with_rooms(group, rng)
+            index = await janus_with_rooms(group, rng)
             janus = group.janus[index]
             match failure:
                 case "kill":
@@ -141,18 +146,19 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         group.change(1, country="US")
         group.change(2, country="DE")
         await group.start()
-        publishers = [RandomPublisher(group, number, rng) for number in range(5)]
-        tasks = [asyncio.create_task(repeat(publisher.publish, rng)) for publisher in publishers]
-        tasks += [asyncio.create_task(repeat(publisher.subscribe, rng)) for publisher in publishers for _ in range(3)]
+        streams = [StreamClients(group, number, rng) for number in range(5)]
+        tasks = [asyncio.create_task(repeat(clients.publish, rng)) for clients in streams]
+        tasks += [asyncio.create_task(repeat(clients.subscribe, rng)) for clients in streams for _ in range(3)]
 
-        def sufficient() -> bool:
-            lost = any(CloseReason.LOST in publisher.ends for publisher in publishers)
-            return lost and sum(publisher.opened for publisher in publishers) > 50
+        def had_effect() -> bool:
+            """Return whether a stream was lost, and enough publications and subscriptions succeeded nevertheless."""
+            lost = any(CloseReason.LOST in clients.close_reasons for clients in streams)
+            return lost and sum(clients.opened for clients in streams) > 50
 
-        failing = asyncio.create_task(cause_failures(group, rng, sufficient))
-        await asyncio.wait([*tasks, failing], timeout=LIMIT, return_when=asyncio.FIRST_COMPLETED)
+        failing = asyncio.create_task(cause_failures(group, rng, had_effect))
+        await asyncio.wait([*tasks, failing], timeout=FAILURES_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         assert not [task for task in tasks if task.done()]
-        assert failing.done(), f"the failures had too little effect: {[publisher.ends for publisher in publishers]}"
+        assert failing.done(), f"the failures had too little effect: {[clients.close_reasons for clients in streams]}"
         await failing
         for task in tasks:
             task.cancel()
@@ -160,16 +166,16 @@ async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, se
         await rooms_and_handles(group)
         await group.states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
         await until_clean(group)
-        peer = RandomPublisher(group, 99, rng)
-        peer.timeout = WAIT
-        await asyncio.wait_for(asyncio.gather(peer.publish(), peer.subscribe()), WAIT)
+        new_stream = StreamClients(group, 99, rng)
+        new_stream.timeout = WAIT
+        await asyncio.wait_for(asyncio.gather(new_stream.publish(), new_stream.subscribe()), WAIT)
         await until_clean(group)
 
 
 async def until_clean(group: JanusGroup) -> None:
-    """Wait until no Janus has a room or handle: the sweep may need a few looks."""
+    """Wait until no Janus has a room or handle; the search for orphans may have to run several times."""
     try:
-        async with asyncio.timeout(CLEAN):
+        async with asyncio.timeout(CLEAN_TIMEOUT):
             while any(map(any, await rooms_and_handles(group))):  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     except TimeoutError:

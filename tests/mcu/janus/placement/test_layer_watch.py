@@ -18,7 +18,7 @@ from mcu.janus.placement.layer_watch import ROUNDS_BETWEEN, LayerWatch
 from mcu.janus.settings import JanusServerSettings
 from mcu.janus.streams.layer_order import EAGER, LayerOrder, LayerRates
 from mcu.janus.streams.publisher import JanusPublisher
-from tests.mcu.janus.events.sample_events import statistics
+from tests.mcu.janus.events.sample_events import statistics_event
 from tests.ports import free_ports
 
 RATES = (7000, 13_000, 26_000)
@@ -65,7 +65,7 @@ class WatchedJanus:
     def receive_rates(self) -> None:
         """Receive the events of one second."""
         named = zip(("video", "video-sim1", "video-sim2"), RATES, strict=True)
-        events = [statistics(media=name, bytes_received_lastsec=rate) for name, rate in named]
+        events = [statistics_event(media=name, bytes_received_lastsec=rate) for name, rate in named]
         self.statistics.receive(msgspec.json.encode(events))
 
 

@@ -22,7 +22,7 @@ from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import API_SECRET, JanusProcess
 from tests.mcu.descriptions import WITHOUT_MEDIA, described
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, POLL, WAIT, RecordedStates, WaitableListener, settings_for
-from tests.mcu.janus.events.sample_events import statistics
+from tests.mcu.janus.events.sample_events import statistics_event
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
 from tests.media import PublishingPeer
 from tests.media.loopback import loopback
@@ -72,7 +72,7 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
         assert isinstance(light, JanusPublisher)
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
             label = f"portunus|{INSTANCE}|cloud|x|video"
-            event = statistics(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
+            event = statistics_event(publisher.session.id, publisher.handle.id, label, bytes_received_lastsec=rate)
             group.mcu.receive_events(json.dumps(event).encode())
         await asyncio.sleep(BANDWIDTH_AGE)  # until then an earlier measurement is used
         assert [sfu.load for sfu in group.mcu.status().sfus] == [10.0, 2.1]

@@ -14,7 +14,7 @@ import pytest
 
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.streams.remote import SRTP_KEY, SRTP_SUITE, RemoteStream
-from tests.janus_process import CURRENT, OF_THE_SYSTEM, JanusProcess, select_janus
+from tests.janus_process import CURRENT, SYSTEM_JANUS, JanusProcess, select_janus
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import WAIT
 from tests.mcu.janus.janus_group import JanusGroup, start_all
@@ -160,7 +160,7 @@ async def test_packets_of_others_are_not_accepted(requests: RelayedRequests) -> 
 
 @pytest.mark.parametrize(
     ("source", "target", "named"),
-    [(OF_THE_SYSTEM.version, CURRENT.version, "Janus 1"), (CURRENT.version, OF_THE_SYSTEM.version, "Janus 2")],
+    [(SYSTEM_JANUS.version, CURRENT.version, "Janus 1"), (CURRENT.version, SYSTEM_JANUS.version, "Janus 2")],
     ids=["to-current", "from-current"],
 )
 async def test_streams_from_and_to_an_older_janus_are_plain_and_the_log_says_so_once(
