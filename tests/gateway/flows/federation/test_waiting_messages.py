@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from gateway.flows.dispatch import PAUSE_AT, PAUSE_JOIN_AT, PAUSE_JOIN_AT_SIZE
-from tests.gateway.flows.federation.test_rooms import harness_with, request
+from tests.gateway.flows.federation.test_rooms import harness_with, request_join
 from tests.gateway.flows.federation.test_withdrawn_joins import WITHDRAWN, accept, answers, leave, silent_host
 from tests.gateway.flows.harness import FakeClient
 from tests.gateway.flows.virtual_time import settle
@@ -21,7 +21,7 @@ def numbers(client: FakeClient) -> list[int]:
 async def test_leave_is_seen_behind_many_messages() -> None:
     async with harness_with(silent_host("join")) as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
-        request(alice)
+        request_join(alice)
         for number in range(PAUSE_JOIN_AT - 1):
             alice.send_message(bob, number)
         await settle()
@@ -38,7 +38,7 @@ async def test_reading_goes_on_when_the_join_begins_behind_many_messages() -> No
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
         alice.send({"id": "r", "type": "room", "room": {"roomid": "r", "sessionid": "nc-local"}})
-        request(alice)
+        request_join(alice)
         for number in range(PAUSE_AT):
             alice.send_message(bob, number)
         assert alice.connection.paused
@@ -59,7 +59,7 @@ async def test_reading_pauses_behind_too_many_messages() -> None:
             ('"' + "x" * 4094 + '"', PAUSE_JOIN_AT_SIZE // 4096),
         ):
             alice = await harness.hello("alice")
-            request(alice)
+            request_join(alice)
             await settle()
             for _ in range(count - 1):
                 alice.send(text)
