@@ -7,7 +7,7 @@ Source: RFC 3264 5.1 (the order of formats is the preference), RFC 8851 4 (rid).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
@@ -111,7 +111,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _kept(found: list[Payload], wanted: set[str]) -> set[PayloadType]:
+def _kept(found: Sequence[Payload], wanted: set[str]) -> set[PayloadType]:
     """Return the payload types to keep; none if no section has a wanted codec."""
     kept = {payload.type for payload in found if payload.codec in wanted and not payload.is_auxiliary}
     if not kept:
@@ -165,7 +165,7 @@ def _ranks(codecs: tuple[str, ...]) -> dict[str, int]:
 
 
 def _ordered(
-    formats: tuple[str, ...], found: list[Payload], preference: CodecPreference, ranks: dict[str, int]
+    formats: tuple[str, ...], found: Sequence[Payload], preference: CodecPreference, ranks: dict[str, int]
 ) -> list[str]:
     """Sort payload types by profile within the positions of their codec, then, stably, by the codec's rank.
 
@@ -173,19 +173,20 @@ def _ordered(
     """
     by_type = {payload.type: payload for payload in found}
     originals = {str(payload.type): by_type.get(payload.original_type, payload) for payload in found}
-    distances = {
-        token: (
-            distance(original.codec, original.parameters, preference.profile(original.codec)),
-            bool(preference.h264profile) and not _is_non_interleaved(original),
-        )
-        for token, original in originals.items()
-    }
+    by_original = {original.type: _distance(original, preference) for original in set(originals.values())}
+    distances = {token: by_original[original.type] for token, original in originals.items()}
     tokens = list(formats)
     for codec in ("vp9", "h264"):
         positions = {token for token, original in originals.items() if original.codec == codec}
         tokens = _sorted_within(tokens, positions, distances.__getitem__)
     rank_of = {token: ranks.get(original.codec, len(ranks)) for token, original in originals.items()}
     return sorted(tokens, key=lambda token: rank_of.get(token, len(ranks)))
+
+
+def _distance(payload: Payload, preference: CodecPreference) -> tuple[int, bool]:
+    """Return how far a payload type is from the preferred profile, and whether its packetization mode is not."""
+    profile_distance = distance(payload.codec, payload.parameters, preference.profile(payload.codec))
+    return profile_distance, bool(preference.h264profile) and not _is_non_interleaved(payload)
 
 
 def _is_non_interleaved(payload: Payload) -> bool:

@@ -12,13 +12,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Any, Self, TypeVar
 
 DIRECTIONS = ("sendrecv", "sendonly", "recvonly", "inactive")
 
 _LINE = re.compile(r"[A-Za-z]=")
 _PORT = re.compile(r"([0-9]{1,5})(?:/[0-9]{1,5})?")
 _TOKEN = re.compile(r"[!-~]+")
+
+_T = TypeVar("_T")
 
 
 class SdpError(ValueError):
@@ -39,6 +41,7 @@ class Section:
         self._lines = lines
         self._frozen = False
         self._index: dict[str, list[tuple[int, str]]] | None = None  # attributes by name, until the next edit
+        self._derived: dict[Callable[[Any], object], Any] = {}  # results by function, until the next edit
 
     @property
     def lines(self) -> Sequence[str]:
@@ -63,6 +66,13 @@ class Section:
                     self._index.setdefault(key, []).append((position, value))
         yield from self._index.get(name, ())
 
+    def derive(self, function: Callable[[Self], _T]) -> _T:
+        """Return ``function`` of this section; call it once until the next edit. The result must be immutable."""
+        if function not in self._derived:
+            self._derived[function] = function(self)
+        result: _T = self._derived[function]
+        return result
+
     def remove(self, unwanted: Callable[[str], bool]) -> int:
         """Remove the lines for which ``unwanted`` holds, the ``m=`` or ``v=`` line excepted; return their number.
 
@@ -72,7 +82,7 @@ class Section:
         kept = [line for line in self._lines[1:] if not unwanted(line.removesuffix("\r"))]
         removed = len(self._lines) - 1 - len(kept)
         self._lines[1:] = kept
-        self._index = None
+        self._index, self._derived = None, {}
         return removed
 
     def insert(self, position: int, lines: Iterable[str]) -> None:
@@ -80,13 +90,14 @@ class Section:
         self._require_editable()
         ending = "\r" if self._lines[0].endswith("\r") else ""
         self._lines[position:position] = [line + ending for line in lines]
-        self._index = None
+        self._index, self._derived = None, {}
 
     def replace(self, position: int, line: str) -> None:
         """Replace the line at ``position`` by ``line`` (without line ending), keeping the line ending."""
         self._require_editable()
         ending = "\r" if self._lines[position].endswith("\r") else ""
         self._lines[position] = line + ending
+        self._derived = {}
         if position:  # the first line is no attribute
             self._index = None
 
@@ -97,7 +108,7 @@ class Section:
     def copy(self) -> Self:
         """Return a copy that can be edited."""
         duplicate = self.__new__(type(self))
-        vars(duplicate).update(vars(self), _lines=list(self._lines), _frozen=False)
+        vars(duplicate).update(vars(self), _lines=list(self._lines), _frozen=False, _derived=dict(self._derived))
         return duplicate
 
     def _require_editable(self) -> None:

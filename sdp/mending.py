@@ -22,10 +22,11 @@ def mend(offer: Description, answer: Description) -> None:
     if len(offer.media) != len(answer.media):
         return
     pairs = list(zip(offer.media, answer.media, strict=True))
+    offered_bundles = {mid for group in bundles(offer) for mid in group}
     for offered, answered in pairs:
         if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
             _set_mid(answered, offered.mid)
-        lacks_transport = offered.port == 0 and not any(offered.mid in group for group in bundles(offer))
+        lacks_transport = offered.port == 0 and offered.mid not in offered_bundles
         unacceptable = offered.rejected or lacks_transport or not shares_format(offered, answered)
         if unacceptable and not answered.rejected:
             reject(answered, offered)

@@ -19,6 +19,7 @@ from sdp.document import Description, MediaSection, SdpError, Section
 MEDIA_TYPES = frozenset(("audio", "video", "application"))
 MAX_LINES = 2500  # about the lines of a browser's description that fill a message of 64 KiB
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
+MAX_GROUPS = 16  # "a=group" lines; a browser writes one
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODING_NAME = re.compile(r"(a=rtpmap: *[0-9]+ +)([^/\s]+)")
@@ -50,7 +51,8 @@ def normalise(description: Description) -> None:
     protocols and group semantics upper case, encoding names the spelling of their registration.
 
     Raises:
-        SdpError: a media type is unknown, a line type is in upper case, or a line has a control character.
+        SdpError: a media type is unknown, a line type is in upper case, a line has a control character, or there are
+            more groups than ``MAX_GROUPS``, or more members in one than ``MAX_SECTIONS``.
     """
     number = 0
     for section in description.sections():
@@ -63,6 +65,9 @@ def normalise(description: Description) -> None:
             _normalise_media(section)
         for position, line in _changed_lines(section):
             section.replace(position, line)
+    groups = description.session.attributes("group")
+    if len(groups) > MAX_GROUPS or any(len(group.split(None, MAX_SECTIONS + 1)) > MAX_SECTIONS + 1 for group in groups):
+        raise SdpError("Too many groups of media descriptions, or too many members in one.")
 
 
 def _normalise_media(section: MediaSection) -> None:

@@ -8,11 +8,12 @@ and RFC 8853 5.3 (rid, simulcast).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from sdp.document import Description, MediaSection
+from sdp.document import Description, MediaSection, Section
 from sdp.payloads import payloads
 from sdp.simulcast import layers
 
@@ -58,8 +59,9 @@ def violations(offer: Description, answer: Description) -> list[Violation]:
     if len(offer.media) != len(answer.media):
         return [Violation(Rule.SECTIONS)]
     found = [] if _groups_fit(offer, answer) else [Violation(Rule.BUNDLE)]
+    offering, answering = _Shared(offer), _Shared(answer)
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
-        found += [Violation(rule, index) for rule in _broken_rules(offer, offered, answer, answered)]
+        found += [Violation(rule, index) for rule in _broken_rules(offering, offered, answering, answered)]
     return found
 
 
@@ -73,20 +75,21 @@ def offer_violations(offer: Description, previous: Description | None = None) ->
     before = () if previous is None else previous.media
     if not offer.media or len(offer.media) < len(before):
         found.append(Violation(Rule.SECTIONS))
-    mids = [section.mid for section in offer.media]
+    shared = _Shared(offer)
+    mids = Counter(section.mid for section in offer.media)
     grouped = [mid for group in bundles(offer) for mid in group]
     accepted = {section.mid for section in offer.media if not section.rejected}
     if len(grouped) != len(set(grouped)) or not set(grouped) <= accepted:
         found.append(Violation(Rule.BUNDLE))
     for index, section in enumerate(offer.media):
-        if section.mid is None or mids.count(section.mid) > 1:
+        if section.mid is None or mids[section.mid] > 1:
             found.append(Violation(Rule.MID, index))
         if index < len(before) and not before[index].rejected:
             if section.kind != before[index].kind:
                 found.append(Violation(Rule.MEDIA_TYPE, index))
             if section.mid != before[index].mid:
                 found.append(Violation(Rule.MID, index))
-        if not section.rejected and not _has_transport(offer, section):
+        if not section.rejected and not shared.has_transport(section):
             found.append(Violation(Rule.TRANSPORT, index))
     return found
 
@@ -105,7 +108,7 @@ def transport_mid(description: Description) -> str | None:
     is accepted, or it has no mid.
     """
     first = next((section for section in description.media if not section.rejected), None)
-    return None if first is None else _transport_of(description, first).mid
+    return None if first is None else _Shared(description).transport_of(first).mid
 
 
 def bundles(description: Description) -> list[tuple[str, ...]]:
@@ -114,9 +117,7 @@ def bundles(description: Description) -> list[tuple[str, ...]]:
     return [tuple(words[1:]) for words in groups if words and words[0].upper() == "BUNDLE"]
 
 
-def _broken_rules(
-    offer: Description, offered: MediaSection, answer: Description, answered: MediaSection
-) -> Iterator[Rule]:
+def _broken_rules(offer: _Shared, offered: MediaSection, answer: _Shared, answered: MediaSection) -> Iterator[Rule]:
     if offered.kind.lower() != answered.kind.lower():
         yield Rule.MEDIA_TYPE
     if offered.protocol.upper() != answered.protocol.upper():
@@ -133,7 +134,8 @@ def _broken_rules(
         yield Rule.FORMATS
     if offered.is_rtp and answered.direction not in _ANSWERS[offered.direction]:
         yield Rule.DIRECTION
-    if not _extensions(answer, answered).items() <= _extensions(offer, offered).items():
+    extensions = offer.extensions(offered)
+    if any(extensions.get(number) != uri for number, uri in answer.extensions(answered).items()):
         yield Rule.EXTENSIONS
     if not _rids_fit(offered, answered):
         yield Rule.RIDS
@@ -162,41 +164,54 @@ def _groups_fit(offer: Description, answer: Description) -> bool:
 # -- transport
 
 
-def _transport_fits(offer: Description, offered: MediaSection, answer: Description, answered: MediaSection) -> bool:
+class _Shared:
+    """What the sections of a description share, read once: transports of BUNDLE groups, session-level attributes."""
+
+    def __init__(self, description: Description) -> None:
+        self._session = description.session
+        self._session_extensions = _extension_ids(description.session)
+        accepted = {section.mid: section for section in description.media if not section.rejected}
+        self._transports: dict[str, MediaSection | None] = {}  # by mid
+        for group in bundles(description):
+            first = next((accepted[mid] for mid in group if mid in accepted), None)
+            for mid in group:
+                self._transports.setdefault(mid, first)
+
+    def transport_of(self, section: MediaSection) -> MediaSection:
+        """Return the section with the transport parameters: the first of the BUNDLE group (RFC 9143 7)."""
+        shared = None if section.mid is None else self._transports.get(section.mid)
+        return section if shared is None else shared
+
+    def has_transport(self, section: MediaSection) -> bool:
+        """Return whether a section's transport, its own or a shared one, has valid ICE credentials and a fingerprint.
+
+        Janus writes "(null)" for the credentials of a connection that it has hung up.
+        """
+        transport = self.transport_of(section)
+        return (
+            _UFRAG.fullmatch(self.attribute(transport, "ice-ufrag") or "") is not None
+            and _PASSWORD.fullmatch(self.attribute(transport, "ice-pwd") or "") is not None
+            and self.attribute(transport, "fingerprint") is not None
+        )
+
+    def attribute(self, section: MediaSection, name: str) -> str | None:
+        """Return an attribute of the section, or else of the session level."""
+        value = section.attribute(name)
+        return self._session.attribute(name) if value is None else value
+
+    def extensions(self, section: MediaSection) -> Mapping[str, str]:
+        """Return the URIs of the header extensions by id, without directions (RFC 8285 5)."""
+        return ChainMap(_extension_ids(section), self._session_extensions)
+
+
+def _transport_fits(offer: _Shared, offered: MediaSection, answer: _Shared, answered: MediaSection) -> bool:
     for name in ("rtcp-mux", "rtcp-rsize"):
         if answered.attribute(name) is not None and offered.attribute(name) is None:
             return False
-    if not _has_transport(answer, answered):
+    if not answer.has_transport(answered):
         return False
-    transport = _transport_of(answer, answered)
-    setup = _own_or_session_attribute(offer, _transport_of(offer, offered), "setup") or "actpass"
-    return _own_or_session_attribute(answer, transport, "setup") in _SETUP_ANSWERS.get(setup, ())
-
-
-def _has_transport(description: Description, section: MediaSection) -> bool:
-    """Return whether the transport of a section, its own or a shared one, has valid ICE credentials and a fingerprint.
-
-    Janus writes "(null)" for the credentials of a connection that it has hung up.
-    """
-    transport = _transport_of(description, section)
-    return (
-        _UFRAG.fullmatch(_own_or_session_attribute(description, transport, "ice-ufrag") or "") is not None
-        and _PASSWORD.fullmatch(_own_or_session_attribute(description, transport, "ice-pwd") or "") is not None
-        and _own_or_session_attribute(description, transport, "fingerprint") is not None
-    )
-
-
-def _transport_of(description: Description, section: MediaSection) -> MediaSection:
-    """Return the section with the transport parameters: the first of the BUNDLE group (RFC 9143 7)."""
-    group = next((group for group in bundles(description) if section.mid in group), ())
-    accepted = {candidate.mid: candidate for candidate in description.media if not candidate.rejected}
-    return next((accepted[mid] for mid in group if mid in accepted), section)
-
-
-def _own_or_session_attribute(description: Description, section: MediaSection, name: str) -> str | None:
-    """Return an attribute of the section, or else of the session level."""
-    value = section.attribute(name)
-    return description.session.attribute(name) if value is None else value
+    setup = offer.attribute(offer.transport_of(offered), "setup") or "actpass"
+    return answer.attribute(answer.transport_of(answered), "setup") in _SETUP_ANSWERS.get(setup, ())
 
 
 # -- media
@@ -228,10 +243,9 @@ def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
     )
 
 
-def _extensions(description: Description, section: MediaSection) -> dict[str, str]:
-    """Return the URIs of the header extensions by id, without directions (RFC 8285 5)."""
+def _extension_ids(section: Section) -> dict[str, str]:
     found = {}
-    for value in (*description.session.attributes("extmap"), *section.attributes("extmap")):
+    for value in section.attributes("extmap"):
         words = value.split()
         if len(words) > 1:
             found[words[0].partition("/")[0]] = words[1]

@@ -59,13 +59,17 @@ class Payload:
         return frozenset(PayloadType(int(part)) for part in parts) if all(map(_TYPE.fullmatch, parts)) else frozenset()
 
 
-def payloads(section: MediaSection) -> list[Payload]:
+def payloads(section: MediaSection) -> tuple[Payload, ...]:
     """Return the payload types of the ``m=`` line in its order.
 
     A payload type without ``rtpmap`` is returned only if RFC 3551 assigns it. A section that is not RTP has none.
     """
+    return section.derive(_payloads)
+
+
+def _payloads(section: MediaSection) -> tuple[Payload, ...]:
     if not section.is_rtp:
-        return []
+        return ()
     mappings = _mappings(section)
     formats = _by_type(section, "fmtp")
     feedback = _by_type(section, "rtcp-fb")
@@ -87,7 +91,7 @@ def payloads(section: MediaSection) -> list[Payload]:
                 feedback=(*feedback.get(token, ()), *for_all_types),
             )
         )
-    return found
+    return tuple(found)
 
 
 def canonical(codec: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 from sdp.document import MediaSection
 
+MAX_STREAMS = 64  # of one direction that are read; clients have up to 4
+
 _SPATIAL = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
 _RELATIVE = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "high": 2, "hi": 2}
 
@@ -19,12 +21,14 @@ def sent_layers(section: MediaSection) -> tuple[str, ...]:
 
     The first of several alternatives counts; a name needs an ``a=rid`` line and consists of letters and digits.
     """
-    described = {value.split(" ")[0] for value in section.attributes("rid") if value.split(" ")[1:2] == ["send"]}
+    named = (value.split(" ", 2) for value in section.attributes("rid"))
+    described = {words[0] for words in named if words[1:2] == ["send"]}
     for value in section.attributes("simulcast"):
-        words = value.split()
+        words = value.split(None, 4)[:4]
         for direction, streams in zip(words[::2], words[1::2], strict=False):
             if direction == "send":
-                first = (stream.partition(",")[0].removeprefix("~") for stream in streams.split(";"))
+                listed = streams.split(";", MAX_STREAMS)[:MAX_STREAMS]
+                first = (stream.partition(",")[0].removeprefix("~") for stream in listed)
                 known = (rid for rid in first if rid in described and rid.isalnum() and rid.isascii())
                 rids = tuple(dict.fromkeys(known))
                 return rids if len(rids) > 1 else ()
@@ -35,10 +39,10 @@ def layers(section: MediaSection, direction: str) -> dict[str, bool]:
     """Return the rids of ``a=simulcast`` in a direction ("send", "recv"), mapped to whether they are paused (``~``)."""
     found = {}
     for value in section.attributes("simulcast"):
-        words = value.split()
+        words = value.split(None, 4)[:4]
         for named, streams in zip(words[::2], words[1::2], strict=False):
             if named == direction:
-                for rid in streams.replace(",", ";").split(";"):
+                for rid in streams.replace(",", ";").split(";", MAX_STREAMS)[:MAX_STREAMS]:
                     found[rid.removeprefix("~")] = rid.startswith("~")
     return found
 

@@ -104,7 +104,7 @@ def test_payload_type_is_known_by_its_rtpmap_or_static_assignment() -> None:
 
 
 def test_section_that_is_not_rtp_has_no_payloads() -> None:
-    assert payloads(description(DATA).media[0]) == []
+    assert payloads(description(DATA).media[0]) == ()
 
 
 @pytest.mark.parametrize("fmtp", ["apt=", "apt=x", "apt=1111", "rtx-time=5"])

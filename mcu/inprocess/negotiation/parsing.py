@@ -100,7 +100,7 @@ def read_answer(
 def _bundled_sections(description: Description) -> frozenset[int]:
     """Return the indices of the sections that share one transport: the first bundle, else the first section in use."""
     used = {index: section for index, section in enumerate(description.media) if not section.rejected}
-    group = next((group for group in bundles(description) if group), ())
+    group = frozenset(next((group for group in bundles(description) if group), ()))
     if group:
         return frozenset(index for index, section in used.items() if section.mid in group)
     return frozenset(list(used)[:1])

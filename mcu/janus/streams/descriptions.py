@@ -61,8 +61,9 @@ def _with_ordered_layers(offer: Description) -> Description:
         return offer
     copy = offer.copy()
     section = copy.media[index]
-    lines = {at: line.removesuffix("\r") for at, line in enumerate(section.lines) if _rid(line) in rids}
-    for at, line in zip(lines, sorted(lines.values(), key=lambda line: ordered.index(_rid(line))), strict=True):
+    places = {rid: place for place, rid in enumerate(ordered)}
+    lines = {at: line.removesuffix("\r") for at, line in enumerate(section.lines) if _rid(line) in places}
+    for at, line in zip(lines, sorted(lines.values(), key=lambda line: places[_rid(line)]), strict=True):
         section.replace(at, line)
     return copy
 
@@ -95,7 +96,8 @@ def single_layer(offer: Description, preference: Sequence[str], simulcast: Set[s
     largest = next((rid for rid in reversed(ordered) if not paused[rid]), ordered[-1])
     copy = offer.copy()
     section = copy.media[index]
-    section.remove(lambda line: _rid(line) in rids and _rid(line) != largest)
+    others = {rid for rid in rids if rid != largest}
+    section.remove(lambda line: _rid(line) in others)
     for at, line in enumerate(section.lines):
         if line.startswith("a=simulcast:"):
             section.replace(at, f"a=simulcast:send {'~' * paused[largest]}{largest}")
