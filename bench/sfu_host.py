@@ -25,6 +25,7 @@ from mcu.base import (
     StreamType,
     SubscribeOptions,
     Subscriber,
+    TransportState,
 )
 from mcu.inprocess import InprocessSettings
 from sdp.document import Description, parse
@@ -58,6 +59,9 @@ class IgnoringListener:
         """Never called: the media do not change."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
+        """Ignore it."""
+
+    def on_transport(self, state: TransportState) -> None:
         """Ignore it."""
 
     def on_closed(self, reason: CloseReason) -> None:

@@ -16,7 +16,7 @@ from aiortc import RTCDataChannel
 from aiortc.codecs.vpx import Vp8Encoder
 from av import VideoFrame
 
-from mcu.base import MediaKind
+from mcu.base import CloseReason, MediaKind
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.forwarding import rtp
 from mcu.inprocess.negotiation.generation import write_answer, write_offer
@@ -65,11 +65,14 @@ class _Peer:
         self.connected = asyncio.Event()
         self.transport = PeerTransport(InprocessSettings(address="127.0.0.1"), self, controlling=controlling)
 
+    def on_ice_connected(self) -> None:
+        """Ignore it: DTLS follows."""
+
     def on_connected(self) -> None:
         """Set ``connected``."""
         self.connected.set()
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         """Ignore it: the measurement then has no packets."""
 
     def on_rtp(self, data: bytes) -> None:

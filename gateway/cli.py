@@ -69,6 +69,30 @@ def demo(host: str, port: int) -> None:
     sys.exit(tool.run(host, port))
 
 
+@main.command("room-id")
+@click.argument("room")
+@click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="Configuration (TOML).")
+@click.option("--backend", default="", help="Id of the backend; without it a line for each backend.")
+def room_id(room: str, path: Path, backend: str) -> None:
+    """Print the short id under which the log has ROOM, the token of a conversation in Talk.
+
+    It is computed from the configuration; the gateway need not run.
+    """
+    from gateway import config
+    from gateway.core.ids import SessionIds
+
+    try:
+        loaded = config.load(path, os.environ)
+    except config.ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    ids = SessionIds(loaded.sessions.secret)
+    found = [known.id for known in loaded.backends if backend in ("", known.id)]
+    if not found:
+        raise click.ClickException(f"there is no backend {backend}")
+    for name in found:
+        click.echo(f"{ids.short_room_id(name, room)} {name}")
+
+
 @main.command()
 @click.argument("room")
 @click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")

@@ -74,8 +74,29 @@ class CloseReason(Enum):
     LOST = "lost"  # the SFU became unreachable; the gateway keeps reconnecting
     REPLACED = "replaced"  # subscribers only: the publisher was replaced, or the subscription cannot go on: subscribe
     PUBLISHER_GONE = "publisher_gone"  # subscribers only
-    FAILED = "failed"  # ICE or DTLS failed, or the client or the SFU ended the PeerConnection
+    CLIENT_CLOSED = "client_closed"  # the client ended the PeerConnection, as at an ordinary hang-up
+    ICE_FAILED = "ice_failed"  # no pair of addresses connects client and SFU, or the client vanished
+    DTLS_FAILED = "dtls_failed"  # ICE has connected, the DTLS handshake failed
+    FAILED = "failed"  # the PeerConnection ended otherwise, or how is not known
     DRAINED = "drained"  # the operator moves streams away from this SFU
+
+    @property
+    def is_of_connection(self) -> bool:
+        """Whether the PeerConnection of the listener's own client has ended, which the SFU itself has survived."""
+        return self in _OF_CONNECTION
+
+
+_OF_CONNECTION = frozenset(
+    {CloseReason.CLIENT_CLOSED, CloseReason.ICE_FAILED, CloseReason.DTLS_FAILED, CloseReason.FAILED}
+)
+
+
+class TransportState(Enum):
+    """The progress or trouble of one PeerConnection; its end is a ``CloseReason``."""
+
+    ICE_CONNECTED = "ice_connected"  # ICE has a pair of addresses; not reported by an SFU that reports both at once
+    CONNECTED = "connected"  # ICE and DTLS are established: media can flow
+    SLOW_LINK = "slow_link"  # many packets are lost; repeated while that lasts, not reported by each SFU
 
 
 class SfuState(Enum):
@@ -223,6 +244,9 @@ class StreamListener(Protocol):
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Handle the start or the stop of the media of a kind."""
+
+    def on_transport(self, state: TransportState) -> None:
+        """Handle a state of the PeerConnection."""
 
     def on_closed(self, reason: CloseReason) -> None:
         """Handle the closing of the publisher or subscriber by the SFU; all its methods fail from now on."""

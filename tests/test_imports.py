@@ -33,6 +33,7 @@ FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.flows.backend_turns",
     "gateway.flows.bye",
     "gateway.flows.call_log",
+    "gateway.flows.call_recorder",
     "gateway.flows.client_connection",
     "gateway.flows.delivery",
     "gateway.flows.end_requests",
@@ -103,7 +104,8 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.flows.settings": ("gateway.core", "sdp"),
     "gateway.flows.end_requests": ("gateway.core",),
     "gateway.flows.delivery": ("gateway.core", "gateway.flows.end_requests", "gateway.flows.ports"),
-    "gateway.flows.call_log": ("gateway.core", "mcu.base"),
+    "gateway.flows.call_log": ("gateway.core", "gateway.flows.call_recorder", "mcu.base"),
+    "gateway.flows.call_recorder": (),
     "gateway.flows.refused_urls": ("gateway.core",),
     "gateway.flows.refusals": (
         "gateway.wire",

@@ -1,4 +1,4 @@
-"""Session ids and resume ids: opaque, random, signed.
+"""Session ids and resume ids: opaque, random, signed; and short ids of rooms for the log.
 
 Source: reference 2.6. Both ids begin with random characters, since clients compare public ids to decide which of two
 starts a connection: the ids must not sort by age. Both carry a signature, under different labels, so that a public
@@ -20,6 +20,7 @@ ConnectionId = NewType("ConnectionId", int)
 ENTROPY = 48  # random bytes that ``SessionIds.make`` needs
 _RANDOM = 24
 _SIGNATURE = 12
+_SHORT_ROOM = 4
 _id_of_any_server = re.compile(r"[A-Za-z0-9+/_|-]{40,}={0,2}")
 
 
@@ -51,6 +52,14 @@ class SessionIds:
         except ValueError:  # also UnicodeEncodeError and binascii.Error
             return False
         return len(body) == _RANDOM and hmac.compare_digest(self._sign(b"public", body).encode(), text.encode())
+
+    def short_room_id(self, backend: str, room: str) -> str:
+        """Return a short id of a room for the log: 8 hexadecimal digits, from which its own id cannot be found.
+
+        The id of a room may let anybody join it, and is so short that all ids could be tried if the secret were not
+        part of the digest.
+        """
+        return hmac.digest(self._secret, f"room|{backend}|{room}".encode(), "sha256")[:_SHORT_ROOM].hex()
 
     def _sign(self, label: bytes, body: bytes) -> str:
         signature = hmac.digest(self._secret, label + b"|" + body, "sha256")[:_SIGNATURE]

@@ -1,91 +1,237 @@
-"""The story of a call in the log, at INFO: one line for each step of a session, which begins with its short id.
+"""The steps of all calls: each is one line of the log, which begins with a short session id, and one recorded event.
 
 Source: docs/operations.md, "The story of a call". ``grep`` on a short session id finds all lines of a session, on a
-room id those of a call. There are no lines for single messages.
+short room id those of a call. There are no lines for single messages; steps of which there are many in a large call are
+lines at DEBUG. A step consists of words of this file, numbers, ids of backends, and short ids; so nothing that a client
+or Nextcloud chose can reach the log or the recorder (invariant 7).
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
+from enum import Enum
 
-from gateway.core.room import Room
+from gateway.core.ids import SessionIds
+from gateway.core.limits import AUDIO_CODECS, VIDEO_CODECS
+from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
-from mcu.base import CloseReason
+from gateway.flows.call_recorder import CallEvent, CallRecorder
+from mcu.base import CloseReason, StreamKey, TransportState
 
-SHORT = 8  # characters of an id in the log, as in ``portunus explain``; a full session id must not appear (invariant 7)
+SHORT = 8  # characters of a session id in the log, as in ``portunus explain``; a full one must not appear (invariant 7)
+
+log = logging.getLogger("portunus.calls")
+
+
+class CallStep(Enum):
+    """The kinds of steps."""
+
+    HELLO = "hello"
+    RESUMED = "resumed"
+    JOINED = "joined"
+    LEFT_ROOM = "left room"
+    ENTERED = "entered call"
+    LEFT = "left call"
+    PUBLISHED = "published"
+    SUBSCRIBED = "subscribed"
+    ICE = "ice connected"
+    CONNECTED = "connected"
+    MEDIA = "media"
+    SLOW_LINK = "slow link"
+    LIMITED = "limited"
+    CLOSED = "stream ended"
+    REFUSED = "refused"
+    ENDED = "session ended"
+
+
+class SessionEnd(Enum):
+    """The reason for the end of a session, in words."""
+
+    BYE = "its client said bye"
+    AWAY = "its client did not come back"
+    JOIN_TIMEOUT = "it joined no room in time (room_join_timeout)"
+    RECONNECTED = "its client has joined again in another session (room_session_reconnected)"
+    REMOVED = "it was removed from its room"
+    HOST = "the server that hosts its room ended it"
+    OUTBOX_FULL = "too many messages wait for its client"
+    STREAMS_LOST = "its streams were lost with their SFU"
+
+
+class StreamEnd(Enum):
+    """The reason for which the gateway ends a stream, in words."""
+
+    LEFT_CALL = "its session left the call"
+    LEFT_ROOM = "its session left the room"
+    SESSION_ENDED = "its session ended"
+    UNSHARED = "its client has unshared it"
+    REVOKED = "the permission to publish it was withdrawn"
+    NOT_IN_CALL = "its subscriber is not in the publisher's call any more"
+    UNUSED = "it is not used any more"
+
 
 _CLOSED = {
     CloseReason.LOST: "its SFU was lost",
     CloseReason.REPLACED: "it was replaced",
     CloseReason.PUBLISHER_GONE: "its publisher has left",
-    CloseReason.FAILED: "its connection has ended: hung up, or ICE or DTLS failed",
+    CloseReason.CLIENT_CLOSED: "its client has closed the connection",
+    CloseReason.ICE_FAILED: "ICE failed: client and SFU do not reach each other",
+    CloseReason.DTLS_FAILED: "the DTLS handshake failed",
+    CloseReason.FAILED: "its connection has ended, the SFU does not know how",
     CloseReason.DRAINED: "its SFU is being drained",
 }
-log = logging.getLogger("portunus.calls")
+_STATES = {
+    TransportState.ICE_CONNECTED: (CallStep.ICE, "ICE connected, DTLS begins"),
+    TransportState.CONNECTED: (CallStep.CONNECTED, "connected (ICE and DTLS)"),
+    TransportState.SLOW_LINK: (CallStep.SLOW_LINK, "slow link: many packets are lost"),
+}
+_TROUBLE = frozenset(
+    {CloseReason.LOST, CloseReason.ICE_FAILED, CloseReason.DTLS_FAILED, CloseReason.FAILED, CloseReason.DRAINED}
+)
+_CODECS = AUDIO_CODECS | VIDEO_CODECS
+_REQUESTS = frozenset({"offer", "answer", "candidate", "endOfCandidates", "requestoffer", "sendoffer", "selectStream"})
 
 
-def short(id: str) -> str:
-    """Return the beginning of a session or room id, as it appears in the log."""
-    return id[:SHORT]
+class CallLog:
+    """Writes the steps of all calls to the log and to the recorder; ``clock`` returns the unix time."""
+
+    def __init__(self, ids: SessionIds, clock: Callable[[], float], recorder: CallRecorder) -> None:
+        self._ids = ids
+        self._clock = clock
+        self.recorder = recorder
+
+    # -- short ids
+
+    def short(self, id: str) -> str:
+        """Return the beginning of a session id; of any other text nothing."""
+        return id[:SHORT] if self._ids.is_session_id(id) else "unknown"
+
+    def room_id(self, room: RoomKey | None) -> str:
+        """Return the short id of a room; empty for no room. The room's own id cannot be found from it."""
+        return "" if room is None else self._ids.short_room_id(room.backend, room.id)
+
+    # -- sessions
+
+    def opened(self, session: Session) -> None:
+        """Tell a successful hello."""
+        kind = session.client_type.value if session.is_internal else "user" if session.userid else "guest"
+        self._tell(session, CallStep.HELLO, f"hello of a {kind}, backend {session.backend.id}")
+
+    def resumed(self, session: Session) -> None:
+        """Tell that a client has resumed its session."""
+        self._tell(session, CallStep.RESUMED, "resumed")
+
+    def joined(self, session: Session, room: Room) -> None:
+        """Tell that a session has joined a room."""
+        text = (
+            f"joined room {self.room_id(room.key)} of backend {room.key.backend}, which has {len(room.members)} members"
+        )
+        self._tell(session, CallStep.JOINED, text, room.key)
+
+    def joined_elsewhere(self, session: Session) -> None:
+        """Tell that a session has joined a room of another server."""
+        self._tell(session, CallStep.JOINED, "joined a room of another server")
+
+    def left_room(self, session: Session, room: RoomKey) -> None:
+        """Tell that a session has left a room."""
+        self._tell(session, CallStep.LEFT_ROOM, f"left room {self.room_id(room)}", room, level=logging.DEBUG)
+
+    def call_changed(self, room: Room, entered: Iterable[str], left: Iterable[str]) -> None:
+        """Tell which sessions entered the call of a room, and which left it."""
+        for ids, step, verb in ((entered, CallStep.ENTERED, "entered"), (left, CallStep.LEFT, "left")):
+            for id in ids:
+                text = f"{verb} the call in room {self.room_id(room.key)}"
+                self._add(self.short(id), room.key.backend, step, text, self.room_id(room.key))
+
+    def ended(self, session: Session, reason: SessionEnd) -> None:
+        """Tell the end of a session."""
+        self._tell(session, CallStep.ENDED, f"ended: {reason.value}")
+
+    # -- streams
+
+    def published(
+        self, session: Session, key: StreamKey, room: RoomKey | None, bitrate: int, codecs: Iterable[str]
+    ) -> None:
+        """Tell that the SFU has accepted a stream, with its limit in bit/s (0: none) and its codecs."""
+        limit = f"at most {bitrate // 1000} kbit/s" if bitrate else "no limit"
+        names = ", ".join(codec for codec in codecs if codec in _CODECS) or "any codec"
+        text = f"publishes {key.stream_type.value}{self._in(room)} ({limit}, {names})"
+        self._tell(session, CallStep.PUBLISHED, text, room)
+
+    def subscribed(self, session: Session, key: StreamKey, room: RoomKey | None) -> None:
+        """Tell that a session is offered the stream of another one."""
+        self._tell(
+            session, CallStep.SUBSCRIBED, f"subscribes to {self._stream(session, key)}{self._in(room)}", room, key
+        )
+
+    def transport(self, session: Session, key: StreamKey, room: RoomKey | None, state: TransportState) -> None:
+        """Tell a state of a stream's connection to the SFU."""
+        step, words = _STATES[state]
+        level = logging.DEBUG if state is TransportState.ICE_CONNECTED else logging.INFO
+        self._tell(session, step, f"{self._stream(session, key)}{self._in(room)}: {words}", room, key, level=level)
+
+    def media(self, session: Session, key: StreamKey, room: RoomKey | None) -> None:
+        """Tell that the first media of a published stream have arrived at the SFU."""
+        self._tell(session, CallStep.MEDIA, f"{self._stream(session, key)}{self._in(room)}: media arrive", room, key)
+
+    def limited(self, session: Session, key: StreamKey, room: RoomKey | None, bitrate: int) -> None:
+        """Tell that the policy has limited a published stream, in bit/s; 0: it has no limit any more."""
+        limit = f"at most {bitrate // 1000} kbit/s from now on" if bitrate else "no limit from now on"
+        text = f"{self._stream(session, key)}{self._in(room)}: {limit}"
+        self._tell(session, CallStep.LIMITED, text, room, key, level=logging.DEBUG)
+
+    def stream_closed(
+        self, session: Session, key: StreamKey, room: RoomKey | None, reason: CloseReason | StreamEnd
+    ) -> None:
+        """Tell the end of a stream that was on the SFU."""
+        words = reason.value if isinstance(reason, StreamEnd) else _CLOSED[reason]
+        level = logging.INFO if _is_own(session, key) or reason in _TROUBLE else logging.DEBUG
+        text = f"{self._stream(session, key)}{self._in(room)} ended: {words}"
+        self._tell(session, CallStep.CLOSED, text, room, key, level=level)
+
+    def refused(self, session: Session, key: StreamKey, room: RoomKey | None, request: str | None, code: str) -> None:
+        """Tell that a request about a stream got an error; ``code`` is one of ``gateway.wire.errors``."""
+        name = request if request in _REQUESTS else "a request"
+        text = f"{name} for {self._stream(session, key)}{self._in(room)} was refused: {code}"
+        self._tell(session, CallStep.REFUSED, text, room, key, level=logging.DEBUG)
+
+    # -- writing
+
+    def _stream(self, session: Session, key: StreamKey) -> str:
+        own = _is_own(session, key)
+        return key.stream_type.value if own else f"{key.stream_type.value} of session {self.short(key.publisher)}"
+
+    def _in(self, room: RoomKey | None) -> str:
+        return "" if room is None else f" in room {self.room_id(room)}"
+
+    def _tell(
+        self,
+        session: Session,
+        step: CallStep,
+        text: str,
+        room: RoomKey | None = None,
+        key: StreamKey | None = None,
+        *,
+        level: int = logging.INFO,
+    ) -> None:
+        publisher = "" if key is None or _is_own(session, key) else self.short(key.publisher)
+        room_id = self.room_id(room)
+        self._add(self.short(session.id), session.backend.id, step, text, room_id, publisher, level=level)
+
+    def _add(
+        self,
+        session: str,
+        backend: str,
+        step: CallStep,
+        text: str,
+        room: str = "",
+        publisher: str = "",
+        *,
+        level: int = logging.INFO,
+    ) -> None:
+        log.log(level, "session %s: %s", session, text)
+        self.recorder.add(CallEvent(round(self._clock(), 3), session, step.value, text, backend, room, publisher))
 
 
-def opened(session: Session) -> None:
-    """Log a successful hello."""
-    kind = "user" if session.userid else "guest"
-    log.info(
-        "session %s: hello of a %s, backend %s",
-        short(session.id),
-        session.client_type.value if session.is_internal else kind,
-        session.backend.id,
-    )
-
-
-def resumed(session: Session) -> None:
-    """Log that a client has resumed its session."""
-    log.info("session %s: resumed", short(session.id))
-
-
-def joined(session: Session, room: Room) -> None:
-    """Log that a session has joined a room."""
-    log.info(
-        "session %s: joined room %s of backend %s, which has %d members",
-        short(session.id),
-        short(room.key.id),
-        room.key.backend,
-        len(room.members),
-    )
-
-
-def call_changed(room: Room, entered: list[str], left: list[str]) -> None:
-    """Log the sessions that entered the call of a room, or left it."""
-    for ids, verb in ((entered, "entered"), (left, "left")):
-        for id in ids:
-            log.info("session %s: %s the call in room %s", short(id), verb, short(room.key.id))
-
-
-def published(session: Session, stream_type: str, room: str, policy: str) -> None:
-    """Log that the SFU has accepted a stream; ``policy``: its bitrate limit and codecs, in words."""
-    log.info("session %s: publishes %s in room %s (%s)", short(session.id), stream_type, short(room), policy)
-
-
-def subscribed(session: Session, publisher: str, stream_type: str, room: str) -> None:
-    """Log that a session receives the stream of another one."""
-    text = "session %s: subscribes to %s of session %s in room %s"
-    log.info(text, short(session.id), stream_type, short(publisher), short(room))
-
-
-def connected(session: Session, stream_type: str, room: str) -> None:
-    """Log that ICE and DTLS of a publisher have succeeded and its media arrive."""
-    text = "session %s: %s connected (ICE and DTLS) in room %s, media arrive"
-    log.info(text, short(session.id), stream_type, short(room))
-
-
-def stream_closed(session: Session, stream_type: str, room: str, reason: CloseReason) -> None:
-    """Log that the SFU has closed a published stream."""
-    text = "session %s: %s in room %s ended: %s"
-    log.info(text, short(session.id), stream_type, short(room), _CLOSED[reason])
-
-
-def ended(session: Session, reason: str) -> None:
-    """Log the end of a session."""
-    log.info("session %s: ended: %s", short(session.id), reason)
+def _is_own(session: Session, key: StreamKey) -> bool:
+    return str(key.publisher) == session.id

@@ -16,6 +16,8 @@ from gateway.core.policy import max_bitrate
 from gateway.core.session import Session
 from gateway.core.throttle import Address
 from gateway.flows.backend_turns import BackendTurns
+from gateway.flows.call_log import CallLog
+from gateway.flows.call_recorder import CallRecorder
 from gateway.flows.delivery import Delivery
 from gateway.flows.end_requests import EndRequests
 from gateway.flows.ports import FlowCounters, Nextcloud, RemoteServers
@@ -62,10 +64,12 @@ class Services:
     refusals: Refusals = field(init=False)
     throttling: Throttling = field(init=False)
     backend_turns: BackendTurns = field(init=False)
+    calls: CallLog = field(init=False)
     warnings: LimitedLog = field(init=False)  # for records that clients can cause
 
     def __post_init__(self) -> None:
         self.warnings = LimitedLog(log, self.clock)
+        self.calls = CallLog(self.ids, self.wall_clock, CallRecorder())
         self.delivery = Delivery(self.end_requests)
         self.refusals = Refusals(self.clock, self.counters)
         self.throttling = Throttling(self.clock, self.counters, self.refusals.blocked)

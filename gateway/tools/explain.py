@@ -26,7 +26,7 @@ def lines(room: RoomExplanation) -> Iterator[str]:
     """Yield the lines of text that describe an explanation."""
     count = len(room.publishers)
     publishers = "no publishers" if not count else "1 publisher" if count == 1 else f"{count} publishers"
-    yield f"Room {room.room} of backend {room.backend}: {publishers}."
+    yield f"Room {room.room} of backend {room.backend} (in the log: {room.short_id}): {publishers}."
     for publisher in room.publishers:
         yield f"{publisher.session}… {_not_applied(publisher)}{' '.join(publisher.reasons)}"
 

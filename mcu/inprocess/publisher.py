@@ -19,6 +19,7 @@ from mcu.base import (
     StreamKey,
     StreamListener,
     StreamReport,
+    TransportState,
 )
 from mcu.inprocess.counters import StreamCounters, received_media_counters, shown_impairment
 from mcu.inprocess.forwarding import rtcp, rtp
@@ -235,14 +236,19 @@ class InprocessPublisher:
 
     # -- TransportListener
 
+    def on_ice_connected(self) -> None:
+        """Report the state to the listener."""
+        self.gate.send(lambda listener: listener.on_transport(TransportState.ICE_CONNECTED))
+
     def on_connected(self) -> None:
         """Send the bitrate limit, and wake the subscriptions that wait for this stream."""
         self._send_remb()
         self._on_change(self)
+        self.gate.send(lambda listener: listener.on_transport(TransportState.CONNECTED))
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         """End the stream, and notify the publisher's listener."""
-        self.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
+        self.end(CloseReason.PUBLISHER_GONE, reason)
 
     def on_rtp(self, data: bytes) -> None:
         """Pass a packet to its RTP stream."""

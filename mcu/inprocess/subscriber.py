@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from aiortc import RTCDataChannel
 
-from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener, StreamReport
+from mcu.base import (
+    CloseReason,
+    IceCandidate,
+    MediaKind,
+    MediaSelection,
+    Rejected,
+    StreamListener,
+    StreamReport,
+    TransportState,
+)
 from mcu.inprocess.counters import SubscriberCounters, sent_media_counters
 from mcu.inprocess.forwarding import rtcp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
@@ -193,16 +202,21 @@ class InprocessSubscriber:
 
     # -- TransportListener
 
+    def on_ice_connected(self) -> None:
+        """Report the state to the listener."""
+        self.gate.send(lambda listener: listener.on_transport(TransportState.ICE_CONNECTED))
+
     def on_connected(self) -> None:
         """Start forwarding."""
         now = self._clock()
         for down_track in self._down_tracks.values():
             down_track.start(now)
         self._open_channels()
+        self.gate.send(lambda listener: listener.on_transport(TransportState.CONNECTED))
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         """End the subscription, and notify the listener."""
-        self.end(CloseReason.FAILED)
+        self.end(reason)
 
     def on_rtp(self, data: bytes) -> None:
         """Drop the packet: subscriptions are send-only."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mcu.base import CloseReason, IceCandidate, MediaKind
+from mcu.base import CloseReason, IceCandidate, MediaKind, TransportState
 from mcu.listener_gate import ListenerGate
 from sdp.document import Description
 from tests.mcu.descriptions import WITHOUT_MEDIA
@@ -26,6 +26,9 @@ class RecordingListener:
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         self.calls.append((kind, flowing))
+
+    def on_transport(self, state: TransportState) -> None:
+        self.calls.append(state)
 
     def on_closed(self, reason: CloseReason) -> None:
         self.calls.append(reason)

@@ -1,9 +1,9 @@
 """The admin socket: JSON over HTTP on a unix socket that only the gateway's own user may connect to.
 
 Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` answers which
-bitrate and codecs each publisher of a room may send and why; ``backend`` is needed if several backends have a room of
-that id. ``/drain`` is served by ``drain_api``. Errors are ``{"error": …}``, one sentence. Session ids are truncated;
-there are no addresses and no session descriptions.
+bitrate and codecs each publisher of a room may send and why; ``room`` is its id or its short id in the log, ``backend``
+is needed if several backends have such a room. ``/drain`` is served by ``drain_api``. Errors are ``{"error": …}``, one
+sentence. Session ids are truncated; there are no addresses and no session descriptions.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class RoomExplanation(msgspec.Struct, frozen=True):
 
     backend: str
     room: str
+    short_id: str  # of the room, in the log
     publishers: list[PublisherExplanation]
 
 
@@ -98,7 +99,8 @@ class AdminSocket:
             return refusal(400, "the parameter room is missing")
         if backend and self._services.backends.by_id(backend) is None:
             return refusal(404, f"there is no backend {backend}")
-        keys = [key for key in self._hub.rooms if key.id == room and backend in ("", key.backend)]
+        short_id = self._services.calls.room_id
+        keys = [key for key in self._hub.rooms if room in (key.id, short_id(key)) and backend in ("", key.backend)]
         if not keys:
             return refusal(404, f"no session is in a room {room}" + (f" of backend {backend}" if backend else ""))
         if len(keys) > 1:
@@ -108,7 +110,10 @@ class AdminSocket:
 
     def _room(self, key: RoomKey) -> RoomExplanation:
         return RoomExplanation(
-            key.backend, key.id, [self._explained(decision) for decision in self._quality.explain(key)]
+            key.backend,
+            key.id,
+            self._services.calls.room_id(key),
+            [self._explained(decision) for decision in self._quality.explain(key)],
         )
 
     def _explained(self, decision: StreamDecision) -> PublisherExplanation:

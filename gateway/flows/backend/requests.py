@@ -18,6 +18,7 @@ from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import by_form
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counting_call_entries
@@ -200,7 +201,7 @@ class BackendRequests:
 
     def _set_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         """Set the call membership of some participants (7.1) or of all (7.4)."""
-        with counting_call_entries(self._services.counters, room):
+        with counting_call_entries(self._services, room):
             if incall.all:
                 self._set_all_in_call(room, incall)
             else:
@@ -214,7 +215,7 @@ class BackendRequests:
                 continue
             left_call = self._hub.set_in_call(room, entry.session, entry.in_call)
             if left_call is not None:
-                self._media.end(left_call)
+                self._media.end(left_call, StreamEnd.LEFT_CALL)
         if not changed and not listed:
             return
         if listed is None:  # participants that are not named keep their state
@@ -231,7 +232,7 @@ class BackendRequests:
             return
         change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
         for session in change.ended:
-            self._media.end(session)
+            self._media.end(session, StreamEnd.LEFT_CALL)
         self._hub.set_flags_of_all(room, flags, int(self._services.wall_clock()))
         if change.notified:
             self._events.all_in_call(room, change.notified, flags)

@@ -114,6 +114,7 @@ class FederatedRooms:
         if left is not None:
             self._events.left(left)
         self._events.ended(session)  # streams from before the first join, too
+        self._services.calls.joined_elsewhere(session)
 
     def unseated(self, session: Session, seat: Seat) -> None:
         """See ``SeatOwner.unseated``."""

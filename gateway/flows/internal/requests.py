@@ -8,6 +8,7 @@ from __future__ import annotations
 from gateway.core.participants import IN_CALL
 from gateway.core.room import Room
 from gateway.core.session import Session
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
@@ -86,8 +87,8 @@ class InternalRequests:
         room = self._hub.room_of(session)
         if room is None:
             return
-        with counting_call_entries(self._services.counters, room):
+        with counting_call_entries(self._services, room):
             left_call = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
         if left_call is not None:
-            self._media.end(left_call)
+            self._media.end(left_call, StreamEnd.LEFT_CALL)
         self._events.known_participants(room)

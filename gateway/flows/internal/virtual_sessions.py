@@ -79,7 +79,7 @@ class VirtualSessions:
         if body.flags is not None and self._hub.set_flags(virtual, body.flags):
             self._events.flags(virtual, room)
         if body.incall is not None and self._hub.set_call_flags(virtual, max(body.incall, 0)):
-            with counting_call_entries(self._services.counters, room):
+            with counting_call_entries(self._services, room):
                 self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
             self._events.known_participants(room)
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable
 
 from gateway.core.session import Session
-from gateway.flows import call_log
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.negotiation import UnusableDescription, checked_answer
 from gateway.flows.media.recovery import Recovery
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, Refused, SessionStream, StreamOwner
@@ -103,13 +103,13 @@ class Publication(SessionStream):
         if self._permitted(self._media_kinds):
             return
         request = self._current_request
-        self.end()
+        self.end(StreamEnd.REVOKED)
         if request is not None and request.message.type == "offer":
             self._reply_error(request, Code.NOT_ALLOWED_TO_PUBLISH.error())
 
-    def end(self) -> None:
+    def end(self, reason: StreamEnd) -> None:
         """Close the stream, which its publisher ended; stop the recovery of the stream and of its subscriptions."""
-        self.close()
+        self.close(reason)
         self._owner.publication_ended(self.key)
 
     def end_later(self, delay: float) -> None:
@@ -120,11 +120,11 @@ class Publication(SessionStream):
         async def wait_and_end() -> None:
             await asyncio.sleep(delay)
             if not self.closed and self._offer_count == offer_count:
-                self.end()
+                self.end(StreamEnd.UNSHARED)
 
         self._services.tasks.spawn(wait_and_end(), "unshare screen")
 
-    def close(self) -> None:
+    def close(self, reason: StreamEnd = StreamEnd.UNUSED) -> None:
         """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
         if self.closed:
             return
@@ -136,6 +136,7 @@ class Publication(SessionStream):
         publisher, self._publisher, self._listener = self._publisher, None, None
         self._context.quality.unpublished(self)
         if publisher is not None:
+            self._services.calls.stream_closed(self.session, self.key, self._room, reason)
             self._services.tasks.spawn(publisher.close(), f"close {self.stream_type.value} publisher")
 
     def retire(self) -> None:
@@ -183,7 +184,7 @@ class Publication(SessionStream):
         try:
             self._require_permission(media_kinds)  # check again: it may have been revoked meanwhile
         except ProtocolError:
-            self.end()
+            self.end(StreamEnd.REVOKED)
             raise
         if self._publisher is not None and identity.ufrags:
             self._identity = identity
@@ -240,9 +241,8 @@ class Publication(SessionStream):
         self._services.counters.publishers_total[self.stream_type.value] += 1
         self._connected = False
         self._owner.resubscribe(self.key)
-        codecs_text = ", ".join((*preference.audio, *preference.video)) or "any codec"
-        limit = f"at most {self.ceiling // 1000} kbit/s" if self.ceiling else "no limit"
-        call_log.published(self.session, self.stream_type.value, self._room, f"{limit}, {codecs_text}")
+        codecs_in_order = (*preference.audio, *preference.video)
+        self._services.calls.published(self.session, self.key, self._room, self.ceiling, codecs_in_order)
         return answer
 
     def _options(self, preference: codecs.CodecPreference, timeout: float) -> PublishOptions:
@@ -312,15 +312,16 @@ class Publication(SessionStream):
         """Offer the stream to the sessions that requested it before the publisher was connected."""
         if not self._connected:
             self._connected = True
-            call_log.connected(self.session, self.stream_type.value, self._room)
+            self._services.calls.media(self.session, self.key, self._room)
         self._owner.resubscribe(self.key)
 
     def on_closed(self, reason: CloseReason) -> None:
         """Remove the publisher that the SFU closed, and recover the stream if its client did not end it."""
-        call_log.stream_closed(self.session, self.stream_type.value, self._room, reason)
+        self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._publisher = None
         self._context.quality.lost(self)
-        self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1
+        if reason is not CloseReason.CLIENT_CLOSED:
+            self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1
         if reason in RECOVERABLE:
             self._recover(reason, self.sid)
         self.retire()

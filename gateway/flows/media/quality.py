@@ -240,6 +240,7 @@ class QualityController:
             self._replace_limit(stream, limit, AppliedLimit(publisher, _UNKNOWN))
             return stream.publisher is not publisher
         self._replace_limit(stream, limit, replace(limit, confirmed=True))
+        self._services.calls.limited(stream.session, stream.key, stream.session.room, limit.bits_per_second)
         return True
 
     def _set_limit(self, stream: PublishedStream, limit: AppliedLimit) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.publication import Publication
 from gateway.flows.media.session_stream import MediaContext, stream_key
 from gateway.flows.media.stream_totals import StreamTotals
@@ -101,12 +102,12 @@ class StreamRegistry:
         if not subscriptions:
             self._subscriptions.pop(key, None)
 
-    def end(self, session: Session) -> None:
+    def end(self, session: Session, reason: StreamEnd) -> None:
         """Close all streams of a session."""
         streams = self._sessions.pop(session.id, None)
         if streams is not None:
             for stream in (*streams.subscriptions.values(), *streams.publications.values()):
-                stream.close()
+                stream.close(reason)
                 self.totals.remove(stream)
         self._context.quality.session_ended(session.id)
         for stream_type in StreamType:

@@ -16,7 +16,9 @@ from typing import Protocol
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
+from gateway.core.room import RoomKey
 from gateway.core.session import Session
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.quality import QualityController
 from gateway.flows.media.sfu import SfuAccess
 from gateway.flows.services import Services
@@ -24,9 +26,20 @@ from gateway.flows.tasks import Backlog, SerialQueue
 from gateway.wire import server
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, MediaData, MediaMessage, encode_data
-from mcu.base import BackendId, CloseReason, IceCandidate, McuError, MediaKind, PublisherId, StreamKey, StreamType
+from mcu.base import (
+    BackendId,
+    CloseReason,
+    IceCandidate,
+    McuError,
+    MediaKind,
+    PublisherId,
+    StreamKey,
+    StreamType,
+    TransportState,
+)
 from sdp.document import Description
 
+SLOW_LINK_INTERVAL = 60.0  # seconds between two reports of a slow link in the log: an SFU may report it each second
 LOGGED_SID = 32  # characters of a sid in the log; the client may send any text
 
 _odd = re.compile(r"[^\w-]", re.ASCII)
@@ -121,6 +134,8 @@ class SessionStream(ABC):
         self._services = context.services
         self._owner = owner
         self._listener: PeerConnectionListener | None = None
+        self._last_room = session.room
+        self._slow_link_told_at = -SLOW_LINK_INTERVAL
         self._current_request: MediaRequest | None = None
         self._queue = SerialQueue(context.services.tasks, f"{type(self).__name__} {stream_type.value}")
 
@@ -140,7 +155,7 @@ class SessionStream(ABC):
         return self.established or self._queue.waiting
 
     @abstractmethod
-    def close(self) -> None:
+    def close(self, reason: StreamEnd = StreamEnd.UNUSED) -> None:
         """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
 
     def retire(self) -> None:
@@ -193,9 +208,10 @@ class SessionStream(ABC):
             )
 
     @property
-    def _room(self) -> str:
-        """The id of the session's room, for the log; empty if it is in none."""
-        return "" if self.session.room is None else self.session.room.id
+    def _room(self) -> RoomKey | None:
+        """The room that the session is in, or else was last in, for the log."""
+        self._last_room = self.session.room or self._last_room
+        return self._last_room
 
     def _warn(self, cause: str, text: str, subject: str, reason: object, level: int = logging.WARNING) -> None:
         """Log a failure of the SFU, once a minute for each backend, subject and cause."""
@@ -204,6 +220,7 @@ class SessionStream(ABC):
         self._services.warnings.log(level, (backend, subject, cause), "backend %s: " + text, *values)
 
     def _reply_error(self, request: MediaRequest, error: Error) -> None:
+        self._services.calls.refused(request.session, self.key, self._room, request.message.type, error.code)
         if request.session.open:
             self._services.delivery.send(request.session, server.encode(server.ErrorMessage(error, request.id)))
 
@@ -261,6 +278,15 @@ class SessionStream(ABC):
             init = CandidateInit(candidate.candidate, candidate.sdp_mid, candidate.sdp_mline_index)
             self._send("candidate", CandidatePayload(init))
 
+    def on_transport(self, state: TransportState) -> None:
+        """Log a state of the PeerConnection."""
+        if state is TransportState.SLOW_LINK:
+            now = self._services.clock()
+            if now < self._slow_link_told_at + SLOW_LINK_INTERVAL:
+                return
+            self._slow_link_told_at = now
+        self._services.calls.transport(self.session, self.key, self._room, state)
+
     @abstractmethod
     def on_offer(self, offer: Description) -> None:
         """Handle an offer by which the SFU renegotiates."""
@@ -291,6 +317,10 @@ class PeerConnectionListener:
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         if flowing and self._stream.is_current(self):
             self._stream.on_media_flowing()
+
+    def on_transport(self, state: TransportState) -> None:
+        if self._stream.is_current(self):
+            self._stream.on_transport(state)
 
     def on_closed(self, reason: CloseReason) -> None:
         if self._stream.is_current(self):

@@ -13,6 +13,7 @@ from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.core.virtual import VirtualSession
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.description_turns import DescriptionTurns
 from gateway.flows.media.quality import QualityController
 from gateway.flows.media.registry import StreamRegistry
@@ -68,15 +69,15 @@ class MediaSignaling:
             for subscription in list(self._streams.subscriptions()):
                 subscription.resubscribe()
 
-    def end(self, session: Session) -> None:
+    def end(self, session: Session, reason: StreamEnd) -> None:
         """Close all streams of a session that left the call or the room, or that ended."""
-        self._streams.end(session)
+        self._streams.end(session, reason)
 
     def subscriptions_restricted(self) -> None:
         """End the subscriptions of sessions that are not in one call with the publisher, internal clients excepted."""
         for subscription in list(self._streams.subscriptions()):
             if not subscription.session.is_internal and not subscription.in_same_call():
-                subscription.close()
+                subscription.close(StreamEnd.NOT_IN_CALL)
 
     def revoke(self, session: Session) -> None:
         """Close the publications that the session's permissions no longer cover (8)."""

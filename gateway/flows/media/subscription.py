@@ -12,7 +12,7 @@ from dataclasses import astuple
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
-from gateway.flows import call_log
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.negotiation import UnusableDescription, checked_offer
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
@@ -105,7 +105,7 @@ class Subscription(SessionStream):
             self._unrequested_offer_at = None
         self.enqueue(request, self._handle)
 
-    def close(self) -> None:
+    def close(self, reason: StreamEnd = StreamEnd.UNUSED) -> None:
         """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
         if self.closed:
             return
@@ -114,6 +114,8 @@ class Subscription(SessionStream):
         self._lost = False
         self._queue.close()
         self._owner.remove_subscription(self.session, self.key)
+        if self._subscriber is not None:
+            self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._unsubscribe()
 
     # -- events of the publication
@@ -218,7 +220,7 @@ class Subscription(SessionStream):
         self._publication_ended = not self._owner.has_publication(self.key)
         self._set_sid(_new_sid(self._services.entropy(8)))
         self._services.counters.subscribers_total[self.stream_type.value] += 1
-        call_log.subscribed(self.session, self.publisher_id, self.stream_type.value, self._room)
+        self._services.calls.subscribed(self.session, self.key, self._room)
         return offer
 
     def _unsubscribe(self) -> None:
@@ -260,10 +262,11 @@ class Subscription(SessionStream):
     # -- recovery
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Mark the stream as lost, unless the client's own PeerConnection failed or the publisher ended it (9.7)."""
+        """Mark the stream as lost, unless the client's own PeerConnection ended or the publisher ended it (9.7)."""
+        self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._subscriber = None
         self._context.quality.unsubscribed(self.session, self.key)
-        self._lost = reason is not CloseReason.FAILED and not self._publication_ended
+        self._lost = not reason.is_of_connection and not self._publication_ended
         self.resubscribe()
         self.retire()
 

@@ -10,17 +10,18 @@ from contextlib import contextmanager
 
 from gateway.core.room import Room
 from gateway.core.virtual import VIRTUAL
-from gateway.flows import call_log
-from gateway.flows.ports import FlowCounters
+from gateway.flows.services import Services
 
 
 @contextmanager
-def counting_call_entries(counters: FlowCounters, room: Room) -> Iterator[None]:
+def counting_call_entries(services: Services, room: Room) -> Iterator[None]:
     """Count and log participants that enter the room's call within this context, and the call if it begins there."""
+    counters = services.counters
     before = _in_call(room)
     yield
     after = _in_call(room)
-    call_log.call_changed(room, [id for id in after if id not in before], [id for id in before if id not in after])
+    entered, left = [id for id in after if id not in before], [id for id in before if id not in after]
+    services.calls.call_changed(room, entered, left)
     for session, client_type in after.items():
         if session not in before:
             counters.calls_total[room.key.backend, client_type] += 1

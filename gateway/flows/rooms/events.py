@@ -19,6 +19,7 @@ from gateway.core.transient import TransientChange
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
 from gateway.core.visibility import Content, by_form, form_for
 from gateway.flows.backend_turns import NotWanted
+from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.join_lists import join_event, list_parts
@@ -80,7 +81,8 @@ class RoomEvents:
     def left(self, change: RoomLeft, *, silent: bool = False) -> None:
         """Close a session's streams, send the remaining members its leave event unless ``silent``, inform Nextcloud."""
         session = change.session
-        self._media.end(session)
+        self._media.end(session, StreamEnd.LEFT_ROOM)
+        self._services.calls.left_room(session, change.room)
         if not silent and change.remaining:
             self._send_leave(session.id, change.remaining, change.data)
             room = self._services.hub.rooms.get(change.room)
@@ -95,7 +97,7 @@ class RoomEvents:
 
     def ended(self, session: Session) -> None:
         """Close all streams of a session that ended, or that is about to end and may have none until then."""
-        self._media.end(session)
+        self._media.end(session, StreamEnd.SESSION_ENDED)
 
     def request_leave(self, session: Session, room: str, room_session: str) -> None:
         """Start the request by which Nextcloud learns that a session left a room (4.2)."""

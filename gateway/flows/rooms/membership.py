@@ -16,7 +16,6 @@ from gateway.core.participants import Participant, in_call
 from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
-from gateway.flows import call_log
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.call_counters import counting_call_entries
@@ -208,7 +207,7 @@ class RoomMembership:
         if room is None:
             return
         if pending.in_call is not None:
-            with counting_call_entries(self._services.counters, room):
+            with counting_call_entries(self._services, room):
                 left_call = self._hub.set_in_call(room, session.id, pending.in_call)
             if left_call is not None:
                 self._events.ended(session)
@@ -232,7 +231,7 @@ class RoomMembership:
         body = _room_body(joined.room, self._services.bandwidth(session.backend))
         self._services.delivery.send(session, server.encode(server.Room(body, request_id)))
         self._events.joined(joined)
-        call_log.joined(session, joined.room)
+        self._services.calls.joined(session, joined.room)
 
 
 def _room_body(room: Room, bandwidth: server.Bandwidth | None = None) -> RoomBody:

@@ -9,8 +9,8 @@ import logging
 
 from gateway.core.changes import JoinTimedOut
 from gateway.core.session import Session
-from gateway.flows import call_log
-from gateway.flows.bye import ROOM_JOIN_TIMEOUT, bye
+from gateway.flows.bye import ROOM_JOIN_TIMEOUT, ROOM_SESSION_RECONNECTED, bye
+from gateway.flows.call_log import SessionEnd
 from gateway.flows.end_requests import EndCause
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
@@ -18,6 +18,9 @@ from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
+
+_BYES = {ROOM_JOIN_TIMEOUT: SessionEnd.JOIN_TIMEOUT, ROOM_SESSION_RECONNECTED: SessionEnd.RECONNECTED}
+_CAUSES = {EndCause.OUTBOX_FULL: SessionEnd.OUTBOX_FULL, EndCause.STREAMS_LOST: SessionEnd.STREAMS_LOST}
 
 log = logging.getLogger("portunus.flows")
 
@@ -35,7 +38,9 @@ class SessionCloser:
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
-    def end(self, session: Session, *, reason: str = "", notify_backend: bool = True, why: str = "") -> None:
+    def end(
+        self, session: Session, *, reason: str = "", notify_backend: bool = True, why: SessionEnd = SessionEnd.REMOVED
+    ) -> None:
         """End a session; send a connected client a ``bye`` with the reason, if any, and close its connection (2.7).
 
         Nextcloud gets a leave request for the session's room if ``notify_backend``. ``why`` is for the log, if there is
@@ -53,7 +58,7 @@ class SessionCloser:
         closed = self._hub.close(session)
         if closed is None:
             return
-        call_log.ended(session, reason or why or "it was removed")
+        self._services.calls.ended(session, _BYES.get(reason, SessionEnd.HOST) if reason else why)
         self._virtual_sessions.owner_ended(closed)
         self._dialouts.client_ended(session)
         self._events.ended(session)
@@ -63,7 +68,7 @@ class SessionCloser:
     def bye(self, session: Session, message: ClientMessage) -> None:
         """Answer the ``bye`` of a client, and end its session (2.7)."""
         self._delivery.send(session, server.encode(server.Bye(id=message.id or "")))
-        self.end(session, why="its client said bye")
+        self.end(session, why=SessionEnd.BYE)
 
     def evict(self, session: Session, event: bytes) -> None:
         """End a session that is no longer allowed in its room, once ``event`` is delivered to its client (2.7).
@@ -89,8 +94,7 @@ class SessionCloser:
             if cause is EndCause.OUTBOX_FULL:
                 log.warning("a session ends: its outbox is full")
             try:
-                why = cause.name.lower().replace("_", " ")
-                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST, why=why)
+                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST, why=_CAUSES[cause])
             except Exception:  # the requests for other sessions are still served
                 log.exception("a session was not ended")
 
@@ -98,4 +102,4 @@ class SessionCloser:
         """End the sessions whose time is over; called once a second (2.5)."""
         for expired in self._hub.sweep(now):
             timed_out = isinstance(expired, JoinTimedOut)
-            self.end(expired.session, reason=ROOM_JOIN_TIMEOUT if timed_out else "", why="its client did not come back")
+            self.end(expired.session, reason=ROOM_JOIN_TIMEOUT if timed_out else "", why=SessionEnd.AWAY)

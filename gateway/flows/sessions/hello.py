@@ -14,7 +14,6 @@ from gateway.core.limits import Backend, exceeds
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
 from gateway.core.throttle import ThrottledAction
-from gateway.flows import call_log
 from gateway.flows.bye import SESSION_RESUMED, bye
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.ports import Connection, NextcloudError
@@ -85,7 +84,7 @@ class HelloRequests:
             raise ProtocolError(Code.SESSION_LIMIT_EXCEEDED.error()) from error
         self._services.counters.sessions_total[backend.id, client_type.value] += 1
         self._attach(session, client.connection, hello, request_id)
-        call_log.opened(session)
+        self._services.calls.opened(session)
         if session.location.is_known:
             self._services.counters.client_countries[session.location.country] += 1
         return session
@@ -159,7 +158,7 @@ class HelloRequests:
         session.outbox.repeat()
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
         self._attach(session, client.connection, hello, request_id)
-        call_log.resumed(session)
+        services.calls.resumed(session)
         room = services.hub.room_of(session)
         if not updated and session.evicted_by is None:
             if room is not None:

@@ -30,6 +30,7 @@ from mcu.base import (
     StreamKey,
     StreamType,
     SubscribeOptions,
+    TransportState,
 )
 from mcu.janus.backend import JanusMcu
 from sdp.document import Description, parse
@@ -69,6 +70,9 @@ class _Candidates:
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Ignore it: the received frames are counted instead."""
+
+    def on_transport(self, state: TransportState) -> None:
+        """Ignore it: the state of the peer connection shows it."""
 
     def on_closed(self, reason: CloseReason) -> None:
         """Ignore it: the state of the peer connection shows it."""

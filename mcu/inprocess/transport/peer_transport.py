@@ -14,7 +14,7 @@ import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
 import sdp.candidates
-from mcu.base import IceCandidate, Rejected
+from mcu.base import CloseReason, IceCandidate, Rejected
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, DtlsTransport
@@ -34,10 +34,13 @@ log = logging.getLogger("portunus.inprocess")
 class TransportListener(Protocol):
     """The owner of a transport, which receives its events and packets."""
 
+    def on_ice_connected(self) -> None:
+        """Handle the first nomination of a pair of addresses; DTLS follows."""
+
     def on_connected(self) -> None:
         """Handle the connection being up: SRTP can be sent from now on."""
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         """Handle the end of the connection by failure or by the client; called once at most, never after ``close``."""
 
     def on_rtp(self, data: bytes) -> None:
@@ -254,6 +257,7 @@ class PeerTransport:
             if not again:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
                     await self._ice.connect()
+                self._listener.on_ice_connected()
             while True:
                 if again:
                     await self._end_association()
@@ -264,10 +268,10 @@ class PeerTransport:
                     return
                 again = True
         except (ConnectionError, TimeoutError):
-            self._lose()
+            self._lose(CloseReason.ICE_FAILED)
         except Exception:
             log.exception("a connection to a client failed")
-            self._lose()
+            self._lose(CloseReason.FAILED)
 
     async def _handshake(self) -> None:
         try:
@@ -280,7 +284,7 @@ class PeerTransport:
         if self._renewed:
             return
         if self._dtls.state != "connected":
-            self._lose_unless_renewing()
+            self._lose_unless_renewing(CloseReason.DTLS_FAILED)
             return
         self.connected = True
         self._start_sctp()
@@ -322,7 +326,7 @@ class PeerTransport:
         """Go on with the old transport, or lose the client if that has ended."""
         self._ice.end_renewal()
         if self._handshaking is not None and self._handshaking.done() and not self.connected:
-            self._lose()
+            self._lose(CloseReason.ICE_FAILED)
 
     async def _end_sctp(self) -> None:
         """End the SCTP association; a new one follows on the next DTLS association."""
@@ -350,17 +354,18 @@ class PeerTransport:
             if self._ice.doubtful is not None:
                 self._ice.settle()
             else:
-                self._lose_unless_renewing()
+                by_client = CloseReason.CLIENT_CLOSED  # its close_notify has arrived
+                self._lose_unless_renewing(CloseReason.ICE_FAILED if self._dtls.ice_ended else by_client)
 
-    def _lose_unless_renewing(self) -> None:
+    def _lose_unless_renewing(self, reason: CloseReason) -> None:
         if not self._ice.renewing:
-            self._lose()
+            self._lose(reason)
 
-    def _lose(self) -> None:
+    def _lose(self, reason: CloseReason) -> None:
         if not self._lost and self._closing is None:
             self._lost = True
             self.connected = False
-            self._listener.on_lost()
+            self._listener.on_lost(reason)
 
     def _receive(self, data: bytes) -> bool:
         """Decrypt an SRTP or SRTCP packet, pass it to the listener; return whether it was authentic. Must not raise."""

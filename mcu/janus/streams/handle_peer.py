@@ -11,7 +11,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from mcu.base import CloseReason, IceCandidate, McuLost, McuTimeout, StreamKey, StreamListener, StreamReport
+from mcu.base import (
+    CloseReason,
+    IceCandidate,
+    McuLost,
+    McuTimeout,
+    StreamKey,
+    StreamListener,
+    StreamReport,
+    TransportState,
+)
 from mcu.janus.connection.handle import Handle
 from mcu.janus.connection.messages import HandleInfo, JanusError, JanusMessage
 from mcu.janus.connection.session import JanusSession
@@ -38,6 +47,7 @@ class HandlePeer(ABC):
         self.handle: Handle
         self.gate = ListenerGate(listener)
         self.closed = False
+        self.connected = False  # ICE and DTLS are established
         self.description: Description | None = None  # the last one from Janus
         self.closing: list[asyncio.Future[Any]] = []  # done when Janus has removed the objects of the ended stream
         self._timeout = timeout
@@ -133,6 +143,9 @@ class HandlePeer(ABC):
         by_kind = statistics.statistics_of_handle(self.session.id, self.handle.id)
         return reports(self.key, self.IS_SUBSCRIBER, self.description, by_kind)
 
+    def _on_transport(self, state: TransportState) -> None:
+        self.gate.send(lambda listener: listener.on_transport(state))
+
     def _on_trickle(self, message: JanusMessage) -> None:
         trickled = message.candidate
         if trickled.completed:
@@ -140,3 +153,16 @@ class HandlePeer(ABC):
         else:
             candidate = IceCandidate(trickled.candidate, trickled.sdp_mid, trickled.sdp_mline_index)
             self.gate.send(lambda listener: listener.on_candidate(candidate))
+
+
+def close_reason(message: JanusMessage, *, connected: bool) -> CloseReason:
+    """Return the reason for which one of ``ENDS``, or the destruction of the room, has ended a stream.
+
+    Janus 1.1.2 to 1.4.1 give a hangup one of a few fixed texts. "DTLS alert" is any alert of the client: that with
+    which a client closes its PeerConnection, and during the handshake also that with which it rejects the SFU's.
+    """
+    if message.janus == "ice-failed" or message.reason.startswith("ICE"):
+        return CloseReason.ICE_FAILED
+    if message.reason == "DTLS alert" and connected:
+        return CloseReason.CLIENT_CLOSED
+    return CloseReason.DTLS_FAILED if message.reason.startswith("DTLS") else CloseReason.FAILED

@@ -14,6 +14,7 @@ from mcu.base import (
     Rejected,
     StreamKey,
     StreamListener,
+    TransportState,
 )
 from mcu.janus.connection.messages import HandleInfo, JanusMessage, error_of
 from mcu.janus.connection.session import JanusSession
@@ -28,7 +29,7 @@ from mcu.janus.streams.descriptions import (
     simulcast_layers,
     single_layer,
 )
-from mcu.janus.streams.handle_peer import ENDS, HandlePeer
+from mcu.janus.streams.handle_peer import ENDS, HandlePeer, close_reason
 from mcu.janus.streams.layer_order import LayerOrder, LayerRates
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
@@ -68,7 +69,6 @@ class JanusPublisher(HandlePeer):
         super().__init__(session, key, listener, timeout)
         self.feed = RoomFeed(session, key, videoroom.FEEDS[key.stream_type], self)
         self.rooms = rooms
-        self.connected = False  # ICE and DTLS are established: Janus accepts subscribers
         self.offer_sent = False  # whether Janus was sent the first offer
         self.remotes: set[RemoteStream] = set()  # copies on other Janus servers
         self.offer: Description | None = None  # the last answered offer
@@ -227,12 +227,14 @@ class JanusPublisher(HandlePeer):
         """Handle an event of Janus."""
         if message.janus == "webrtcup":
             self._set_connected(connected=True)
+        elif message.janus == "slowlink":
+            self._on_transport(TransportState.SLOW_LINK)
         elif message.janus == "media":
             self._on_media(message.type, message.mid, receiving=message.receiving)
         elif message.janus == "trickle":
             self._on_trickle(message)
         elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
-            self.end(CloseReason.FAILED)
+            self.end(close_reason(message, connected=self.connected))
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
             self._on_answer(parsed(message.jsep.sdp))
 
@@ -293,6 +295,8 @@ class JanusPublisher(HandlePeer):
         self.connected = connected
         self.feed.revision += 1
         self._on_change(self)
+        if connected:
+            self._on_transport(TransportState.CONNECTED)
 
 
 def _is_used(description: Description) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener
+from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener, TransportState
 from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import inactive_mids, parsed, serialised
-from mcu.janus.streams.handle_peer import ENDS, HandlePeer
+from mcu.janus.streams.handle_peer import ENDS, HandlePeer, close_reason
 from mcu.janus.streams.layer_order import HIGHEST
 from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
@@ -48,7 +48,6 @@ class JanusSubscriber(HandlePeer):
         self._offer_arrived = asyncio.Event()  # set while ``_offer_requested`` is not
         self._repeats = 0  # how often ``refresh`` returned an unanswered offer: further answers to it may come
         self._answers = 0  # sent to Janus
-        self._connected = False  # ICE and DTLS are established
         self._candidates: list[IceCandidate | None] = []  # of the client, while it is not connected
         self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
         self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
@@ -124,7 +123,7 @@ class JanusSubscriber(HandlePeer):
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
         """Send a candidate of the client to Janus, and keep it for ``_repeat_candidates``."""
-        if not self._connected and candidate not in self._candidates and len(self._candidates) < MAX_CANDIDATES:
+        if not self.connected and candidate not in self._candidates and len(self._candidates) < MAX_CANDIDATES:
             self._candidates.append(candidate)
         await super().add_candidate(candidate)
 
@@ -241,10 +240,13 @@ class JanusSubscriber(HandlePeer):
         if message.janus == "trickle":
             self._on_trickle(message)
         elif message.janus == "webrtcup":
-            self._connected = True
+            self.connected = True
             self._candidates.clear()
+            self._on_transport(TransportState.CONNECTED)
+        elif message.janus == "slowlink":
+            self._on_transport(TransportState.SLOW_LINK)
         elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
-            self.end(CloseReason.FAILED)
+            self.end(close_reason(message, connected=self.connected))
         elif self._announces_hangup(message):
             asyncio.get_running_loop().call_later(HANGUP_WITHIN, self.end, CloseReason.PUBLISHER_GONE)
         elif message.jsep is not None and message.jsep.type == "offer":

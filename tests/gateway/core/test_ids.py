@@ -64,3 +64,12 @@ def test_ids_of_any_server_are_recognised_by_their_form() -> None:
     ids = SessionIds("the secret of another server, as long").make(b"r" * ENTROPY)
     assert all(map(has_form_of_an_id, ids))
     assert not any(map(has_form_of_an_id, ("", "guess", "x" * 20 + " y")))
+
+
+def test_short_room_id_depends_on_secret_backend_and_room() -> None:
+    ids, others = SessionIds("one secret of 32 bytes, or longer"), SessionIds("another secret of 32 bytes or more")
+    found = {ids.short_room_id("a", "b"), ids.short_room_id("a", "c"), ids.short_room_id("b", "b")}
+    found.add(others.short_room_id("a", "b"))
+    assert len(found) == 4
+    assert all(len(id) == 8 and int(id, 16) >= 0 for id in found)
+    assert ids.short_room_id("a", "b") == ids.short_room_id("a", "b")

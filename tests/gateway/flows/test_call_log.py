@@ -5,18 +5,33 @@ from __future__ import annotations
 import pytest
 
 from gateway import log
-from gateway.flows.call_log import short, stream_closed
-from mcu.base import CloseReason, MediaKind
+from gateway.core.room import RoomKey
+from gateway.flows.call_log import StreamEnd
+from mcu.base import CloseReason, MediaKind, TransportState
 from tests.gateway.flows.harness import FakeClient, FlowHarness
-from tests.gateway.flows.media.calls import subscribe
+from tests.gateway.flows.media.calls import publishing_call, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
+
+FAILED = {
+    CloseReason.ICE_FAILED: "ICE failed: client and SFU do not reach each other",
+    CloseReason.DTLS_FAILED: "the DTLS handshake failed",
+}
+CONNECTING = (TransportState.ICE_CONNECTED, TransportState.CONNECTED)
+
+
+def short(client: FakeClient) -> str:
+    return client.sessionid[:8]
 
 
 def of(lines: list[str], text: str, *clients: FakeClient) -> list[str]:
-    """Return what the lines with a text say, with names for the clients' short ids."""
+    """Return what the lines with a text say, with names for the short ids of clients and of rooms."""
     events = [line.split("event=")[1].strip('"') for line in lines if text in line]
-    for name, client in zip(("ALICE", "BOB"), clients, strict=False):
-        events = [event.replace(short(client.sessionid), name) for event in events]
+    names = {short(client): name for name, client in zip(("ALICE", "BOB"), clients, strict=False)}
+    if clients:
+        calls = clients[0].harness.services.calls
+        names |= {calls.room_id(RoomKey("cloud", room)): f"OF {room}" for room in ("room1", "r")}
+    for id, name in names.items():
+        events = [event.replace(id, name) for event in events]
     return events
 
 
@@ -29,27 +44,38 @@ async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
             await settle()
             publisher = harness.publisher(alice)
             assert publisher is not None
+            for state in CONNECTING:
+                publisher.listener.on_transport(state)
             for kind in (MediaKind.AUDIO, MediaKind.VIDEO):
                 publisher.listener.on_media(kind, True)
-            await subscribe(bob, alice)
+            subscriber = await subscribe(bob, alice)
+            for state in CONNECTING:
+                subscriber.listener.on_transport(state)
+            publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.CLIENT_CLOSED)
             harness.set_in_call("room1", "alice", flags=0)
             await settle()
             alice.send({"type": "bye"})
             bob.disconnect()
             await harness.sweep(60.0)
-        assert of(lines, short(alice.sessionid), alice, bob) == [
+        assert of(lines, short(alice), alice, bob) == [
             "session ALICE: hello of a user, backend cloud",
-            "session ALICE: joined room room1 of backend cloud, which has 1 members",
-            "session ALICE: entered the call in room room1",
-            "session ALICE: publishes video in room room1 (no limit, any codec)",
-            "session ALICE: video connected (ICE and DTLS) in room room1, media arrive",
-            "session BOB: subscribes to video of session ALICE in room room1",
-            "session ALICE: left the call in room room1",
+            "session ALICE: joined room OF room1 of backend cloud, which has 1 members",
+            "session ALICE: entered the call in room OF room1",
+            "session ALICE: publishes video in room OF room1 (no limit, any codec)",
+            "session ALICE: video in room OF room1: connected (ICE and DTLS)",
+            "session ALICE: video in room OF room1: media arrive",
+            "session BOB: subscribes to video of session ALICE in room OF room1",
+            "session BOB: video of session ALICE in room OF room1: connected (ICE and DTLS)",
+            "session ALICE: video in room OF room1 ended: its client has closed the connection",
+            "session ALICE: left the call in room OF room1",
             "session ALICE: ended: its client said bye",
         ]
-        assert of(lines, short(bob.sessionid), alice, bob)[-1] == "session BOB: ended: its client did not come back"
-        assert len([line for line in lines if "room1" in line]) == 8
-        assert [line for line in lines if alice.sessionid in line or bob.sessionid in line] == []
+        assert of(lines, short(bob), alice, bob)[-1] == "session BOB: ended: its client did not come back"
+        room = harness.services.calls.room_id(RoomKey("cloud", "room1"))
+        assert len([line for line in lines if room in line]) == 11
+        private = (alice.sessionid, bob.sessionid, "room1", "alice")
+        assert [line for line in lines if any(text in line for text in private)] == []
+        assert harness.counters.streams_lost == {}
 
 
 async def test_resumed_session_is_told() -> None:
@@ -58,15 +84,57 @@ async def test_resumed_session_is_told() -> None:
         alice.disconnect()
         with log.captured() as lines:
             await harness.resume(alice)
-        assert of(lines, short(alice.sessionid), alice) == ["session ALICE: resumed"]
+        assert of(lines, short(alice), alice) == ["session ALICE: resumed"]
 
 
 @pytest.mark.parametrize("reason", list(CloseReason))
 async def test_end_of_a_stream_is_told_in_words(reason: CloseReason) -> None:
-    async with FlowHarness() as harness:
-        alice = await harness.hello("alice")
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        subscription = await subscribe(bob, alice)
         with log.captured() as lines:
-            stream_closed(alice.session, "video", "room1", reason)
-        (event,) = of(lines, short(alice.sessionid), alice)
-        assert event.startswith("session ALICE: video in room room1 ended: ")
-        assert ("hung up" in event) == ("failed" in event) == (reason is CloseReason.FAILED)
+            subscription.end(reason)
+            harness.mcu.published[0].end(CloseReason.REPLACED, reason)
+        own, *others = [line for line in of(lines, "", alice, bob) if "ALICE" in line][::-1]
+        assert own.startswith("session ALICE: video in room OF r ended: ")
+        assert ("failed" in own) is (reason in FAILED)
+        assert FAILED.get(reason, "") in own
+        trouble = (CloseReason.LOST, CloseReason.DRAINED, CloseReason.FAILED, *FAILED)
+        assert len([line for line in others if "of session ALICE in room OF r ended: " in line]) == (reason in trouble)
+        counted = reason is not CloseReason.CLIENT_CLOSED
+        assert harness.counters.streams_lost == ({("video", reason.value): 1} if counted else {})
+
+
+async def test_slow_link_is_told_once_a_minute() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        with log.captured() as lines:
+            for _ in range(2):
+                for _ in range(3):
+                    harness.mcu.published[0].listener.on_transport(TransportState.SLOW_LINK)
+                await harness.sweep(61.0)
+        assert of(lines, "slow", alice) == ["session ALICE: video in room OF r: slow link: many packets are lost"] * 2
+
+
+async def test_withdrawn_permission_is_told() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        with log.captured() as lines:
+            set_permissions(harness, "alice", "control")
+            await settle()
+        assert of(lines, "ended", alice) == [f"session ALICE: video in room OF r ended: {StreamEnd.REVOKED.value}"]
+
+
+async def test_stream_that_ends_with_the_call_is_told() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        await subscribe(bob, alice)
+        with log.captured() as lines:
+            harness.set_in_call("r", "alice", flags=0)
+            await settle()
+            bob.send({"type": "bye"})
+            await settle()
+        assert of(lines, "ended", alice, bob) == [
+            f"session ALICE: video in room OF r ended: {StreamEnd.LEFT_CALL.value}",
+            "session BOB: ended: its client said bye",
+        ]

@@ -19,6 +19,7 @@ from mcu.base import (
     StreamType,
     SubscribeOptions,
     Subscriber,
+    TransportState,
 )
 from sdp.document import Description
 from tests.mcu.descriptions import described
@@ -37,6 +38,7 @@ class MediaClient:
         self.peer = peer
         self.offers: list[Description] = []
         self.media: list[tuple[MediaKind, bool]] = []
+        self.transport: list[TransportState] = []
         self.closed: list[CloseReason] = []
         self.answers = True
         self.subscriber: Subscriber | None = None
@@ -58,6 +60,11 @@ class MediaClient:
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         """Record whether media flow."""
         self.media.append((kind, flowing))
+        self._changed.set()
+
+    def on_transport(self, state: TransportState) -> None:
+        """Record the state."""
+        self.transport.append(state)
         self._changed.set()
 
     def on_closed(self, reason: CloseReason) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from mcu.base import CloseReason, McuError, PublishOptions, SubscribeOptions
+from mcu.base import CloseReason, McuError, PublishOptions, SubscribeOptions, TransportState
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 from tests.mcu.descriptions import WITHOUT_MEDIA, described
@@ -73,11 +73,13 @@ async def test_client_that_ends_its_peer_connection_is_reported(sfu: Sfu) -> Non
         await carol.subscribe(sfu.mcu)
         await dave.subscribe(sfu.mcu)
         await dave.peer.wait_for_picture(28)
+        for client in (alice, dave):
+            assert client.transport[-1:] == [TransportState.CONNECTED]
         await dave.peer.close()
-        await dave.wait_for_close(CloseReason.FAILED)
+        await dave.wait_for_close(CloseReason.CLIENT_CLOSED)
         await carol.peer.wait_for_picture(28)
         await alice.peer.close()
-        await alice.wait_for_close(CloseReason.FAILED)
+        await alice.wait_for_close(CloseReason.CLIENT_CLOSED)
         await carol.wait_for_close(CloseReason.PUBLISHER_GONE)
         await alice.publisher.close()
         assert await sfu.open_streams() == 0

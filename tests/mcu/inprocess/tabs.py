@@ -22,6 +22,7 @@ from mcu.base import (
     StreamKey,
     StreamType,
     SubscribeOptions,
+    TransportState,
 )
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
@@ -113,6 +114,9 @@ class Tab:
         self._pending.put_nowait(str(offer))
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
+        """Ignore."""
+
+    def on_transport(self, state: TransportState) -> None:
         """Ignore."""
 
     def on_closed(self, reason: CloseReason) -> None:

@@ -56,7 +56,7 @@ async def call(mcu: InprocessMcu, number: int) -> None:
         await dave.peer.connected()
         if number % 4 == 0:
             await alice.peer.close()
-            await alice.wait_for_close(CloseReason.FAILED)
+            await alice.wait_for_close(CloseReason.CLIENT_CLOSED)
         elif number % 4 == 1:
             await alice.publish_again(mcu)
             await alice.peer.connected()  # aioice 0.13 leaks a task when a peer is closed while it connects
@@ -66,7 +66,7 @@ async def call(mcu: InprocessMcu, number: int) -> None:
             await alice.publisher.close()
         else:
             await carol.peer.close()
-            await carol.wait_for_close(CloseReason.FAILED)
+            await carol.wait_for_close(CloseReason.CLIENT_CLOSED)
             await alice.publisher.close()
 
 

@@ -24,6 +24,7 @@ from mcu.base import (
     StreamKey,
     StreamType,
     SubscribeOptions,
+    TransportState,
 )
 from mcu.inprocess import InprocessSettings, publisher, subscriber
 from mcu.inprocess.backend import InprocessMcu
@@ -72,9 +73,19 @@ async def test_publisher_that_does_not_connect_in_time_fails(
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SOON)
     async with sender() as alice:
         await mcu.publish(KEY, described(await alice.peer.offer()), PublishOptions(), alice)
-        await alice.wait_for_close(CloseReason.FAILED)
+        await alice.wait_for_close(CloseReason.ICE_FAILED)
     (state,) = mcu.status().sfus
     assert state.publishers == 0
+
+
+async def test_publisher_with_another_certificate_than_it_announced_fails(mcu: InprocessMcu) -> None:
+    async with sender(59, video=False, channels=()) as alice:
+        fingerprint = re.compile(r"(?m)^(a=fingerprint:\S+ )([0-9A-F:]+)")
+        offer = fingerprint.sub(lambda found: found[1] + found[2][::-1], await alice.peer.offer())
+        _, answer = await mcu.publish(KEY, described(offer), PublishOptions(), alice)
+        await alice.peer.accept(answer)
+        await alice.wait_for_close(CloseReason.DTLS_FAILED)
+    assert alice.transport == [TransportState.ICE_CONNECTED]
 
 
 async def test_subscription_without_an_accepting_answer_fails(
@@ -103,7 +114,7 @@ async def test_subscription_of_a_vanished_client_fails(mcu: InprocessMcu, monkey
         await carol.peer.wait_for_picture(50)
         monkeypatch.setattr(aioice.ice, "CONSENT_FAILURES", 1)
         carol.peer.cut()
-        await carol.wait_for_close(CloseReason.FAILED)
+        await carol.wait_for_close(CloseReason.ICE_FAILED)
         assert mcu.status().sfus[0].subscribers == 0
         assert alice.closed == []
 

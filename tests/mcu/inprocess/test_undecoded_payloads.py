@@ -8,7 +8,16 @@ import random
 import pytest
 from aiortc import RTCDataChannel
 
-from mcu.base import BackendId, MediaKind, PublisherId, PublishOptions, StreamKey, StreamType, SubscribeOptions
+from mcu.base import (
+    BackendId,
+    CloseReason,
+    MediaKind,
+    PublisherId,
+    PublishOptions,
+    StreamKey,
+    StreamType,
+    SubscribeOptions,
+)
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.forwarding import rtp
@@ -46,10 +55,13 @@ class RawPeer:
         """Send a packet."""
         self.transport.send_rtp(rtp.HEADER.pack(rtp.VERSION_BITS, 45, number, number, 7) + payload)
 
+    def on_ice_connected(self) -> None:
+        """Ignore it: DTLS follows."""
+
     def on_connected(self) -> None:
         self.connected.set()
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         """Ignore: the test's wait times out."""
 
     def on_rtp(self, data: bytes) -> None:

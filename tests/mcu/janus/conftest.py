@@ -19,6 +19,7 @@ from mcu.base import (
     StreamKey,
     StreamType,
     SubscribeOptions,
+    TransportState,
 )
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
@@ -46,6 +47,7 @@ class WaitableListener:
         self.candidates: list[IceCandidate | None] = []
         self.offers: list[str] = []
         self.media: list[tuple[MediaKind, bool]] = []
+        self.transport: list[TransportState] = []
         self.closed: list[CloseReason] = []
         self._changed = asyncio.Event()
 
@@ -59,6 +61,10 @@ class WaitableListener:
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
         self.media.append((kind, flowing))
+        self._changed.set()
+
+    def on_transport(self, state: TransportState) -> None:
+        self.transport.append(state)
         self._changed.set()
 
     def on_closed(self, reason: CloseReason) -> None:

@@ -38,6 +38,11 @@ class DtlsTransport(RTCDtlsTransport):
         self._set_role("client" if client else "server")
         await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
 
+    @property
+    def ice_ended(self) -> bool:
+        """Whether reading ended because ICE did: the client does not answer consent checks any more (RFC 7675)."""
+        return self._adapter.ended
+
     async def close(self) -> None:
         """Close the DTLS connection and wait for the reader task."""
         self.remove_all_listeners()
@@ -107,11 +112,16 @@ class _IceTransportAdapter:
     def __init__(self, ice: IceTransport) -> None:
         self._ice = ice
         self.attached = True
+        self.ended = False  # whether ICE has ended while DTLS was reading
 
     async def _recv(self) -> bytes:
         if not self.attached:
             raise ConnectionError("the association is detached")
-        return await self._ice.recv()
+        try:
+            return await self._ice.recv()
+        except ConnectionError:
+            self.ended = True
+            raise
 
     async def _send(self, data: bytes) -> None:
         if self.attached:

@@ -18,7 +18,9 @@ from click.testing import CliRunner, Result
 from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import AdminSection, Config, HttpSection, SessionsSection
+from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend, BackendQualityRules, QualityRules
+from gateway.core.room import RoomKey
 from gateway.edge.operator.admin import ID_LENGTH, AdminSocket
 from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
@@ -70,13 +72,15 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
         refusing = answer().replace("m=video 9", "m=video 0")
         carol.media(alice, "answer", payload={"type": "answer", "sdp": refusing})
         await settle()
+        short_id = harness.services.calls.room_id(RoomKey("cloud", "r"))
         result = await explain("r", "--socket", str(path))
+        assert (await explain(short_id, "--socket", str(path))).output == result.output
     assert result.exit_code == 0, result.output
     share = "Its camera may send up to 300 kbit/s, because 2 video streams share the room's 600 kbit/s."
     audio = "Its audio is sent as opus, because without a preference the SFU's order applies."
     video = "because the server's list says so."
     assert result.output.splitlines() == [
-        "Room r of backend cloud: 2 publishers.",
+        f"Room r of backend cloud (in the log: {short_id}): 2 publishers.",
         f"{alice.sessionid[:ID_LENGTH]}… (not applied yet) {share} {audio} "
         f"Its video is sent as h264 (1 in the room cannot decode it), {video}",
         f"{bob.sessionid[:ID_LENGTH]}… {share} {audio} "
@@ -106,8 +110,12 @@ async def test_explanation_can_be_printed_as_json(path: Path) -> None:
 async def test_room_without_publishers_is_explained(path: Path) -> None:
     async with running(path) as harness:
         await harness.member("alice", backend=CLOUD)
+        short_id = harness.services.calls.room_id(RoomKey("cloud", "r"))
         result = await explain("r", "--socket", str(path))
-    assert (result.exit_code, result.output) == (0, "Room r of backend cloud: no publishers.\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        f"Room r of backend cloud (in the log: {short_id}): no publishers.\n",
+    )
 
 
 async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
@@ -116,7 +124,7 @@ async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
         alice.offer()
         await settle()
         result = await explain("r", "--socket", str(path))
-    assert "Room r of backend other: 1 publisher." in result.output
+    assert ": 1 publisher." in result.output
     assert "Its camera may send without a limit, because nothing limits it." in result.output
 
 
@@ -199,6 +207,26 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
         result = await explain(*arguments)
         assert result.exit_code == status
         assert expected in result.output
+
+
+async def test_short_id_of_a_room_is_computed_from_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "portunus.toml"
+    secret = "a secret of the tests, long enough, and of 32 bytes"
+    backends = "".join(
+        f'[[backend]]\nid = "{id}"\nurls = ["https://{id}.example/"]\nsecret = "{id}-5f0c7a1e9b"\n'
+        for id in ("cloud", "other")
+    )
+    file.write_text(f'[sessions]\nsecret = "{secret}"\n{backends}')
+    ids = SessionIds(secret)
+    lines = [f"{ids.short_room_id(backend, 'r')} {backend}" for backend in ("cloud", "other")]
+    for arguments, status, expected in (
+        ((), 0, lines),
+        (("--backend", "other"), 0, lines[1:]),
+        (("--backend", "nobody"), 1, ["Error: there is no backend nobody"]),
+    ):
+        result = CliRunner().invoke(main, ["room-id", "r", "-c", str(file), *arguments])
+        assert (result.exit_code, result.output.splitlines()) == (status, expected)
+    assert CliRunner().invoke(main, ["room-id", "r", "-c", str(tmp_path / "none")]).exit_code == 1
 
 
 async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.flows.call_log import StreamEnd
 from tests.gateway.flows.media.descriptions import answer, offer
 from tests.gateway.flows.media.fake_mcu import FakePublisher
 from tests.gateway.flows.media.quality_calls import (
@@ -129,7 +130,7 @@ async def test_answer_for_a_closed_publisher_is_not_recorded() -> None:
         bob.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
         await settle()
         harness.mcu.publishers.clear()
-        harness.media.end(alice.session)
+        harness.media.end(alice.session, StreamEnd.LEFT_CALL)
         publisher.gate.set()
         await settle()
         assert harness.media.quality.explain(ROOM) == []

@@ -13,7 +13,16 @@ import pytest
 import gateway.flows.media
 from gateway.core.session import Session
 from gateway.flows.media.session_stream import stream_key
-from mcu.base import CloseReason, IceCandidate, MediaKind, Publisher, PublishOptions, StreamKey, StreamType
+from mcu.base import (
+    CloseReason,
+    IceCandidate,
+    MediaKind,
+    Publisher,
+    PublishOptions,
+    StreamKey,
+    StreamType,
+    TransportState,
+)
 from sdp.codecs import CodecPreference
 from sdp.document import Description, parse
 from tests.gateway.flows.media.descriptions import ANSWER, offer
@@ -61,6 +70,8 @@ class NullListener:
     def on_offer(self, offer: Description) -> None: ...
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None: ...
+
+    def on_transport(self, state: TransportState) -> None: ...
 
     def on_closed(self, reason: CloseReason) -> None: ...
 

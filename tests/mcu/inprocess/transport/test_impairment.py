@@ -162,7 +162,7 @@ async def test_publisher_that_stays_silent_has_failed(mcu: InprocessMcu, monkeyp
         await carol.subscribe(mcu)
         await carol.peer.wait_for_picture(63)
         mcu.silence(KEY)
-        await alice.wait_for_close(CloseReason.FAILED, 60.0)
+        await alice.wait_for_close(CloseReason.ICE_FAILED, 60.0)
         await carol.wait_for_close(CloseReason.PUBLISHER_GONE)
         with pytest.raises(NoSuchStream):
             mcu.revive(KEY)

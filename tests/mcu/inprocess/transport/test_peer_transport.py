@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiortc import RTCDataChannel
 
+from mcu.base import CloseReason
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
@@ -29,11 +30,14 @@ class RecordingTransportListener:
         self.connected = False
         self._changed = asyncio.Event()
 
+    def on_ice_connected(self) -> None:
+        """Ignore it: DTLS follows."""
+
     def on_connected(self) -> None:
         self.connected = True
         self._changed.set()
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         raise AssertionError("the connection was lost")
 
     def on_rtp(self, data: bytes) -> None:

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from aioice.ice import CandidatePair
 
+from mcu.base import CloseReason
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription
 from mcu.inprocess.transport import peer_transport
 from mcu.inprocess.transport.aiortc_internals.dtls import DtlsTransport
@@ -47,7 +48,7 @@ class LossListener(RecordingTransportListener):
         self.connections += 1
         super().on_connected()
 
-    def on_lost(self) -> None:
+    def on_lost(self, reason: CloseReason) -> None:
         self.losses += 1
         self._changed.set()
 

@@ -22,10 +22,12 @@ from mcu.base import (
     PublishOptions,
     Rejected,
     SubscribeOptions,
+    TransportState,
 )
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.messages import encode, parse
 from mcu.janus.streams import subscriber as subscriber_module
+from mcu.janus.streams.handle_peer import close_reason
 from mcu.janus.streams.publisher import JanusPublisher
 from sdp.codecs import payloads
 from sdp.document import kinds
@@ -337,13 +339,38 @@ async def test_closing_a_subscriber_leaves_the_publisher(call: JanusCall, janus:
     assert listener.closed == []
 
 
-async def test_a_publisher_that_hangs_up_has_failed(call: JanusCall, janus: JanusProcess) -> None:
+async def test_a_publisher_that_hangs_up_is_reported(call: JanusCall, janus: JanusProcess) -> None:
     _, sender, own = await call.publisher()
     _, _, listener = await call.subscriber()
     await sender.close()
-    assert await own.close_reason() is CloseReason.FAILED
+    assert await own.close_reason() is CloseReason.CLIENT_CLOSED
     assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
     await until_counts(janus, rooms=0, handles=0)
+
+
+@pytest.mark.parametrize(
+    ("connected", "hangup", "reason"),
+    [
+        (True, "DTLS alert", CloseReason.CLIENT_CLOSED),
+        (False, "DTLS alert", CloseReason.DTLS_FAILED),  # the client rejects Janus' certificate
+        (False, "DTLS timeout", CloseReason.DTLS_FAILED),
+        (True, "ICE failed", CloseReason.ICE_FAILED),
+        (True, "Close PC", CloseReason.FAILED),
+        (True, "", CloseReason.FAILED),
+    ],
+)
+def test_reason_of_a_hangup_is_told(connected: bool, hangup: str, reason: CloseReason) -> None:
+    message = parse(json.dumps({"janus": "hangup", "session_id": 1, "sender": 2, "reason": hangup}))
+    assert close_reason(message, connected=connected) is reason
+
+
+async def test_slow_link_is_reported(call: JanusCall) -> None:
+    publisher, _, published = await call.publisher()
+    subscriber, _, subscribed = await call.subscriber()
+    for peer, listener in ((subscriber, subscribed), (publisher, published)):
+        event = {"janus": "slowlink", "session_id": peer.session.id, "sender": peer.handle.id, "uplink": True}
+        peer.session.receive(parse(json.dumps({**event, "lost": 40})))
+        assert listener.transport[-1] is TransportState.SLOW_LINK
 
 
 async def test_a_stream_whose_ice_failed_has_failed(call: JanusCall) -> None:
@@ -353,15 +380,15 @@ async def test_a_stream_whose_ice_failed_has_failed(call: JanusCall) -> None:
     for peer, listener in ((subscriber, subscribed), (publisher, published)):
         event = {"janus": "ice-failed", "session_id": peer.session.id, "sender": peer.handle.id}
         peer.session.receive(parse(json.dumps(event)))
-        assert listener.closed == [CloseReason.FAILED]
+        assert listener.closed == [CloseReason.ICE_FAILED]
 
 
-async def test_a_subscriber_that_hangs_up_has_failed(call: JanusCall, janus: JanusProcess) -> None:
+async def test_a_subscriber_that_hangs_up_is_reported(call: JanusCall, janus: JanusProcess) -> None:
     await call.publisher()
     _, watcher, listener = await call.subscriber()
     await watcher.connected()
     await watcher.close()
-    assert await listener.close_reason() is CloseReason.FAILED
+    assert await listener.close_reason() is CloseReason.CLIENT_CLOSED
     await until_counts(janus, rooms=1, handles=1)
 
 
@@ -458,7 +485,7 @@ async def test_a_publisher_that_never_connects_fails(mcu: JanusMcu, janus: Janus
     listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
         await mcu.publish(CAMERA, described(await silent.offer()), SOON, listener)
-        assert await listener.close_reason(60) is CloseReason.FAILED
+        assert await listener.close_reason(60) is CloseReason.ICE_FAILED
     await until_counts(janus, rooms=0, handles=0)
 
 

@@ -31,8 +31,8 @@ async def test_clients_that_vanish_are_hung_up(call: JanusCall, janus: JanusProc
     await asyncio.gather(left.wait_for_tone(vanishing.frequency), watcher.wait_for_tone(steady.frequency))
     watcher.cut()
     vanishing.cut()
-    assert await subscribed.close_reason(VANISHED) is CloseReason.FAILED
-    assert await published.close_reason(VANISHED) is CloseReason.FAILED
+    assert await subscribed.close_reason(VANISHED) is CloseReason.ICE_FAILED
+    assert await published.close_reason(VANISHED) is CloseReason.ICE_FAILED
     assert await remaining.close_reason() is CloseReason.PUBLISHER_GONE
     assert other.closed == []
     await until_room_count(janus, 1)
