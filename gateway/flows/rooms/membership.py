@@ -186,12 +186,12 @@ class RoomMembership:
     def _take_over(self, session: Session, room_session: str) -> bool:
         """End another session that has a Nextcloud session id confirmed for this one, without a leave request (4.4).
 
-        ``False`` if an anonymous session would end a user's session: guests never get the session id of a user.
+        ``False`` if it is another user's, or a user's and this session is anonymous: Talk admits whoever knows the id.
         """
         other = self._holder(session, room_session)
         if other is None:
             return True
-        if other.userid and not session.userid:
+        if other.userid != session.userid:
             return False
         self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, notify_backend=False)
         return True

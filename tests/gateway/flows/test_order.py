@@ -162,7 +162,7 @@ async def test_nothing_is_left_of_ended_sessions() -> None:
 
 async def test_message_behind_a_join_of_a_session_that_was_closed_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with FlowHarness() as harness:
-        alice, bob = await harness.hello("alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice"), await harness.hello("alice")
         join(alice, "r", nc="same")
         await settle()
         harness.nextcloud.gate = asyncio.Event()

@@ -107,14 +107,15 @@ async def test_confirmed_exchange_of_the_nextcloud_session_applies_its_permissio
 
 
 # reference 4.1-j
-async def test_nextcloud_session_of_a_user_does_not_move_to_an_anonymous_session() -> None:
+@pytest.mark.parametrize(("holder", "other"), [("alice", ""), ("alice", "eve"), ("", "eve")])
+async def test_nextcloud_session_does_not_move_to_a_session_of_somebody_else(holder: str, other: str) -> None:
     async with FlowHarness() as harness:
-        alice, eve = await harness.member("alice"), await harness.hello()
-        join(eve, nc="nc-alice")
+        alice, eve = await harness.member(holder), await harness.hello(other)
+        join(eve, nc=f"nc-{holder}")
         await settle()
         assert eve.error_codes() == ["room_join_failed"]
         assert alice.received() == []
-        assert harness.hub.find_by_room_session("cloud", "nc-alice") is alice.session
+        assert harness.hub.find_by_room_session("cloud", f"nc-{holder}") is alice.session
         assert eve.session.room is None
         assert harness.nextcloud.leaves() == []
 
