@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Offline
@@ -15,12 +15,13 @@ class Delivery:
     """Appends messages to outboxes and wakes the connections that send them.
 
     A session whose outbox exceeds its limit is put into ``end_requests``: it ends soon and not at once, since a loop
-    over the members of its room may be running (invariant 6).
+    over the members of its room may be running (invariant 6). ``on_full`` is called for each such session.
     """
 
-    def __init__(self, end_requests: EndRequests) -> None:
+    def __init__(self, end_requests: EndRequests, on_full: Callable[[], None]) -> None:
         self._connections: dict[ConnectionId, Connection] = {}
         self._end_requests = end_requests
+        self._on_full = on_full
 
     def add(self, connection: Connection) -> None:
         """Register a connection."""
@@ -79,4 +80,5 @@ class Delivery:
 
     def _overflow(self, session: Session) -> None:
         if session.outbox.seal():
+            self._on_full()
             self._end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))

@@ -70,7 +70,7 @@ class Services:
     def __post_init__(self) -> None:
         self.warnings = LimitedLog(log, self.clock)
         self.calls = CallLog(self.ids, self.wall_clock, CallRecorder())
-        self.delivery = Delivery(self.end_requests)
+        self.delivery = Delivery(self.end_requests, self._count_full_outbox)
         self.refusals = Refusals(self.clock, self.counters)
         self.throttling = Throttling(self.clock, self.counters, self.refusals.blocked)
         self.backend_turns = BackendTurns(self.nextcloud_places, self.nextcloud_timeout / 2, self.clock)
@@ -84,6 +84,9 @@ class Services:
         """Count and log that a client reached a limit, named as in the configuration."""
         self.counters.limits_met[limit] += 1
         self.refusals.limit(limit)
+
+    def _count_full_outbox(self) -> None:
+        self.counters.limits_met["outbox_bytes"] += 1  # logged when the session ends
 
     def server_info_for(self, session: Session) -> ServerInfo:
         """Return the server's name and features for a hello reply."""

@@ -389,6 +389,7 @@ async def test_session_with_a_full_outbox_ends_alone(connected: bool) -> None:
         assert messages[3]["event"]["leave"] == [slow.sessionid]
         assert sorted(harness.hub.sessions) == sorted([alice.sessionid, bob.sessionid])
         assert slow.connection.finished is connected
+        assert harness.counters.limits_met == {"outbox_bytes": 1}
         if connected:
             slow.disconnect()
         assert (await harness.resume(slow)).error_codes() == ["no_such_session"]
