@@ -22,7 +22,7 @@ from bench.servers import Server, Site
 from bench.tokens import Keys
 
 PROGRAMS = ("floor", "load", "hellos", "receive")
-LONGEST = 300.0  # seconds that a load program may take
+LOAD_TIMEOUT = 300.0  # seconds that a load program may take
 SETTLE = 0.3  # seconds after sessions have opened or closed, for the work that the servers do then
 
 
@@ -105,7 +105,7 @@ def finish(process: subprocess.Popen[str]) -> list[float]:
     Raises:
         WrongCount: it failed.
     """
-    output, _ = process.communicate(timeout=LONGEST)
+    output, _ = process.communicate(timeout=LOAD_TIMEOUT)
     if process.returncode != 0:
         raise WrongCount(f"a load program failed: {process.args!r:.200}")
     return [float(number) for number in output.split("\n")[-2].split()]

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-LATE = 1.0  # seconds; a timer is later than that only if the process did not run
+MIN_STANDSTILL = 1.0  # seconds; a timer is later than that only if the process did not run
 GRACE = 2.0  # seconds by which a late timer is extended at least
 
 
@@ -20,7 +20,7 @@ def grace(due: float, now: float, limit: float) -> float:
     The extension is as long as the delay, at most the whole time ``limit``, but at least ``GRACE``.
     """
     late = now - due
-    return 0.0 if late < LATE else max(GRACE, min(late, limit))
+    return 0.0 if late < MIN_STANDSTILL else max(GRACE, min(late, limit))
 
 
 class PeerTimer:

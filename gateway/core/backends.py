@@ -31,8 +31,8 @@ _dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # also with parameters, whic
 _default_ports = {"http": 80, "https": 443}
 
 # Anyone may send a URL, and to encode the host or path of a long one takes a tenth of a second.
-LONGEST = 2048  # characters of a URL, also in canonical form
-LONGEST_HOST = 255  # characters; a name in DNS has at most 253
+MAX_URL_LENGTH = 2048  # characters of a URL, also in canonical form
+MAX_HOST_LENGTH = 255  # characters; a name in DNS has at most 253
 
 _KEPT = 128  # URLs whose canonical form is kept
 _KEPT_LENGTH = 256  # characters of such a URL at most
@@ -52,21 +52,21 @@ def canonical(url: str) -> str:
 
 
 def _canonical(url: str) -> str:
-    if len(url) > LONGEST:
-        raise ValueError(f"longer than {LONGEST} characters")
+    if len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"longer than {MAX_URL_LENGTH} characters")
     base = (url if url.endswith("/") else url + "/").partition(_ENDPOINT)[0]
     match = _absolute.fullmatch(base if base.endswith("/") else base + "/")
     if match is None:
         raise ValueError("not an absolute http or https URL")
-    if len(match["host"]) > LONGEST_HOST:
-        raise ValueError(f"a host with more than {LONGEST_HOST} characters")
+    if len(match["host"]) > MAX_HOST_LENGTH:
+        raise ValueError(f"a host with more than {MAX_HOST_LENGTH} characters")
     scheme, port, path = match["scheme"].lower(), int(match["port"] or 0), _normal_path(match["path"])
     if port > 65535:
         raise ValueError("no such port")
     suffix = "" if port in (0, _default_ports[scheme]) else f":{port}"
     made = f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
-    if len(made) > LONGEST:
-        raise ValueError(f"longer than {LONGEST} characters")
+    if len(made) > MAX_URL_LENGTH:
+        raise ValueError(f"longer than {MAX_URL_LENGTH} characters")
     return made
 
 

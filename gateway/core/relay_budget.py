@@ -15,13 +15,13 @@ FULL_OUTBOX_DIVISOR = 4  # divides the outbox limit: a fuller outbox counts as f
 SENDER_BURST = 4096  # bytes that each sender may relay beyond the budget
 SENDER_RATE = 512  # bytes per second
 ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
-LARGE = 128  # recipients; a message counts once more for each full 128 of them
+RECIPIENTS_PER_CHARGE = 128  # recipients; a message counts once more for each full 128 of them
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
 
 
 def cost(size: int, recipients: int) -> int:
     """Return the bytes that a message of ``size`` bytes costs; it counts several times in a large room."""
-    return size * (1 + recipients // LARGE)
+    return size * (1 + recipients // RECIPIENTS_PER_CHARGE)
 
 
 class RelayBudget:

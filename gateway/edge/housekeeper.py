@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from gateway.standstill import LATE
+from gateway.standstill import MIN_STANDSTILL
 
 log = logging.getLogger("portunus.edge")
 
@@ -66,7 +66,7 @@ class Housekeeper:
         """Record a standstill if the task woke up ``late`` seconds after its time; forget an old one."""
         if now >= self._recovered_at:
             self._stood_still = 0.0
-        if late >= LATE:
+        if late >= MIN_STANDSTILL:
             log.warning("the process stood still for %.0f s", late)
             self._stood_still = min(self._stood_still + late, MAX_EXCLUDED)
             self._recovered_at = now + RECOVERY

@@ -23,7 +23,7 @@ from gateway.limited_log import LimitedLog
 
 PER_ADDRESS_SHARE = 2  # the places divided by this are those that one address can have
 FOR_USERS_SHARE = 4  # the places divided by this are kept for joins of users
-RECENT = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
+PREFERENCE_LIFETIME = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
 MAX_RECENT = 10_000  # preferred addresses, of all backends together
 USERS_PATIENCE = 6  # factor by which joins of users, and background requests, may wait longer than other requests
 BACKGROUND = -1  # in place of a client's network: for requests whose result no client waits for
@@ -148,7 +148,7 @@ class BackendTurns:
         """Prefer hellos and joins of guests from an address at which Nextcloud has authenticated a user."""
         key = (backend, network)
         self._preferred_until.pop(key, None)
-        self._preferred_until[key] = self._clock() + RECENT
+        self._preferred_until[key] = self._clock() + PREFERENCE_LIFETIME
         if len(self._preferred_until) > MAX_RECENT:
             del self._preferred_until[next(iter(self._preferred_until))]
 

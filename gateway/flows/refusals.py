@@ -20,7 +20,7 @@ from gateway.wire import unverified_claims
 from gateway.wire.token import EXPIRED, NOT_YET
 from gateway.wire.unverified_claims import UnverifiedClaims
 
-INVENTED = 16  # lines a minute about URLs that peers can invent
+INVENTED_URL_LINES = 16  # lines a minute about URLs that peers can invent
 UNLOGGED = frozenset(  # limits that only slow or idle peers reach, or that have lines of their own
     {"http_read_timeout", "idle_connections_per_address", "peer_connections", "descriptors"}
 )
@@ -50,7 +50,7 @@ class Refusals:
 
     def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
         self._warnings = LimitedLog(log, clock)
-        self._invented = LimitedLog(log, clock, INVENTED)
+        self._invented = LimitedLog(log, clock, INVENTED_URL_LINES)
         self._counters = counters
 
     def changed(self) -> None:

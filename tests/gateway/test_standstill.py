@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pytest
 
 from gateway import standstill
-from gateway.standstill import GRACE, LATE, PeerTimeout, PeerTimer, grace
+from gateway.standstill import GRACE, MIN_STANDSTILL, PeerTimeout, PeerTimer, grace
 
 
 @pytest.mark.parametrize(
     ("late", "limit", "expected"),
     [
         (0.0, 10, 0.0),
-        (LATE - 0.01, 10, 0.0),
-        (LATE, 10, GRACE),
+        (MIN_STANDSTILL - 0.01, 10, 0.0),
+        (MIN_STANDSTILL, 10, GRACE),
         (5.0, 10, 5.0),
         (15.0, 10, 10.0),
         (15.0, 1, GRACE),

@@ -12,7 +12,7 @@ import resource
 
 from gateway.limited_log import LimitedLog
 
-ENOUGH = 8192  # with fewer, a warning is logged at the start
+RECOMMENDED_DESCRIPTORS = 8192  # with fewer, a warning is logged at the start
 _MOST = 1 << 20  # used if the hard limit is infinite
 _RESERVE = 256  # descriptors that no client connection gets; an eighth if there are few
 _ADVICE = "raise LimitNOFILE (systemd) or ulimit -n"
@@ -27,7 +27,7 @@ def raise_limit() -> int:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     limit = open_limit()
-    if limit < ENOUGH:
+    if limit < RECOMMENDED_DESCRIPTORS:
         log.warning("only %d descriptors may be open, enough for about %d clients: %s", limit, usable(limit), _ADVICE)
     return limit
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-KEPT = 5.0  # seconds for which a reply is kept; a person needs longer to dial again
+REPLY_LIFETIME = 5.0  # seconds for which a reply is kept; a person needs longer to dial again
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class DialoutKey(NamedTuple):
 
 
 class DialoutReplies:
-    """The pending replies, and the replies of the last ``KEPT`` seconds."""
+    """The pending replies, and the replies of the last ``REPLY_LIFETIME`` seconds."""
 
     def __init__(self) -> None:
         self._replies: dict[DialoutKey, asyncio.Future[DialoutReply]] = {}
@@ -56,7 +56,7 @@ class DialoutReplies:
             raise
         pending.set_result(reply)
         if reply.may_ring:
-            loop.call_later(KEPT, self._replies.pop, key, None)
+            loop.call_later(REPLY_LIFETIME, self._replies.pop, key, None)
         else:
             del self._replies[key]
         return reply

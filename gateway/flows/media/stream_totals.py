@@ -1,6 +1,6 @@
 """Counts the streams of all sessions, each of which needs a PeerConnection, for SFUs with a limited number of them.
 
-Source: docs/operations.md, "Limits". The clients of one room, or of one address, get at most ``SHARE`` of the SFU's
+Source: docs/operations.md, "Limits". The clients of one room, or of one address, get at most ``MAX_SHARE`` of the SFU's
 PeerConnections: the rest is left for other calls.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from gateway.core.session import Session
 from gateway.flows.media.session_stream import SessionStream
 
-SHARE = 7 / 8  # of the SFU's PeerConnections
+MAX_SHARE = 7 / 8  # of the SFU's PeerConnections
 
 
 class StreamTotals:
@@ -38,7 +38,7 @@ class StreamTotals:
         """Return whether an SFU with ``capacity`` PeerConnections (0: any number) has one for a stream of a session."""
         if not capacity:
             return True
-        share = max(int(capacity * SHARE), 1)
+        share = max(int(capacity * MAX_SHARE), 1)
         return len(self._streams) < capacity and all(self._counts[group] < share for group in _groups(session))
 
 

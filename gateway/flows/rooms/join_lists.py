@@ -14,7 +14,7 @@ from gateway.core.virtual import VirtualSession
 from gateway.core.visibility import Form, join_entry
 from gateway.wire import server
 
-PART = 32_768  # bytes of entries in one event of a list; more if a single entry is longer
+PART_SIZE = 32_768  # bytes of entries in one event of a list; more if a single entry is longer
 
 
 def join_event(participant: Session | VirtualSession, form: Form) -> bytes:
@@ -30,7 +30,7 @@ def list_parts(room: Room, participants: Iterable[Session | VirtualSession], for
     size = 0
     for participant in participants:
         entry = _entry(participant, form)
-        if entries and size + len(entry) > PART:
+        if entries and size + len(entry) > PART_SIZE:
             key = tuple(entries)
             kept[key] = part = known.get(key) or server.join_event(key)
             parts.append(part)

@@ -3,7 +3,7 @@
 - A **room** is owned from before its creation until its destruction is requested, and is not touched until Janus has
   answered that request (``RoomRegistry``). An unowned room with a label of this instance is destroyed as soon as it is
   empty: earlier, Janus 1.1.2 might crash. A room that this process does not know has to be empty at two consecutive
-  looks; the room of a copy (``labels``) has to exist at two, empty or not. Rooms in another registry of this process
+  searches; the room of a copy (``labels``) has to exist at two, empty or not. Rooms in another registry of this process
   are not touched.
 - A **handle** of the current session that the session neither knows nor waits for is detached.
 - Another **session** whose handles all carry this instance, and that has been silent for longer than it can be claimed,
@@ -30,13 +30,14 @@ from mcu.janus.rooms import videoroom
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 
-# Seconds before each of the first looks: Janus ends an earlier process' session within 10 to 14 s.
-FIRST = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
-EVERY = 60.0  # seconds before each further look
-SUSPECTED = 2.0  # seconds at most before the look that decides about a room that this process does not know
-LOOK_TIMEOUT = 10.0  # seconds for one look
-SILENT = 12.0  # seconds: a running gateway sends a keepalive every 3, and a session silent for 10 cannot be claimed
-OCCUPIED_LOOKS = 4  # looks after which an orphaned room is destroyed even if a participant is still in it
+# Seconds before each of the first searches: Janus ends an earlier process' session within 10 to 14 s.
+FIRST_PAUSES = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
+PAUSE = 60.0  # seconds before each further search
+CONFIRMATION_PAUSE = 2.0  # seconds at most before the search that decides about a room that this process does not know
+SEARCH_TIMEOUT = 10.0  # seconds for one search
+# Seconds: a running gateway sends a keepalive every 3, and a session that was silent for 10 cannot be claimed.
+MIN_SILENCE = 12.0
+OCCUPIED_SEARCHES = 4  # searches after which an orphaned room is destroyed even if a participant is still in it
 
 
 class OrphanSweep:
@@ -53,17 +54,17 @@ class OrphanSweep:
         self._session = session
         self._rooms = rooms
         self._settings = settings
-        self.suspects: set[int] = set()  # rooms that are destroyed if the next look finds them again
-        self._occupied_looks: dict[int, int] = {}  # number of looks by orphaned room
+        self.suspects: set[int] = set()  # rooms that are destroyed if the next search finds them again
+        self._occupied_searches: dict[int, int] = {}  # number of searches by orphaned room
         self._foreign_sessions: set[int] = set()
         self._warned = False  # of another connection of this process to the same Janus
 
-    async def look(self) -> None:
-        """Look for orphans once and request their removal.
+    async def search(self) -> None:
+        """Search for orphans once and request their removal.
 
         Raises:
             McuLost: the session is lost.
-            JanusError, InvalidJanusMessage, OSError, aiohttp.ClientError: the look failed.
+            JanusError, InvalidJanusMessage, OSError, aiohttp.ClientError: the search failed.
         """
         await self._sweep_rooms()
         settings = self._settings()
@@ -86,8 +87,8 @@ class OrphanSweep:
                 continue
             occupied = room.num_participants > 0 and not label.remote
             if number in orphans:
-                self._occupied_looks[number] = looks = self._occupied_looks.get(number, 0) + 1
-                if occupied and looks < OCCUPIED_LOOKS:
+                self._occupied_searches[number] = searches = self._occupied_searches.get(number, 0) + 1
+                if occupied and searches < OCCUPIED_SEARCHES:
                     continue
             elif occupied:
                 continue
@@ -97,7 +98,9 @@ class OrphanSweep:
             self._session.log.info("destroying an orphaned room")
             feed = videoroom.FEEDS[label.key.stream_type] if label.remote and label.key else 0
             self._rooms.destroy(self._session, number, feed)
-        self._occupied_looks = {number: looks for number, looks in self._occupied_looks.items() if number in listed}
+        self._occupied_searches = {
+            number: searches for number, searches in self._occupied_searches.items() if number in listed
+        }
 
     def _warn_of_other_connection(self) -> None:
         if not self._warned:
@@ -140,7 +143,7 @@ class OrphanSweep:
             if label is None or label.instance != self._rooms.instance:
                 self._foreign_sessions.add(session)
                 return False
-            if info.session_idle < SILENT:
+            if info.session_idle < MIN_SILENCE:
                 return False
         return bool(handles)
 
@@ -152,18 +155,18 @@ async def sweep(
     settings: Callable[[], JanusServerSettings],
     abandoned: set[int],
 ) -> None:
-    """Look for orphans at intervals until cancelled or the session is lost; a failed look only delays their removal.
+    """Search for orphans at intervals until cancelled or the session is lost; a failure only delays their removal.
 
     ``abandoned``: sessions of this process that were lost while Janus was unreachable; they are destroyed first.
     """
     orphan_sweep = OrphanSweep(http, session, rooms, settings)
-    for pause in chain(FIRST, repeat(EVERY)):
-        await asyncio.sleep(min(pause, SUSPECTED) if orphan_sweep.suspects else pause)
+    for pause in chain(FIRST_PAUSES, repeat(PAUSE)):
+        await asyncio.sleep(min(pause, CONFIRMATION_PAUSE) if orphan_sweep.suspects else pause)
         for number in list(abandoned):
             session.post("destroy", session_id=number).add_done_callback(_discard_if_answered(abandoned, number))
         try:
-            async with asyncio.timeout(LOOK_TIMEOUT):
-                await orphan_sweep.look()
+            async with asyncio.timeout(SEARCH_TIMEOUT):
+                await orphan_sweep.search()
         except McuLost:
             return  # the end of the session is logged elsewhere
         except (TimeoutError, OSError, aiohttp.ClientError, JanusError, InvalidJanusMessage) as error:
@@ -187,7 +190,7 @@ async def report_handle_states(
     hung-up one. A failure is only logged: most missed events are detected in other ways.
     """
     try:
-        async with asyncio.timeout(LOOK_TIMEOUT), connect_admin_api(http, settings) as admin:
+        async with asyncio.timeout(SEARCH_TIMEOUT), connect_admin_api(http, settings) as admin:
             for number, handle in list(session.handles.items()):
                 if handle.listener is None or not handle.negotiated:
                     continue

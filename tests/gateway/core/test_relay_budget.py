@@ -8,7 +8,7 @@ from gateway.config.sections import SessionsSection
 from gateway.core.limits import Limits
 from gateway.core.relay_budget import (
     FULL_OUTBOX_DIVISOR,
-    LARGE,
+    RECIPIENTS_PER_CHARGE,
     SENDER_BURST,
     SENDER_RATE,
     SLOW_RATE_DIVISOR,
@@ -27,7 +27,10 @@ def take(budget: RelayBudget, size: int, now: float, *, outbox_fills: bool = Fal
 
 
 def test_message_to_a_large_room_counts_several_times() -> None:
-    assert [cost(10, recipients) for recipients in (1, LARGE - 1, LARGE, 2 * LARGE)] == [10, 10, 20, 30]
+    assert [
+        cost(10, recipients)
+        for recipients in (1, RECIPIENTS_PER_CHARGE - 1, RECIPIENTS_PER_CHARGE, 2 * RECIPIENTS_PER_CHARGE)
+    ] == [10, 10, 20, 30]
 
 
 def test_burst_may_be_relayed_at_once_and_then_the_rate() -> None:

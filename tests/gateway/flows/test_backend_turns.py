@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.flows import backend_turns
-from gateway.flows.backend_turns import BACKGROUND, RECENT, USERS_PATIENCE, BackendTurns, NoTurn
+from gateway.flows.backend_turns import BACKGROUND, PREFERENCE_LIFETIME, USERS_PATIENCE, BackendTurns, NoTurn
 from tests.gateway.flows.virtual_time import settle
 
 PLACES = 8
@@ -102,7 +102,7 @@ async def test_address_of_a_user_is_preferred_for_a_limited_time(monkeypatch: py
     for network in (1, 2, 3):
         backend.turns.authenticated("cloud", network)
     assert [backend.turns._is_preferred("cloud", network) for network in (1, 2, 3)] == [False, True, True]
-    await asyncio.sleep(RECENT)
+    await asyncio.sleep(PREFERENCE_LIFETIME)
     assert not backend.turns._is_preferred("cloud", 3)
 
 

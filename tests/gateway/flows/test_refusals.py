@@ -12,7 +12,7 @@ from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Limits
 from gateway.core.throttle import MAX_FAILURES, ThrottledAction
-from gateway.flows.refusals import INVENTED, Refusals
+from gateway.flows.refusals import INVENTED_URL_LINES, Refusals
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import SigningKey
 from tests.gateway.flows.harness import CLOUD, OTHER, WALL, FlowHarness, Json, internal_params
@@ -165,8 +165,8 @@ def test_invented_urls_do_not_hide_other_causes() -> None:
     refusals = Refusals(ManualClock(), Counters())
     backends = Backends([CLOUD])
     with log.captured() as lines:
-        for number in range(10 * INVENTED):
+        for number in range(10 * INVENTED_URL_LINES):
             refusals.unknown_url("hellos of clients", f"https://h{number}.example/", backends)
         refusals.wrong_checksum(CLOUD, URL)
-    assert len(lines) == INVENTED + 1
+    assert len(lines) == INVENTED_URL_LINES + 1
     assert "their signature is wrong" in lines[-1]

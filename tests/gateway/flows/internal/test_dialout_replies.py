@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.flows.internal.dialout_replies import KEPT, DialoutKey, DialoutReplies, DialoutReply
+from gateway.flows.internal.dialout_replies import REPLY_LIFETIME, DialoutKey, DialoutReplies, DialoutReply
 from tests.gateway.flows.virtual_time import settle
 
 KEY = DialoutKey("cloud", "12", "+49", b"")
@@ -23,7 +23,7 @@ async def test_reply_is_forgotten_after_its_time() -> None:
     for _ in range(3):
         await replies.give(KEY, dial)
     assert (len(dialled), len(replies)) == (1, 1)
-    await asyncio.sleep(KEPT)
+    await asyncio.sleep(REPLY_LIFETIME)
     await settle()
     assert len(replies) == 0
     await replies.give(KEY, dial)

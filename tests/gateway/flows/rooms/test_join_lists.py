@@ -9,7 +9,7 @@ import pytest
 
 from gateway.core.acknowledged import FEATURE
 from gateway.core.visibility import Form
-from gateway.flows.rooms.join_lists import PART, list_parts
+from gateway.flows.rooms.join_lists import PART_SIZE, list_parts
 from tests.gateway.flows.fakes import FakeConnection
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
@@ -32,7 +32,7 @@ async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order(
         await settle()
         assert isinstance(newcomer.connection, FakeConnection)
         sizes = [len(message) for message in newcomer.connection.written]
-        assert max(sizes) < PART + 200
+        assert max(sizes) < PART_SIZE + 200
         own, *parts = listed(newcomer)
         assert own == [newcomer.sessionid]
         assert len(parts) > 1

@@ -399,7 +399,8 @@ async def test_a_session_that_expires_on_janus_is_lost_and_replaced_by_a_new_one
     states: RecordedStates, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 3600.0)
-    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # the sweep's requests, too, keep the session alive
+    # The requests of the sweep keep the session alive, too.
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST_PAUSES", (3600.0,))
     async with JanusProcess(SESSION_TIMEOUT="4") as process:
         mcu, listener = JanusMcu((settings_for(process),), timeout=WAIT), WaitableListener()
         await mcu.start(states)

@@ -89,8 +89,8 @@ async def test_stop_waits_once_for_all_streams_of_a_frozen_janus(
 async def test_two_connections_to_one_janus_keep_each_others_rooms(
     loopback: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (0.0,))
-    monkeypatch.setattr("mcu.janus.rooms.sweep.EVERY", 0.1)
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST_PAUSES", (0.0,))
+    monkeypatch.setattr("mcu.janus.rooms.sweep.PAUSE", 0.1)
     async with start_several(2, remote_streams=True) as group:
         group.change(0, country="US")
         group.change(1, country="DE")
@@ -107,7 +107,7 @@ async def test_two_connections_to_one_janus_keep_each_others_rooms(
         async with asyncio.timeout(WAIT):
             while "same Janus" not in caplog.text:  # noqa: ASYNC110  a log cannot be waited for
                 await asyncio.sleep(POLL)
-        await asyncio.sleep(1.0)  # several looks
+        await asyncio.sleep(1.0)  # several searches
         assert listener.closed == []
         assert await group.room_counts() == [1, 1]
         await watcher.wait_for_picture(5)

@@ -25,7 +25,7 @@ OWN = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
 
 
 class SweptRooms:
-    """A session with a Janus, its rooms, and the sweep that looks for orphans only when the test says so."""
+    """A session with a Janus, its rooms, and the sweep that searches for orphans only when the test says so."""
 
     def __init__(self, fake: FakeJanus, session: JanusSession, http: aiohttp.ClientSession) -> None:
         self.fake, self.session = fake, session
@@ -51,7 +51,7 @@ def success(**data: object) -> dict[str, Any]:
 
 @asynccontextmanager
 async def swept_rooms(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SweptRooms]:
-    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (3600.0,))  # the backend's own sweep
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST_PAUSES", (3600.0,))  # the backend's own sweep
     states = RecordedStates()
     async with FakeJanus() as fake, aiohttp.ClientSession() as http:
         mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=WAIT)
@@ -70,7 +70,7 @@ async def test_a_room_that_is_being_destroyed_is_not_taken_for_an_orphan(monkeyp
         request = await rooms.fake.until("destroy")
         del rooms.fake.answers["destroy"]  # also that of the session
         for _ in range(3):
-            await rooms.sweep.look()
+            await rooms.sweep.search()
         assert rooms.registry.rooms() == [room]
         await rooms.answer(request, success())
         await destroyed
@@ -85,13 +85,13 @@ async def test_a_list_that_is_older_than_the_end_of_a_room_does_not_make_it_an_o
         room = await rooms.create()
         old, rooms.fake.answers["list"] = rooms.fake.answers["list"], None
         assert old is not None
-        looking = asyncio.create_task(rooms.sweep.look())
+        searching = asyncio.create_task(rooms.sweep.search())
         request = await rooms.fake.until("list")
         await rooms.registry.destroy(rooms.session, room)
         await rooms.answer(request, old)
-        await looking
+        await searching
         rooms.fake.answers["list"] = success(list=[])
-        await rooms.sweep.look()
+        await rooms.sweep.search()
         assert rooms.registry.rooms() == []
         assert len(rooms.fake.received("destroy")) == 1
 

@@ -29,10 +29,10 @@ FOREIGN = {"somebody else's", "portunus|another|cloud|anna|video", "portunus|clo
 
 
 @pytest.fixture(autouse=True)
-def frequent_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (0.0,))
-    monkeypatch.setattr("mcu.janus.rooms.sweep.EVERY", 0.1)
-    monkeypatch.setattr("mcu.janus.rooms.sweep.SILENT", 1.0)
+def frequent_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST_PAUSES", (0.0,))
+    monkeypatch.setattr("mcu.janus.rooms.sweep.PAUSE", 0.1)
+    monkeypatch.setattr("mcu.janus.rooms.sweep.MIN_SILENCE", 1.0)
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.3)
 
 
@@ -154,23 +154,23 @@ async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: Jan
 async def test_a_room_that_is_being_created_or_in_use_is_not_taken_for_an_orphan(
     janus: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.rooms.sweep.EVERY", 0.0)  # looks follow each other without a pause
-    looks, look = asyncio.Queue[None](), OrphanSweep.look
+    monkeypatch.setattr("mcu.janus.rooms.sweep.PAUSE", 0.0)  # searches follow each other without a pause
+    searches, search = asyncio.Queue[None](), OrphanSweep.search
 
     async def counted(sweep: OrphanSweep) -> None:
-        await look(sweep)
-        looks.put_nowait(None)
+        await search(sweep)
+        searches.put_nowait(None)
 
-    monkeypatch.setattr(OrphanSweep, "look", counted)
+    monkeypatch.setattr(OrphanSweep, "search", counted)
     async with RunningMcu(janus, INSTANCE) as mcu, PublishingPeer(1, 440.0, video=False) as peer:
         offer = await peer.offer()
         for _ in range(30):
             listener = WaitableListener()
             publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), listener)
-            while not looks.empty():
-                looks.get_nowait()
+            while not searches.empty():
+                searches.get_nowait()
             for _ in range(4):  # the first may have begun before; an unknown room would be destroyed at the third
-                await asyncio.wait_for(looks.get(), WAIT)
+                await asyncio.wait_for(searches.get(), WAIT)
             assert await descriptions_of_rooms(janus) == {OWN}
             assert listener.closed == []
             await publisher.close()
@@ -194,7 +194,7 @@ async def test_two_gateways_on_one_janus_do_not_disturb_each_others_calls(
     janus: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch, second: str
 ) -> None:
     """This holds even if they share an instance by mistake."""
-    monkeypatch.setattr("mcu.janus.rooms.sweep.SILENT", 4.0)  # this process may stand still for a second or two
+    monkeypatch.setattr("mcu.janus.rooms.sweep.MIN_SILENCE", 4.0)  # this process may stand still for a second or two
     async with AsyncExitStack() as stack:
         calls = [
             JanusCall(await stack.enter_async_context(RunningMcu(janus, name)), stack) for name in (INSTANCE, second)
@@ -203,7 +203,7 @@ async def test_two_gateways_on_one_janus_do_not_disturb_each_others_calls(
         subscribed = [await call.subscriber() for call in calls]
         before = {handle["handle_id"] for handle in await janus.handles()}
         with pytest.raises(TimeoutError):
-            await published[0][2].close_reason(5.0)  # longer than SILENT, and many looks
+            await published[0][2].close_reason(5.0)  # longer than MIN_SILENCE, and many searches
         for (_, sender, _), (_, watcher, listener) in zip(published, subscribed, strict=True):
             await watcher.wait_for_tone(sender.frequency)
             assert listener.closed == []
@@ -235,7 +235,7 @@ asyncio.run(main())
 async def test_rooms_of_a_killed_gateway_are_destroyed_when_it_is_started_again(
     janus: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch, admin: bool
 ) -> None:
-    for name, value in (("FIRST", (0.5, 1.5, *[2.0] * 7, 4.0, 4.0)), ("EVERY", 60.0), ("SILENT", 12.0)):
+    for name, value in (("FIRST_PAUSES", (0.5, 1.5, *[2.0] * 7, 4.0, 4.0)), ("PAUSE", 60.0), ("MIN_SILENCE", 12.0)):
         monkeypatch.setattr(f"mcu.janus.rooms.sweep.{name}", value)
     async with PublishingPeer(1, 440.0, video=False) as peer, OtherProgram(janus) as other:
         for description in FOREIGN:
@@ -258,7 +258,7 @@ async def test_rooms_of_a_killed_gateway_are_destroyed_when_it_is_started_again(
             assert len(own) == 1  # the control handle
 
 
-async def test_a_failed_look_does_not_disturb_calls(
+async def test_a_failed_search_does_not_disturb_calls(
     janus: JanusProcess, states: RecordedStates, loopback: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = JanusServerSettings(
@@ -279,7 +279,7 @@ async def test_a_failed_look_does_not_disturb_calls(
 async def test_a_frozen_admin_api_does_not_delay_the_loss_of_streams(
     janus: JanusProcess, states: RecordedStates, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.rooms.sweep.LOOK_TIMEOUT", 3600.0)
+    monkeypatch.setattr("mcu.janus.rooms.sweep.SEARCH_TIMEOUT", 3600.0)
     connected, finished = asyncio.Event(), asyncio.Event()
 
     async def never_answer(request: web.Request) -> web.WebSocketResponse:

@@ -252,8 +252,8 @@ def receiver_threads(janus: JanusProcess) -> int:
 async def test_a_copy_left_by_a_killed_gateway_is_removed_with_its_room_and_ports(
     loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST", (0.1,))
-    monkeypatch.setattr("mcu.janus.rooms.sweep.EVERY", 0.1)
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST_PAUSES", (0.1,))
+    monkeypatch.setattr("mcu.janus.rooms.sweep.PAUSE", 0.1)
     async with start_several(1) as group:
         (janus,) = group.janus
         room = {"room": 1234, "description": f"portunus|{INSTANCE}|cloud|x|video|remote", "admin_key": ADMIN_KEY}
