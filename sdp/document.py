@@ -135,9 +135,12 @@ class MediaSection(Section):
         self._formats = tuple(fields[3:])
         self._direction = direction
 
-    def rename(self, kind: str, protocol: str) -> None:
-        """Write another spelling of the media type and transport protocol into the ``m=`` line."""
-        self.replace(0, " ".join((f"m={kind}", self._ports, protocol, *self._formats)))
+    def rewrite(self, kind: str, protocol: str) -> None:
+        """Write the ``m=`` line with another spelling of media type and protocol, one port and single blanks."""
+        self._ports = str(self.port)
+        line = " ".join((f"m={kind}", self._ports, protocol, *self._formats))
+        if self._lines[0].removesuffix("\r") != line:
+            self.replace(0, line)
         self.kind, self.protocol = kind, protocol
 
     @property

@@ -1,30 +1,39 @@
 """The normal form of a client's description: one spelling for each token, so that gateway and SFU read it alike.
 
 SFUs differ in the spellings that they accept: Janus ignores the case of media types, attribute names and some values,
-and ends a line at any CR; the in-process SFU compares exactly. A spelling that only the SFU accepts must not evade the
-gateway's checks; so descriptions of clients are brought into this form before any check, and the SFU receives this
-form.
+ends a line at any CR, searches for codec names anywhere in an ``rtpmap``, also of payload types that the ``m=`` line
+does not list, reads numbers with ``atoi``, and knows no direction of the session level; the in-process SFU compares
+exactly. A spelling that only the SFU accepts must not evade the gateway's checks; so descriptions of clients are
+brought into this form before any check, and the SFU receives this form.
 
 Source: RFC 8866 5 (lower-case types, ``token``), 5.14 (media types), RFC 4855 3 (encoding names ignore case), RFC 5888,
-RFC 8851, RFC 8853, RFC 4145 (values).
+RFC 8851, RFC 8853, RFC 4145 (values), RFC 8866 6.6 (``rtpmap``), 6.7 (directions).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import count
 
-from sdp.document import Description, MediaSection, SdpError, Section
+from sdp.document import DIRECTIONS, Description, MediaSection, SdpError, Section
 
 MEDIA_TYPES = frozenset(("audio", "video", "application"))
 MAX_LINES = 2500  # about the lines of a browser's description that fill a message of 64 KiB
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
 MAX_GROUPS = 16  # "a=group" lines; a browser writes one
 
+_RTP = re.compile(r"(?:(?:UDP|TCP)/(?:TLS|DTLS)/)?RTP/S?AVPF?")
+_SCTP = re.compile(r"(?:(?:UDP|TCP)/)?DTLS/SCTP")
+_PAYLOAD_TYPE = re.compile(r"[1-9]?[0-9]|1[01][0-9]|12[0-7]")
+_MAPPING = re.compile(r" *(0|[1-9][0-9]*) +([^/\s]+)/([0-9]{1,9}(?:/[0-9]{1,3})?) *")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODING_NAME = re.compile(r"(a=rtpmap: *[0-9]+ +)([^/\s]+)")
 _REGISTERED = ["opus", "PCMU", "PCMA", "G722", "CN", "telephone-event", "red", "VP8", "VP9", "H264", "AV1", "H265"]
 _ENCODINGS = {name.lower(): name for name in [*_REGISTERED, "rtx", "ulpfec", "flexfec-03"]}
+# Names that an SFU finds within a longer one.
+_SEARCHED = re.compile("opus|pcm[ua]|g722|l16|isac|vp[89]|h26[45]|av1", re.IGNORECASE)
+_EXACT = frozenset((*_ENCODINGS, "isac", "l16", "av1x"))  # names in lower case that contain no other one
 _LOWER_CASE_WORDS = {
     "setup": 0,
     "rid": 1,
@@ -65,6 +74,10 @@ def normalise(description: Description) -> None:
             _normalise_media(section)
         for position, line in _changed_lines(section):
             section.replace(position, line)
+    for section in description.media:
+        _normalise_direction(section)
+        if section.is_rtp:
+            _normalise_mappings(section)
     groups = description.session.attributes("group")
     if len(groups) > MAX_GROUPS or any(len(group.split(None, MAX_SECTIONS + 1)) > MAX_SECTIONS + 1 for group in groups):
         raise SdpError("Too many groups of media descriptions, or too many members in one.")
@@ -74,8 +87,43 @@ def _normalise_media(section: MediaSection) -> None:
     kind, protocol = section.kind.lower(), section.protocol.upper()
     if kind not in MEDIA_TYPES:
         raise SdpError("A media type that no SFU supports.")
-    if (kind, protocol) != (section.kind, section.protocol):
-        section.rename(kind, protocol)
+    if (_SCTP if kind == "application" else _RTP).fullmatch(protocol) is None:
+        raise SdpError("A transport protocol that no SFU supports.")
+    if kind != "application" and not all(map(_PAYLOAD_TYPE.fullmatch, section.formats)):
+        raise SdpError("A format that is no payload type.")
+    section.rewrite(kind, protocol)
+
+
+def _normalise_direction(section: MediaSection) -> None:
+    """Write the direction of a section as its only one."""
+    direction = section.direction
+    found = [name for name in DIRECTIONS for _ in section.attributes(name)]
+    own = [direction] if found or direction != "sendrecv" else []
+    if found != own or (own and section.attribute(direction)):
+        names = tuple(f"a={name}" for name in DIRECTIONS)
+        section.remove(lambda line: line.partition(":")[0] in names)
+        section.insert(len(section.lines) - (section.lines[-1] == ""), [f"a={direction}"])
+
+
+def _normalise_mappings(section: MediaSection) -> None:
+    """Write each ``rtpmap`` as it is read, and remove those that only an SFU would read."""
+    lines: dict[str, tuple[int, int, str]] = {}  # ordinal number, position and text of the last one, by payload type
+    mappings = list(section.indexed("rtpmap"))
+    for number, (position, value) in enumerate(mappings):
+        match = _MAPPING.fullmatch(value)
+        if match and match[1] in section.formats and _is_unambiguous(match[2]):
+            lines[match[1]] = number, position, f"a=rtpmap:{match[1]} {match[2]}/{match[3]}"
+    for _, position, line in lines.values():
+        if section.lines[position].removesuffix("\r") != line:
+            section.replace(position, line)
+    if len(lines) < len(mappings):
+        kept, numbers = {number for number, _, _ in lines.values()}, count()
+        section.remove(lambda line: line.partition(":")[0] == "a=rtpmap" and next(numbers) not in kept)
+
+
+def _is_unambiguous(name: str) -> bool:
+    """Return whether an SFU that searches for the name of a codec finds the same codec as one that compares it."""
+    return name.lower() in _EXACT or _SEARCHED.search(name) is None
 
 
 def _changed_lines(section: Section) -> Iterator[tuple[int, str]]:
