@@ -88,6 +88,10 @@ class RemoteConnectionLost(Exception):
     """The connection to another signaling server has ended, or cannot be used any more."""
 
 
+class RemoteMessageTooLong(RemoteConnectionLost):
+    """The other server has sent a message that exceeds the limit, which ends the connection."""
+
+
 class RemoteConnection(Protocol):
     """A WebSocket connection to another signaling server (reference 12.1)."""
 
@@ -99,7 +103,7 @@ class RemoteConnection(Protocol):
         """Return the next message, of a limited size.
 
         Raises:
-            RemoteConnectionLost: the connection has ended.
+            RemoteConnectionLost: the connection has ended; a ``RemoteMessageTooLong`` if the size was exceeded.
         """
 
     async def send(self, text: str) -> None:

@@ -218,3 +218,18 @@ async def test_resume_of_the_client_is_no_matter_of_the_host() -> None:
         await alice.resume()
         await alice.wait_for(has_data({"n": 1}))
         assert federation_events(alice) == []
+
+
+# reference 12.3-o
+# attack: a participant who makes the host send its federated participants a huge message
+async def test_message_above_the_limit_is_left_out() -> None:
+    async with two_servers(rules={"message_bytes": 65_536}) as servers, servers.at_host("bob") as bob:
+        for key in ("a", "b", "c"):
+            await bob.send({"type": "transient", "transient": {"type": "set", "key": key, "value": "x" * 30_000}})
+            await bob.wait_for(lambda message: message["type"] == "transient", since=len(bob.messages))
+        async with servers.federated("alice") as alice:
+            await alice.wait_for(joined(bob.session_id))
+            await bob.send_message(await remote_id(bob), {"n": 1})
+            await alice.wait_for(has_data({"n": 1}))
+            assert federation_events(alice) == ["federation_interrupted", True]
+            assert not any(message["type"] == "transient" for message in alice.messages)

@@ -29,6 +29,7 @@ from gateway.flows.ports import (
     NETWORK_ERROR,
     NOT_ALLOWED,
     RemoteConnectionLost,
+    RemoteMessageTooLong,
     RemoteUnavailable,
 )
 from gateway.limited_log import LimitedLog
@@ -43,6 +44,7 @@ FEATURES_HEADER = "X-Spreed-Signaling-Features"
 PATH = "spreed"
 
 ADDRESS_REFUSED = "a client named a server whose address is neither public nor in federation.allowed"
+TOO_LONG = "a message of another server exceeds federation.message_bytes: it is left out, and the connection is renewed"
 
 log = logging.getLogger("portunus.federation")
 
@@ -101,11 +103,16 @@ class WebSocketRemoteConnection:
     """Implements ``flows.ports.RemoteConnection``."""
 
     def __init__(
-        self, socket: aiohttp.ClientWebSocketResponse, features: frozenset[str], clock: Callable[[], float]
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        features: frozenset[str],
+        clock: Callable[[], float],
+        warnings: LimitedLog,
     ) -> None:
         self._socket = socket
         self.features = features
         self._clock = clock
+        self._warnings = warnings
         self._control_frames = 0  # since ``_counted_from``
         self._counted_from = clock()
 
@@ -119,6 +126,13 @@ class WebSocketRemoteConnection:
             if frame.type is aiohttp.WSMsgType.TEXT:
                 text: str = frame.data
                 return text
+            if (
+                isinstance(frame.data, aiohttp.WebSocketError)
+                and frame.data.code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+            ):
+                self._warnings.warning("length", TOO_LONG)
+                self.abort()
+                raise RemoteMessageTooLong
             if frame.type not in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG) or self._exceeds_control_frames():
                 self.abort()
                 raise RemoteConnectionLost
@@ -208,7 +222,8 @@ class RemoteWebSockets:
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
         # aiohttp does not publish the headers of the response to the upgrade.
         header = websocket._response.headers.get(FEATURES_HEADER, "")
-        return WebSocketRemoteConnection(websocket, frozenset(name.strip() for name in header.split(",")), self._clock)
+        features = frozenset(name.strip() for name in header.split(","))
+        return WebSocketRemoteConnection(websocket, features, self._clock, self._warnings)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:

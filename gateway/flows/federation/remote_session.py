@@ -20,6 +20,7 @@ from gateway.flows.ports import (
     NETWORK_ERROR,
     RemoteConnection,
     RemoteConnectionLost,
+    RemoteMessageTooLong,
     RemoteServers,
     RemoteUnavailable,
 )
@@ -148,7 +149,11 @@ class RemoteSession:
         """
         if self._connection is None:
             raise RemoteConnectionLost
-        text = await self._connection.receive()
+        try:
+            text = await self._connection.receive()
+        except RemoteMessageTooLong:
+            self._count_received()  # otherwise the host would send it again after each resume
+            raise
         try:
             message = remote_messages.decode(text)
         except msgspec.DecodeError:

@@ -16,8 +16,8 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from gateway.core.limits import FederationRules
-from gateway.edge.federation.connections import RemoteWebSockets
-from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
+from gateway.edge.federation.connections import TOO_LONG, RemoteWebSockets
+from gateway.flows.ports import RemoteConnectionLost, RemoteMessageTooLong, RemoteUnavailable
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.federation.servers import ChosenAnswers, OtherServer, accept
 
@@ -62,15 +62,18 @@ async def test_abort_ends_a_waiting_receive() -> None:
         await sockets.close()
 
 
-async def test_messages_above_the_limit_end_the_connection() -> None:
+async def test_messages_above_the_limit_end_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with OtherServer() as server:
         sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         await connection.send("x" * 1_048_576)
         assert len(await connection.receive()) == 1_048_576
         await connection.send("x" * 1_048_577)
-        with pytest.raises(RemoteConnectionLost):
+        with pytest.raises(RemoteMessageTooLong):
             await connection.receive()
+        with pytest.raises(RemoteConnectionLost):
+            await connection.send("x")
+        assert caplog.messages == [TOO_LONG]
         await sockets.close()
 
 
