@@ -84,7 +84,9 @@ class Gateway:
         self._flows = flows = Flows(self._services)
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
         self.draining = flows.draining
-        self._admin = AdminSocket(self._services, flows.media.quality, flows.draining, lambda: self.drain_deadline)
+        self._admin = AdminSocket(
+            self._services, flows.media.quality, flows.draining, lambda: self.drain_deadline, SERVER_VERSION
+        )
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
         self._body_budget = BodyBudget(self._clock)
         self._polling = PollingEndpoint(

@@ -69,6 +69,35 @@ def demo(host: str, port: int) -> None:
     sys.exit(tool.run(host, port))
 
 
+@main.command()
+@click.argument("subject", metavar="ROOM|SESSION")
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
+@click.option("--socket", type=click.Path(path_type=Path), help="Its admin socket, instead of the configuration.")
+@click.option("--backend", default="", help="Id of the backend, if several have had such a room.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write JSON to this file, for a bug report.")
+def timeline(
+    subject: str, path: Path | None, socket: Path | None, backend: str, as_json: bool, output: Path | None
+) -> None:
+    """Show what happened in ROOM, or to SESSION, in order; each is the id or the short id in the log.
+
+    The exit status is 1 if nothing is recorded of it (or several backends have such a room), 2 for wrong arguments, 3
+    if the gateway cannot be reached.
+    """
+    from gateway.tools import timeline as tool
+
+    answer = _answered(lambda: tool.ask(socket or _admin_socket(path), subject, backend))
+    if output is not None:
+        try:
+            output.write_bytes(tool.exported(answer))
+        except OSError as error:
+            raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
+        click.echo(f"{len(answer.events)} events are in {output}.")
+        return
+    for line in tool.exported(answer).decode().splitlines() if as_json else tool.lines(answer):
+        click.echo(line)
+
+
 @main.command("room-id")
 @click.argument("room")
 @click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="Configuration (TOML).")

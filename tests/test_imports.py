@@ -104,7 +104,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.flows.settings": ("gateway.core", "sdp"),
     "gateway.flows.end_requests": ("gateway.core",),
     "gateway.flows.delivery": ("gateway.core", "gateway.flows.end_requests", "gateway.flows.ports"),
-    "gateway.flows.call_log": ("gateway.core", "gateway.flows.call_recorder", "mcu.base"),
+    "gateway.flows.call_log": ("gateway.wire", "gateway.core", "gateway.flows.call_recorder", "mcu.base"),
     "gateway.flows.call_recorder": (),
     "gateway.flows.refused_urls": ("gateway.core",),
     "gateway.flows.refusals": (

@@ -17,6 +17,7 @@ from gateway.core.limits import AUDIO_CODECS, VIDEO_CODECS
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.flows.call_recorder import CallEvent, CallRecorder
+from gateway.wire.errors import Code
 from mcu.base import CloseReason, StreamKey, TransportState
 
 SHORT = 8  # characters of a session id in the log, as in ``portunus explain``; a full one must not appear (invariant 7)
@@ -89,6 +90,7 @@ _TROUBLE = frozenset(
     {CloseReason.LOST, CloseReason.ICE_FAILED, CloseReason.DTLS_FAILED, CloseReason.FAILED, CloseReason.DRAINED}
 )
 _CODECS = AUDIO_CODECS | VIDEO_CODECS
+_ERRORS = frozenset(code.error().code for code in Code)
 _REQUESTS = frozenset({"offer", "answer", "candidate", "endOfCandidates", "requestoffer", "sendoffer", "selectStream"})
 
 
@@ -103,7 +105,7 @@ class CallLog:
     # -- short ids
 
     def short(self, id: str) -> str:
-        """Return the beginning of a session id; of any other text nothing."""
+        """Return the beginning of a session id; "unknown" for any other text."""
         return id[:SHORT] if self._ids.is_session_id(id) else "unknown"
 
     def room_id(self, room: RoomKey | None) -> str:
@@ -190,9 +192,10 @@ class CallLog:
         self._tell(session, CallStep.CLOSED, text, room, key, level=level)
 
     def refused(self, session: Session, key: StreamKey, room: RoomKey | None, request: str | None, code: str) -> None:
-        """Tell that a request about a stream got an error; ``code`` is one of ``gateway.wire.errors``."""
+        """Tell that a request about a stream got an error; ``code`` is that of the error."""
         name = request if request in _REQUESTS else "a request"
-        text = f"{name} for {self._stream(session, key)}{self._in(room)} was refused: {code}"
+        known = code if code in _ERRORS else "error"
+        text = f"{name} for {self._stream(session, key)}{self._in(room)} was refused: {known}"
         self._tell(session, CallStep.REFUSED, text, room, key, level=logging.DEBUG)
 
     # -- writing

@@ -1,7 +1,6 @@
 """Keeps the latest events of all calls in memory, for ``portunus timeline``.
 
-Source: docs/operations.md, "The story of a call". Both limits hold at all times; beyond one the oldest events are
-dropped.
+Source: docs/operations.md, "The timeline". Both limits hold at all times; beyond one the oldest events are dropped.
 """
 
 from __future__ import annotations
