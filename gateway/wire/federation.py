@@ -33,6 +33,7 @@ from gateway.wire.remote_messages import (
 from gateway.wire.server import Dialout, FlagsBody, Republish, RoomDataBody, RoomListBody, Transient
 
 SESSION_DATA = "sd:"  # prefix of the transient entry of a session (10)
+DATA_BYTES = 65_536  # of ``data`` or a value that another client sends: as many as one message of a client has (2.1)
 _EVENTS = frozenset(  # target and type of the events that clients get
     {("room", type) for type in ("join", "leave", "message", "switchto")}
     | {("participants", type) for type in ("update", "flags", "message")}
@@ -144,6 +145,8 @@ def _body(body: RemoteMessageBody, names: Names, *, control: bool) -> RemoteMess
         recipient = msgspec.structs.replace(recipient, sessionid=names.session(recipient.sessionid))
     if not given(body.data):
         raise NotPassedOn("message without data")
+    if len(body.data) > DATA_BYTES:
+        raise NotPassedOn("more data than a client can send")
     return RemoteMessageBody(sender, _data(body.data, names, control=control), recipient)
 
 
@@ -240,6 +243,8 @@ def _listed_room(body: RoomListBody | None, names: Names) -> RoomListBody | None
 def _transient(message: Transient, names: Names) -> Transient:
     body = message.transient
     data = body.data
+    if max(map(len, (body.value, body.oldvalue, *(data or {}).values()))) > DATA_BYTES:
+        raise NotPassedOn("a greater value than a client can set")
     if data is not None:
         data = {_transient_key(key, names): value for key, value in data.items()}
     return Transient(msgspec.structs.replace(body, key=_transient_key(body.key, names), data=data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -400,6 +401,25 @@ def test_members_that_other_servers_leave_out_are_not_required() -> None:
 def test_what_names_others_or_is_not_meant_for_clients_is_refused(message: Json) -> None:
     with pytest.raises(NotPassedOn):
         to_local(message)
+
+
+# attack: more than a client can send
+@pytest.mark.parametrize(
+    "message",
+    [
+        lambda value: relayed("b", value),
+        lambda value: relayed("b", value, "control"),
+        lambda value: {"type": "transient", "transient": {"type": "set", "key": "k", "value": value}},
+        lambda value: {"type": "transient", "transient": {"type": "remove", "key": "k", "oldvalue": value}},
+        lambda value: {"type": "transient", "transient": {"type": "initial", "data": {"k": value, "l": 1}}},
+    ],
+    ids=["message", "control", "set", "remove", "initial"],
+)
+def test_data_that_no_client_can_send_is_refused(message: Callable[[str], Json]) -> None:
+    longest = message("x" * 65_534)
+    assert to_local(longest) == longest
+    with pytest.raises(NotPassedOn):
+        to_local(message("x" * 65_535))
 
 
 @pytest.mark.parametrize(
