@@ -28,6 +28,7 @@ from mcu.base import (
     StreamReport,
     SubscribeOptions,
 )
+from mcu.inprocess.connection_turns import ConnectionTurns
 from mcu.inprocess.counters import StreamCounters
 from mcu.inprocess.negotiation.parsing import preference, read_offer
 from mcu.inprocess.publisher import InprocessPublisher
@@ -61,6 +62,7 @@ class InprocessMcu:
         self._publishers: PublisherRegistry[InprocessPublisher] = PublisherRegistry()
         self._subscribers: set[InprocessSubscriber] = set()
         self._subscriber_numbers = itertools.count(1)
+        self._turns = ConnectionTurns()
         self._closing: set[asyncio.Task[None]] = set()  # tasks that close the sockets of ended streams
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
@@ -88,6 +90,8 @@ class InprocessMcu:
             self._require_ready()
             if before is not None:
                 await before.end_and_close(CloseReason.REPLACED)
+            await self._turns.take()
+            self._require_ready()
             publisher = InprocessPublisher(
                 key, self._settings, options, listener, self._publishers.changed, self._keep_task, self._clock
             )
@@ -108,6 +112,9 @@ class InprocessMcu:
         async with self._publishers.time_limit(options.timeout, key):
             while True:
                 publisher = await self._publishers.wait_until_connected(key, lambda _: self._require_ready())
+                await self._turns.take()
+                if not publisher.connected:
+                    continue
                 subscriber, offer = await self._subscribe(publisher, options, listener)
                 if not subscriber.closed:
                     subscriber.gate.open_soon()

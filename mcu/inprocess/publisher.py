@@ -42,6 +42,7 @@ from sdp.offer_answer import transport_mid
 TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
 REPORT_TICKS = 10  # ticks between two receiver reports
 MEDIA_TIMEOUT = 2.0  # seconds without a packet after which a medium does not flow
+OFFERED_PER_TURN = 4  # subscribers that get changed media in one turn of the event loop: an offer takes 1 to 4 ms
 NO_LIMIT = 20_000_000  # bit/s of the REMB to a publisher without a limit: without a REMB browsers start slowly
 
 
@@ -67,6 +68,7 @@ class InprocessPublisher:
         self.key = key
         self.has_data_channels = False
         self.subscribers: list[InprocessSubscriber] = []
+        self._to_offer: dict[InprocessSubscriber, None] = {}  # subscribers that are not told of changed media yet
         self.closed = False
         self.gate = ListenerGate(listener)
         self.stream_id = secrets.token_hex(8)  # of the MediaStream in the offers to subscribers
@@ -300,9 +302,19 @@ class InprocessPublisher:
             self._offer = offer
         self._answer = answer
         if self._media_for_subscribers() != before:
-            for subscriber in list(self.subscribers):
-                subscriber.media_changed()
+            others_wait = bool(self._to_offer)
+            self._to_offer |= dict.fromkeys(self.subscribers)
+            if not others_wait:
+                self._offer_changed_media()
         return answer
+
+    def _offer_changed_media(self) -> None:
+        """Offer the changed media to a few subscribers in this turn of the loop, and to the others in later ones."""
+        for subscriber in list(self._to_offer)[:OFFERED_PER_TURN]:
+            del self._to_offer[subscriber]
+            subscriber.media_changed()
+        if self._to_offer:
+            asyncio.get_running_loop().call_soon(self._offer_changed_media)
 
     def _media_for_subscribers(self) -> object:
         """Return the media properties whose change requires a new offer to subscribers."""

@@ -1,0 +1,38 @@
+"""Opens one PeerConnection in each turn of the event loop, first come, first served.
+
+A PeerConnection needs a certificate, a DTLS context and sockets, which take about 2 ms of CPU time. Many that are
+opened in one turn would hold up all clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class ConnectionTurns:
+    """Lets callers continue one by one, each in a turn of the event loop of its own."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._taken = False  # the present turn
+
+    async def take(self) -> None:
+        """Return in a turn of the event loop in which no other call returns."""
+        loop = asyncio.get_running_loop()
+        if self._taken:
+            turn = loop.create_future()
+            self._waiting.append(turn)
+            await turn
+        else:
+            self._taken = True
+            loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else its task was cancelled
+                turn.set_result(None)
+                asyncio.get_running_loop().call_soon(self._next)
+                return
+        self._taken = False

@@ -1,0 +1,95 @@
+"""The in-process SFU divides work for many PeerConnections among turns of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from mcu.base import PublishOptions, SubscribeOptions
+from mcu.inprocess import InprocessSettings
+from mcu.inprocess.backend import InprocessMcu
+from mcu.inprocess.connection_turns import ConnectionTurns
+from mcu.inprocess.publisher import OFFERED_PER_TURN
+from sdp.document import Description
+from tests.mcu.contract.clients import KEY, SubscribingClient, sender
+from tests.mcu.descriptions import described
+from tests.media.peers import WatchingPeer
+
+CALLERS = 20
+SUBSCRIBERS = 10
+
+
+class TurnCounter:
+    """The number of the present turn of the event loop, from the first one on."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self._count()
+
+    def _count(self) -> None:
+        self.turn += 1
+        self._handle = asyncio.get_running_loop().call_soon(self._count)
+
+    def stop(self) -> None:
+        """Stop counting."""
+        self._handle.cancel()
+
+
+async def test_each_caller_gets_a_turn_of_its_own_in_order() -> None:
+    turns, counter = ConnectionTurns(), TurnCounter()
+    returned: list[tuple[int, int]] = []
+
+    async def take(number: int) -> None:
+        await turns.take()
+        returned.append((number, counter.turn))
+
+    tasks = [asyncio.create_task(take(number)) for number in range(CALLERS)]
+    await asyncio.sleep(0)
+    tasks[CALLERS // 2].cancel()
+    await asyncio.wait(tasks, timeout=30)
+    counter.stop()
+    assert [number for number, _ in returned] == [number for number in range(CALLERS) if number != CALLERS // 2]
+    assert max(Counter(turn for _, turn in returned).values()) == 1
+    await asyncio.wait_for(turns.take(), 30)  # nobody waits any more
+
+
+class Counting(SubscribingClient):
+    """A subscriber that counts the offers in each turn of the event loop, in ``offered``."""
+
+    def __init__(self, counter: TurnCounter, offered: Counter[int]) -> None:
+        super().__init__(WatchingPeer())
+        self.answers = False
+        self._counter = counter
+        self._offered = offered
+
+    def on_offer(self, offer: Description) -> None:
+        self._offered[self._counter.turn] += 1
+
+
+@pytest.mark.full
+async def test_changed_media_are_offered_to_few_subscribers_in_one_turn(loopback: None) -> None:
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
+    await mcu.start(lambda status: None)
+    offered: Counter[int] = Counter()
+    async with sender(35, audio=False, channels=()) as alice:
+        text = await alice.peer.offer()
+        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        await alice.peer.accept(answer)
+        counter = TurnCounter()
+        clients = [Counting(counter, offered) for _ in range(SUBSCRIBERS)]
+        for client in clients:
+            subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), client)
+            await subscriber.accept(described(await client.peer.answer(offer)))
+        await alice.publisher.update(
+            described(text.replace("a=sendrecv", "a=inactive").replace("a=sendonly", "a=inactive"))
+        )
+        async with asyncio.timeout(30):
+            while sum(offered.values()) < SUBSCRIBERS:  # noqa: ASYNC110 - turn by turn
+                await asyncio.sleep(0)
+        counter.stop()
+        assert max(offered.values()) <= OFFERED_PER_TURN
+        for client in clients:
+            await client.leave()
+    await mcu.stop()
