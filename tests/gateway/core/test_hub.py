@@ -217,6 +217,17 @@ def test_new_registration_replaces_the_old_one() -> None:
     assert hub.find_by_room_session("cloud", "nc2") is alice
 
 
+def test_public_id_registered_besides_the_confirmed_id_ends_with_it() -> None:
+    hub = Hub()
+    alice = opened(hub)
+    joined(hub, alice, nc="nc")
+    hub.register_public_id(alice)
+    hub.register_public_id(alice)
+    assert [hub.find_by_room_session("cloud", id) for id in ("nc", alice.id)] == [alice, alice]
+    hub.leave(alice)
+    assert [hub.find_by_room_session("cloud", id) for id in ("nc", alice.id)] == [None, None]
+
+
 def test_registration_taken_over_by_another_session_is_not_removed_by_the_first() -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
