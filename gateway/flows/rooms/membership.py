@@ -113,7 +113,7 @@ class RoomMembership:
             if pending.withdrawn:
                 self._undo_join(pending, answer)
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
-            if not self._take_over(session, room_session):
+            if not self._take_over(session, answer.room.roomid or roomid, room_session):
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             room_answer = answer.room
             if pending.permissions is not None:
@@ -183,15 +183,18 @@ class RoomMembership:
         if all(other is pending for other in self._hub.pending_joins.find(pending.room, room_session)):
             self._events.request_leave(session, pending.room.id, room_session)
 
-    def _take_over(self, session: Session, room_session: str) -> bool:
+    def _take_over(self, session: Session, roomid: str, room_session: str) -> bool:
         """End another session that has a Nextcloud session id confirmed for this one, without a leave request (4.4).
 
-        ``False`` if it is another user's, or a user's and this session is anonymous: Talk admits whoever knows the id.
+        ``False`` unless both are of the same user and client type: Talk admits whoever knows the id. Two anonymous
+        sessions are alike, so the other one must be in the room that Nextcloud was asked about.
         """
         other = self._holder(session, room_session)
         if other is None:
             return True
-        if other.userid != session.userid:
+        alike = (other.userid, other.client_type, other.actor) == (session.userid, session.client_type, session.actor)
+        in_room = other.room == RoomKey(session.backend.id, roomid)
+        if not alike or not (session.userid or in_room):
             return False
         self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, notify_backend=False)
         return True

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.flows.ports import NextcloudError
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -118,6 +118,33 @@ async def test_nextcloud_session_does_not_move_to_a_session_of_somebody_else(hol
         assert harness.hub.find_by_room_session("cloud", f"nc-{holder}") is alice.session
         assert eve.session.room is None
         assert harness.nextcloud.leaves() == []
+
+
+# reference 4.1-j, 4.4-a
+@pytest.mark.parametrize(("userid", "room", "taken"), [("", "r", True), ("", "r2", False), ("alice", "r2", True)])
+async def test_guest_takes_a_nextcloud_session_over_in_its_own_room_only(userid: str, room: str, taken: bool) -> None:
+    async with FlowHarness() as harness:
+        first, second = await harness.member(userid), await harness.hello(userid)
+        join(second, room, f"nc-{userid}")
+        await settle()
+        holder = second if taken else first
+        assert harness.hub.find_by_room_session("cloud", f"nc-{userid}") is holder.session
+        assert (first.sessionid in harness.hub.sessions) is not taken
+
+
+# reference 4.1-j
+@pytest.mark.parametrize("userid", ["", "alice"])
+async def test_nextcloud_session_does_not_move_to_another_client_type(userid: str) -> None:
+    async with FlowHarness() as harness:
+        first, second = await harness.member(userid), harness.connect()
+        auth = {"type": "federation", "url": CLOUD.urls[0], "params": harness.nextcloud.ticket(userid)}
+        second.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        await settle()
+        second.received()
+        join(second, nc=f"nc-{userid}")
+        await settle()
+        assert second.error_codes() == ["room_join_failed"]
+        assert harness.hub.find_by_room_session("cloud", f"nc-{userid}") is first.session
 
 
 # reference 4.1-j
