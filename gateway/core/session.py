@@ -20,7 +20,7 @@ from gateway.core.permissions import Permissions
 from gateway.core.relay_budget import RelayBudget
 from gateway.core.room import RoomKey
 from gateway.core.seat import JoinElsewhere, Seat
-from gateway.core.token_bucket import ByteBucket
+from gateway.core.token_bucket import QuantityBucket
 from gateway.wire.server import Sender, encode_sender
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class Session:
         "joining",
         "location",
         "network",
+        "offer_bucket",
         "open",
         "outbox",
         "permissions",
@@ -75,6 +76,7 @@ class Session:
         "room_userid",
         "seat",
         "senders",
+        "stream_request_bucket",
         "url",
         "user",
         "userid",
@@ -102,7 +104,9 @@ class Session:
         self.client_type = client_type
         self.actor = actor_of(user) if client_type is ClientType.FEDERATION else None  # its identity at Nextcloud
         self.permissions = Permissions()
-        self.description_bucket = ByteBucket()
+        self.description_bucket = QuantityBucket()
+        self.offer_bucket = QuantityBucket()
+        self.stream_request_bucket = QuantityBucket()
         self.former_sids = FormerSids()  # of its streams
         self.location: GeoLocation = UNKNOWN  # location of the connected client
         self.network: int | None = None  # network of the client's address at its hello; None: not counted
@@ -124,7 +128,7 @@ class Session:
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not sets_own_flags else 0
         self.virtuals: dict[str, VirtualSession] = {}  # virtual sessions of an internal client, by the name it chose
         self.relay_budget = RelayBudget()  # for messages to this session
-        self.relay_share = ByteBucket()  # for messages of this session beyond the budget of their recipients
+        self.relay_share = QuantityBucket()  # for messages of this session beyond the budget of their recipients
         self.received = 0  # messages received from the client since its hello, refused messages included
 
     def attach(self, connection: ConnectionId) -> ConnectionId | None:

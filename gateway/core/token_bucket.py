@@ -40,8 +40,8 @@ class TokenBucket:
         return self.messages >= 0 and self.octets >= 0
 
 
-class ByteBucket:
-    """A token bucket for bytes alone, initially full."""
+class QuantityBucket:
+    """A token bucket of one quantity, initially full."""
 
     __slots__ = ("_filled_at", "_left")
 
@@ -50,7 +50,7 @@ class ByteBucket:
         self._filled_at = 0.0
 
     def take(self, size: int, rate: int, burst: int, now: float) -> bool:
-        """Take tokens for ``size`` bytes; ``False``: there are too few, and none is taken. ``rate`` 0 = no limit."""
+        """Take ``size`` tokens; ``False``: there are too few, and none is taken. ``rate`` 0 = no limit."""
         left = float(burst) if self._left is None else _filled(self._left, rate, burst, now - self._filled_at)
         self._filled_at = now
         fits = not rate or size <= left

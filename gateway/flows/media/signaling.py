@@ -12,6 +12,7 @@ from typing import Literal
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
+from gateway.core.token_bucket import QuantityBucket
 from gateway.core.virtual import VirtualSession
 from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.description_turns import DescriptionTurns
@@ -111,11 +112,19 @@ class MediaSignaling:
         limits, size = self._services.settings.limits, description_size(message)
         if size:
             self._description_turns.take(session.id, size)
-        rate, burst = limits.description_bytes_per_second, limits.description_bytes_burst
-        if size and not session.description_bucket.take(size, rate, burst, self._services.clock()):
-            self._services.count_excess("description_bytes_per_second")
-            raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
+            rate, burst = limits.description_bytes_per_second, limits.description_bytes_burst
+            self._take(session.description_bucket, size, rate, burst, "description_bytes_per_second")
         return check(message)
+
+    def _take(self, bucket: QuantityBucket, size: int, rate: int, burst: int, limit: str) -> None:
+        """Take tokens from a bucket of a session.
+
+        Raises:
+            ProtocolError: ``too_many_requests``, it has too few.
+        """
+        if not bucket.take(size, rate, burst, self._services.clock()):
+            self._services.count_excess(limit)
+            raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
 
     def handle(self, session: Session, recipient: SessionId, message: MediaMessage, request_id: str) -> None:
         """Check and carry out a media message of a session; a later failure is sent to the client.
@@ -139,6 +148,8 @@ class MediaSignaling:
 
     def _offer(self, request: MediaRequest) -> None:
         session, stream_type = request.session, require_stream_type(request.message)
+        limits = self._services.settings.limits
+        self._take(session.offer_bucket, 1, limits.offers_per_second, limits.offers_burst, "offers_per_second")
         publication = self._streams.publication(session, stream_type)
         if publication is None:
             self._require_below_limit("publishers", len(self._streams.streams_of(session).publications))
@@ -184,7 +195,9 @@ class MediaSignaling:
         return self._services.hub.in_same_call(subscriber, publisher)
 
     def _subscribe(self, request: MediaRequest, subscriber: Session, publisher: SessionId) -> None:
-        stream_type = require_stream_type(request.message)
+        stream_type, limits = require_stream_type(request.message), self._services.settings.limits
+        rate, burst = limits.stream_requests_per_second, limits.stream_requests_burst
+        self._take(request.session.stream_request_bucket, 1, rate, burst, "stream_requests_per_second")
         subscription = self._streams.subscription(subscriber, stream_key(subscriber, publisher, stream_type))
         if subscription is None:
             self._require_below_limit("subscriptions", len(self._streams.streams_of(subscriber).subscriptions))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.limits import Limits, exceeds
-from gateway.core.token_bucket import UNLIMITED, ByteBucket, TokenBucket
+from gateway.core.token_bucket import UNLIMITED, QuantityBucket, TokenBucket
 
 LIMITS = Limits(messages_per_second=10, messages_burst=20, bytes_per_second=1000, bytes_burst=5000)
 
@@ -62,14 +62,14 @@ def test_zero_disables_one_limit_and_keeps_the_other(limits: Limits) -> None:
 
 
 def test_byte_bucket_begins_full_and_refills_to_its_burst() -> None:
-    bucket = ByteBucket()
+    bucket = QuantityBucket()
     assert [bucket.take(60, rate=10, burst=100, now=now) for now in (0.0, 0.0, 1.9, 2.0)] == [True, False, False, True]
     assert not bucket.take(101, rate=10, burst=100, now=1000.0)
     assert bucket.take(100, rate=10, burst=100, now=1000.0)
 
 
 def test_byte_bucket_without_a_rate_has_no_limit() -> None:
-    bucket = ByteBucket()
+    bucket = QuantityBucket()
     assert all(bucket.take(1 << 30, rate=0, burst=1, now=0.0) for _ in range(3))
     assert bucket.take(1, rate=1, burst=1, now=1.0)
 

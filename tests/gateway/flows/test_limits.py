@@ -111,6 +111,43 @@ async def test_descriptions_count_by_their_size() -> None:
         assert [data["type"] for data in alice.data()] == ["answer"]
 
 
+async def test_offers_have_a_rate_of_their_own() -> None:
+    async with beside_a_call(Limits(offers_per_second=1, offers_burst=3)) as harness:
+        alice = await harness.member("alice", in_call=True)
+        for _ in range(4):
+            alice.offer("one")
+        await settle()
+        messages = alice.received()
+        errors = [message["error"]["code"] for message in messages if message["type"] == "error"]
+        assert errors == ["too_many_requests"]
+        assert met(harness) == {"offers_per_second": 1}
+        assert not alice.connection.finished
+        await asyncio.sleep(1)
+        alice.offer("one")
+        await settle()
+        assert [data["type"] for data in alice.data()] == ["answer"]
+
+
+async def test_requests_for_streams_have_a_rate_of_their_own() -> None:
+    async with beside_a_call(Limits(stream_requests_per_second=1, stream_requests_burst=3)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        bob.offer()
+        await settle()
+        for _ in range(2):
+            bob.send_message(alice, {"type": "sendoffer", "roomType": "video"})
+            alice.send_message(bob, {"type": "requestoffer", "roomType": "video"})
+        alice.send_message(bob, {"type": "requestoffer", "roomType": "video"})
+        alice.send_message(bob, {"type": "requestoffer", "roomType": "video"})
+        await settle()
+        errors = [message["error"]["code"] for message in alice.received() if message["type"] == "error"]
+        assert errors == ["too_many_requests"]
+        assert met(harness) == {"stream_requests_per_second": 1}
+        await asyncio.sleep(1)
+        alice.send_message(bob, {"type": "requestoffer", "roomType": "video"})
+        await settle()
+        assert [data["type"] for data in alice.data()] == ["offer"]
+
+
 async def test_messages_before_hello_are_limited_too() -> None:
     async with beside_a_call(Limits(messages_per_second=10, messages_burst=20)) as harness:
         stranger = harness.connect()
@@ -321,6 +358,8 @@ BURSTS = {
     "messages_burst",
     "bytes_burst",
     "description_bytes_burst",
+    "offers_burst",
+    "stream_requests_burst",
     "relayed_bytes_burst",
 }  # counted under the name of their rate
 HERE = Path(__file__)
