@@ -6,7 +6,7 @@ Source: reference 13.1. They are in the welcome message, in the hello reply, and
 
 from __future__ import annotations
 
-_ALWAYS = (
+_UNCONDITIONAL = (
     "ack",
     "audio-video-permissions",
     "changed-users",
@@ -41,5 +41,5 @@ def welcome(mcu: str) -> tuple[str, ...]:
 def announced(mcu: str) -> tuple[str, ...]:
     """Return the ids in the hello reply to regular clients, sorted; ``mcu`` is the SFU's type or ``none``."""
     if mcu == "none":
-        return _ALWAYS
-    return tuple(sorted((*_ALWAYS, *_WITH_MCU)))
+        return _UNCONDITIONAL
+    return tuple(sorted((*_UNCONDITIONAL, *_WITH_MCU)))

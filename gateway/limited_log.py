@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Hashable
 
 PERIOD = 60.0  # seconds between two lines of one cause
-CAUSES = 64  # causes with a line per period
+MAX_CAUSES = 64  # causes with a line per period
 
 
 class LimitedLog:
@@ -19,7 +19,7 @@ class LimitedLog:
     peers can invent causes.
     """
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float], causes: int = CAUSES) -> None:
+    def __init__(self, log: logging.Logger, clock: Callable[[], float], causes: int = MAX_CAUSES) -> None:
         self._log = log
         self._clock = clock
         self._max_lines = causes

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
-from sdp.payloads import REPAIR, TONES, Payload, PayloadType, canonical, payloads
-from sdp.profiles import CONSTRAINED_BASELINE, OTHER, distance
+from sdp.payloads import REPAIR_CODECS, TONES, Payload, PayloadType, canonical, payloads
+from sdp.profiles import CONSTRAINED_BASELINE, OTHER_PROFILE, distance
 
 __all__ = [
     "CodecPreference",
@@ -100,7 +100,7 @@ def common_h264_profile(description: Description) -> str:
         for section in description.media
         for payload in payloads(section)
         if payload.codec == "h264"
-        and distance("h264", payload.parameters, CONSTRAINED_BASELINE) != OTHER
+        and distance("h264", payload.parameters, CONSTRAINED_BASELINE) != OTHER_PROFILE
         and "profile-level-id" in payload.parameters
     ]
     return min(found, key=lambda entry: entry[0])[1].lower() if found else ""
@@ -121,7 +121,7 @@ def _kept(found: Sequence[Payload], wanted: set[str]) -> set[PayloadType]:
         if payload.codec in TONES and payload.clock_rate in rates:
             kept.add(payload.type)
     for payload in found:
-        if payload.codec in REPAIR or (payload.codec == "red" and kept >= payload.enclosed_types):
+        if payload.codec in REPAIR_CODECS or (payload.codec == "red" and kept >= payload.enclosed_types):
             kept.add(payload.type)
     for payload in found:
         if payload.codec == "rtx" and payload.apt in kept:

@@ -14,13 +14,13 @@ from sdp.document import MediaSection
 
 PayloadType = NewType("PayloadType", int)
 
-REPAIR = frozenset(("ulpfec", "flexfec", "flexfec-03"))
+REPAIR_CODECS = frozenset(("ulpfec", "flexfec", "flexfec-03"))
 TONES = frozenset(("telephone-event", "cn"))
-AUXILIARY = REPAIR | TONES | {"rtx", "red"}
+AUXILIARY_CODECS = REPAIR_CODECS | TONES | {"rtx", "red"}
 
 _TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
 _MAPPING = re.compile(r"([0-9]{1,3}) +([^/\s]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?\s*")
-_STATIC = {0: ("pcmu", 8000), 3: ("gsm", 8000), 8: ("pcma", 8000), 9: ("g722", 8000), 13: ("cn", 8000)}
+_STATIC_TYPES = {0: ("pcmu", 8000), 3: ("gsm", 8000), 8: ("pcma", 8000), 9: ("g722", 8000), 13: ("cn", 8000)}
 _ALIASES = {"av1x": "av1", "hevc": "h265"}  # names in use before the payload formats were registered
 
 
@@ -39,7 +39,7 @@ class Payload:
     @property
     def is_auxiliary(self) -> bool:
         """Whether the payload type repairs, retransmits or accompanies another payload type."""
-        return self.codec in AUXILIARY
+        return self.codec in AUXILIARY_CODECS
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -101,7 +101,7 @@ def canonical(codec: str) -> str:
 
 
 def _mappings(section: MediaSection) -> dict[str, tuple[str, int, int]]:
-    mappings = {str(number): (name, rate, 1) for number, (name, rate) in _STATIC.items()}
+    mappings = {str(number): (name, rate, 1) for number, (name, rate) in _STATIC_TYPES.items()}
     for value in section.attributes("rtpmap"):
         match = _MAPPING.fullmatch(value)
         if match and _TYPE.fullmatch(match[1]) and int(match[1]) < 128:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-SAME, SAME_PROFILE, OTHER = 0, 1, 2  # distance from the preferred profile
+SAME_LEVEL, SAME_PROFILE, OTHER_PROFILE = 0, 1, 2  # distance from the preferred profile
 
 CONSTRAINED_BASELINE = "42e01f"  # H264 that every WebRTC endpoint decodes (RFC 7742 6.2), at level 3.1
 
@@ -31,24 +31,24 @@ _H264_PROFILES = (
 
 
 def distance(codec: str, parameters: Mapping[str, str], preferred: str) -> int:
-    """Return ``SAME``, ``SAME_PROFILE`` or ``OTHER`` for a payload type's format parameters.
+    """Return ``SAME_LEVEL``, ``SAME_PROFILE`` or ``OTHER_PROFILE`` for a payload type's format parameters.
 
-    ``SAME_PROFILE`` is H264 of the preferred profile at another level. The result is ``SAME`` for a codec without
+    ``SAME_PROFILE`` is H264 of the preferred profile at another level. The result is ``SAME_LEVEL`` for a codec without
     profiles, and if no profile is preferred.
     """
     if not preferred:
-        return SAME
+        return SAME_LEVEL
     if codec == "vp9":
-        return SAME if parameters.get("profile-id", _VP9_DEFAULT) == preferred else OTHER
+        return SAME_LEVEL if parameters.get("profile-id", _VP9_DEFAULT) == preferred else OTHER_PROFILE
     if codec == "h264":
         return _h264(parameters.get("profile-level-id", _H264_DEFAULT).lower(), preferred.lower())
-    return SAME
+    return SAME_LEVEL
 
 
 def _h264(offered: str, preferred: str) -> int:
     if offered[:6] == preferred[:6]:
-        return SAME
-    return SAME_PROFILE if _h264_profile(offered) == _h264_profile(preferred) else OTHER
+        return SAME_LEVEL
+    return SAME_PROFILE if _h264_profile(offered) == _h264_profile(preferred) else OTHER_PROFILE
 
 
 def _h264_profile(level_id: str) -> str:

@@ -12,8 +12,8 @@ from sdp.document import MediaSection
 
 MAX_STREAMS = 64  # of one direction that are read; clients have up to 4
 
-_SPATIAL = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
-_RELATIVE = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "high": 2, "hi": 2}
+_SPATIAL_RIDS = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
+_RELATIVE_RIDS = {"l": 0, "low": 0, "lo": 0, "m": 1, "mid": 1, "medium": 1, "h": 2, "high": 2, "hi": 2}
 
 
 def sent_layers(section: MediaSection) -> tuple[str, ...]:
@@ -53,8 +53,8 @@ def lowest_first(rids: Sequence[str]) -> list[str]:
     Layers with unknown names keep their order: by webrtc-pc's default for ``scaleResolutionDownBy`` the first layer is
     the smallest.
     """
-    if set(rids) <= _SPATIAL.keys() and not {"q", "f"}.isdisjoint(rids):
-        return sorted(rids, key=_SPATIAL.__getitem__)
-    if set(rids) <= _RELATIVE.keys():
-        return sorted(rids, key=_RELATIVE.__getitem__)
+    if set(rids) <= _SPATIAL_RIDS.keys() and not {"q", "f"}.isdisjoint(rids):
+        return sorted(rids, key=_SPATIAL_RIDS.__getitem__)
+    if set(rids) <= _RELATIVE_RIDS.keys():
+        return sorted(rids, key=_RELATIVE_RIDS.__getitem__)
     return list(rids)

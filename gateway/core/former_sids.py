@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 LIFETIME = 60.0  # seconds; a client whose connection is lost sends what it kept within 30 s (2.5)
-COUNT = 128  # of one session: more than the subscriptions of a call of 100, which may all be replaced at once
-LENGTH = 64  # characters; longer sids, which clients may choose for publications, are not stored
+MAX_SIDS = 128  # of one session: more than the subscriptions of a call of 100, which may all be replaced at once
+MAX_SID_LENGTH = 64  # characters; longer sids, which clients may choose for publications, are not stored
 
 
 class FormerSids:
@@ -22,12 +22,12 @@ class FormerSids:
 
     def add(self, stream: Hashable, sid: str, now: float) -> None:
         """Store the sid of a connection of a stream that ends now."""
-        if not 0 < len(sid) <= LENGTH:
+        if not 0 < len(sid) <= MAX_SID_LENGTH:
             return
         self._forget(now)
         self._ended.pop((stream, sid), None)
         self._ended[stream, sid] = now
-        if len(self._ended) > COUNT:
+        if len(self._ended) > MAX_SIDS:
             del self._ended[next(iter(self._ended))]
 
     def contains(self, stream: Hashable, sid: str, now: float) -> bool:

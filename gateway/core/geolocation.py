@@ -17,7 +17,7 @@ class GeoLocation(NamedTuple):
     @property
     def is_known(self) -> bool:
         """Whether ``country`` is a real country, not ``loopback`` or ``unknown-country``."""
-        return self not in (LOOPBACK, UNKNOWN)
+        return self not in (LOOPBACK, UNKNOWN_COUNTRY)
 
     @property
     def code(self) -> str:
@@ -26,4 +26,4 @@ class GeoLocation(NamedTuple):
 
 
 LOOPBACK = GeoLocation("loopback")
-UNKNOWN = GeoLocation("unknown-country")
+UNKNOWN_COUNTRY = GeoLocation("unknown-country")

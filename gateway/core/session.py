@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from gateway.core.actor import actor_of
 from gateway.core.former_sids import FormerSids
-from gateway.core.geolocation import UNKNOWN, GeoLocation
+from gateway.core.geolocation import UNKNOWN_COUNTRY, GeoLocation
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
@@ -108,7 +108,7 @@ class Session:
         self.offer_bucket = QuantityBucket()
         self.stream_request_bucket = QuantityBucket()
         self.former_sids = FormerSids()  # of its streams
-        self.location: GeoLocation = UNKNOWN  # location of the connected client
+        self.location: GeoLocation = UNKNOWN_COUNTRY  # location of the connected client
         self.network: int | None = None  # network of the client's address at its hello; None: not counted
         self.open = True
         self.connection: ConnectionId | None = None

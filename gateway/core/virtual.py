@@ -18,7 +18,7 @@ from gateway.core.transient import TransientChange
 if TYPE_CHECKING:
     from gateway.core.session import Session
 
-VIRTUAL = "virtual"  # client type in metrics
+VIRTUAL_CLIENT_TYPE = "virtual"  # client type in metrics
 PHONE = 8  # bit of the in-call flags: takes part by telephone (7)
 DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # unless the internal client sets in-call flags itself (11.2)
 

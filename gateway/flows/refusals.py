@@ -17,7 +17,7 @@ from gateway.flows.ports import FlowCounters
 from gateway.flows.refused_urls import UnknownUrl, origin, shown
 from gateway.limited_log import LimitedLog
 from gateway.wire import unverified_claims
-from gateway.wire.token import EXPIRED, NOT_YET
+from gateway.wire.token import NOT_YET, TOKEN_EXPIRED
 from gateway.wire.unverified_claims import UnverifiedClaims
 
 INVENTED_URL_LINES = 16  # lines a minute about URLs that peers can invent
@@ -89,7 +89,7 @@ class Refusals:
     def token(self, backend: Backend, url: str, code: str, token: str, now: float, backends: Backends) -> None:
         """Report a refused token of hello 2.0; ``code`` is that of ``TokenError``, ``now`` unix time in seconds."""
         claims = unverified_claims.read(token)
-        if code in (EXPIRED, NOT_YET):
+        if code in (TOKEN_EXPIRED, NOT_YET):
             self._count(AuthFailure.TOKEN_TIME, backend)
             text = (
                 "hello 2.0 for backend %s is refused: its token %s; compare the clocks of this server and of Nextcloud"
@@ -167,7 +167,7 @@ class Refusals:
 
 
 def _times(code: str, claims: UnverifiedClaims, now: float) -> str:
-    if code == EXPIRED:
+    if code == TOKEN_EXPIRED:
         return f"expired {now - claims.exp:.0f} s ago" if claims.exp > claims.iat else "never was valid (exp)"
     return (
         f"was issued {claims.iat - now:.0f} s from now" if claims.iat > now else "is not valid yet (nbf), or has no iat"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.core.backends import Backends
 from gateway.core.drain import Drain
-from gateway.core.geolocation import UNKNOWN, GeoLocation
+from gateway.core.geolocation import UNKNOWN_COUNTRY, GeoLocation
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend
@@ -55,7 +55,7 @@ class Services:
     remote_servers: RemoteServers | None = None  # None: clients cannot join rooms of other servers
     nextcloud_places: int = 8  # requests to one backend at once
     nextcloud_timeout: float = 10.0  # seconds
-    locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN  # country of an address (14.3)
+    locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN_COUNTRY  # country of an address (14.3)
     hub: Hub = field(default_factory=Hub)
     drain: Drain = field(default_factory=Drain)
     tasks: Tasks = field(default_factory=Tasks)

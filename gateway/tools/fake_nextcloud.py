@@ -269,7 +269,7 @@ class FakeNextcloud:
         try:
             return _ocs(await self._answers.reply(recorded.type, recorded.body))
         except SEND_ERRORS:
-            return web.json_response(_FAILED, status=500)  # as Talk answers if a request to the gateway failed
+            return web.json_response(_FAILURE_BODY, status=500)  # as Talk answers if a request to the gateway failed
 
     async def _record(self, request: RecordedRequest) -> Json | web.StreamResponse | None:
         """Record a request, and return the answer of ``hook``, delayed by ``gate`` and ``latency``."""
@@ -284,7 +284,9 @@ class FakeNextcloud:
         return answer
 
 
-_FAILED = {"ocs": {"meta": {"status": "failure", "statuscode": 996, "message": "Internal Server Error"}, "data": []}}
+_FAILURE_BODY = {
+    "ocs": {"meta": {"status": "failure", "statuscode": 996, "message": "Internal Server Error"}, "data": []}
+}
 
 
 def _ocs(data: Any) -> web.Response:

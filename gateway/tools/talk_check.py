@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 
 CHANGED_USERS = "changed-users"
-REQUIRED = frozenset({"audio-video-permissions", "federation", "hello-v2", "incall-all", "switchto"})
-WANTED = frozenset({"dialout", "join-features", "chat-relay", CHANGED_USERS})
+REQUIRED_FEATURES = frozenset({"audio-video-permissions", "federation", "hello-v2", "incall-all", "switchto"})
+WANTED_FEATURES = frozenset({"dialout", "join-features", "chat-relay", CHANGED_USERS})
 
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
 CLOCK_TOLERANCE = 45.0  # seconds
@@ -42,12 +42,12 @@ class ServerCheck:
     @property
     def missing(self) -> frozenset[str]:
         """The required features that the server lacks; Talk refuses a server that lacks one."""
-        return REQUIRED - self.features
+        return REQUIRED_FEATURES - self.features
 
     @property
     def warnings(self) -> frozenset[str]:
         """The wanted features that the server lacks: Talk warns the administrator."""
-        return WANTED - self.features
+        return WANTED_FEATURES - self.features
 
     @property
     def clock_agrees(self) -> bool:
@@ -66,7 +66,7 @@ def require(headers: Mapping[str, str]) -> None:
     Raises:
         UpdateRequired: a required feature is missing.
     """
-    missing = REQUIRED - announced(headers)
+    missing = REQUIRED_FEATURES - announced(headers)
     if missing:
         raise UpdateRequired(missing)
 

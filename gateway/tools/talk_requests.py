@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway.tools.talk_rooms import ActorType, Attendee, Json, Permission, TalkRoom, TalkSession
 
-_LISTED = frozenset({ActorType.USERS, ActorType.GUESTS, ActorType.FEDERATED})  # Talk lists no sessions of phones
+_LISTED_ACTORS = frozenset({ActorType.USERS, ActorType.GUESTS, ActorType.FEDERATED})  # Talk lists no sessions of phones
 
 
 def php_json(data: Any) -> bytes:
@@ -81,7 +81,7 @@ def participants(room: TalkRoom, changed: Collection[str], *, changes_only: bool
         body["users"] = [_participant_entry(session) for session in sessions] + [
             _entry_without_session(attendee)
             for attendee in room.attendees
-            if attendee not in with_sessions and attendee.actor_type in _LISTED
+            if attendee not in with_sessions and attendee.actor_type in _LISTED_ACTORS
         ]
     return {"type": "participants", "participants": body}
 
@@ -92,7 +92,7 @@ def _members_changed(type: str, room: TalkRoom, changed: Json, changes_only: boo
 
 
 def _listed_sessions(room: TalkRoom) -> list[TalkSession]:
-    return [session for session in room.sessions.values() if session.attendee.actor_type in _LISTED]
+    return [session for session in room.sessions.values() if session.attendee.actor_type in _LISTED_ACTORS]
 
 
 def _in_call_entry(session: TalkSession) -> Json:

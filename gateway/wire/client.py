@@ -123,7 +123,7 @@ class ClientMessage(Struct, frozen=True, gc=False):
     internal: Internal | None = None
 
 
-_RELAYED = (("message", "data"), ("control", "data"), ("transient", "value"))  # relayed byte for byte
+_RELAYED_MEMBERS = (("message", "data"), ("control", "data"), ("transient", "value"))  # relayed byte for byte
 
 _decoder = msgspec.json.Decoder(ClientMessage)
 _token_decoder = msgspec.json.Decoder(TokenParams)
@@ -153,7 +153,7 @@ def decode(text: str) -> ClientMessage:
 
 def _decode_lenient(text: str) -> ClientMessage:
     message = _decoder.decode(without_lone_surrogates(text))
-    for name, member in _RELAYED:
+    for name, member in _RELAYED_MEMBERS:
         body = getattr(message, name)
         if body is not None and given(getattr(body, member)):
             start, end = span(text, name, member)

@@ -13,8 +13,8 @@ from msgspec import Raw, Struct
 from gateway.wire.client import ABSENT
 from gateway.wire.media import read_string
 
-COMMENTS = 20  # in one message at most; Talk sends one
-MENTIONS = 500  # in one comment at most
+MAX_COMMENTS = 20  # in one message; Talk sends one
+MAX_MENTIONS = 500  # in one comment
 
 USERS = "users"  # actor type of users of the Nextcloud itself
 FEDERATED_USERS = "federated_users"  # actor type of users of other Nextclouds; their id is a cloud id, user@server
@@ -120,8 +120,8 @@ def renamed_chat(data: Raw, names: Names) -> Raw:
     """Return a chat message with the local names of rooms, authors and mentions, and any other message as it is.
 
     Raises:
-        NotPassedOn: there are more than ``COMMENTS`` or ``MENTIONS``. A name may grow by the length of a URL, and each
-            comment becomes an event of its own.
+        NotPassedOn: there are more than ``MAX_COMMENTS`` or ``MAX_MENTIONS``. A name may grow by the length of a URL,
+            and each comment becomes an event of its own.
     """
     members = _object(data)
     if members is None or read_string(members.get("type", ABSENT)) != "chat":
@@ -133,7 +133,7 @@ def renamed_chat(data: Raw, names: Names) -> Raw:
     if (comment := _object(chat.get("comment", ABSENT))) is not None:
         changed["comment"] = _encode(_renamed_comment(comment, names))
     if (comments := _list(chat.get("comments", ABSENT))) is not None:
-        if len(comments) > COMMENTS:
+        if len(comments) > MAX_COMMENTS:
             raise NotPassedOn("too many comments")
         changed["comments"] = _encode(
             [raw if (comment := _object(raw)) is None else _renamed_comment(comment, names) for raw in comments]
@@ -147,7 +147,7 @@ def _renamed_comment(comment: dict[str, Raw], names: Names) -> dict[str, Raw]:
     _rename_actor(changed, "lastEditActorType", "lastEditActorId", names)
     _replace(changed, "token", names.room_value)
     if (parameters := _member(comment, "messageParameters")) is not None:
-        if len(parameters) > MENTIONS:
+        if len(parameters) > MAX_MENTIONS:
             raise NotPassedOn("too many mentions")
         changed["messageParameters"] = _encode(
             {

@@ -23,9 +23,9 @@ RAW_ED25519 = 32  # bytes of a key without its type (RFC 8032)
 SHORT_RSA = 2048  # bits; a shorter key is left to PyJWT, which warns of it
 LEEWAY = 60.0  # seconds of clock difference to Nextcloud that are tolerated (reference 3.3, step 6)
 
-INVALID = "invalid_token"
+INVALID_TOKEN = "invalid_token"
 NOT_YET = "token_not_valid_yet"
-EXPIRED = "token_expired"
+TOKEN_EXPIRED = "token_expired"
 
 _KEY_TYPES: dict[str, type[RSAPublicKey] | type[EllipticCurvePublicKey] | type[Ed25519PublicKey]] = {
     "RS256": RSAPublicKey,
@@ -101,10 +101,10 @@ def verify(token: str, key: str, now: float) -> Claims:
         text.decode()  # ``userdata`` is sent to other clients in text frames
         payload = _decoder.decode(text)
     except (jwt.InvalidSignatureError, jwt.InvalidKeyError) as error:
-        raise TokenError(INVALID, other_key=True) from error
+        raise TokenError(INVALID_TOKEN, other_key=True) from error
     # ValueError: invalid UTF-8 or base64, and all errors of msgspec; RecursionError: nested too deeply.
     except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-        raise TokenError(INVALID) from error
+        raise TokenError(INVALID_TOKEN) from error
     _check_times(payload, now)
     user = bytes(payload.userdata)
     return Claims(userid=payload.sub or "", user=None if user in (b"", b"null") else user)
@@ -166,7 +166,7 @@ def _signature_check(key: str, algorithm: str) -> Callable[..., bool] | None:
 def _payload_by_pyjwt(token: str, key: str) -> bytes:
     algorithm = jwt.get_unverified_header(token).get("alg")
     if not isinstance(algorithm, str) or algorithm not in _KEY_TYPES:
-        raise TokenError(INVALID)
+        raise TokenError(INVALID_TOKEN)
     public = _key_for(key, algorithm)
     payload: bytes = _jws.decode_complete(token, public, algorithms=[algorithm])["payload"]
     return payload
@@ -177,7 +177,7 @@ def _check_times(payload: _Payload, now: float) -> None:
     if iat is None or iat > now + LEEWAY or (nbf is not None and nbf > now + LEEWAY):
         raise TokenError(NOT_YET)
     if exp is None or exp < now - LEEWAY or exp < iat:
-        raise TokenError(EXPIRED)
+        raise TokenError(TOKEN_EXPIRED)
 
 
 def _key_for(key: str, algorithm: str) -> _PublicKey:
@@ -189,9 +189,9 @@ def _key_for(key: str, algorithm: str) -> _PublicKey:
     try:
         public = _public_key(key)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise TokenError(INVALID, other_key=True) from error
+        raise TokenError(INVALID_TOKEN, other_key=True) from error
     if not isinstance(public, _KEY_TYPES[algorithm]):
-        raise TokenError(INVALID, other_key=True)
+        raise TokenError(INVALID_TOKEN, other_key=True)
     return public
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from gateway import log
-from gateway.limited_log import CAUSES, PERIOD, LimitedLog
+from gateway.limited_log import MAX_CAUSES, PERIOD, LimitedLog
 from tests.gateway.manual_clock import ManualClock
 
 
@@ -41,10 +41,10 @@ def test_invented_causes_are_limited_in_lines_and_memory() -> None:
     clock = ManualClock()
     limited = LimitedLog(logging.getLogger("portunus.test"), clock)
     with log.captured() as lines:
-        for number in range(20 * CAUSES):
+        for number in range(20 * MAX_CAUSES):
             limited.warning(number, "cause %d of many", number)
-        assert len(lines) == CAUSES
-        assert len(limited._left_out) <= CAUSES
+        assert len(lines) == MAX_CAUSES
+        assert len(limited._left_out) <= MAX_CAUSES
         clock.now = PERIOD
         limited.warning("new", "cause %s of many", "new")
-    assert len(lines) == CAUSES + 1
+    assert len(lines) == MAX_CAUSES + 1

@@ -86,7 +86,7 @@ NUMBERS = (
         "gateway/edge/nextcloud/test_client.py",
         "headers_are_those_that_nextcloud_expects",
     ),
-    Number("dialout wait", dialout.WAIT, 25, GATEWAY_TIME, "must_be_accepted_in_25_seconds"),
+    Number("dialout wait", dialout.ANSWER_TIMEOUT, 25, GATEWAY_TIME, "must_be_accepted_in_25_seconds"),
     Number(
         "status after the end",
         dialout.ENDED_TTL,

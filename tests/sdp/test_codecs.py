@@ -15,7 +15,7 @@ from sdp.codecs import (
     restrict,
 )
 from sdp.document import Description, parse
-from sdp.profiles import OTHER, SAME, SAME_PROFILE, distance
+from sdp.profiles import OTHER_PROFILE, SAME_LEVEL, SAME_PROFILE, distance
 
 AUDIO = """m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126
 a=rtpmap:111 opus/48000/2
@@ -270,19 +270,19 @@ def test_rid_names_no_removed_payload_type(before: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("codec", "parameters", "preferred", "expected"),
     [
-        ("vp8", {}, "1", SAME),
-        ("vp9", {}, "", SAME),
-        ("vp9", {}, "0", SAME),
-        ("vp9", {"profile-id": "2"}, "0", OTHER),
-        ("h264", {"profile-level-id": "42E01F"}, "42e01f", SAME),
-        ("h264", {"profile-level-id": "42e01fff"}, "42e01f00", SAME),
+        ("vp8", {}, "1", SAME_LEVEL),
+        ("vp9", {}, "", SAME_LEVEL),
+        ("vp9", {}, "0", SAME_LEVEL),
+        ("vp9", {"profile-id": "2"}, "0", OTHER_PROFILE),
+        ("h264", {"profile-level-id": "42E01F"}, "42e01f", SAME_LEVEL),
+        ("h264", {"profile-level-id": "42e01fff"}, "42e01f00", SAME_LEVEL),
         ("h264", {"profile-level-id": "42e01f"}, "42e034", SAME_PROFILE),
         ("h264", {"profile-level-id": "42c01f"}, "4d8034", SAME_PROFILE),
         ("h264", {"profile-level-id": "58c01f"}, "42e01f", SAME_PROFILE),
-        ("h264", {"profile-level-id": "42001f"}, "42e01f", OTHER),
-        ("h264", {"profile-level-id": "640c1f"}, "64001f", OTHER),
+        ("h264", {"profile-level-id": "42001f"}, "42e01f", OTHER_PROFILE),
+        ("h264", {"profile-level-id": "640c1f"}, "64001f", OTHER_PROFILE),
         ("h264", {"profile-level-id": "7a001f"}, "7a0034", SAME_PROFILE),
-        ("h264", {"profile-level-id": "nonsen"}, "42e01f", OTHER),
+        ("h264", {"profile-level-id": "nonsen"}, "42e01f", OTHER_PROFILE),
         ("h264", {}, "42001f", SAME_PROFILE),
     ],
 )

@@ -27,7 +27,7 @@ SILENCE = 60.0  # seconds without a fetch after which the connection is lost
 PAUSE_TIMEOUT = 15.0  # seconds that posted messages wait while the flows have paused the connection
 MESSAGES_PER_TURN = 16  # posted messages that are handled in one turn of the loop
 TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
-NORMAL = 1000
+NORMAL_CLOSURE = 1000
 
 _texts = msgspec.json.Decoder(str)
 
@@ -111,7 +111,7 @@ class PollingConnection:
 
     def finish(self) -> None:
         """See ``Connection.finish``."""
-        self._end(NORMAL)
+        self._end(NORMAL_CLOSURE)
 
     def displace(self, last: bytes) -> None:
         """See ``Connection.displace``."""
@@ -256,7 +256,7 @@ class PollingConnection:
         return True
 
     def _render(self, messages: list[bytes]) -> bytes:
-        closed = b"" if not self._lost else b',"closed":%d' % (self._code or NORMAL)
+        closed = b"" if not self._lost else b',"closed":%d' % (self._code or NORMAL_CLOSURE)
         head = b'{"accepted":%d,"first":%d,"messages":[' % (self.accepted, self._acknowledged + 1)
         return b"".join((head, b",".join(messages), b"]", closed, b"}"))
 

@@ -16,7 +16,7 @@ from gateway.edge.http.address import Networks
 
 # Special networks that ``is_global`` of some Python versions lets pass. 6to4 and Teredo are refused whatever IPv4
 # address they contain: no server is reached by them any more.
-_SPECIAL = tuple(
+_SPECIAL_NETWORKS = tuple(
     ip_network(text)
     for text in (
         *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "224.0.0.0/3"),
@@ -24,7 +24,7 @@ _SPECIAL = tuple(
     )
 )
 _PUBLIC_IPV6 = IPv6Network("2000::/3")  # all IPv6 addresses that are assigned globally
-_MAPPED = IPv6Network("::ffff:0:0/96")
+_MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _ISATAP = 0x5EFE  # in the interface id, after the bits "universal" and "group"
 
@@ -45,7 +45,7 @@ def is_allowed(text: str, exceptions: Networks) -> bool:
     if address.scope_id is not None:  # only link-local addresses need a zone
         return False
     embedded = IPv4Address(int(address) & 0xFFFFFFFF)
-    if address in _MAPPED or address in _NAT64:
+    if address in _MAPPED_IPV4 or address in _NAT64:
         return is_allowed(str(embedded), exceptions)
     prefix = int(address) >> 32 & 0xFFFFFFFF  # of the interface id; its lower half is the IPv4 address
     if prefix & 0xFFFF == _ISATAP and prefix >> 16 in (0, 0x200) and not is_allowed(str(embedded), exceptions):
@@ -54,7 +54,7 @@ def is_allowed(text: str, exceptions: Networks) -> bool:
 
 
 def _is_public(address: Address) -> bool:
-    if any(address in network for network in _SPECIAL if network.version == address.version):
+    if any(address in network for network in _SPECIAL_NETWORKS if network.version == address.version):
         return False
     if address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback:
         return False

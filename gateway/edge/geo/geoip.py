@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import maxminddb
 
-from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
+from gateway.core.geolocation import LOOPBACK, UNKNOWN_COUNTRY, GeoLocation
 from gateway.core.throttle import Address
 from gateway.edge.geo.continents import continent_of
 from gateway.edge.geo.database import DAMAGED_DATABASE_ERRORS, UnusableDatabase, database_source
@@ -109,16 +109,16 @@ class GeoIp:
                 return GeoLocation(country, self._continents.get(country) or continent_of(country))
         if address.is_loopback:
             return LOOPBACK
-        return UNKNOWN if self._database is None else self._look_up(self._database, address)
+        return UNKNOWN_COUNTRY if self._database is None else self._look_up(self._database, address)
 
     def _look_up(self, database: maxminddb.Reader, address: Address) -> GeoLocation:
         try:
             record = database.get(address)
         except DAMAGED_DATABASE_ERRORS:  # also an IPv6 address in a database without IPv6
-            return UNKNOWN
+            return UNKNOWN_COUNTRY
         country = _text_at(record, "country", "iso_code")
         if not _country_code.fullmatch(country):
-            return UNKNOWN
+            return UNKNOWN_COUNTRY
         continent = self._continents.get(country) or _text_at(record, "continent", "code") or continent_of(country)
         return GeoLocation(country, continent)
 

@@ -12,8 +12,8 @@ from gateway.core.throttle import Address
 from gateway.edge.http.request_head import RequestHead
 
 # Headers by which proxies tell that they forward a request.
-_FORWARDING = ("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
-_LOCAL = IPv4Address("127.0.0.1")  # the peer address of a unix socket
+_FORWARDING_HEADERS = ("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
+_LOOPBACK = IPv4Address("127.0.0.1")  # the peer address of a unix socket
 
 
 class Networks:
@@ -56,7 +56,7 @@ class TrustedProxies(Networks):
 
     def hides_client(self, request: RequestHead) -> bool:
         """Return whether a peer that is not trusted has forwarded a request: the address of its client is not known."""
-        return _peer(request) not in self and any(name in request.headers for name in _FORWARDING)
+        return _peer(request) not in self and any(name in request.headers for name in _FORWARDING_HEADERS)
 
     def real_ip(self, request: RequestHead) -> Address:
         """Return the address of the client.
@@ -95,7 +95,7 @@ def named_addresses(request: RequestHead) -> list[Address | None]:
 
 
 def _peer(request: RequestHead) -> Address:
-    return _parse(request.remote or "") or _LOCAL
+    return _parse(request.remote or "") or _LOOPBACK
 
 
 def _parse(text: str) -> Address | None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aiohttp import ClientError, StreamReader, web
 
-from gateway.edge.http.receive_buffer import NARROW, widen
+from gateway.edge.http.receive_buffer import NARROW_SIZE, widen
 from gateway.standstill import PeerTimeout
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class BodyReader:
             UnreadableBody: it ended early or did not arrive in time.
         """
         length = request.content_length or 0
-        if length > NARROW:
+        if length > NARROW_SIZE:
             widen(request.transport)
         return await self._in_time(request.content.readexactly(length))
 

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from gateway.core.throttle import Address, network
 
 ADDRESS_LIMIT = 16 << 20  # bytes of the bodies of one address (IPv6: /64 network) that are read at once
-BUFFERED = 48 << 10  # bytes, at most, of a body that waits; they are in the buffers (``receive_buffer``)
+MAX_BUFFERED = 48 << 10  # bytes of a body that waits; they are in the buffers (``receive_buffer``)
 SLOW_AFTER = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
 CHECK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
 WAITING_LIMIT = 4 << 20  # bytes of the bodies of one address that wait
@@ -92,11 +92,11 @@ class BodyBudget:
     async def _wait(self, share: _Share, size: int) -> None:
         """Wait until a body of ``size`` bytes fits into its address' share, and abort slow bodies for it."""
         self._abort_slow(share, size)
-        if size <= BUFFERED or not share.is_full(size):
+        if size <= MAX_BUFFERED or not share.is_full(size):
             return
-        if share.waiting + BUFFERED > WAITING_LIMIT:
+        if share.waiting + MAX_BUFFERED > WAITING_LIMIT:
             raise Overloaded
-        share.waiting += BUFFERED
+        share.waiting += MAX_BUFFERED
         try:
             while share.is_full(size):
                 share.freed.clear()
@@ -105,7 +105,7 @@ class BodyBudget:
                         await share.freed.wait()
                 self._abort_slow(share, size)
         finally:
-            share.waiting -= BUFFERED
+            share.waiting -= MAX_BUFFERED
 
     def _abort_slow(self, share: _Share, size: int) -> None:
         now = self._clock()

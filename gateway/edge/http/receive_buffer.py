@@ -13,14 +13,14 @@ import socket
 from collections.abc import Iterable
 from typing import Any
 
-NARROW = 32_768  # bytes; Linux accepts up to 1.5 times as many
-WIDE = 262_144  # bytes, for WebSockets, and for bodies that a handler reads
+NARROW_SIZE = 32_768  # bytes; Linux accepts up to 1.5 times as many
+WIDE_SIZE = 262_144  # bytes, for WebSockets, and for bodies that a handler reads
 
 
 def narrow(listening: Iterable[Any]) -> None:
     """Limit the receive buffers of the connections that listening TCP sockets will accept."""
     for sock in listening:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_SIZE)
 
 
 def widen(transport: asyncio.BaseTransport | None) -> None:
@@ -29,5 +29,5 @@ def widen(transport: asyncio.BaseTransport | None) -> None:
     if sock is None or sock.family == socket.AF_UNIX:
         return
     with contextlib.suppress(OSError):  # the connection is being closed
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, WIDE)  # Linux leaves it narrow
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE_SIZE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, WIDE_SIZE)  # Linux leaves it narrow

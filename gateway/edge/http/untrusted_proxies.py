@@ -17,7 +17,7 @@ MAX_PEERS = 64  # networks of peers that are warned about until the next reload
 
 _IPV4 = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
 _IPV6 = ("::1/128", "fc00::/7", "fe80::/10")
-_PRIVATE = tuple(map(ip_network, (*_IPV4, *_IPV6)))
+_PRIVATE_NETWORKS = tuple(map(ip_network, (*_IPV4, *_IPV6)))
 log = logging.getLogger("portunus.http")
 
 
@@ -32,7 +32,7 @@ class UntrustedProxies:
         if network(peer) in self._reported or len(self._reported) >= MAX_PEERS:
             return
         self._reported.add(network(peer))
-        named = any(peer in private for private in _PRIVATE)
+        named = any(peer in private for private in _PRIVATE_NETWORKS)
         entries = [*trusted, str(peer) if named else "ADDRESS"]
         line = f"trusted_proxies = {json.dumps(entries)}"
         log.warning(

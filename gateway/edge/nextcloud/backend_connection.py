@@ -18,7 +18,7 @@ from multidict import CIMultiDictProxy
 
 _AT_ONCE = 1 << 16  # bytes; aiohttp's parser pauses when it holds more than twice as many of a decompressed body
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
-_INTERIM = frozenset({100, *range(102, 200)})  # RFC 9110, 15.2; the parser knows that they have no body
+_INTERIM_STATUSES = frozenset({100, *range(102, 200)})  # RFC 9110, 15.2; the parser knows that they have no body
 
 
 class RequestFailed(Exception):
@@ -173,7 +173,7 @@ class BackendConnection(asyncio.Protocol):
     def _begin(self, message: RawResponseMessage, payload: StreamReader) -> None:
         if self._message is not None:
             self._spoiled = True
-        elif message.code not in _INTERIM:
+        elif message.code not in _INTERIM_STATUSES:
             self._message, self._payload = message, payload
             if message.code in _REDIRECTS:
                 self._fail(Redirected(message.code, message.headers.get("Location", "")))

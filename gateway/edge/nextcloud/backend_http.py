@@ -31,7 +31,7 @@ from gateway.standstill import PeerTimeout
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
-_KEPT = 256  # parsed URLs; limited because clients choose them with ``allow_any``
+_URL_CACHE_SIZE = 256  # limited because clients choose them with ``allow_any``
 _KEPT_LENGTH = 512  # characters of such a URL at most
 _SECOND_ADDRESS = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
 
@@ -229,7 +229,7 @@ def _target(url: str) -> _Target:
     return _Target(parsed.raw_host, parsed.port, parsed.scheme == "https", authority, parsed.raw_path_qs)
 
 
-_kept_target = lru_cache(maxsize=_KEPT)(_target)
+_kept_target = lru_cache(maxsize=_URL_CACHE_SIZE)(_target)
 
 
 async def _kept_tls() -> ssl.SSLContext:

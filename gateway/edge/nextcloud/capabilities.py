@@ -21,7 +21,7 @@ from gateway.edge.nextcloud.failures import explained
 from gateway.limited_log import LimitedLog
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
-RETRY = 2.0  # seconds after a failed fetch, or one without Talk, until the backend is asked again
+RETRY_PAUSE = 2.0  # seconds after a failed fetch, or one without Talk, until the backend is asked again
 FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
 RENEW_INTERVAL = 5.0  # seconds between two fetches of a URL to renew its token key
 MAX_ENTRIES = 4096  # cached URLs; limited because clients choose them with ``allow_any``
@@ -123,7 +123,7 @@ class CapabilitiesCache:
             reason = explained(error)
             self._warnings.warning((url, reason), "the capabilities of %s could not be fetched: %s", url, reason)
             if entry.capabilities.has_talk:
-                entry.retry = self._clock() + RETRY
+                entry.retry = self._clock() + RETRY_PAUSE
         else:
             self._update(url, reply, entry)
         finally:
@@ -135,7 +135,7 @@ class CapabilitiesCache:
             return
         capabilities = parse_capabilities(reply) if reply.status == 200 and reply.is_json else None
         if capabilities is None:
-            entry.retry = self._clock() + RETRY
+            entry.retry = self._clock() + RETRY_PAUSE
             self._warnings.warning(
                 (url, reply.status), "the capabilities of %s are not usable: HTTP status %d", url, reply.status
             )
@@ -145,7 +145,7 @@ class CapabilitiesCache:
         if capabilities.has_talk:
             entry.expires = self._clock() + _lifetime(reply)
         else:  # Talk is switched off, as during an upgrade
-            entry.retry = self._clock() + RETRY
+            entry.retry = self._clock() + RETRY_PAUSE
 
 
 def _lifetime(reply: Reply) -> float:

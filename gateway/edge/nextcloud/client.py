@@ -29,7 +29,7 @@ from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, 
 
 LONGEST_CODE = 64  # characters of a backend's error code in the log
 
-_LATE = "the backend did not answer in time"
+_TIMEOUT_MESSAGE = "the backend did not answer in time"
 _NOT_ACCEPTED = ": Nextcloud does not accept the signature; "
 _MISTAKES = frozenset({"invalid_request"})  # error codes caused by a wrong configuration, such as a wrong secret
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
@@ -114,7 +114,7 @@ class NextcloudClient:
             status = reply.status
             answer = _unwrap(reply)
         except (TimeoutError, RequestFailed) as error:
-            failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _LATE)
+            failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _TIMEOUT_MESSAGE)
             self._counters.backend_errors[backend.id, failed.label] += 1
             self._fail(backend, url, subject, failed.status if status is None else status, explained(failed))
             raise NextcloudError(str(failed)) from error

@@ -13,8 +13,8 @@ from functools import partial
 
 from aiohappyeyeballs import AddrInfoType
 
-RESOLVED = 10.0  # seconds for which the addresses of a host are kept
-_KEPT = 256  # hosts with kept addresses; limited because clients choose them with ``allow_any``
+ADDRESS_LIFETIME = 10.0  # seconds
+_MAX_HOSTS = 256  # with kept addresses; limited because clients choose them with ``allow_any``
 
 
 class HostAddresses:
@@ -57,9 +57,9 @@ class HostAddresses:
     async def _look_up(self, host: str, port: int) -> list[AddrInfoType]:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        if len(self._found) >= _KEPT:
+        if len(self._found) >= _MAX_HOSTS:
             self._found.clear()
-        self._found[host, port] = (loop.time() + RESOLVED, list(found))
+        self._found[host, port] = (loop.time() + ADDRESS_LIFETIME, list(found))
         return list(found)
 
     def _forget(self, key: tuple[str, int], lookup: asyncio.Task[list[AddrInfoType]]) -> None:

@@ -33,7 +33,7 @@ LONGEST_RANDOM = 1024  # characters; Talk sends 64
 
 _checksum = re.compile("[0-9a-f]{64}")
 _NOT_ALLOWED = "Authentication check failed"
-_UNREADABLE = "Could not read body"
+_UNREADABLE_BODY = "Could not read body"
 _nosniff = {"X-Content-Type-Options": "nosniff"}
 log = logging.getLogger("portunus.rooms_api")
 
@@ -91,7 +91,7 @@ class RoomsApi:
             self._refusals.envelope("too many bodies arrive at once or too slowly")
             return _text(503, "Too many requests at once")
         except UnreadableBody:
-            return _text(400, _UNREADABLE)
+            return _text(400, _UNREADABLE_BODY)
         if signed is None:
             return await self._refuse(request, caller)
         backend, body = signed
@@ -102,7 +102,7 @@ class RoomsApi:
             return _text(400, f"Unsupported request type: {error}")
         except msgspec.DecodeError:
             self._warn(backend.id, "its body is malformed")
-            return _text(400, _UNREADABLE)
+            return _text(400, _UNREADABLE_BODY)
         return await self._answer(backend, request, message)
 
     def _check_envelope(self, request: web.Request) -> web.Response | None:

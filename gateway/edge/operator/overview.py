@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.core.limits import Backend
-from gateway.core.virtual import VIRTUAL
+from gateway.core.virtual import VIRTUAL_CLIENT_TYPE
 from gateway.edge.operator.readiness import LastFailure, Readiness, readiness
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.services import Services
@@ -93,12 +93,14 @@ class Overview:
     def _sessions(self) -> Mapping[tuple[str, str], int]:
         hub = self._services.hub
         real = Tally((session.backend.id, session.client_type.value) for session in hub.sessions.values())
-        return real + Tally((virtual.owner.backend.id, VIRTUAL) for virtual in hub.virtuals.values())
+        return real + Tally((virtual.owner.backend.id, VIRTUAL_CLIENT_TYPE) for virtual in hub.virtuals.values())
 
     def _members(self, of_call: bool) -> Mapping[tuple[str, str, str], int]:
         found: Tally[tuple[str, str, str]] = Tally()
         for key, room in self._services.hub.rooms.items():
             ids = room.in_call if of_call else room.members
             found.update((*key, room.members[id].client_type.value) for id in ids)
-            found.update((*key, VIRTUAL) for virtual in room.virtuals.values() if virtual.in_call or not of_call)
+            found.update(
+                (*key, VIRTUAL_CLIENT_TYPE) for virtual in room.virtuals.values() if virtual.in_call or not of_call
+            )
         return found

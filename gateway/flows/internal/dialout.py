@@ -28,9 +28,9 @@ from gateway.wire.client import ABSENT, given
 from gateway.wire.errors import Error
 from gateway.wire.internal import CallError, CallReport, CallStatus, Internal
 
-WAIT = 25.0  # seconds that all clients together have for an answer; Nextcloud waits for 30 s (11.6)
+ANSWER_TIMEOUT = 25.0  # seconds that all clients together have for an answer; Nextcloud waits for 30 s (11.6)
 ENDED_TTL = 5 * NANOSECONDS  # of the status of a call that ended
-ENDED = frozenset({"cleared", "rejected"})
+ENDED_STATUSES = frozenset({"cleared", "rejected"})
 
 _NUMBER = re.compile(r"\+[0-9]{2,}")  # E.164
 _ROOM = re.compile(r"[0-9]+")
@@ -92,7 +92,7 @@ class Dialouts:
         failure: DialoutFailed | None = None
         may_ring = False
         clients = self._clients(backend)
-        deadline = self._services.clock() + WAIT
+        deadline = self._services.clock() + ANSWER_TIMEOUT
         for left, session in zip(range(len(clients), 0, -1), clients, strict=True):
             if not _is_available(session):  # no longer, since an earlier client was asked
                 continue
@@ -171,7 +171,7 @@ class Dialouts:
         """Store the status of a call as transient data, if this server has the room and the call has an id."""
         room = self._hub.room(session.backend, roomid or "")
         if room is not None and status.callid:
-            ttl = ENDED_TTL if status.status in ENDED else None
+            ttl = ENDED_TTL if status.status in ENDED_STATUSES else None
             self._transient.set(room, f"callstatus_{status.callid}", Raw(msgspec.json.encode(status)), ttl)
 
 

@@ -16,7 +16,7 @@ from gateway.core.limits import exceeds
 from gateway.core.participants import IN_CALL
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import INTERNAL_INCALL, Session
-from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL, VirtualSession
+from gateway.core.virtual import DEFAULT_CALL_FLAGS, VIRTUAL_CLIENT_TYPE, VirtualSession
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
@@ -67,7 +67,7 @@ class VirtualSessions:
         if not owner.open or virtual.room not in self._hub.rooms:
             self._spawn_removal(virtual)
             return
-        self._services.counters.sessions_total[owner.backend.id, VIRTUAL] += 1
+        self._services.counters.sessions_total[owner.backend.id, VIRTUAL_CLIENT_TYPE] += 1
         self._events.virtual_joined(virtual, self._hub.add_virtual(virtual))
 
     def update(self, owner: Session, body: UpdateSession) -> None:

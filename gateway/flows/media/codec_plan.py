@@ -19,7 +19,7 @@ from sdp.document import Description
 
 KNOWN_CODECS = {"audio": AUDIO_CODECS, "video": VIDEO_CODECS}  # by media kind; other codecs have no rules
 
-_SENDING = ("sendrecv", "sendonly")
+_SENDING_DIRECTIONS = ("sendrecv", "sendonly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ class CodecPlanner:
             h264profile=preference.h264profile or codecs.common_h264_profile(offer),
         )
         codecs.prefer(offer, preference)
-        sending = (section for section in offer.media if not section.rejected and section.direction in _SENDING)
+        sending = (
+            section for section in offer.media if not section.rejected and section.direction in _SENDING_DIRECTIONS
+        )
         sent = frozenset(section.kind for section in sending)
         return CodecPlan(preference, offered, sent, decided)
 

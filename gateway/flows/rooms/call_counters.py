@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.core.room import Room
-from gateway.core.virtual import VIRTUAL
+from gateway.core.virtual import VIRTUAL_CLIENT_TYPE
 from gateway.flows.services import Services
 
 
@@ -32,5 +32,5 @@ def counting_call_entries(services: Services, room: Room) -> Iterator[None]:
 def _in_call(room: Room) -> dict[str, str]:
     """Return the client types of the participants in the call, by session id."""
     found: dict[str, str] = {session: room.members[session].client_type.value for session in room.in_call}
-    found.update((session, VIRTUAL) for session, virtual in room.virtuals.items() if virtual.in_call)
+    found.update((session, VIRTUAL_CLIENT_TYPE) for session, virtual in room.virtuals.items() if virtual.in_call)
     return found

@@ -23,7 +23,7 @@ from gateway.wire import structure
 from gateway.wire.client import ClientMessage, given
 from gateway.wire.errors import Code, ProtocolError
 
-_LONGEST = 3600.0  # seconds of one timer at most; a later deadline needs several timers
+_MAX_TIMER = 3600.0  # seconds; a later deadline needs several timers
 _TICK = 0.001  # seconds; the event loop counts whole milliseconds
 
 
@@ -108,7 +108,7 @@ class TransientRequests:
         if deadline is None:
             return
         now = self._services.clock()
-        due = min(max(deadline, now), now + _LONGEST)
+        due = min(max(deadline, now), now + _MAX_TIMER)
         if self._timer is not None:
             if self._due <= due:
                 return

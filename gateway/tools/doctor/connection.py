@@ -16,7 +16,7 @@ CONNECT_TIMEOUT = 10.0  # seconds for each address
 PROBE_TIMEOUT = 5.0  # seconds for the TLS handshake with a port that may have no TLS
 EXPIRES_SOON = 14  # days; renewals are due 30 days before the end
 
-_EXPIRED, _NOT_YET, _OTHER_NAME, _OTHER_ADDRESS = 10, 9, 62, 64  # OpenSSL, X509_V_ERR_…
+_CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 10, 9, 62, 64  # OpenSSL, X509_V_ERR_…
 _SELF_SIGNED = (18, 19)
 _NO_ISSUER = (20, 21)
 
@@ -116,12 +116,12 @@ async def _certificate(target: Target, context: ssl.SSLContext) -> dict[str, Any
 
 def _untrusted(target: Target, error: ssl.SSLCertVerificationError) -> Outcome:
     match error.verify_code:
-        case number if number == _EXPIRED:
+        case number if number == _CERT_EXPIRED:
             cause, change = "the certificate has expired", "renew it (certbot renew), and reload the reverse proxy"
-        case number if number == _NOT_YET:
+        case number if number == _CERT_NOT_YET_VALID:
             cause = "the certificate is not valid yet"
             change = "synchronise the clock of this machine (NTP), or issue the certificate anew"
-        case number if number in (_OTHER_NAME, _OTHER_ADDRESS):
+        case number if number in (_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH):
             cause = f"the certificate is for other names than {target.host}"
             change = f"issue one that names {target.host}, or use a URL with a name that it has"
         case number if number in _SELF_SIGNED:

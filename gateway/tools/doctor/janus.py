@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from gateway.tools.doctor.steps import Outcome, failed, ok, warning
 from mcu.base import SfuState
-from mcu.janus.connection.connector import NOT_TRIED, SILENT, JanusConnector
+from mcu.janus.connection.connector import NO_ANSWER, NO_ATTEMPT, JanusConnector
 from mcu.janus.connection.log import JanusLog
-from mcu.janus.connection.messages import RECOMMENDED, version_numbers
+from mcu.janus.connection.messages import RECOMMENDED_VERSION, version_numbers
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 
@@ -54,7 +54,7 @@ async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ATTEMPT_LIMIT):
-                while connector.state is SfuState.CONNECTING and connector.reason in (NOT_TRIED, SILENT):
+                while connector.state is SfuState.CONNECTING and connector.reason in (NO_ATTEMPT, NO_ANSWER):
                     decided.clear()
                     await decided.wait()
         if connector.state is SfuState.READY:
@@ -94,8 +94,8 @@ def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Ou
 
 async def check_version(janus: Janus) -> Outcome:
     """Compare the version with the oldest recommended one, and report a feature that it breaks."""
-    if () < version_numbers(janus.version) < RECOMMENDED:
-        oldest = ".".join(map(str, RECOMMENDED))
+    if () < version_numbers(janus.version) < RECOMMENDED_VERSION:
+        oldest = ".".join(map(str, RECOMMENDED_VERSION))
         change = f"update Janus to {oldest} or newer"
         return warning(f"Janus {janus.version} lacks security fixes", change, f"{oldest} is the oldest recommended one")
     if janus.restriction:

@@ -17,7 +17,7 @@ import aiohttp
 from gateway.edge.operator.readiness import NO_SFU
 from gateway.tools.doctor.steps import Outcome, failed, not_tried, ok, warning
 from gateway.tools.doctor.target import Target
-from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED, WANTED, announced
+from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED_FEATURES, WANTED_FEATURES, announced
 
 TIMEOUT = aiohttp.ClientTimeout(total=20.0, sock_connect=10.0)  # seconds
 WELCOME = "nextcloud-spreed-signaling"  # member of the welcome
@@ -107,16 +107,16 @@ async def check_features(target: Target) -> Outcome:
     if not features:
         change = f"have the reverse proxy pass all headers of answers, {FEATURES_HEADER} among them"
         return failed("the header with the features is removed on the way, without it Talk refuses the server", change)
-    if missing := REQUIRED - features:
+    if missing := REQUIRED_FEATURES - features:
         change = "update the signaling server"
         return failed(f"Talk refuses this server, it lacks: {', '.join(sorted(missing))}", change)
-    if missing := WANTED - features:
+    if missing := WANTED_FEATURES - features:
         change = "update the signaling server"
         return warning(f"Talk warns of this server, it lacks: {', '.join(sorted(missing))}", change)
     if "mcu" not in features:
         change = 'set type = "janus" in [mcu], and url in [[mcu.janus]]; restart the gateway'
         return warning(NO_SFU, change, f"the feature mcu is missing in {FEATURES_HEADER}")
-    return ok(f"all {len(REQUIRED | WANTED)} that Talk requires or wants, and an SFU")
+    return ok(f"all {len(REQUIRED_FEATURES | WANTED_FEATURES)} that Talk requires or wants, and an SFU")
 
 
 async def read_readiness(target: Target) -> Outcome:

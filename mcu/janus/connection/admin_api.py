@@ -24,7 +24,7 @@ from mcu.janus.connection.messages import (
 )
 from mcu.janus.settings import JanusServerSettings
 
-GONE = (NO_SUCH_SESSION, NO_SUCH_HANDLE)
+NOT_FOUND = (NO_SUCH_SESSION, NO_SUCH_HANDLE)
 
 
 class AdminApiUnreachable(OSError):
@@ -61,7 +61,7 @@ class AdminApi:
         try:
             return await self._request(janus, **fields)
         except JanusError as error:
-            if error.code in GONE:
+            if error.code in NOT_FOUND:
                 return None
             raise
 

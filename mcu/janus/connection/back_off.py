@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-QUICK = 0.25  # seconds between attempts at first, before jitter: Janus may be restarting
-QUICK_FOR = 30.0  # seconds
-STEADY = 2.0  # seconds between attempts while participants may still wait in their calls
-STEADY_FOR = 600.0  # seconds
+QUICK_PAUSE = 0.25  # seconds between attempts at first, before jitter: Janus may be restarting
+QUICK_PERIOD = 30.0  # seconds
+STEADY_PAUSE = 2.0  # seconds between attempts while participants may still wait in their calls
+STEADY_PERIOD = 600.0  # seconds
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that answers but cannot be used
 
 
@@ -18,8 +18,8 @@ def back_off(disconnected_for: float, refusals: int, jitter: float) -> float:
     """
     if refusals:
         pause = BACK_OFF[min(refusals, len(BACK_OFF)) - 1]
-    elif disconnected_for < QUICK_FOR:
-        pause = QUICK
+    elif disconnected_for < QUICK_PERIOD:
+        pause = QUICK_PAUSE
     else:
-        pause = STEADY if disconnected_for < STEADY_FOR else BACK_OFF[-1]
+        pause = STEADY_PAUSE if disconnected_for < STEADY_PERIOD else BACK_OFF[-1]
     return pause * (0.5 + jitter)

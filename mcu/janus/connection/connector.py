@@ -22,7 +22,7 @@ from mcu.janus.connection.diagnosis import explain, refusal
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import (
     NO_SUCH_SESSION,
-    RECOMMENDED,
+    RECOMMENDED_VERSION,
     SUBPROTOCOL,
     JanusError,
     JanusMessage,
@@ -37,17 +37,17 @@ from mcu.janus.settings import JanusServerSettings
 
 CONNECT_TIMEOUT = 2.0  # seconds for a connection, and for a claim: at a frozen Janus the attempt is repeated
 TCP_TIMEOUT = 1.5  # seconds for TCP's part of a connection
-STALL = 25.0  # seconds since Janus' last frame after which a stalled Janus is given up while TCP is up
-UNREACHABLE = 10.0  # the same while TCP is not
+STALL_TIMEOUT = 25.0  # seconds since Janus' last frame after which a stalled Janus is given up while TCP is up
+UNREACHABLE_TIMEOUT = 10.0  # the same while TCP is not
 PROBE_INTERVAL = 0.5  # seconds between attempts at another connection during a stall
 ANSWER_WAIT = 1.0  # seconds for an answer over the stalled connection once another one has succeeded
 CLOSE_TIMEOUT = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
 MIN_LIFETIME = 1.0  # seconds; after a connection that was shorter there is a pause before the next one
 
 PROXY_WITHOUT_JANUS = (502, 503)  # HTTP: the answer of a proxy whose Janus is gone
-STALLED = "Janus does not answer any more"
-NOT_TRIED = "Janus has not been asked yet"
-SILENT = "it does not answer"
+STALL_REASON = "Janus does not answer any more"
+NO_ATTEMPT = "Janus has not been asked yet"
+NO_ANSWER = "it does not answer"
 
 
 class NoConnection(Exception):
@@ -84,7 +84,7 @@ class JanusConnector:
         upkeep: Upkeep,
     ) -> None:
         self.state = SfuState.CONNECTING
-        self.reason = NOT_TRIED
+        self.reason = NO_ATTEMPT
         self.name = ""
         self.details: dict[str, Any] = {}
         self.version = ""
@@ -112,7 +112,7 @@ class JanusConnector:
 
     def start(self) -> None:
         """Begin to connect and return at once; also after ``stop``."""
-        self._set_state(SfuState.CONNECTING, NOT_TRIED)
+        self._set_state(SfuState.CONNECTING, NO_ATTEMPT)
         self._task = asyncio.create_task(self._run(), name="janus")
 
     async def stop(self) -> None:
@@ -222,9 +222,9 @@ class JanusConnector:
                     max_msg_size=0,
                 )
         except aiohttp.ConnectionTimeoutError as error:
-            raise NoConnection(SILENT, reached=False) from error
+            raise NoConnection(NO_ANSWER, reached=False) from error
         except TimeoutError as error:
-            raise NoConnection(SILENT) from error
+            raise NoConnection(NO_ANSWER) from error
         except aiohttp.WSServerHandshakeError as error:
             if error.status in PROXY_WITHOUT_JANUS:
                 raise NoConnection("there is no Janus behind the proxy", gone=True) from error
@@ -285,9 +285,9 @@ class JanusConnector:
         If not, the session is lost, or it is to be claimed over another connection because this connection is dead.
         """
         self._session, self._claimable, self._disconnected_at = None, session, self._clock()
-        self._give_up_at(session.last_received + max(STALL, self._reclaim_timeout), STALLED)
-        self._log.warning("%s; its streams go on if it comes back in time", STALLED)
-        self._set_state(SfuState.CONNECTING, STALLED)
+        self._give_up_at(session.last_received + max(STALL_TIMEOUT, self._reclaim_timeout), STALL_REASON)
+        self._log.warning("%s; its streams go on if it comes back in time", STALL_REASON)
+        self._set_state(SfuState.CONNECTING, STALL_REASON)
         answering = asyncio.create_task(session.answering.wait(), name="janus-answering")
         probe = asyncio.create_task(self._probe(http, session), name="janus-probe")
         try:
@@ -312,10 +312,10 @@ class JanusConnector:
                     self._lose_claimable(str(error))
                     return
                 if not error.reached:
-                    deadline = session.last_received + max(UNREACHABLE, self._reclaim_timeout)
-                    self._give_up_at(max(deadline, self._clock()), STALLED)
+                    deadline = session.last_received + max(UNREACHABLE_TIMEOUT, self._reclaim_timeout)
+                    self._give_up_at(max(deadline, self._clock()), STALL_REASON)
                 else:
-                    self._give_up_at(session.last_received + max(STALL, self._reclaim_timeout), STALLED)
+                    self._give_up_at(session.last_received + max(STALL_TIMEOUT, self._reclaim_timeout), STALL_REASON)
             else:
                 await close(socket)
                 return
@@ -343,7 +343,7 @@ class JanusConnector:
         except JanusError as error:
             return SfuState.REFUSED, refusal(error)
         except (TimeoutError, McuLost):
-            return SfuState.CONNECTING, SILENT
+            return SfuState.CONNECTING, NO_ANSWER
         if reason:
             return SfuState.REFUSED, reason
         self._apply(server_info)
@@ -356,11 +356,11 @@ class JanusConnector:
         self.restriction = restriction(server_info)
         self._reclaim_timeout = server_info.reclaim_timeout
         self.event_handlers = server_info.event_handlers
-        if self.version != before and () < version_numbers(self.version) < RECOMMENDED:
+        if self.version != before and () < version_numbers(self.version) < RECOMMENDED_VERSION:
             self._log.warning(
                 "Janus %s lacks security fixes; %s is the oldest version that is recommended",
                 self.version,
-                ".".join(map(str, RECOMMENDED)),
+                ".".join(map(str, RECOMMENDED_VERSION)),
             )
         if self.restriction:
             self._log.warning("%s", self.restriction)
@@ -374,7 +374,7 @@ class JanusConnector:
             self._lose_claimable(f"the session cannot be claimed: {error}")
             return SfuState.CONNECTING, self.reason
         except (TimeoutError, McuLost):
-            return SfuState.CONNECTING, SILENT
+            return SfuState.CONNECTING, NO_ANSWER
         return SfuState.READY, ""
 
     def _on_disconnected(self, session: JanusSession, reason: str) -> None:

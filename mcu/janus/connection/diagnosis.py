@@ -24,7 +24,7 @@ API_PORT = "Janus' API port answered, this is not its admin port (`admin_url` ne
 WSS_TO_PLAIN = "wss towards a plain port: it does not speak TLS, so the URL must begin with ws"
 WS_TO_TLS = "ws towards a port with TLS: the URL must begin with wss"
 
-_OTHER = {SUBPROTOCOL: (ADMIN_SUBPROTOCOL, ADMIN_PORT), ADMIN_SUBPROTOCOL: (SUBPROTOCOL, API_PORT)}
+_OTHER_INTERFACE = {SUBPROTOCOL: (ADMIN_SUBPROTOCOL, ADMIN_PORT), ADMIN_SUBPROTOCOL: (SUBPROTOCOL, API_PORT)}
 
 
 async def explain(http: aiohttp.ClientSession, url: str, subprotocol: str, error: Exception) -> str:
@@ -32,7 +32,7 @@ async def explain(http: aiohttp.ClientSession, url: str, subprotocol: str, error
     closed = isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) == errno.ECONNRESET
     if not closed and not isinstance(error, aiohttp.WSServerHandshakeError):
         return describe(error)
-    other, sentence = _OTHER[subprotocol]
+    other, sentence = _OTHER_INTERFACE[subprotocol]
     if await _accepts(http, url, other):
         return sentence
     if url.startswith("ws://") and await _speaks_tls(url):

@@ -14,8 +14,8 @@ import msgspec
 SUBPROTOCOL = "janus-protocol"
 ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
-OLDEST = (1,)  # the first version whose VideoRoom has subscriptions to several m-lines
-RECOMMENDED = (1, 4, 1)  # the oldest version of Janus that has all its security fixes
+OLDEST_VERSION = (1,)  # the first version whose VideoRoom has subscriptions to several m-lines
+RECOMMENDED_VERSION = (1, 4, 1)  # the oldest version of Janus that has all its security fixes
 UNKNOWN_INTERFACE = "janus-config/datachannels.c"  # VideoRoom's description begins with it if that library is inactive
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = re.compile(r"\d{6,}")  # of a session, a handle or a room
@@ -280,7 +280,7 @@ def version_numbers(text: str) -> tuple[int, ...]:
 
 def reason_unusable(server_info: JanusMessage) -> str:
     """Return the reason why this Janus cannot be used, in one sentence; empty if it can be used."""
-    if () < version_numbers(server_info.version_string) < OLDEST:
+    if () < version_numbers(server_info.version_string) < OLDEST_VERSION:
         return f"this is Janus {loggable(server_info.version_string)}; 1.0 is the first that can be used"
     if PLUGIN not in server_info.plugins:
         return "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"

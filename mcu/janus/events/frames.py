@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-_EMPTY = Raw(b"{}")
+_EMPTY_OBJECT = Raw(b"{}")
 
 ShortText = Annotated[str, Meta(max_length=64)]  # bounds the memory that a stream takes
 Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # Janus' type for counters: sums of it fit into a float
@@ -27,7 +27,7 @@ class JanusEvent(Struct, frozen=True):
     session_id: Number = 0
     handle_id: Number = 0
     opaque_id: str = ""  # the name that the creator of the handle gave it
-    event: Raw = _EMPTY
+    event: Raw = _EMPTY_OBJECT
 
 
 class HandleStateEvent(Struct, frozen=True):
@@ -124,7 +124,7 @@ BODIES: dict[tuple[int, int], type[Any]] = {
     (MEDIA, 3): MediaStatsEvent,
 }
 
-BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deeply
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deeply
 
 _frame_decoder = msgspec.json.Decoder(list[JanusEvent] | JanusEvent)
 _raw_frame_decoder = msgspec.json.Decoder(list[Raw] | Raw)
@@ -138,7 +138,7 @@ def read(frame: bytes) -> Iterator[JanusEvent | None]:
     """Yield the events of a frame in their order; ``None`` for each broken one."""
     try:
         found = _frame_decoder.decode(frame)
-    except BROKEN:
+    except DECODE_ERRORS:
         yield from _read_one_by_one(frame)
         return
     if isinstance(found, list):
@@ -151,14 +151,14 @@ def _read_one_by_one(frame: bytes) -> Iterator[JanusEvent | None]:
     for raw in _split(frame):
         try:
             yield _event_decoder.decode(raw)
-        except BROKEN:
+        except DECODE_ERRORS:
             yield None
 
 
 def _split(frame: bytes) -> Iterable[bytes | Raw]:
     try:
         parts = _raw_frame_decoder.decode(frame)
-    except BROKEN:
+    except DECODE_ERRORS:
         return [frame]
     return parts if isinstance(parts, list) else [parts]
 
@@ -167,7 +167,7 @@ def body(event: JanusEvent) -> EventBody | None:
     """Return the body of an event; ``None``: its type is unknown.
 
     Raises:
-        msgspec.DecodeError, RecursionError: the body is broken (``BROKEN``).
+        msgspec.DecodeError, RecursionError: the body is broken.
     """
     decoder = _body_decoders.get((event.type, event.subtype))
     return None if decoder is None else decoder.decode(event.event)

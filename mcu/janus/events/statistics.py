@@ -97,7 +97,7 @@ class EventStatistics:
         for event in frames.read(frame):
             try:
                 group = "broken" if event is None else self._add_event(event)
-            except frames.BROKEN:
+            except frames.DECODE_ERRORS:
                 group = "broken"
             self._events.add(group)
         self._forget_silent_handles()

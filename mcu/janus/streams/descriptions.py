@@ -15,7 +15,7 @@ from sdp.simulcast import layers, lowest_first, sent_layers
 
 # Janus 1.1.2 loops forever on a negative id (or one that ``atoi`` makes negative), which blocks the plugin's only
 # thread and fills the disk with its log. RFC 8285 has ids up to 4351.
-_ENDLESS = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
+_EXTMAP_WITH_BAD_ID = re.compile(r"(?:^|[\r\n])a=extmap:(?![0-9]{1,4}(?:[/ ]|$))", re.IGNORECASE)
 
 MAX_LAYERS = 3  # of one m-line in Janus
 MEDIA_KINDS = {"audio": MediaKind.AUDIO, "video": MediaKind.VIDEO, "application": MediaKind.DATA}
@@ -124,7 +124,7 @@ def serialised(description: Description) -> str:
         Rejected: the description has a header extension on which Janus loops forever.
     """
     text = str(description)
-    if _ENDLESS.search(text):
+    if _EXTMAP_WITH_BAD_ID.search(text):
         raise Rejected("the description has a header extension without a number of RFC 8285")
     return text
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 RATIO = 1.3  # factor from which one rate counts as higher than another
 MIN_RATE = 1000  # bytes per second; a lower rate does not depend on the size of the picture
 CONFIRMATIONS = 3  # consecutive measurements, about a second apart, that prove an order
-EAGER = 30  # measurements for which an unproved order needs close watch; later as little as a proved one
-STOPPED = 2  # consecutive measurements without a byte after which a layer counts as stopped
-HIGHEST = 2  # Janus' greatest number of a layer, which it assumes for a subscriber without a selection
+CLOSE_WATCH_MEASUREMENTS = 30  # of an unproved order; later it needs as little watch as a proved one
+STOP_MEASUREMENTS = 2  # in succession without a byte, after which a layer counts as stopped
+HIGHEST_LAYER = 2  # Janus' greatest number of a layer, which it assumes for a subscriber without a selection
 
 
 class LayerRates(NamedTuple):
@@ -48,7 +48,7 @@ class LayerOrder:
     def needs_close_watch(self) -> bool:
         """Whether changes matter within seconds: until the order is proved, or if ``number`` replaces layers."""
         proved = all(self._higher[pair] >= CONFIRMATIONS for pair in pairwise(self._order))
-        return not self.is_janus_order or not (proved or self._measurements >= EAGER)
+        return not self.is_janus_order or not (proved or self._measurements >= CLOSE_WATCH_MEASUREMENTS)
 
     def observe(self, measurement: LayerRates) -> bool:
         """Apply a newer measurement, and return whether a result of ``number`` has changed; ignore an older one."""
@@ -92,6 +92,6 @@ class LayerOrder:
         if self.is_janus_order:
             return substream
         wanted = min(substream, self.count - 1)
-        sent = [place for place, layer in enumerate(self._order) if self._silent[layer] < STOPPED]
+        sent = [place for place, layer in enumerate(self._order) if self._silent[layer] < STOP_MEASUREMENTS]
         lower = [place for place in sent if place <= wanted]
         return self._order[max(lower, default=min(sent, default=wanted))]

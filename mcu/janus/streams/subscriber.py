@@ -11,7 +11,7 @@ from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import inactive_mids, parsed, serialised
 from mcu.janus.streams.handle_peer import ENDS, HandlePeer, close_reason
-from mcu.janus.streams.layer_order import HIGHEST
+from mcu.janus.streams.layer_order import HIGHEST_LAYER
 from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
@@ -41,8 +41,8 @@ class JanusSubscriber(HandlePeer):
         super().__init__(feed.session, feed.key, listener, timeout)
         self.feed = feed
         self._layer_switch = LayerSwitch(feed.owner.send_keyframe_request)
-        self._selected = HIGHEST  # the client's selection: 0 is the smallest layer
-        self._requested = HIGHEST  # the layer that Janus was asked for, by Janus' number
+        self._selected = HIGHEST_LAYER  # the client's selection: 0 is the smallest layer
+        self._requested = HIGHEST_LAYER  # the layer that Janus was asked for, by Janus' number
         self._unanswered: Description | None = None  # Janus' offer that has no answer yet
         self._offer_requested = False  # an offer was requested from Janus and has not arrived
         self._offer_arrived = asyncio.Event()  # set while ``_offer_requested`` is not

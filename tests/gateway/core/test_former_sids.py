@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.core.former_sids import COUNT, LENGTH, LIFETIME, FormerSids
+from gateway.core.former_sids import LIFETIME, MAX_SID_LENGTH, MAX_SIDS, FormerSids
 
 
 def test_sid_is_known_for_its_own_stream_until_the_end_of_its_lifetime() -> None:
@@ -27,10 +27,10 @@ def test_lifetime_begins_anew_with_each_end() -> None:
 
 def test_latest_sids_are_kept_up_to_their_number_and_length() -> None:
     sids = FormerSids()
-    for number in range(COUNT + 1):
+    for number in range(MAX_SIDS + 1):
         sids.add("camera", str(number), 0.0)
-    assert [sids.contains("camera", str(number), 0.0) for number in (0, 1, COUNT)] == [False, True, True]
-    for sid in ("", "x" * (LENGTH + 1)):
+    assert [sids.contains("camera", str(number), 0.0) for number in (0, 1, MAX_SIDS)] == [False, True, True]
+    for sid in ("", "x" * (MAX_SID_LENGTH + 1)):
         sids.add("camera", sid, 0.0)
         assert not sids.contains("camera", sid, 0.0)
     assert sids.contains("camera", "1", 0.0)
@@ -38,7 +38,7 @@ def test_latest_sids_are_kept_up_to_their_number_and_length() -> None:
 
 def test_sids_are_forgotten_when_others_follow() -> None:
     sids = FormerSids()
-    for number in range(COUNT):
+    for number in range(MAX_SIDS):
         sids.add("camera", str(number), 0.0)
     sids.add("camera", "last", LIFETIME)
     assert len(sids._ended) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
+from gateway.core.geolocation import LOOPBACK, UNKNOWN_COUNTRY, GeoLocation
 
 
 def test_a_country_has_a_code() -> None:
@@ -13,7 +13,7 @@ def test_a_country_has_a_code() -> None:
     assert (location.code, location.continent) == ("CH", "EU")
 
 
-@pytest.mark.parametrize("location", [LOOPBACK, UNKNOWN])
+@pytest.mark.parametrize("location", [LOOPBACK, UNKNOWN_COUNTRY])
 def test_location_without_a_country_has_no_code(location: GeoLocation) -> None:
     assert not location.is_known
     assert (location.code, location.continent) == ("", "")

@@ -19,7 +19,7 @@ from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.tools import demo_backend
 from gateway.tools.demo_backend import EXPIRY, DemoBackend
 from gateway.tools.demo_page import MAX_BODY, page_routes
-from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED
+from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED_FEATURES
 from gateway.wire import checksum
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
 
@@ -62,7 +62,7 @@ class PageHost:
         assert checksum.verify(self.configured.secret, random, given, body)
         assert headers["Spreed-Signaling-Backend"] in self.configured.urls
         self.sent.put_nowait((request.match_info["room"], json.loads(body)))
-        announced = {FEATURES_HEADER: ", ".join(sorted(REQUIRED))}
+        announced = {FEATURES_HEADER: ", ".join(sorted(REQUIRED_FEATURES))}
         return web.json_response({}, status=self.status, headers=announced)
 
     @property

@@ -15,13 +15,13 @@ from aiohttp import web
 
 from gateway.tools import talk_check
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_check import REQUIRED, WANTED, UpdateRequired
+from gateway.tools.talk_check import REQUIRED_FEATURES, WANTED_FEATURES, UpdateRequired
 from gateway.tools.talk_notifier import NotCarriedOut
 from gateway.tools.talk_rooms import Permission, TalkRoom, nextcloud_session
 from gateway.wire import checksum
 from tests.gateway.tools.test_fake_nextcloud import ask
 
-OLD = REQUIRED | WANTED - {"changed-users"}
+OLD = REQUIRED_FEATURES | WANTED_FEATURES - {"changed-users"}
 
 
 class RecordingGateway:
@@ -172,7 +172,7 @@ async def test_lists_are_left_out_once_a_gateway_has_announced_changed_users() -
         await cloud.talk.change("r", name="New")
         assert gateway.sent[-1]["update"]["userids"] == ["alice", "bob"]
         assert gateway.sent[-1]["update"]["properties"]["description"] == ""
-        gateway.features = REQUIRED | WANTED
+        gateway.features = REQUIRED_FEATURES | WANTED_FEATURES
         await cloud.talk.send_message("r", {})  # its answer announces it
         gateway.features, before = frozenset(OLD), len(gateway.sent)  # another server: Talk does not forget it
         await cloud.talk.change("r", name="Newer")

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from gateway.tools import talk_check
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_check import REQUIRED, UpdateRequired, check_server
+from gateway.tools.talk_check import REQUIRED_FEATURES, UpdateRequired, check_server
 from gateway.version import SERVER_VERSION
 from tests.gateway.served import served
 
@@ -38,7 +38,7 @@ async def test_clocks_may_differ_by_45_seconds(ahead: float, agrees: bool) -> No
 async def test_server_without_the_features_is_refused() -> None:
     async with welcoming({"version": "1"}) as url:
         check = await check_server(url)
-        assert check.missing == REQUIRED
+        assert check.missing == REQUIRED_FEATURES
         assert check.warnings == {"dialout", "join-features", "chat-relay", "changed-users"}
 
 
@@ -56,9 +56,9 @@ async def test_status_of_an_error_is_an_error() -> None:
 
 
 def test_answer_is_accepted_with_all_required_features() -> None:
-    talk_check.require({talk_check.FEATURES_HEADER: ", ".join(REQUIRED)})
+    talk_check.require({talk_check.FEATURES_HEADER: ", ".join(REQUIRED_FEATURES)})
     with pytest.raises(UpdateRequired, match=r"lacks hello-v2, switchto$"):
-        talk_check.require({talk_check.FEATURES_HEADER: ",".join(REQUIRED - {"hello-v2", "switchto"})})
+        talk_check.require({talk_check.FEATURES_HEADER: ",".join(REQUIRED_FEATURES - {"hello-v2", "switchto"})})
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 # Options in whose values $(NAME) stands for a variable of the environment; of backends: url, urls, secret.
-EXPANDED = {
+EXPANDED_OPTIONS = {
     ("http", "listen"),
     ("https", "listen"),
     ("sessions", "hashkey"),
@@ -23,8 +23,8 @@ EXPANDED = {
     ("grpc", "listen"),
 }
 EXPANDED_OF_BACKENDS = {"url", "urls", "secret"}
-DEPTH = 16  # nested references, at most
-TRUE = {"true", "yes", "on", "y", "t", "1"}
+MAX_DEPTH = 16  # nested references, at most
+TRUE_WORDS = {"true", "yes", "on", "y", "t", "1"}
 
 _header = re.compile(r"\[(?P<name>[^\]]*)\]")
 _trailing_comment = re.compile(r"[ \t][#;].*$")
@@ -87,7 +87,7 @@ class ServerConf:
         """
         at = section.lower(), option.lower()
         value = self._resolve(at, self._options.get(at, ""), 0)
-        expanded = at in EXPANDED or (at[1] in EXPANDED_OF_BACKENDS and at[0] in self.backend_sections())
+        expanded = at in EXPANDED_OPTIONS or (at[1] in EXPANDED_OF_BACKENDS and at[0] in self.backend_sections())
         return _variable.sub(lambda match: self._expand(at, match["name"]), value) if expanded else value
 
     def take(self, section: str, option: str) -> str:
@@ -106,7 +106,7 @@ class ServerConf:
 
     def taken_flag(self, section: str, option: str) -> bool:
         """Take a flag: return whether the option is on."""
-        return self.take(section, option).lower() in TRUE
+        return self.take(section, option).lower() in TRUE_WORDS
 
     def backend_sections(self) -> list[str]:
         """Return the ids of the static backends, in lower case."""
@@ -114,7 +114,7 @@ class ServerConf:
         return [part.strip().lower() for part in re.split(r"[,\n]", listed) if part.strip()]
 
     def _resolve(self, at: tuple[str, str], value: str, depth: int) -> str:
-        if depth > DEPTH:
+        if depth > MAX_DEPTH:
             raise ServerConfError(f"[{at[0]}] {at[1]} refers to itself")
 
         def referenced(match: re.Match[str]) -> str:

@@ -20,7 +20,7 @@ from gateway.tools.configuration.incumbent.toml_file import TomlFile
 
 # The proxies that the Go server trusts by default; Portunus trusts loopback only.
 TRUSTED_PROXIES = ["127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
-KNOWN = {"clients", "stats", "turn", "geoip", "geoip-overrides"}  # sections whose options all have an equivalent
+TRANSLATED_SECTIONS = {"clients", "stats", "turn", "geoip", "geoip-overrides"}  # all options have an equivalent
 EXAMPLE_URL = "https://cloud.example.com/"
 IN_TALK = " Enter it in Nextcloud, too: Settings, Talk, High-performance backend."
 
@@ -284,7 +284,7 @@ class Translation:
                 value = conf.text(section, option)
                 if (section, option) in conf.used or value.lower() in DEFAULTS.get((section, option), set()):
                     continue
-                if section not in NO_EQUIVALENT and section not in KNOWN:
+                if section not in NO_EQUIVALENT and section not in TRANSLATED_SECTIONS:
                     why = "the section is unknown, or that of a backend that is not listed"
                 else:
                     why = reason(section, option)

@@ -24,7 +24,7 @@ from aiohttp import web
 from gateway import log
 from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, SessionsSection
-from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
+from gateway.core.geolocation import LOOPBACK, UNKNOWN_COUNTRY, GeoLocation
 from gateway.edge.geo import database
 from gateway.edge.geo.continents import continent_of
 from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDatabase
@@ -90,7 +90,7 @@ def test_loopback_has_no_country(address: str) -> None:
 
 
 def test_country_is_unknown_without_a_database() -> None:
-    assert GeoIp(FakeGeoIpSettings()).locate(ip_address(ELSEWHERE)) == UNKNOWN
+    assert GeoIp(FakeGeoIpSettings()).locate(ip_address(ELSEWHERE)) == UNKNOWN_COUNTRY
 
 
 def test_continent_of_an_override_is_the_usual_or_the_configured_one() -> None:
@@ -121,7 +121,7 @@ async def test_start_waits_until_the_database_file_is_read(tmp_path: Path) -> No
             assert geoip.locate(ip_address(SWISS)) == GeoLocation("CH", "EU")
             assert geoip.locate(ip_address(JAPANESE)) == GeoLocation("JP", "OC")
             assert geoip.locate(ip_address("192.0.2.9")) == GeoLocation("DE", "EU")
-            assert geoip.locate(ip_address(ELSEWHERE)) == UNKNOWN
+            assert geoip.locate(ip_address(ELSEWHERE)) == UNKNOWN_COUNTRY
             assert geoip.locate(ip_address("::1")) == LOOPBACK
         finally:
             await geoip.stop()
@@ -132,12 +132,12 @@ async def test_start_waits_until_the_database_file_is_read(tmp_path: Path) -> No
     ("record", "expected"),
     [
         ({"country": {"iso_code": "CH"}}, GeoLocation("CH", "EU")),  # continent from continents.py
-        ({"country": {"iso_code": "ch"}}, UNKNOWN),
-        ({"country": {"iso_code": "unknown"}}, UNKNOWN),
-        ({"country": {"iso_code": 7}}, UNKNOWN),
-        ({"country": "CH"}, UNKNOWN),
-        ({"continent": {"code": "EU"}}, UNKNOWN),
-        ("CH", UNKNOWN),
+        ({"country": {"iso_code": "ch"}}, UNKNOWN_COUNTRY),
+        ({"country": {"iso_code": "unknown"}}, UNKNOWN_COUNTRY),
+        ({"country": {"iso_code": 7}}, UNKNOWN_COUNTRY),
+        ({"country": "CH"}, UNKNOWN_COUNTRY),
+        ({"continent": {"code": "EU"}}, UNKNOWN_COUNTRY),
+        ("CH", UNKNOWN_COUNTRY),
     ],
 )
 async def test_malformed_record_has_no_country(tmp_path: Path, record: object, expected: GeoLocation) -> None:
@@ -147,7 +147,7 @@ async def test_malformed_record_has_no_country(tmp_path: Path, record: object, e
     await geoip.start()
     await geoip.stop()
     assert geoip.locate(ip_address(SWISS)) == expected
-    assert geoip.locate(ip_address(JAPANESE)) == UNKNOWN  # a database of IPv4 addresses only
+    assert geoip.locate(ip_address(JAPANESE)) == UNKNOWN_COUNTRY  # a database of IPv4 addresses only
 
 
 async def test_damaged_database_raises_only_unusable_database(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_damaged_database_raises_only_unusable_database(tmp_path: Path) ->
         except UnusableDatabase:
             refused += 1
         for address in (SWISS, JAPANESE, ELSEWHERE):
-            assert len(country(geoip, address)) in (2, len(UNKNOWN.country))
+            assert len(country(geoip, address)) in (2, len(UNKNOWN_COUNTRY.country))
     assert 0 < refused < 300
 
 
@@ -295,12 +295,12 @@ async def test_changed_configuration_applies_at_once(tmp_path: Path, records: li
     try:
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("CH", "US")
         await geoip.reconfigure(FakeGeoIpSettings(str(other)))
-        assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", UNKNOWN.country)
+        assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", UNKNOWN_COUNTRY.country)
         other.write_bytes(b"broken meanwhile")
         await geoip.reconfigure(FakeGeoIpSettings(str(other), overrides={ELSEWHERE: "US"}))
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", "US")
         await geoip.reconfigure(FakeGeoIpSettings())
-        assert country(geoip) == UNKNOWN.country
+        assert country(geoip) == UNKNOWN_COUNTRY.country
     finally:
         await geoip.stop()
     assert any("no new GeoIP database" in line for line in records)

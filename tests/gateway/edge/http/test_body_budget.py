@@ -39,7 +39,7 @@ async def turns() -> None:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_budget, "ADDRESS_LIMIT", 100)
-    monkeypatch.setattr(body_budget, "BUFFERED", 10)
+    monkeypatch.setattr(body_budget, "MAX_BUFFERED", 10)
     monkeypatch.setattr(body_budget, "WAITING_LIMIT", 20)
     monkeypatch.setattr(body_budget, "TOTAL_LIMIT", 250)
 

@@ -24,7 +24,7 @@ from gateway.edge.clients import websocket_connection
 from gateway.edge.clients.websocket import WebSocketEndpoint
 from gateway.edge.http.descriptors import Descriptors
 from gateway.edge.http.new_connection import NewConnection, UpgradeRequest
-from gateway.edge.http.receive_buffer import NARROW
+from gateway.edge.http.receive_buffer import NARROW_SIZE
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import CLOSE, PING, PONG, RawClient, masked, upgrade
 from tests.gateway.test_app import config
@@ -294,7 +294,7 @@ async def test_socket_of_a_websocket_has_the_options_of_the_others(taken: list[U
         sock = request.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 2 * NARROW
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 2 * NARROW_SIZE
 
 
 async def test_websocket_over_tls(tmp_path: Path, taken: list[UpgradeRequest]) -> None:

@@ -165,7 +165,7 @@ async def test_failure_is_not_remembered_as_an_answer(
     assert await client.token_key(cloud.url) == ""
     assert not await client.supports(cloud.url, "signaling-v3")
     cloud.hook = None
-    clock.now += module.RETRY
+    clock.now += module.RETRY_PAUSE
     assert await client.supports(cloud.url, "signaling-v3")
     assert await client.token_key(cloud.url) == cloud.key.published
 
@@ -184,7 +184,7 @@ async def test_known_capabilities_outlast_a_failure(
     assert fetches(cloud) == 2
     cloud.hook = None
     cloud.signaling["session-ping-limit"] = 6
-    clock.now += module.RETRY
+    clock.now += module.RETRY_PAUSE
     assert await limit(client, cloud) == 6
 
 
@@ -230,7 +230,7 @@ async def test_answer_without_talk_means_no_capabilities(
     cloud.hook = lambda seen: data
     assert await limit(client, cloud) == 0
     cloud.hook = None
-    clock.now += module.RETRY
+    clock.now += module.RETRY_PAUSE
     assert await limit(client, cloud) == 5
 
 
@@ -247,7 +247,7 @@ async def test_unreachable_backend_has_the_capabilities_that_are_known(
         await cloud.start(port=port)
         await cache.get(cloud.url)
         assert fetches(cloud) == 1
-        clock.now += module.RETRY
+        clock.now += module.RETRY_PAUSE
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
         assert "If-None-Match" in cloud.requests_of("capabilities")[1].headers
 
@@ -372,7 +372,7 @@ async def test_failures_are_logged_once_a_minute_each(
     with log.captured() as lines:
         for _ in range(3):
             await client.token_key(cloud.url)
-            clock.now += module.RETRY
+            clock.now += module.RETRY_PAUSE
         await cloud.close()
         await client.token_key(cloud.url)
         clock.now += 60

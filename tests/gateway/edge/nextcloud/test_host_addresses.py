@@ -48,7 +48,7 @@ async def test_ip_address_is_used_without_a_lookup(monkeypatch: pytest.MonkeyPat
 
 
 async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host_addresses.RESOLVED == 10.0
+    assert host_addresses.ADDRESS_LIFETIME == 10.0
     loop = asyncio.get_running_loop()
     lookups: list[str] = []
     original = loop.getaddrinfo
@@ -65,12 +65,12 @@ async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.
     monkeypatch.setattr(loop, "getaddrinfo", lookup)
     async with scripted(script) as backend, BackendHttp(timeout=WAIT) as http:
         url = backend.url.replace("127.0.0.1", "localhost")
-        monkeypatch.setattr(host_addresses, "RESOLVED", 10 * WAIT)
+        monkeypatch.setattr(host_addresses, "ADDRESS_LIFETIME", 10 * WAIT)
         for _ in range(3):
             await http.request("POST", url, {}, b"{}")
         assert lookups == ["localhost"]
         http._hosts._found.clear()
-        monkeypatch.setattr(host_addresses, "RESOLVED", 0.0)
+        monkeypatch.setattr(host_addresses, "ADDRESS_LIFETIME", 0.0)
         for _ in range(2):
             await http.request("POST", url, {}, b"{}")
         assert lookups == ["localhost"] * 3

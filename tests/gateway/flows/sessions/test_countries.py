@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.core.geolocation import LOOPBACK, UNKNOWN, GeoLocation
+from gateway.core.geolocation import LOOPBACK, UNKNOWN_COUNTRY, GeoLocation
 from gateway.core.throttle import Address
 from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.virtual_time import settle
@@ -12,7 +12,7 @@ FIRST, SECOND = "192.0.2.1", "198.51.100.7"
 
 def locate(address: Address) -> GeoLocation:
     known = {FIRST: GeoLocation("CH", "EU"), SECOND: GeoLocation("JP", "AS"), "127.0.0.1": LOOPBACK}
-    return known.get(str(address), UNKNOWN)
+    return known.get(str(address), UNKNOWN_COUNTRY)
 
 
 def locations(harness: FlowHarness) -> list[tuple[str, str]]:

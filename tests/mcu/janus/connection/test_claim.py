@@ -197,7 +197,7 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.2)
     monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.2)
     monkeypatch.setattr("mcu.janus.connection.connector.CONNECT_TIMEOUT", 0.4)
-    monkeypatch.setattr("mcu.janus.connection.connector.STALL", 1.0)
+    monkeypatch.setattr("mcu.janus.connection.connector.STALL_TIMEOUT", 1.0)
     call = await proxied.start_call()
     monkeypatch.setattr(proxied.mcu.server().connector, "_reclaim_timeout", 1.0)
     _, _, published = await call.publisher()

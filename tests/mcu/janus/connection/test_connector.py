@@ -21,7 +21,7 @@ from mcu.base import (
     SubscribeOptions,
 )
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.connector import NOT_TRIED
+from mcu.janus.connection.connector import NO_ATTEMPT
 from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.connection.session import JanusSession
 from mcu.janus.settings import JanusServerSettings
@@ -65,7 +65,7 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
     process = JanusProcess()
     mcu = JanusMcu((settings_for(process),), timeout=WAIT)
     await mcu.start(states)
-    assert mcu.status().sfus[0].reason == NOT_TRIED  # it does not wait for the first attempt
+    assert mcu.status().sfus[0].reason == NO_ATTEMPT  # it does not wait for the first attempt
     await states.until(lambda status: "refused" in status.sfus[0].reason)
     with pytest.raises(McuLost, match="not there"):
         await mcu.publish(

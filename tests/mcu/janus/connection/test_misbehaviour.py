@@ -196,7 +196,7 @@ async def test_a_session_whose_connection_is_dead_is_claimed_over_another_before
 async def test_a_janus_that_stays_away_loses_its_session(
     states: RecordedStates, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    monkeypatch.setattr("mcu.janus.connection.connector.UNREACHABLE", 0.3)
+    monkeypatch.setattr("mcu.janus.connection.connector.UNREACHABLE_TIMEOUT", 0.3)
     failure = NoConnection("away", gone=gone, reached=False)
 
     async def fail(*_: object) -> None:

@@ -13,7 +13,7 @@ import pytest
 from mcu.base import CloseReason, McuLost, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection import connector
-from mcu.janus.connection.connector import STALL
+from mcu.janus.connection.connector import STALL_TIMEOUT
 from mcu.janus.connection.session import KEEPALIVE
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
@@ -22,7 +22,7 @@ from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
-SHORT_STALL = 2.5  # seconds after the detection; together shorter than ``STALL``
+SHORT_STALL = 2.5  # seconds after the detection; together shorter than ``STALL_TIMEOUT``
 log = logging.getLogger("portunus.tests")
 
 
@@ -76,11 +76,11 @@ async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: s
     assert handles == {handle["handle_id"] for handle in await stallable.janus.handles()}
 
 
-@pytest.mark.parametrize(("stalled", "limit"), [("janus", STALL), ("network", 14.0)])
+@pytest.mark.parametrize(("stalled", "limit"), [("janus", STALL_TIMEOUT), ("network", 14.0)])
 async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     stallable: StallableCall, monkeypatch: pytest.MonkeyPatch, stalled: str, limit: float
 ) -> None:
-    monkeypatch.setattr(connector, "STALL", limit)
+    monkeypatch.setattr(connector, "STALL_TIMEOUT", limit)
     _, _, published = await stallable.call.publisher(5)
     _, watcher, subscribed = await stallable.call.subscriber()
     await watcher.connected()

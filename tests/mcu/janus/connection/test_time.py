@@ -12,7 +12,7 @@ import pytest
 
 from mcu.base import McuLost, McuTimeout, PublishOptions
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.back_off import QUICK_FOR, STEADY_FOR, back_off
+from mcu.janus.connection.back_off import QUICK_PERIOD, STEADY_PERIOD, back_off
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
 from tests.mcu.descriptions import described
@@ -115,8 +115,8 @@ def test_a_janus_that_is_unreachable_for_long_is_tried_every_16_seconds(monkeypa
             monkeypatch.setattr("mcu.janus.connection.connector.back_off", recording(back_off, times))
             await mcu.start(RecordedStates())
             start = now()
-            await asyncio.sleep(QUICK_FOR + STEADY_FOR + 100)
-            late = [time - start for time in times if time - start > STEADY_FOR + 16]
+            await asyncio.sleep(QUICK_PERIOD + STEADY_PERIOD + 100)
+            late = [time - start for time in times if time - start > STEADY_PERIOD + 16]
             pauses = [after - before for before, after in itertools.pairwise(late)]
             assert pauses == pytest.approx([16] * len(pauses), abs=NEAR)
             assert len(pauses) > 2

@@ -16,7 +16,7 @@ from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.placement import layer_watch
 from mcu.janus.placement.layer_watch import ROUNDS_BETWEEN, LayerWatch
 from mcu.janus.settings import JanusServerSettings
-from mcu.janus.streams.layer_order import EAGER, LayerOrder, LayerRates
+from mcu.janus.streams.layer_order import CLOSE_WATCH_MEASUREMENTS, LayerOrder, LayerRates
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.mcu.janus.events.sample_events import statistics_event
 from tests.ports import free_ports
@@ -112,7 +112,7 @@ async def test_layers_that_need_no_close_watch_are_asked_about_less_often(monkey
         janus.settings = replace(janus.settings, admin_url="ws://127.0.0.1:1")
         new, known = MeasuredPublisher(janus.session), MeasuredPublisher(janus.session)
         assert known.layers is not None
-        for at in range(EAGER):
+        for at in range(CLOSE_WATCH_MEASUREMENTS):
             known.layers.observe(LayerRates(float(at), ()))
         for _ in range(ROUNDS_BETWEEN):
             await janus.look(new, known)

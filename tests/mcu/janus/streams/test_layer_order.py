@@ -7,7 +7,13 @@ import re
 import pytest
 
 from mcu.janus.streams.descriptions import SerialisedOffer, rid_order, simulcast_layers, single_layer
-from mcu.janus.streams.layer_order import CONFIRMATIONS, EAGER, STOPPED, LayerOrder, LayerRates
+from mcu.janus.streams.layer_order import (
+    CLOSE_WATCH_MEASUREMENTS,
+    CONFIRMATIONS,
+    STOP_MEASUREMENTS,
+    LayerOrder,
+    LayerRates,
+)
 from sdp.document import Description
 from tests.mcu.descriptions import described
 from tests.sdp.recorded import FIXTURES
@@ -103,11 +109,11 @@ def test_layers_that_are_not_sent_keep_their_places() -> None:
 def test_a_stopped_layer_is_replaced_where_janus_would_not_do_it() -> None:
     layers = MeasuredLayers()
     layers.measure(*REVERSED)
-    assert layers.measure(0, 13_000, 7_000, times=STOPPED) == [False] * (STOPPED - 1) + [True]
+    assert layers.measure(0, 13_000, 7_000, times=STOP_MEASUREMENTS) == [False] * (STOP_MEASUREMENTS - 1) + [True]
     assert layers.numbers == [2, 1, 1]
-    layers.measure(0, 13_000, 0, times=STOPPED)
+    layers.measure(0, 13_000, 0, times=STOP_MEASUREMENTS)
     assert layers.numbers == [1, 1, 1]
-    layers.measure(0, 0, 0, times=STOPPED)
+    layers.measure(0, 0, 0, times=STOP_MEASUREMENTS)
     assert layers.numbers == [2, 1, 0]
     layers.measure(*REVERSED, times=1)
     assert layers.numbers == [2, 1, 0]
@@ -124,11 +130,11 @@ def test_an_order_is_watched_closely_until_it_is_proved() -> None:
     assert proved.order.needs_close_watch
     proved.measure(*REVERSED[::-1])
     assert not proved.order.needs_close_watch
-    unproved.measure(7_000, 0, 0, times=EAGER - 1)
+    unproved.measure(7_000, 0, 0, times=CLOSE_WATCH_MEASUREMENTS - 1)
     assert unproved.order.needs_close_watch
     unproved.measure(7_000, 0, 0, times=1)
     assert not unproved.order.needs_close_watch
-    changed.measure(*REVERSED, times=EAGER)
+    changed.measure(*REVERSED, times=CLOSE_WATCH_MEASUREMENTS)
     assert changed.order.needs_close_watch
 
 
