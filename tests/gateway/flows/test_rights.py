@@ -30,6 +30,7 @@ class RightsScene:
     alice: FakeClient
     bob: FakeClient
     values: Iterator[int] = field(default_factory=count)  # of transient data
+    room: str = "r"  # Bob's
 
 
 def join(client: FakeClient, room: str, nc: str) -> None:
@@ -87,7 +88,7 @@ async def may_change_transient_data(scene: RightsScene) -> bool:
 
 async def sees_names(scene: RightsScene) -> bool:
     scene.alice.received()
-    await scene.harness.member("carol")
+    await scene.harness.member("carol", scene.room)
     events = [message["event"] for message in scene.alice.received() if message["type"] == "event"]
     return any("user" in entry for event in events for entry in event.get("join", ()))
 
@@ -162,6 +163,10 @@ async def disinvited(scene: RightsScene) -> None:
 async def disinvited_while_disconnected(scene: RightsScene) -> None:
     scene.alice.disconnect()
     await disinvited(scene)
+    await settle()
+    assert not await may_publish(scene)
+    assert not await may_receive(scene)
+    scene.alice = await scene.harness.resume(scene.alice)
 
 
 async def deleted(scene: RightsScene) -> None:
@@ -251,6 +256,34 @@ async def test_right_after_a_change(change: str, right: str, cell: str) -> None:
         await CHANGES[change](scene)
         await settle()
         assert await RIGHTS[right](scene) is (cell == "kept")
+
+
+@pytest.mark.parametrize(("change", "kept"), [(joins_denied, False), (joins_another, True)])
+@pytest.mark.parametrize("right", ["control", "transient data", "names"])
+async def test_right_towards_members_of_the_new_room(
+    right: str, change: Callable[[RightsScene], Awaitable[None]], kept: bool
+) -> None:
+    async with FlowHarness(without_permissions=True) as harness:
+        scene = await in_a_call(harness)
+        scene.room = "another" if kept else "denied"
+        scene.bob = await harness.member("dave", scene.room)
+        await change(scene)
+        await settle()
+        assert await RIGHTS[right](scene) is kept
+
+
+@pytest.mark.parametrize(("change", "kept"), [(joins_denied, False), (joins_another, True)])
+async def test_new_offer_needs_the_permission_of_the_new_room(
+    change: Callable[[RightsScene], Awaitable[None]], kept: bool
+) -> None:
+    async with FlowHarness(without_permissions=True) as harness:
+        scene = await in_a_call(harness)
+        await change(scene)
+        await settle()
+        scene.alice.offer("three", sid="3")
+        scene.alice.offer("four", sid="4", roomType="screen")
+        await settle()
+        assert await may_publish(scene) is kept
 
 
 @pytest.mark.parametrize("in_flight", ["offer", "renegotiation"])
