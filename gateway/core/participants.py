@@ -77,6 +77,11 @@ def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list
     return [*shown, *latest.values()]
 
 
+def once(listed: Iterable[Participant]) -> list[Participant]:
+    """Return one entry for each session, the last one."""
+    return list({participant.session: participant for participant in listed}.values())
+
+
 def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
     """Leave out participants that are not in a room: no leave would remove their entries from the room's list."""
     return [
