@@ -1,21 +1,20 @@
 """The rules between an offer and its answer, and between an offer and the previous offer.
 
-Source: RFC 3264 5 to 8 (sections, directions, formats), RFC 8829 5.3 (what a WebRTC answer may contain), RFC 9143 7
-(BUNDLE), RFC 5888 9 (mid), RFC 8842 5 and RFC 8839 4.4 (transport parameters), RFC 8285 6 (header extensions), RFC 8851
-and RFC 8853 5.3 (rid, simulcast).
+Source: RFC 3264 5 to 8 (sections, directions), RFC 8829 5.3 (what a WebRTC answer may contain), RFC 8866 5 (required
+lines), RFC 9143 7 (BUNDLE), RFC 5888 9 (mid), RFC 8842 5, RFC 8839 4.4 and RFC 8122 5 (transport parameters). The rules
+of formats, header extensions and rids are in ``sdp.answered_media``.
 """
 
 from __future__ import annotations
 
 import re
-from collections import ChainMap, Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from sdp.document import Description, MediaSection, Section
-from sdp.payloads import payloads
-from sdp.simulcast import layers
+from sdp.answered_media import extensions, formats_fit, rids_fit
+from sdp.document import DIRECTIONS, Description, MediaSection
 
 _ANSWERS = {
     "sendrecv": {"sendrecv", "sendonly", "recvonly", "inactive"},
@@ -24,6 +23,7 @@ _ANSWERS = {
     "inactive": {"inactive"},
 }
 _UFRAG, _PASSWORD = re.compile("[A-Za-z0-9+/]{4,256}"), re.compile("[A-Za-z0-9+/]{22,256}")  # RFC 8839 5.4
+_FINGERPRINT = re.compile(r"[!-~]+ +[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+ *")
 _SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "passive": {"active"}}
 
 
@@ -31,6 +31,7 @@ class Rule(Enum):
     """A rule that an offer or answer can break; the value is its name in logs."""
 
     SECTIONS = "number of media sections"
+    LINES = "required lines"
     MEDIA_TYPE = "media type"
     PROTOCOL = "transport protocol"
     REJECTED = "accepted section that the offer rejects"
@@ -58,7 +59,9 @@ def violations(offer: Description, answer: Description) -> list[Violation]:
     """Return every rule that the answer breaks, in the order of the sections; an empty list for a valid answer."""
     if len(offer.media) != len(answer.media):
         return [Violation(Rule.SECTIONS)]
-    found = [] if _groups_fit(offer, answer) else [Violation(Rule.BUNDLE)]
+    found = [] if _has_session_lines(answer) else [Violation(Rule.LINES)]
+    if not _groups_fit(offer, answer):
+        found.append(Violation(Rule.BUNDLE))
     offering, answering = _Shared(offer), _Shared(answer)
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
         found += [Violation(rule, index) for rule in _broken_rules(offering, offered, answering, answered)]
@@ -71,7 +74,7 @@ def offer_violations(offer: Description, previous: Description | None = None) ->
     A connection never loses a section; a section keeps media type and protocol unless it was rejected before
     (RFC 3264 8, RFC 8829 5.2.2).
     """
-    found = []
+    found = [] if _has_session_lines(offer) else [Violation(Rule.LINES)]
     before = () if previous is None else previous.media
     if not offer.media or len(offer.media) < len(before):
         found.append(Violation(Rule.SECTIONS))
@@ -122,23 +125,32 @@ def _broken_rules(offer: _Shared, offered: MediaSection, answer: _Shared, answer
         yield Rule.MEDIA_TYPE
     if offered.protocol.upper() != answered.protocol.upper():
         yield Rule.PROTOCOL
-    if offered.attributes("mid") != answered.attributes("mid"):
+    if offered.attributes("mid") != answered.attributes("mid") or answer.repeats_mid(answered):
         yield Rule.MID
-    if answered.rejected:
+    if answered.port == 0:
         return
     if offered.rejected:
         yield Rule.REJECTED
     if not _transport_fits(offer, offered, answer, answered):
         yield Rule.TRANSPORT
-    if not _formats_fit(offered, answered):
+    if not formats_fit(offered, answered):
         yield Rule.FORMATS
-    if offered.is_rtp and answered.direction not in _ANSWERS[offered.direction]:
+    if offered.is_rtp and not _direction_fits(offered, answered):
         yield Rule.DIRECTION
-    extensions = offer.extensions(offered)
-    if any(extensions.get(number) != uri for number, uri in answer.extensions(answered).items()):
+    if answer.repeats_extension(answered) or not offer.offers_extensions(offered, answer, answered):
         yield Rule.EXTENSIONS
-    if not _rids_fit(offered, answered):
+    if not rids_fit(offered, answered):
         yield Rule.RIDS
+
+
+def _has_session_lines(description: Description) -> bool:
+    """Return whether the session level has the lines without which browsers parse no description (RFC 8866 5)."""
+    return {"v=", "o=", "s=", "t="} <= {line[:2] for line in description.session.lines}
+
+
+def _direction_fits(offered: MediaSection, answered: MediaSection) -> bool:
+    written = [name for name in DIRECTIONS if answered.attribute(name) is not None]
+    return len(written) < 2 and answered.direction in _ANSWERS[offered.direction]
 
 
 # -- BUNDLE
@@ -147,35 +159,50 @@ def _broken_rules(offer: _Shared, offered: MediaSection, answer: _Shared, answer
 def _groups_fit(offer: Description, answer: Description) -> bool:
     """Return whether each BUNDLE group of the answer is a subset of an offered group and names accepted sections only.
 
-    A section without a transport of its own (port 0 with ``a=bundle-only`` in the offer) must be in a group or be
-    rejected.
+    The first of a group is the first accepted section of the offered group: the transport is negotiated for it
+    (RFC 9143 7.3). A section without a transport of its own (port 0 with ``a=bundle-only`` in the offer) must be in a
+    group or be rejected. In an answer port 0 always rejects.
     """
-    accepted = {section.mid for section in answer.media if not section.rejected}
+    accepted = {section.mid for section in answer.media if section.port}
     offered, answered = bundles(offer), bundles(answer)
     mids = [mid for group in answered for mid in group]
     if len(mids) != len(set(mids)) or not set(mids) <= accepted:
         return False
-    if not all(any(set(group) <= set(whole) for whole in offered) and group for group in answered):
+    if not all(any(_is_answered_group(group, whole) for whole in offered) for group in answered):
         return False
     bundle_only = (section for section in offer.media if section.port == 0 and not section.rejected)
     return all(section.mid in mids or section.mid not in accepted for section in bundle_only)
+
+
+def _is_answered_group(group: tuple[str, ...], offered: tuple[str, ...]) -> bool:
+    mids = set(group)
+    first = next((mid for mid in offered if mid in mids), None)
+    return mids <= set(offered) and first is not None and group[0] == first
 
 
 # -- transport
 
 
 class _Shared:
-    """What the sections of a description share, read once: transports of BUNDLE groups, session-level attributes."""
+    """What the sections of a description share, read once: BUNDLE groups, mids, session-level attributes."""
 
     def __init__(self, description: Description) -> None:
         self._session = description.session
-        self._session_extensions = _extension_ids(description.session)
+        session_extensions = extensions(description.session)
+        self.session_extensions = frozenset(session_extensions)
+        self._session_ids = frozenset(part for pair in session_extensions for part in pair)
+        self._repeats_session_extension = len(self._session_ids) < 2 * len(session_extensions)
+        self._mids = Counter(section.mid for section in description.media)
+        rtp = {section.mid for section in description.media if section.is_rtp and section.port}
+        self._share_rtp: set[str] = set()  # mids of the groups with several accepted RTP sections
         accepted = {section.mid: section for section in description.media if not section.rejected}
         self._transports: dict[str, MediaSection | None] = {}  # by mid
         for group in bundles(description):
             first = next((accepted[mid] for mid in group if mid in accepted), None)
             for mid in group:
                 self._transports.setdefault(mid, first)
+            if len(rtp.intersection(group)) > 1:
+                self._share_rtp.update(group)
 
     def transport_of(self, section: MediaSection) -> MediaSection:
         """Return the section with the transport parameters: the first of the BUNDLE group (RFC 9143 7)."""
@@ -191,7 +218,7 @@ class _Shared:
         return (
             _UFRAG.fullmatch(self.attribute(transport, "ice-ufrag") or "") is not None
             and _PASSWORD.fullmatch(self.attribute(transport, "ice-pwd") or "") is not None
-            and self.attribute(transport, "fingerprint") is not None
+            and _FINGERPRINT.fullmatch(self.attribute(transport, "fingerprint") or "") is not None
         )
 
     def attribute(self, section: MediaSection, name: str) -> str | None:
@@ -199,72 +226,40 @@ class _Shared:
         value = section.attribute(name)
         return self._session.attribute(name) if value is None else value
 
-    def extensions(self, section: MediaSection) -> Mapping[str, str]:
-        """Return the URIs of the header extensions by id, without directions (RFC 8285 5)."""
-        return ChainMap(_extension_ids(section), self._session_extensions)
+    def repeats_mid(self, section: MediaSection) -> bool:
+        """Return whether another section has the same mid."""
+        return section.mid is not None and self._mids[section.mid] > 1
+
+    def repeats_extension(self, section: MediaSection) -> bool:
+        """Return whether an id or URI of a header extension stands twice for the section."""
+        own = [part for pair in extensions(section) for part in pair]
+        return self._repeats_session_extension or len(set(own)) < len(own) or not self._session_ids.isdisjoint(own)
+
+    def offers_extensions(self, offered: MediaSection, answer: _Shared, answered: MediaSection) -> bool:
+        """Return whether this offer has each header extension of the answered section, with the same id."""
+        own = frozenset(extensions(offered))
+        unknown = answer.session_extensions - self.session_extensions
+        unknown |= {pair for pair in extensions(answered) if pair not in self.session_extensions}
+        return unknown <= own
+
+    def shares_rtp(self, section: MediaSection) -> bool:
+        """Return whether other RTP sections share the transport of the section."""
+        return section.mid in self._share_rtp
 
 
 def _transport_fits(offer: _Shared, offered: MediaSection, answer: _Shared, answered: MediaSection) -> bool:
-    for name in ("rtcp-mux", "rtcp-rsize"):
-        if answered.attribute(name) is not None and offered.attribute(name) is None:
+    transport, offered_transport = answer.transport_of(answered), offer.transport_of(offered)
+    for name in ("rtcp-mux", "rtcp-rsize"):  # a bundled section may leave them out (RFC 8829 5.2.1)
+        given = offered.attribute(name) is not None or offered_transport.attribute(name) is not None
+        if answered.attribute(name) is not None and not given:
             return False
+    multiplexed = answered.attribute("rtcp-mux") is not None or transport.attribute("rtcp-mux") is not None
+    required = answer.shares_rtp(answered) or offered.attribute("rtcp-mux-only") is not None  # RFC 9143 9.1, RFC 8858
+    if answered.is_rtp and required and not multiplexed:
+        return False
     if not answer.has_transport(answered):
         return False
-    setup = offer.attribute(offer.transport_of(offered), "setup") or "actpass"
-    return answer.attribute(answer.transport_of(answered), "setup") in _SETUP_ANSWERS.get(setup, ())
-
-
-# -- media
-
-
-def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
-    """Return whether the answered section has a format of the offered one.
-
-    In the notation of data channels before RFC 8841 the format is the SCTP port of each side.
-    """
-    if offered.attribute("sctpmap") is not None:
-        return answered.attribute("sctpmap") is not None
-    return not set(offered.formats).isdisjoint(answered.formats)
-
-
-def _formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Return whether the offer has each answered format, with the same codec per payload type (RFC 8829 5.3.1)."""
-    if not offered.is_rtp:
-        return shares_format(offered, answered)
-    if not set(answered.formats) <= set(offered.formats):
+    if any(len(set(transport.attributes(name))) > 1 for name in ("ice-ufrag", "ice-pwd", "setup")):
         return False
-    offered_codecs = {payload.type: (payload.codec, payload.clock_rate) for payload in payloads(offered)}
-    accepted = payloads(answered)
-    if all(payload.is_auxiliary for payload in accepted):
-        return False
-    types = {payload.type for payload in accepted}
-    return all(offered_codecs.get(payload.type) == (payload.codec, payload.clock_rate) for payload in accepted) and all(
-        payload.apt in types for payload in accepted if payload.codec == "rtx"
-    )
-
-
-def _extension_ids(section: Section) -> dict[str, str]:
-    found = {}
-    for value in section.attributes("extmap"):
-        words = value.split()
-        if len(words) > 1:
-            found[words[0].partition("/")[0]] = words[1]
-    return found
-
-
-def _rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Return whether the answer receives only offered layers and leaves paused ones paused (RFC 8853 5.3)."""
-    for answer_direction, offer_direction in (("recv", "send"), ("send", "recv")):
-        offers, answers = layers(offered, offer_direction), layers(answered, answer_direction)
-        if not answers.keys() <= offers.keys():
-            return False
-        if any(offers[rid] and not paused for rid, paused in answers.items()):
-            return False
-        described = _described_rids(answered, answer_direction)
-        if not answers.keys() <= described or not described <= _described_rids(offered, offer_direction):
-            return False
-    return True
-
-
-def _described_rids(section: MediaSection, direction: str) -> set[str]:
-    return {value.split()[0] for value in section.attributes("rid") if value.split()[1:2] == [direction]}
+    setup = offer.attribute(offered_transport, "setup") or "actpass"
+    return answer.attribute(transport, "setup") in _SETUP_ANSWERS.get(setup, ())

@@ -105,7 +105,9 @@ def _mappings(section: MediaSection) -> dict[str, tuple[str, int, int]]:
     for value in section.attributes("rtpmap"):
         match = _MAPPING.fullmatch(value)
         if match and _TYPE.fullmatch(match[1]) and int(match[1]) < 128:
-            mappings[match[1]] = (canonical(match[2]), int(match[3]), int(match[4] or 1))
+            codec = canonical(match[2])
+            channels = 2 if codec == "opus" else int(match[4] or 1)  # RFC 7587 4.1; some clients leave it out
+            mappings[match[1]] = (codec, int(match[3]), channels)
     return mappings
 
 

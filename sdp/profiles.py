@@ -1,7 +1,8 @@
-"""The distance between a payload type's codec profile and the profile that a client prefers.
+"""The profiles of video codecs: whether two payload types are one format, and the distance from a preferred profile.
 
-Source: RFC 6184 8.1 (``profile-level-id``) and 8.2.2 (the profile counts more than the level), RFC 9628 6.1
-(``profile-id``).
+Source: RFC 6184 8.1 (``profile-level-id``) and 8.2.2 (the profile counts more than the level; the packetization mode is
+symmetric), RFC 9628 6.1 (VP9's ``profile-id``), the RTP payload format for AV1 7.2.1 (``profile``), RFC 7798 7.1
+(H265's ``profile-id`` and ``tx-mode``).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ CONSTRAINED_BASELINE = "42e01f"  # H264 that every WebRTC endpoint decodes (RFC 
 
 _LEVEL_ID = re.compile(r"[0-9a-f]{6}")
 _H264_DEFAULT = "42000a"  # Baseline, level 1: the default of RFC 6184 8.1
-_VP9_DEFAULT = "0"
+MAIN_PROFILES = {"vp9": "0", "av1": "0", "h265": "1"}  # that every receiver of the codec decodes, and the defaults
+CODECS_WITH_PROFILES = frozenset((*MAIN_PROFILES, "h264"))
+_PROFILE_NAMES = {"vp9": "profile-id", "av1": "profile", "h265": "profile-id"}
 # profile_idc, mask and value of profile-iop: RFC 6184 table 5, and the two High profiles of H.264 A.2
 _H264_PROFILES = (
     (0x42, 0x4F, 0x40, "constrained baseline"),
@@ -38,11 +41,36 @@ def distance(codec: str, parameters: Mapping[str, str], preferred: str) -> int:
     """
     if not preferred:
         return SAME_LEVEL
-    if codec == "vp9":
-        return SAME_LEVEL if parameters.get("profile-id", _VP9_DEFAULT) == preferred else OTHER_PROFILE
+    if codec in MAIN_PROFILES:
+        return SAME_LEVEL if _profile(codec, parameters) == preferred else OTHER_PROFILE
     if codec == "h264":
-        return _h264(parameters.get("profile-level-id", _H264_DEFAULT).lower(), preferred.lower())
+        return _h264(_h264_level_id(parameters), preferred.lower())
     return SAME_LEVEL
+
+
+def same_format(codec: str, offered: Mapping[str, str], answered: Mapping[str, str]) -> bool:
+    """Return whether the format parameters of an offer and an answer name one format of a codec with profiles.
+
+    Browsers take a payload type of another profile, or H264 in another packetization mode, for another codec.
+    """
+    if codec in MAIN_PROFILES:
+        mode = codec != "h265" or _tx_mode(offered) == _tx_mode(answered)
+        return mode and _profile(codec, offered) == _profile(codec, answered)
+    if offered.get("packetization-mode", "0") != answered.get("packetization-mode", "0"):
+        return False
+    return _h264_profile(_h264_level_id(offered)) == _h264_profile(_h264_level_id(answered))
+
+
+def _profile(codec: str, parameters: Mapping[str, str]) -> str:
+    return parameters.get(_PROFILE_NAMES[codec], MAIN_PROFILES[codec])
+
+
+def _tx_mode(parameters: Mapping[str, str]) -> str:
+    return parameters.get("tx-mode", "SRST").upper()
+
+
+def _h264_level_id(parameters: Mapping[str, str]) -> str:
+    return parameters.get("profile-level-id", _H264_DEFAULT).lower()
 
 
 def _h264(offered: str, preferred: str) -> int:

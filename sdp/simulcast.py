@@ -47,6 +47,18 @@ def layers(section: MediaSection, direction: str) -> dict[str, bool]:
     return found
 
 
+def streams(section: MediaSection, direction: str) -> list[frozenset[str]]:
+    """Return the simulcast streams of ``a=simulcast`` in a direction, each as the set of its alternative rids."""
+    found: list[frozenset[str]] = []
+    for value in section.attributes("simulcast"):
+        words = value.split(None, 4)[:4]
+        for named, listed in zip(words[::2], words[1::2], strict=False):
+            if named == direction:
+                each = listed.split(";", MAX_STREAMS)[:MAX_STREAMS]
+                found += [frozenset(rid.removeprefix("~") for rid in one.split(",", MAX_STREAMS)) for one in each]
+    return found
+
+
 def lowest_first(rids: Sequence[str]) -> list[str]:
     """Return the layers' names in order, the lowest resolution first.
 

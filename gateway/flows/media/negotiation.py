@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from mcu.base import Rejected
 from sdp.document import Description
-from sdp.mending import mend
+from sdp.mending import mend, tidy
 from sdp.offer_answer import Violation, offer_violations, violations
 
 
@@ -20,16 +20,15 @@ class UnusableDescription(Rejected):
 
 
 def checked_answer(offer: Description, answer: Description) -> Description:
-    """Return the SFU's answer to ``offer``, or a corrected copy of it.
+    """Return a copy of the SFU's answer to ``offer``, corrected where it breaks a rule.
 
     Raises:
         UnusableDescription: it breaks a rule that cannot be corrected.
     """
-    broken = violations(offer, answer)
-    if not broken:
-        return answer
     corrected = answer.copy()
-    mend(offer, corrected)
+    tidy(offer, corrected)
+    if violations(offer, corrected):
+        mend(offer, corrected)
     _require_none("answer", violations(offer, corrected))
     return corrected.freeze()
 
