@@ -1,6 +1,6 @@
 """More messages than the gateway can carry: each is delivered once and in order, or its receiver's session ends.
 
-Source: invariants 3 and 6 of docs/architecture.md. All senders send everything at once, so that the gateway is
+Source: docs/performance.md, "Overload"; invariants 3 and 6. All senders send everything at once, so that the gateway is
 busy until the end and reads only as much as it handles. The limits on rates are switched off.
 """
 

@@ -19,8 +19,8 @@ log = logging.getLogger("portunus.edge")
 
 FRAMES = 16  # of one connection, handled at once when data arrive
 FRAMES_IN_TURN = 8  # of one waiting connection, handled in each later turn
-WAITING_FRAMES = 256  # of all waiting connections, handled in one turn of the loop
-STRANGER_FRAMES = 64  # of all strangers, handled when they arrive in one turn of the loop
+WAITING_FRAMES = 64  # of all waiting connections, handled in one turn of the loop
+STRANGER_FRAMES = 32  # of all strangers, handled when they arrive in one turn of the loop
 AFTER_END = 65_536  # octets after the end of a connection that are read and dropped before reading stops
 
 # Size and first octets of a client's close frame, without and with a code.
