@@ -15,6 +15,7 @@ VERSION_BITS = 0x80
 
 HEADER = Struct("!BBHII")
 _EXTENSION = Struct("!HH")
+MAX_EXTENSION = 1024  # bytes of a header extension that is read; browsers send up to 300
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
 
@@ -34,7 +35,7 @@ class RtpPacket(NamedTuple):
 
 
 def parse(data: bytes) -> RtpPacket | None:
-    """Parse a packet; ``None`` if it is not RTP."""
+    """Parse a packet; ``None`` if it is not RTP. A header extension beyond ``MAX_EXTENSION`` counts as absent."""
     if len(data) < HEADER.size:
         return None
     first, second, sequence, timestamp, ssrc = HEADER.unpack_from(data)
@@ -49,6 +50,8 @@ def parse(data: bytes) -> RtpPacket | None:
         profile, words = _EXTENSION.unpack_from(data, at)
         extension = data[at + 4 : at + 4 + 4 * words]
         at += 4 + 4 * words
+        if len(extension) > MAX_EXTENSION:
+            profile, extension = 0, b""
     if len(data) < at:
         return None
     return RtpPacket(

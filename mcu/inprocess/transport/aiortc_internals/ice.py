@@ -20,6 +20,7 @@ from mcu.inprocess.transport.dtls_records import dtls_records
 RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
 MAX_QUEUED = 256  # DTLS records that wait for DTLS
+MAX_STUN = 1280  # bytes; checks have 100 to 250, and no message may exceed the MTU (RFC 8489, 6.1)
 MAX_REMOTE_CANDIDATES = 128  # peer-reflexive ones included
 SETTLING_TIME = 0.5  # seconds for the first packet of a client that has moved to another address
 
@@ -302,7 +303,7 @@ class _DemultiplexingSocket(StunProtocol):
             if self._ice.is_source(addr[:2]):
                 for record in dtls_records(data):
                     self._ice.data_received(record, COMPONENT)
-        elif first < 4:
+        elif first < 4 and len(data) <= MAX_STUN:
             try:
                 super().datagram_received(data, addr)
             except Exception:

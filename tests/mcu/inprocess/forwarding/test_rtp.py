@@ -46,6 +46,16 @@ def test_aiortcs_packet_is_parsed(mid: str) -> None:
     assert rtp.extension_element(packet, 4) is None
 
 
+@pytest.mark.parametrize(("words", "read"), [(rtp.MAX_EXTENSION // 4, True), (rtp.MAX_EXTENSION // 4 + 1, False)])
+def test_long_header_extension_is_skipped(words: int, read: bool) -> None:
+    extension = b"\x10\x30" + bytes(4 * words - 2)
+    header = bytes([0x90, 96]) + bytes(10) + b"\xbe\xde" + words.to_bytes(2, "big")
+    packet = rtp.parse(header + extension + b"payload")
+    assert packet is not None
+    assert packet.payload == b"payload"
+    assert (rtp.extension_element(packet, 1) == b"0") is read
+
+
 def test_packed_header_extension_is_parsed_by_aiortc() -> None:
     extension = rtp.pack_extension([(1, b"0"), (3, b"\x01\x02\x03")])
     header = rtp.HEADER.pack(rtp.VERSION_BITS | rtp.EXTENSION_BIT, 97, 1, 2, 3)

@@ -8,6 +8,7 @@ import socket
 
 import aioice
 import pytest
+from aioice import stun
 from aiortc import RTCSctpTransport
 from aiortc.rtcsctptransport import DataChunk, SackChunk
 
@@ -49,6 +50,31 @@ async def test_datagrams_of_strangers_are_not_kept_before_ice() -> None:
             stranger.sendto(record(1000), ("127.0.0.1", port))
             await asyncio.sleep(0)
         assert 0 < ice._queue.qsize() <= ice_limits.MAX_QUEUED
+    await ice.close()
+
+
+def check(ice: IceTransport, software: str) -> stun.Message:
+    """Return an authentic connectivity check with the name of a program."""
+    message = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
+    message.attributes |= {"USERNAME": f"{ice.local_username}:abcd", "PRIORITY": 1, "ICE-CONTROLLING": 1}
+    message.attributes["SOFTWARE"] = software
+    message.add_message_integrity(ice.local_password.encode())
+    return message
+
+
+async def test_stun_messages_longer_than_a_packet_are_dropped_unread() -> None:
+    ice = IceTransport(SETTINGS, lambda data: None, controlling=False)
+    await ice.gather_candidates()
+    ice.set_remote("abcd", "a" * 22, lite=False)
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        checks = [check(ice, "x" * ice_limits.MAX_STUN), check(ice, "x")]
+        for message in checks:
+            await loop.sock_sendto(client, bytes(message), ("127.0.0.1", ice.local_candidates[0].port))
+        async with asyncio.timeout(30):
+            answer = stun.parse_message(await loop.sock_recv(client, 2048))
+        assert answer.transaction_id == checks[1].transaction_id
     await ice.close()
 
 
