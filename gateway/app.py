@@ -192,7 +192,7 @@ class Gateway:
             self._tls.replace(tls)
         self._turn.apply(config.turn)
         _warn_of_open_backend(config)
-        self._untrusted_proxies.changed()
+        self._untrusted_proxies.configuration_changed()
         self._proxies.replace_with(TrustedProxies(http.trusted_proxies))
         self._stats_allowed.replace_with(Networks(config.stats.allowed))
         await self._geoip.reconfigure(config.geoip)

@@ -86,7 +86,7 @@ def timeline(
     """
     from gateway.tools import timeline as tool
 
-    answer = _answered(lambda: tool.ask(socket or _admin_socket(path), subject, backend))
+    answer = _require_answer(lambda: tool.ask(socket or _admin_socket(path), subject, backend))
     if output is not None:
         try:
             output.write_bytes(tool.exported(answer))
@@ -138,7 +138,7 @@ def explain(room: str, path: Path | None, socket: Path | None, backend: str, as_
 
     from gateway.tools import explain as tool
 
-    answer = _answered(lambda: tool.ask(socket or _admin_socket(path), room, backend))
+    answer = _require_answer(lambda: tool.ask(socket or _admin_socket(path), room, backend))
     if as_json:
         click.echo(msgspec.json.encode(answer))
         return
@@ -169,15 +169,15 @@ def drain(
         raise click.UsageError("Give only one of --deadline, --status and --cancel.")
     admin = socket or _admin_socket(path)
     if status:
-        report = _answered(lambda: tool.status(admin))
+        report = _require_answer(lambda: tool.status(admin))
     elif cancel:
-        report = _answered(lambda: tool.cancel(admin))
+        report = _require_answer(lambda: tool.cancel(admin))
     else:
-        report = _answered(lambda: tool.begin(admin, deadline))
+        report = _require_answer(lambda: tool.begin(admin, deadline))
     click.echo(msgspec.json.encode(report) if as_json else tool.line(report))
 
 
-def _answered(request: Callable[[], _T]) -> _T:
+def _require_answer(request: Callable[[], _T]) -> _T:
     """Return the answer of the gateway to a command, or end the command with status 1 or 3."""
     from gateway.tools.admin_requests import CommandRefused, GatewayUnreachable
 

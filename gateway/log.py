@@ -105,7 +105,7 @@ def parse_levels(text: str) -> tuple[int, dict[str, int]]:
 
 
 @contextmanager
-def captured(level: int = logging.INFO) -> Iterator[list[str]]:
+def captured_lines(level: int = logging.INFO) -> Iterator[list[str]]:
     """Collect every record of ``level`` and above, formatted as in the operator's log; for tests."""
     lines: list[str] = []
     handler, root = _LineCollector(lines), logging.getLogger()

@@ -73,7 +73,7 @@ class PublisherRegistry(Generic[P]):
         self._publishers[publisher.key] = publisher
         self._wake(publisher.key)
 
-    def changed(self, publisher: P) -> None:
+    def publisher_changed(self, publisher: P) -> None:
         """Wake the calls that wait for a publisher that was connected or closed; remove a closed one.
 
         A publisher that was replaced removes nothing.

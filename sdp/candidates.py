@@ -142,10 +142,10 @@ def drop_old(description: Description) -> None:
         newest = list(dict.fromkeys(reversed(listed)))[: min(MAX_OF_SECTION, left)]
         left -= len(newest)
         if len(newest) < len(listed):
-            section.remove(_superseded(listed, frozenset(newest)))
+            section.remove(_superseded_test(listed, frozenset(newest)))
 
 
-def _superseded(listed: list[str], kept: frozenset[str]) -> Callable[[str], bool]:
+def _superseded_test(listed: list[str], kept: frozenset[str]) -> Callable[[str], bool]:
     """Return a predicate, called for each line in order: whether a candidate is not kept, or is repeated below."""
     below = Counter(listed)
 

@@ -78,7 +78,7 @@ def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None
     for section in description.media:
         if section.kind != kind or section.rejected:
             continue
-        kept = _kept(payloads(section), wanted)
+        kept = _kept_types(payloads(section), wanted)
         if kept:
             _strip(section, {str(payload_type) for payload_type in kept})
 
@@ -111,7 +111,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name))
 
 
-def _kept(found: Sequence[Payload], wanted: set[str]) -> set[PayloadType]:
+def _kept_types(found: Sequence[Payload], wanted: set[str]) -> set[PayloadType]:
     """Return the payload types to keep; none if no section has a wanted codec."""
     kept = {payload.type for payload in found if payload.codec in wanted and not payload.is_auxiliary}
     if not kept:

@@ -26,7 +26,7 @@ _placeholders = re.compile(
 _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 
 
-def checked(config: Config, source: ConfigSource) -> Config:
+def check_config(config: Config, source: ConfigSource) -> Config:
     """Check all values and return the configuration with networks and country codes in canonical form.
 
     Raises:
@@ -56,7 +56,7 @@ def checked(config: Config, source: ConfigSource) -> Config:
         federation=msgspec.structs.replace(
             config.federation, allowed=_networks(config.federation.allowed, "federation.allowed", source)
         ),
-        geoip=geoip.checked(config.geoip, source),
+        geoip=geoip.check_section(config.geoip, source),
     )
 
 

@@ -25,10 +25,10 @@ class Setting(Struct, frozen=True):
 
 def effective_settings(config: Config, source: ConfigSource) -> list[Setting]:
     """Return all settings in the order of the sections; secrets, and user info and query of URLs, are redacted."""
-    return list(_below(config, (), config, source))
+    return list(_settings_below(config, (), config, source))
 
 
-def _below(node: Struct, at: Keys, config: Config, source: ConfigSource) -> Iterator[Setting]:
+def _settings_below(node: Struct, at: Keys, config: Config, source: ConfigSource) -> Iterator[Setting]:
     for field in msgspec.structs.fields(node):
         value = getattr(node, field.name)
         path: Keys = (*at, field.encode_name)
@@ -37,10 +37,10 @@ def _below(node: Struct, at: Keys, config: Config, source: ConfigSource) -> Iter
             if value is None:
                 continue
         if isinstance(value, Struct):
-            yield from _below(value, path, config, source)
+            yield from _settings_below(value, path, config, source)
         elif isinstance(value, tuple) and value and isinstance(value[0], Struct):
             for index, item in enumerate(value):
-                yield from _below(item, (*path, index), config, source)
+                yield from _settings_below(item, (*path, index), config, source)
         else:
             yield _setting(path, value, config, source)
 

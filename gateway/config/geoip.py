@@ -28,7 +28,7 @@ class GeoIpSection(Struct, frozen=True):
     continents: dict[str, str] = field(default_factory=dict)  # country -> continent, to override the usual one
 
 
-def checked(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
+def check_section(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
     """Check the section and return it with codes in upper case.
 
     Raises:

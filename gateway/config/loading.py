@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from gateway.config.checks import checked
+from gateway.config.checks import check_config
 from gateway.config.sections import NO_MCU, Config, McuSection
 from gateway.config.source import PREFIX, ConfigSource
 from mcu import factory
@@ -40,7 +40,7 @@ def load_with_source(path: str | Path, environ: Mapping[str, str]) -> tuple[Conf
     if config.mcu.type != NO_MCU:
         chosen = _settings(config.mcu.type, settings, types, source)
         config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
-    return checked(config, source), source
+    return check_config(config, source), source
 
 
 def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:

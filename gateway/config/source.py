@@ -105,7 +105,7 @@ class ConfigSource:
             match = _place.fullmatch(str(error))
             text, below = (match["text"], match["key"]) if match else (str(error), "")
             missing = _missing.fullmatch(text)
-            parts = [_dotted(keys), below, missing["key"] if missing else ""]
+            parts = [_dotted_key(keys), below, missing["key"] if missing else ""]
             at = ".".join(filter(None, parts)).replace(".[", "[")
             raise self.error(at, "is missing" if missing else _plain(text)) from None
 
@@ -143,7 +143,7 @@ class ConfigSource:
         """Return the line of a key, or of the nearest section that contains it; 0 if the value is not in the file."""
         if self._variables.get(_nearest_above(key, self._variables), "").startswith(PREFIX):
             return 0
-        lines = {_dotted(at): line for at, line in self.lines.items()}
+        lines = {_dotted_key(at): line for at, line in self.lines.items()}
         return lines.get(f"{key}{FILE_SUFFIX}") or lines.get(_nearest_above(key, lines), 0)
 
     # --- the environment
@@ -159,7 +159,7 @@ class ConfigSource:
             schema = below
             if last:
                 self._set(node, key, _from_text(text, schema, name))
-                self._variables[_dotted(keys)] = name
+                self._variables[_dotted_key(keys)] = name
                 self._overridden[keys] = name
             else:
                 node = _descend(node, key, schema, name)
@@ -176,7 +176,7 @@ class ConfigSource:
             PREFIX + key.replace(".", SEPARATOR).replace("[]", f"{SEPARATOR}0").upper()
             for key in _key_paths(self._schema)
         ]
-        return _nearest(PREFIX + SEPARATOR.join(map(str, keys)).upper(), names)
+        return _nearest_key(PREFIX + SEPARATOR.join(map(str, keys)).upper(), names)
 
     # --- keys
 
@@ -184,7 +184,7 @@ class ConfigSource:
         for key, value, below in _children(node, schema):
             if below is None:
                 problem = f"is unknown; did you mean {self._suggest(at, key, schema)}?"
-                name, line = _dotted((*at, key)), self.lines.get((*at, key), 0)
+                name, line = _dotted_key((*at, key)), self.lines.get((*at, key), 0)
                 raise ConfigError(f"{self.path}: {name} {problem}", name, line, problem)
             self._check_keys(value, below, (*at, key))
 
@@ -192,8 +192,8 @@ class ConfigSource:
         siblings = [field.encode_name for field in schema.fields] if isinstance(schema, inspect.StructType) else []
         close = difflib.get_close_matches(str(key), siblings, 1)
         if close:
-            return _dotted((*at, close[0]))
-        return _nearest(_dotted((*at, key)), list(_key_paths(self._schema)))
+            return _dotted_key((*at, close[0]))
+        return _nearest_key(_dotted_key((*at, key)), list(_key_paths(self._schema)))
 
     # --- files
 
@@ -202,23 +202,23 @@ class ConfigSource:
             if isinstance(node, dict) and isinstance(key, str) and _is_file_key(key, schema):
                 name = key.removesuffix(FILE_SUFFIX)
                 if name in node:
-                    raise self.error(_dotted((*at, key)), f"{name} is given as well; one of the two is enough")
+                    raise self.error(_dotted_key((*at, key)), f"{name} is given as well; one of the two is enough")
                 node[name] = self._read_secret((*at, key), value)
                 del node[key]
-                self._variables.setdefault(_dotted((*at, name)), f"{self.path}: {_dotted((*at, key))}")
+                self._variables.setdefault(_dotted_key((*at, name)), f"{self.path}: {_dotted_key((*at, key))}")
             elif below is not None:
                 self._read_files(value, below, (*at, key))
         _mask(node)
 
     def _read_secret(self, keys: Keys, value: object) -> str:
         if not isinstance(value, str):
-            raise self.error(_dotted(keys), "expected the path of a file")
+            raise self.error(_dotted_key(keys), "expected the path of a file")
         path = self.path.parent / value
         self.files[_value_keys(keys)] = path
         try:
             return path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
-            raise self.error(_dotted(keys), f"{value} cannot be read ({_reason(error)})") from None
+            raise self.error(_dotted_key(keys), f"{value} cannot be read ({_reason(error)})") from None
 
 
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
@@ -327,7 +327,7 @@ def _key_paths(schema: inspect.Type, at: str = "") -> Iterator[str]:
         yield at
 
 
-def _nearest(key: str, keys: list[str]) -> str:
+def _nearest_key(key: str, keys: list[str]) -> str:
     return difflib.get_close_matches(key, keys, 1, cutoff=0.0)[0]
 
 
@@ -336,7 +336,7 @@ def _keys(variable: str) -> Keys:
     return tuple(int(part) if part.isdecimal() and len(part) < 6 else part for part in parts)
 
 
-def _dotted(keys: Keys) -> str:
+def _dotted_key(keys: Keys) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 

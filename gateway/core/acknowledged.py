@@ -23,7 +23,7 @@ class AcknowledgedOutbox(Outbox):
         self._sent = 0  # number of the last message that any connection has taken
 
     @property
-    def acknowledged(self) -> int:
+    def acknowledged_count(self) -> int:
         """The number of messages that the client has acknowledged."""
         return self._acknowledged
 

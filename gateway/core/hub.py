@@ -26,7 +26,7 @@ from gateway.core.changes import (
 )
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId, random_part
 from gateway.core.limits import Backend
-from gateway.core.participants import Participant, present_in, unlisted
+from gateway.core.participants import Participant, present_in, unlisted_entries
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
@@ -72,7 +72,7 @@ class Hub:
         found = self.virtuals.get(session)
         return found if found is not None and found.owner.backend.id == backend.id else None
 
-    def resumable(self, resume_id: str) -> Session | None:
+    def find_resumable(self, resume_id: str) -> Session | None:
         """Return an open session by its resume id."""
         return self._resumable.get(ResumeId(resume_id))
 
@@ -357,7 +357,7 @@ class Hub:
 
     def next_transient_deadline(self) -> float | None:
         """Return the earliest expiry time of a transient value; ``None`` when none expires."""
-        return self._transient_deadlines.next()
+        return self._transient_deadlines.next_expiry()
 
     # -- the call
 
@@ -400,7 +400,7 @@ class Hub:
 
     def set_flags_of_all(self, room: Room, flags: int, now: int) -> None:
         """Set the in-call flags in the list of participants, which has all members afterwards (7.4)."""
-        room.participants.set_flags(flags, unlisted(room, now, flags))
+        room.participants.set_flags(flags, unlisted_entries(room, now, flags))
 
     # -- virtual sessions and internal clients
 

@@ -114,7 +114,7 @@ class Outbox:
         if self.unconfirmed is not None:
             self.unconfirmed.retain(self._messages)
 
-    def attached(self) -> None:
+    def connection_attached(self) -> None:
         """Stop skipping chat refreshes: the session has a connection again."""
         self._refresh = False
 

@@ -35,14 +35,14 @@ class ParticipantList:
     def __contains__(self, session: SessionId) -> bool:
         return session in self._entries
 
-    def shown(self) -> list[ParticipantEntry]:
+    def shown_entries(self) -> list[ParticipantEntry]:
         """Return the entries that clients get: without those of sessions that left the call."""
         return [entry for session, entry in self._entries.items() if session not in self.left_call]
 
     def shown_with(self, changed: Iterable[Participant]) -> list[ParticipantEntry]:
-        """Return the entries of ``shown`` as ``changed`` would replace them; store nothing."""
+        """Return the entries of ``shown_entries`` as ``changed`` would replace them; store nothing."""
         entries = {session: entry for session, entry in self._entries.items() if session not in self.left_call}
-        entries.update((one.session, self._current(one)) for one in changed if one.session in entries)
+        entries.update((one.session, self._current_entry(one)) for one in changed if one.session in entries)
         return list(entries.values())
 
     def every_entry(self) -> list[ParticipantEntry]:
@@ -83,14 +83,14 @@ class ParticipantList:
         session = changed.session
         if changed.in_call is None and session not in self._entries:
             return
-        self._entries[session] = self._current(changed)
+        self._entries[session] = self._current_entry(changed)
         if changed.in_call is not None:
             if changed.in_call:
                 self.left_call.discard(session)
             else:
                 self.left_call.add(session)
 
-    def _current(self, changed: Participant) -> ParticipantEntry:
+    def _current_entry(self, changed: Participant) -> ParticipantEntry:
         """Return the new entry of a session; the stored ``inCall`` stays if it has none."""
         stored = self._entries.get(changed.session, {})
         if changed.in_call is None and "inCall" in stored:

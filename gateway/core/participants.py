@@ -91,38 +91,38 @@ def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
     ]
 
 
-def unlisted(room: Room, now: int, flags: int = IN_CALL) -> dict[SessionId, ParticipantEntry]:
+def unlisted_entries(room: Room, now: int, flags: int = IN_CALL) -> dict[SessionId, ParticipantEntry]:
     """Return entries for the members without one, except internal clients; ``flags`` for members in the call."""
     return {
         member.id: _entry(
             member.id,
             flags if member.id in room.in_call else 0,
             now,
-            **_named(member),
+            **_name_members(member),
         )
         for member in room.members.values()
         if not member.is_internal and member.id not in room.participants
     }
 
 
-def _named(member: Session) -> dict[str, object]:
+def _name_members(member: Session) -> dict[str, object]:
     """Return how an entry names a member: Nextcloud gives federated users an actor, and no user id (7.1)."""
     if member.actor is not None:
         return {"actorType": member.actor.type, "actorId": member.actor.id}
     return {"userId": member.shown_userid} if member.shown_userid else {}
 
 
-def known(room: Room, now: int) -> list[ParticipantEntry]:
+def known_entries(room: Room, now: int) -> list[ParticipantEntry]:
     """Return the list for an update that no request of Nextcloud causes: each member that is not known to have left.
 
     If no member is in the call, all are listed, with ``inCall`` 0. Empty if Nextcloud has not reported on the call,
     unless there is nobody to report on: for clients a member that is missing has left the call.
     """
     listed = room.participants
-    others = unlisted(room, now)
+    others = unlisted_entries(room, now)
     if not listed.reported and others:
         return []
-    shown = listed.shown() + [entry for session, entry in others.items() if session not in listed.left_call]
+    shown = listed.shown_entries() + [entry for session, entry in others.items() if session not in listed.left_call]
     return complete(shown or [*listed.every_entry(), *others.values()], room, now)
 
 

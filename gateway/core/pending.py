@@ -35,11 +35,11 @@ class PendingJoin:
         self, changed: Iterable[ParticipantEntry] | None, users: Iterable[ParticipantEntry] | None
     ) -> None:
         """Keep the call membership of an ``incall`` request, and the session's entry in its list."""
-        for participant in self._own(changed):
+        for participant in self._own_entries(changed):
             if participant.in_call is not None:
                 self.in_call = participant.in_call
             self.entry = participant.entry
-        for participant in self._own(users):
+        for participant in self._own_entries(users):
             self.entry = participant.entry
 
     def note_all_in_call(self, flags: int) -> None:
@@ -50,11 +50,11 @@ class PendingJoin:
 
     def note_permissions(self, changed: Iterable[ParticipantEntry] | None) -> None:
         """Keep the permissions of a ``participants`` request, which are newer than the answer to the join."""
-        for participant in self._own(changed):
+        for participant in self._own_entries(changed):
             if participant.permissions is not None:
                 self.permissions = participant.permissions
 
-    def _own(self, entries: Iterable[ParticipantEntry] | None) -> list[Participant]:
+    def _own_entries(self, entries: Iterable[ParticipantEntry] | None) -> list[Participant]:
         """Return the session's entries in a list of participants."""
         own = self.room_session_id
         return resolve(entries or (), lambda room_session: self.session.id if room_session == own else None)

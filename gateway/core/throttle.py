@@ -54,7 +54,7 @@ class Throttle:
             counts[action.value] += _block(failures, now)
         return counts
 
-    def failed(self, address: Address, action: ThrottledAction, now: float) -> float:
+    def record_failure(self, address: Address, action: ThrottledAction, now: float) -> float:
         """Record a failure and return the seconds by which its answer is delayed."""
         key = (network(address), action)
         failures = self._failures.pop(key, None)

@@ -61,7 +61,7 @@ class TransientData:
     def set(self, key: str, value: Raw, expires_at: float | None) -> TransientChange | None:
         """Store a value; return ``None`` when an equal one is stored: then only its expiry time changes."""
         entry = self._entries.get(key)
-        if entry is not None and same(entry.value, value):
+        if entry is not None and is_same_value(entry.value, value):
             entry.expires_at = expires_at
             return None
         kept = Raw(bytes(value))
@@ -90,7 +90,7 @@ def deadline(now: float, ttl: int | None) -> float | None:
     return now + ttl / NANOSECONDS if ttl is not None and ttl > 0 else None
 
 
-def same(first: Raw, second: Raw) -> bool:
+def is_same_value(first: Raw, second: Raw) -> bool:
     """Return whether two JSON texts have the same value; numbers compare by value, a boolean equals no number."""
     if bytes(first) == bytes(second):
         return True

@@ -34,7 +34,7 @@ class TransientDeadlines:
             heapq.heapify(self._heap)
             self._rebuild_at = 2 * len(self._heap) + _MIN_SIZE
 
-    def next(self) -> float | None:
+    def next_expiry(self) -> float | None:
         """Return the earliest expiry time; ``None`` when no value expires."""
         while self._heap and not self._is_valid(self._heap[0]):
             heapq.heappop(self._heap)
@@ -42,7 +42,7 @@ class TransientDeadlines:
 
     def take(self, now: float) -> tuple[RoomKey, str] | None:
         """Remove an expired entry from the heap and return its room and key; ``None`` when none has expired."""
-        at = self.next()
+        at = self.next_expiry()
         if at is None or at > now:
             return None
         _, room, key = heapq.heappop(self._heap)

@@ -80,7 +80,7 @@ class TurnCredentials:
         caller = HttpCaller(request, self._proxies.real_ip(request))
         if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
             self._refusals.turn_key(configured=True)
-            if await self._throttling.failed(caller, ThrottledAction.TURN_KEY):
+            if await self._throttling.record_failure(caller, ThrottledAction.TURN_KEY):
                 return _refuse(429, "Too many requests")
             return _refuse(403, _NOT_ALLOWED)
         if not settings.servers:

@@ -144,7 +144,7 @@ class BackendTurns:
         self._warnings = LimitedLog(log, clock)
         self._queues: dict[str, _Queue] = {}
 
-    def authenticated(self, backend: str, network: int) -> None:
+    def user_authenticated(self, backend: str, network: int) -> None:
         """Prefer hellos and joins of guests from an address at which Nextcloud has authenticated a user."""
         key = (backend, network)
         self._preferred_until.pop(key, None)

@@ -67,7 +67,7 @@ class Dispatcher:
         """Return what ``admits`` would, without counting a refusal."""
         return self._admission.exceeded(address) is None
 
-    def opened(self, connection: Connection) -> ClientConnection:
+    def connection_opened(self, connection: Connection) -> ClientConnection:
         """Register a new connection and send the welcome message (2.3)."""
         now = self._services.clock()
         inbox = Inbox(TokenBucket.before_hello(self._services.settings.limits, now))
@@ -75,11 +75,11 @@ class Dispatcher:
         self._services.delivery.add(connection)
         self._clients[connection.id] = client
         self._awaiting_hello.add(client)
-        self._admission.opened(client.network)
+        self._admission.connection_opened(client.network)
         connection.send(self._welcome)
         return client
 
-    def received(self, client: ClientConnection, text: str, size: int) -> None:
+    def message_received(self, client: ClientConnection, text: str, size: int) -> None:
         """Handle a message of ``size`` bytes at once, or after the earlier messages of its inbox."""
         if client.gone:  # a replaced connection may still receive; its messages no longer count
             return
@@ -107,14 +107,14 @@ class Dispatcher:
         if not client.gone:
             self._send(client, _INVALID)
 
-    def closed(self, client: ClientConnection) -> None:
+    def connection_closed(self, client: ClientConnection) -> None:
         """Forget a closed connection; its session stays open for a resume (2.5)."""
         client.set_gone()
         connection = client.connection
         self._services.delivery.remove(connection)
         self._clients.pop(connection.id, None)
         self._end_hello_timer(client)
-        self._admission.closed(client.network)
+        self._admission.connection_closed(client.network)
         if client.session is not None:
             self._services.hub.detach(client.session, connection.id, self._services.clock())
 
@@ -288,7 +288,7 @@ class Dispatcher:
             self._inboxes[session.id] = client.inbox
 
     def _resume(self, client: ClientConnection, hello: Hello, request_id: str) -> Work | None:
-        resumable = self._services.hub.resumable(hello.resumeid or "")
+        resumable = self._services.hub.find_resumable(hello.resumeid or "")
         replaced = None if resumable is None else self._clients.get(resumable.connection or 0)
         try:
             session = self._hello.resume(client, hello, request_id)

@@ -53,7 +53,7 @@ class Refusals:
         self._invented = LimitedLog(log, clock, INVENTED_URL_LINES)
         self._counters = counters
 
-    def changed(self) -> None:
+    def configuration_changed(self) -> None:
         """Forget which warnings were written, because the configuration has changed."""
         self._warnings.clear()
         self._invented.clear()
@@ -73,7 +73,7 @@ class Refusals:
         text = "requests to the rooms API for backend %s at %s are refused, their signature is wrong: " + SHARED_SECRET
         self._warnings.warning((backend.id, "checksum"), text, backend.id, shown(url), backend.id)
 
-    def unsigned(self) -> None:
+    def missing_signature(self) -> None:
         """Report a request of the rooms API without a signature."""
         self._count(AuthFailure.UNSIGNED)
         self._warnings.warning(
@@ -153,7 +153,7 @@ class Refusals:
             text = "limits.%s is reached: requests, connections or messages beyond it are refused or wait"
             self._warnings.warning(("limit", name), text, name)
 
-    def blocked(self, action: str) -> None:
+    def blocked_address(self, action: str) -> None:
         """Report that an address is blocked after too many failures of an action."""
         self._warnings.warning(
             ("blocked", action),

@@ -72,7 +72,7 @@ class Services:
         self.calls = CallLog(self.ids, self.wall_clock, CallRecorder())
         self.delivery = Delivery(self.end_requests, self._count_full_outbox)
         self.refusals = Refusals(self.clock, self.counters)
-        self.throttling = Throttling(self.clock, self.counters, self.refusals.blocked)
+        self.throttling = Throttling(self.clock, self.counters, self.refusals.blocked_address)
         self.backend_turns = BackendTurns(self.nextcloud_places, self.nextcloud_timeout / 2, self.clock)
 
     @property

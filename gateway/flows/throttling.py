@@ -55,17 +55,17 @@ class Throttling:
         Raises:
             ProtocolError: ``too_many_requests``, the address is blocked.
         """
-        if await self.failed(caller, action):
+        if await self.record_failure(caller, action):
             raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
 
-    async def failed(self, caller: Caller, action: ThrottledAction) -> bool:
+    async def record_failure(self, caller: Caller, action: ThrottledAction) -> bool:
         """Count a failure, and return after the delay for the answer or as soon as the caller has disconnected.
 
         Return whether the address is blocked; such a failure is not counted.
         """
         blocked, delay = self.blocks(caller.address, action), MAX_DELAY
         if not blocked:
-            delay = self._throttle.failed(caller.address, action, self._clock())
+            delay = self._throttle.record_failure(caller.address, action, self._clock())
             self._counters.throttle_delayed[action.value, round(delay * 1000)] += 1
         await caller.wait_until_gone(delay)
         return blocked

@@ -68,7 +68,7 @@ class Flows:
     def apply(self, settings: FlowSettings) -> None:
         """Replace the settings, also for open sessions and streams."""
         before, self.services.settings = self.services.settings, settings
-        self.services.refusals.changed()
+        self.services.refusals.configuration_changed()
         if _credentials(before) != _credentials(settings):  # failures with the old ones were not guesses
             self.services.throttling.clear(ThrottledAction.ROOM_AUTH)
         if before.internal_secret != settings.internal_secret:

@@ -103,7 +103,9 @@ class TalkAnswers:
             "properties": properties if replacement.properties is None else replacement.properties,
         }
         if not replacement.without_permissions:
-            answer["permissions"] = attendee.granted if replacement.permissions is None else replacement.permissions
+            answer["permissions"] = (
+                attendee.granted_permissions if replacement.permissions is None else replacement.permissions
+            )
         if replacement.session is not None:
             answer["session"] = replacement.session
         return {"type": "room", "room": answer}

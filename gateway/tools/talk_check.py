@@ -40,7 +40,7 @@ class ServerCheck:
     offset: float  # seconds by which the server's clock is ahead of Nextcloud's
 
     @property
-    def missing(self) -> frozenset[str]:
+    def missing_features(self) -> frozenset[str]:
         """The required features that the server lacks; Talk refuses a server that lacks one."""
         return REQUIRED_FEATURES - self.features
 
@@ -55,7 +55,7 @@ class ServerCheck:
         return abs(self.offset) <= CLOCK_TOLERANCE
 
 
-def announced(headers: Mapping[str, str]) -> frozenset[str]:
+def announced_features(headers: Mapping[str, str]) -> frozenset[str]:
     """Return the feature ids that the headers of an answer announce."""
     return frozenset(feature.strip() for feature in headers.get(FEATURES_HEADER, "").split(",")) - {""}
 
@@ -66,7 +66,7 @@ def require(headers: Mapping[str, str]) -> None:
     Raises:
         UpdateRequired: a required feature is missing.
     """
-    missing = REQUIRED_FEATURES - announced(headers)
+    missing = REQUIRED_FEATURES - announced_features(headers)
     if missing:
         raise UpdateRequired(missing)
 
@@ -89,4 +89,4 @@ async def check_server(gateway: str, now: float | None = None) -> ServerCheck:
     if not isinstance(version, str) or not version:
         raise ValueError("the welcome names no version")
     date = parsedate_to_datetime(headers.get("Date", "")).timestamp()
-    return ServerCheck(version, announced(headers), date - (time.time() if now is None else now))
+    return ServerCheck(version, announced_features(headers), date - (time.time() if now is None else now))

@@ -98,7 +98,7 @@ class TalkNotifier:
         url = URL(f"{gateway.rstrip('/')}/api/v1/room/{quote(roomid, safe='')}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=self.attempt_timeout)
         async with self._client.post(url, data=body, headers=all_headers, timeout=timeout) as response:
-            if talk_check.CHANGED_USERS in talk_check.announced(response.headers):
+            if talk_check.CHANGED_USERS in talk_check.announced_features(response.headers):
                 self.changes_only = True
             return Answer(response.status, await response.text(), response.headers)
 

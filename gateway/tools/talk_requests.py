@@ -71,7 +71,7 @@ def participants(room: TalkRoom, changed: Collection[str], *, changes_only: bool
     """Return the request after attendees changed, such as their permissions; ``changed``: ids of their sessions."""
     sessions = _listed_sessions(room)
     changes = [
-        {**_participant_entry(session), "permissions": session.attendee.granted}
+        {**_participant_entry(session), "permissions": session.attendee.granted_permissions}
         for session in sessions
         if session.id in changed
     ]

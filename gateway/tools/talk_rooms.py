@@ -106,7 +106,7 @@ class Attendee:
         return self.actor_id if self.actor_type == ActorType.USERS else ""
 
     @property
-    def granted(self) -> list[str]:
+    def granted_permissions(self) -> list[str]:
         """The permissions that the gateway is sent: for media, and ``control``."""
         granted = [name for permission, name in _GRANTS.items() if permission in self.permissions]
         moderates = self.type in (ParticipantType.OWNER, ParticipantType.MODERATOR)

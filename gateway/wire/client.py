@@ -18,7 +18,7 @@ from gateway.wire.internal import Internal
 ABSENT = Raw()  # default of every opaque member; encoders omit this object only, compared by identity
 
 
-def given(raw: Raw) -> bool:
+def is_given(raw: Raw) -> bool:
     """Return whether an opaque value is present and not ``null``."""
     size = len(raw)
     return size > 4 or (size > 0 and bytes(raw) != b"null")
@@ -155,7 +155,7 @@ def _decode_lenient(text: str) -> ClientMessage:
     message = _decoder.decode(without_lone_surrogates(text))
     for name, member in _RELAYED_MEMBERS:
         body = getattr(message, name)
-        if body is not None and given(getattr(body, member)):
+        if body is not None and is_given(getattr(body, member)):
             start, end = span(text, name, member)
             restored = msgspec.structs.replace(body, **{member: Raw(text[start:end].encode())})
             message = msgspec.structs.replace(message, **{name: restored})

@@ -14,7 +14,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from gateway.wire.client import ABSENT, ClientMessage, given, span
+from gateway.wire.client import ABSENT, ClientMessage, is_given, span
 from gateway.wire.errors import Error
 from gateway.wire.federated_names import Names, NotPassedOn, renamed_chat, renamed_object, renamed_user
 from gateway.wire.media import CONTROL, SFU_TYPES, read_string
@@ -119,7 +119,7 @@ def _room(body: RemoteRoomBody, names: Names) -> RemoteRoomBody:
 
 def _error(error: Error, names: Names) -> Error:
     """Rename the room in the details of ``already_joined``; details of another form are not passed on."""
-    if error.code != "already_joined" or not given(error.details):
+    if error.code != "already_joined" or not is_given(error.details):
         return error
     try:
         details = _already_joined.decode(error.details)
@@ -143,7 +143,7 @@ def _body(body: RemoteMessageBody, names: Names, *, control: bool) -> RemoteMess
         sender = msgspec.structs.replace(sender, sessionid=names.session(sender.sessionid))
     if recipient is not None and recipient.sessionid:
         recipient = msgspec.structs.replace(recipient, sessionid=names.session(recipient.sessionid))
-    if not given(body.data):
+    if not is_given(body.data):
         raise NotPassedOn("message without data")
     if len(body.data) > DATA_BYTES:
         raise NotPassedOn("more data than a client can send")
@@ -215,7 +215,7 @@ def _update(event: RemoteEventBody, names: Names) -> Raw:
     Raises:
         NotPassedOn: the update is malformed, or see ``to_local``.
     """
-    if not given(event.update):
+    if not is_given(event.update):
         return ABSENT
     try:
         if event.target != "participants":

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.wire.client import ABSENT, given, has_lone_surrogate, without_lone_surrogates
+from gateway.wire.client import ABSENT, has_lone_surrogate, is_given, without_lone_surrogates
 
 # Types of messages to the SFU.
 SFU_TYPES = frozenset({"offer", "answer", "candidate", "endOfCandidates", "selectStream", "requestoffer", "sendoffer"})
@@ -89,7 +89,7 @@ def _decode_lenient(data: Raw) -> MediaMessage | None:
 
 def read_string(raw: Raw) -> str | None:
     """Decode a string; return ``None`` if it is absent or of another type."""
-    if not given(raw):
+    if not is_given(raw):
         return None
     try:
         return _string_decoder.decode(raw)
@@ -130,8 +130,8 @@ def decode_selection(payload: MediaPayload | None) -> SelectionPayload:
     """
     if payload is None:
         return SelectionPayload()
-    numbers = [_number_decoder.decode(raw) if given(raw) else None for raw in (payload.substream, payload.temporal)]
-    booleans = [_boolean_decoder.decode(raw) if given(raw) else None for raw in (payload.audio, payload.video)]
+    numbers = [_number_decoder.decode(raw) if is_given(raw) else None for raw in (payload.substream, payload.temporal)]
+    booleans = [_boolean_decoder.decode(raw) if is_given(raw) else None for raw in (payload.audio, payload.video)]
     return SelectionPayload(numbers[0], numbers[1], booleans[0], booleans[1])
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from gateway.wire.client import ABSENT, Number, given, has_lone_surrogate, span, without_lone_surrogates
+from gateway.wire.client import ABSENT, Number, has_lone_surrogate, is_given, span, without_lone_surrogates
 from gateway.wire.errors import Error
 from gateway.wire.server import (
     Ack,
@@ -193,7 +193,7 @@ def decode(text: str) -> RemoteMessage:
         message = _decoder.decode(without_lone_surrogates(text))
         for name in ("message", "control"):  # their data is relayed with the lone surrogates (5.1)
             body = getattr(message, name, None)
-            if isinstance(body, RemoteMessageBody) and given(body.data):
+            if isinstance(body, RemoteMessageBody) and is_given(body.data):
                 start, end = span(text, name, "data")
                 body = msgspec.structs.replace(body, data=Raw(text[start:end].encode()))
                 message = msgspec.structs.replace(message, **{name: body})

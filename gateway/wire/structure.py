@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeVar
 
 from msgspec import Raw
 
-from gateway.wire.client import ClientMessage, FederationTarget, Hello, Message, RoomJoin, Transient, given
+from gateway.wire.client import ClientMessage, FederationTarget, Hello, Message, RoomJoin, Transient, is_given
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.internal import AddSession, CallReport, InCallFlags, Internal, RemoveSession, UpdateSession
 
@@ -33,7 +33,7 @@ def check(message: ClientMessage) -> None:
         requirement(message)
 
 
-def addressed(body: Message | None) -> tuple[str, str, Raw]:
+def recipient_and_data(body: Message | None) -> tuple[str, str, Raw]:
     """Return the recipient's type, its session or user id, and the data of a message to other sessions (5.1).
 
     The id is empty for the types ``room`` and ``call``.
@@ -43,7 +43,7 @@ def addressed(body: Message | None) -> tuple[str, str, Raw]:
     """
     if body is not None:
         recipient, data = body.recipient, body.data
-        if recipient is not None and (len(data) > 4 or given(data)):  # longer than null: given
+        if recipient is not None and (len(data) > 4 or is_given(data)):  # longer than null: given
             type = recipient.type
             if type == "session":
                 if recipient.sessionid:
@@ -153,8 +153,8 @@ def _invalid() -> ProtocolError:
 _REQUIREMENTS: dict[str, Callable[[ClientMessage], object]] = {
     "hello": lambda message: hello(message.hello),
     "room": lambda message: room(message.room),
-    "message": lambda message: addressed(message.message),
-    "control": lambda message: addressed(message.control),
+    "message": lambda message: recipient_and_data(message.message),
+    "control": lambda message: recipient_and_data(message.control),
     "transient": lambda message: transient(message.transient),
     "internal": lambda message: internal(message.internal),
 }

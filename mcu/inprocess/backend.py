@@ -93,7 +93,7 @@ class InprocessMcu:
             await self._turns.take()
             self._require_ready()
             publisher = InprocessPublisher(
-                key, self._settings, options, listener, self._publishers.changed, self._keep_task, self._clock
+                key, self._settings, options, listener, self._publishers.publisher_changed, self._keep_task, self._clock
             )
             self._publishers.add(publisher)
             try:
@@ -183,7 +183,7 @@ class InprocessMcu:
             ValueError: a figure is out of bounds, or there is no such leg.
         """
         impaired_leg, impairment = StreamLeg(leg), Impairment(loss, delay, jitter, seed)
-        self._published(key).impair(impaired_leg, impairment if loss or delay or jitter else None)
+        self._require_publisher(key).impair(impaired_leg, impairment if loss or delay or jitter else None)
 
     def silence(self, key: StreamKey) -> None:
         """Drop all datagrams of a publisher, as if it had vanished; after half a minute its stream ends as failed.
@@ -191,7 +191,7 @@ class InprocessMcu:
         Raises:
             NoSuchStream: the stream is not published.
         """
-        self._published(key).silence(True)
+        self._require_publisher(key).silence(True)
 
     def revive(self, key: StreamKey) -> None:
         """Stop dropping the datagrams of a publisher.
@@ -199,7 +199,7 @@ class InprocessMcu:
         Raises:
             NoSuchStream: the stream is not published (any more).
         """
-        self._published(key).silence(False)
+        self._require_publisher(key).silence(False)
 
     async def reconfigure(self, settings: object) -> None:
         """Apply changed addresses and ports, from the next connection on.
@@ -224,7 +224,7 @@ class InprocessMcu:
         while self._closing:
             await asyncio.wait(self._closing)
 
-    def _published(self, key: StreamKey) -> InprocessPublisher:
+    def _require_publisher(self, key: StreamKey) -> InprocessPublisher:
         publisher = self._publishers.get(key)
         if publisher is None:
             raise NoSuchStream("the stream has no publisher")

@@ -154,7 +154,7 @@ class JanusMcu:
             publisher = None
             try:
                 async with asyncio.timeout(None if last else share):
-                    with server.new_publisher(key, options, listener, self._publishers.changed) as publisher:
+                    with server.new_publisher(key, options, listener, self._publishers.publisher_changed) as publisher:
                         return publisher, await publisher.open(offer, options)
             except RequestInterrupted:  # its effect is unknown: the publisher was ended, and another one is created
                 continue

@@ -45,10 +45,10 @@ async def test_added_publisher_is_found_until_it_is_closed() -> None:
     registry.add(publisher)
     assert registry.get(ALICE) is publisher
     assert (ALICE in registry, BOB in registry, len(registry), list(registry)) == (True, False, 1, [publisher])
-    registry.changed(publisher)
+    registry.publisher_changed(publisher)
     assert registry.get(ALICE) is publisher
     publisher.closed = True
-    registry.changed(publisher)
+    registry.publisher_changed(publisher)
     assert (registry.get(ALICE), len(registry)) == (None, 0)
 
 
@@ -57,7 +57,7 @@ async def test_replaced_publisher_does_not_remove_its_successor() -> None:
     replaced, successor = PlainPublisher(closed=True), PlainPublisher()
     registry.add(replaced)
     registry.add(successor)
-    registry.changed(replaced)
+    registry.publisher_changed(replaced)
     assert registry.get(ALICE) is successor
 
 
@@ -67,7 +67,7 @@ async def test_iteration_is_not_disturbed_by_changes() -> None:
         registry.add(PlainPublisher(key))
     for publisher in registry:
         publisher.closed = True
-        registry.changed(publisher)
+        registry.publisher_changed(publisher)
     assert len(registry) == 0
 
 
@@ -108,7 +108,7 @@ async def test_call_waits_until_the_publisher_is_connected() -> None:
     await turns()
     assert not waiting.done()
     publisher.connected = True
-    registry.changed(publisher)
+    registry.publisher_changed(publisher)
     assert await waiting is publisher
 
 
@@ -119,7 +119,7 @@ async def test_replaced_publisher_does_not_end_the_wait() -> None:
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, ignore))
     await turns()
     replaced.closed = True
-    registry.changed(replaced)
+    registry.publisher_changed(replaced)
     await turns()
     registry.add(successor)
     assert await waiting is successor
@@ -151,7 +151,7 @@ async def test_cancelled_wait_leaves_nothing() -> None:
     await turns()
     cancelled.cancel()
     await turns()
-    registry.changed(PlainPublisher())
+    registry.publisher_changed(PlainPublisher())
     await waiting
     assert cancelled.cancelled()
     assert registry._waiting == {}

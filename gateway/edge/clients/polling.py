@@ -95,7 +95,7 @@ class PollingEndpoint:
             async with self._budget.reserve(self._proxies.real_ip(request), request.content_length):
                 data = await self._bodies.read(request)
                 if len(data) > SHORT_BODY:
-                    await self.turns.next()
+                    await self.turns.wait()
                 body = _decoder.decode(data)
                 if connection is not None and body.messages is not None:  # which count while they wait
                     refusal = await self._post(connection, body.first, body.messages)

@@ -38,7 +38,7 @@ class PostTurns:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
-    async def next(self) -> None:
+    async def wait(self) -> None:
         """Wait for a turn of the event loop in which no other caller continues."""
         async with self._lock:
             await asyncio.sleep(0)
@@ -88,7 +88,7 @@ class PollingConnection:
 
     def open(self) -> None:
         """Register with the dispatch; the first fetch returns the welcome message."""
-        self._client = self._owner.dispatch.opened(self)
+        self._client = self._owner.dispatch.connection_opened(self)
         self._restart_timer()
 
     # -- flows.ports.Connection
@@ -149,7 +149,7 @@ class PollingConnection:
                 return False
             for count, message in enumerate(messages[repeated:], 1):
                 if count % MESSAGES_PER_TURN == 0:
-                    await self._owner.turns.next()
+                    await self._owner.turns.wait()
                 try:
                     async with asyncio.timeout(PAUSE_TIMEOUT):
                         await self._running.wait()
@@ -201,7 +201,7 @@ class PollingConnection:
         self._running.set()
         self.wake()
         if self._client is not None:
-            self._owner.dispatch.closed(self._client)
+            self._owner.dispatch.connection_closed(self._client)
 
     # -- private
 
@@ -218,7 +218,7 @@ class PollingConnection:
             counters = self._owner.counters
             counters.messages_in += 1
             counters.bytes_in += size
-            self._owner.dispatch.received(client, message, size)
+            self._owner.dispatch.message_received(client, message, size)
 
     @property
     def _ready(self) -> bool:

@@ -23,20 +23,20 @@ class Receipts:
         """Expect no receipt any longer, since the connection begins to send another outbox."""
         self._expected = None
 
-    def due(self, outbox: Outbox) -> float | None:
+    def ping_time(self, outbox: Outbox) -> float | None:
         """Return the time from which a ping may request a receipt; ``None``: none is needed, or one is expected."""
         kept = outbox.unconfirmed
         if kept is None or self._expected is not None or not kept.wants_ping:
             return None
         return self._pinged_at + PERIOD
 
-    def pinged(self, now: float, content: int, outbox: Outbox | None) -> None:
+    def ping_sent(self, now: float, content: int, outbox: Outbox | None) -> None:
         """Record a ping, and expect its receipt if it follows all messages of the outbox; ``content`` increases."""
         self._pinged_at = now
-        if outbox is not None and self.due(outbox) is not None and not outbox.waiting and outbox.unconfirmed:
+        if outbox is not None and self.ping_time(outbox) is not None and not outbox.waiting and outbox.unconfirmed:
             self._expected = content, outbox.unconfirmed.mark()
 
-    def ponged(self, content: int, outbox: Outbox) -> None:
+    def pong_received(self, content: int, outbox: Outbox) -> None:
         """Confirm the messages before a ping; a client may answer only its latest ping (RFC 6455 5.5.3)."""
         if self._expected is not None and content >= self._expected[0]:
             number, self._expected = self._expected[1], None

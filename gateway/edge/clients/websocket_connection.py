@@ -108,7 +108,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._receipts = Receipts()
         self._timer: asyncio.TimerHandle | None = None
         self._client: ClientConnection | None = None
-        self._received = endpoint.dispatch.received
+        self._received = endpoint.dispatch.message_received
 
     def open(self, answer: bytes, early: bytes) -> None:
         """Take over the transport, and send the answer to the upgrade, the first ping and the welcome.
@@ -120,7 +120,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=1 if secure else 0)
         self._transport.set_protocol(self)
         self._dirty = True  # the welcome is written now
-        self._client = self._endpoint.dispatch.opened(self)
+        self._client = self._endpoint.dispatch.connection_opened(self)
         self._dirty = False
         welcome, self._own = self._own, []
         self._write(welcome, before=answer + self._next_ping(self._time()))
@@ -196,7 +196,7 @@ class WebSocketConnection(asyncio.Protocol):
                 if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
                     return
                 if self._paused_at is not None:
-                    outbox.confirm(self._undelivered(batch))
+                    outbox.confirm(self._count_undelivered(batch))
                     return
                 outbox.confirm()
                 if size < BATCH:  # the batch was not limited: it contained all messages
@@ -221,7 +221,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._transport.write(before + data + behind if before or behind else data)
         return size
 
-    def _undelivered(self, batch: list[bytes], behind: int = 0) -> int:
+    def _count_undelivered(self, batch: list[bytes], behind: int = 0) -> int:
         """Count the messages at the end of a batch that the kernel has not accepted in full.
 
         ``behind`` is the number of octets that were written behind the batch.
@@ -263,7 +263,7 @@ class WebSocketConnection(asyncio.Protocol):
                     return
                 if self._outbox is not None:
                     paused = self._paused_at is not None
-                    self._outbox.confirm(self._undelivered(last, len(frame)) if paused else 0)
+                    self._outbox.confirm(self._count_undelivered(last, len(frame)) if paused else 0)
                 if self._paused_at is not None:  # ``resume_writing`` follows
                     return
             self._end()
@@ -349,7 +349,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._timer.cancel()
         self._endpoint.remove(self)
         if self._client is not None:
-            self._endpoint.dispatch.closed(self._client)
+            self._endpoint.dispatch.connection_closed(self._client)
         if self._on_lost is not None:
             self._on_lost(exc)
 
@@ -381,12 +381,12 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_at = now + PING_PERIOD
         content = max(int(self._endpoint.wall_clock() * 1e9), self._ping_content + 1)
         self._ping_content = content
-        self._receipts.pinged(now, content, self._outbox)
+        self._receipts.ping_sent(now, content, self._outbox)
         return encoded(b"%d" % content, PING)
 
     def _request_receipt(self, outbox: Outbox) -> None:
         """Send a ping that requests a receipt if one is needed, now or when the last ping is old enough."""
-        due, now = self._receipts.due(outbox), self._time()
+        due, now = self._receipts.ping_time(outbox), self._time()
         if due is None:
             return
         if now >= due:
@@ -410,7 +410,7 @@ class WebSocketConnection(asyncio.Protocol):
         if content.isdigit() and len(content) < 20:
             sent = int(content)
             if self._outbox is not None and self._outbox.unconfirmed is not None:
-                self._receipts.ponged(sent, self._outbox)
+                self._receipts.pong_received(sent, self._outbox)
                 self._request_receipt(self._outbox)
             milliseconds = self._endpoint.wall_clock() * 1e3 - sent / 1e6
             if 0 <= milliseconds < READ_DEADLINE * 1e3:

@@ -28,7 +28,12 @@ def raise_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     limit = open_limit()
     if limit < RECOMMENDED_DESCRIPTORS:
-        log.warning("only %d descriptors may be open, enough for about %d clients: %s", limit, usable(limit), _ADVICE)
+        log.warning(
+            "only %d descriptors may be open, enough for about %d clients: %s",
+            limit,
+            usable_descriptors(limit),
+            _ADVICE,
+        )
     return limit
 
 
@@ -38,7 +43,7 @@ def open_limit() -> int:
     return _MOST if soft == resource.RLIM_INFINITY else soft
 
 
-def usable(limit: int) -> int:
+def usable_descriptors(limit: int) -> int:
     """Return how many of ``limit`` descriptors client connections may use."""
     return limit - min(_RESERVE, limit // 8)
 
@@ -49,7 +54,7 @@ class Descriptors:
     def __init__(self, warnings: LimitedLog) -> None:
         self._warnings = warnings
         self._limit = open_limit()
-        self._usable = usable(self._limit)
+        self._usable = usable_descriptors(self._limit)
 
     def are_scarce_for(self, transport: asyncio.BaseTransport | None) -> bool:
         """Return whether a connection has a descriptor of the reserve."""

@@ -42,6 +42,6 @@ class UntrustedProxies:
             "" if named else " (ADDRESS: the address from which it connects)",
         )
 
-    def changed(self) -> None:
+    def configuration_changed(self) -> None:
         """Report each peer again, because the configuration has changed."""
         self._reported.clear()

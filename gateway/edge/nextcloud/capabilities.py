@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
-from gateway.edge.nextcloud.failures import explained
+from gateway.edge.nextcloud.failures import explanation
 from gateway.limited_log import LimitedLog
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
@@ -120,7 +120,7 @@ class CapabilitiesCache:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)
         except RequestFailed as error:
-            reason = explained(error)
+            reason = explanation(error)
             self._warnings.warning((url, reason), "the capabilities of %s could not be fetched: %s", url, reason)
             if entry.capabilities.has_talk:
                 entry.retry = self._clock() + RETRY_PAUSE

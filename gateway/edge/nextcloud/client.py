@@ -17,7 +17,7 @@ from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
-from gateway.edge.nextcloud.failures import explained
+from gateway.edge.nextcloud.failures import explanation
 from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
 from gateway.flows.ports import NextcloudError
 from gateway.flows.refusals import SHARED_SECRET
@@ -116,7 +116,7 @@ class NextcloudClient:
         except (TimeoutError, RequestFailed) as error:
             failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _TIMEOUT_MESSAGE)
             self._counters.backend_errors[backend.id, failed.label] += 1
-            self._fail(backend, url, subject, failed.status if status is None else status, explained(failed))
+            self._fail(backend, url, subject, failed.status if status is None else status, explanation(failed))
             raise NextcloudError(str(failed)) from error
         code = answer.error.code if answer.type == "error" and answer.error is not None else ""
         if code in _MISTAKES:

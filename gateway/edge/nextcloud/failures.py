@@ -13,7 +13,7 @@ from gateway.flows.refused_urls import origin, shown
 _OCS = "/ocs/v2.php/"  # begins the path of each request, below the base URL
 
 
-def explained(failure: Exception) -> str:
+def explanation(failure: Exception) -> str:
     """Return the text of a failed request and its cause for the log; clients may receive ``str(failure)`` only."""
     if isinstance(failure, Redirected):
         if base := redirect_base(failure):

@@ -122,7 +122,7 @@ class RoomsApi:
             self._refusals.envelope("their Content-Type is not application/json")
             return _text(400, "Unsupported Content-Type")
         if not headers.get("Spreed-Signaling-Random") or not headers.get("Spreed-Signaling-Checksum"):
-            self._refusals.unsigned()
+            self._refusals.missing_signature()
             return _text(403, _NOT_ALLOWED)
         return None
 
@@ -161,7 +161,7 @@ class RoomsApi:
     async def _refuse(self, request: web.Request, caller: HttpCaller) -> web.Response:
         """Refuse a request that no configured secret has signed, after a delay that grows each time (rows 6 to 9)."""
         self._report(request)
-        if await self._throttling.failed(caller, ThrottledAction.ROOM_AUTH):
+        if await self._throttling.record_failure(caller, ThrottledAction.ROOM_AUTH):
             return _text(429, "Too many requests")
         return _text(403, _NOT_ALLOWED)
 

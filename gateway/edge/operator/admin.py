@@ -118,10 +118,10 @@ class AdminSocket:
             key.backend,
             key.id,
             self._services.calls.room_id(key),
-            [self._explained(decision) for decision in self._quality.explain(key)],
+            [self._explanation(decision) for decision in self._quality.explain(key)],
         )
 
-    def _explained(self, decision: StreamDecision) -> PublisherExplanation:
+    def _explanation(self, decision: StreamDecision) -> PublisherExplanation:
         stream, plan, share = decision.stream, decision.plan, decision.share
         return PublisherExplanation(
             stream.session.id[:ID_LENGTH],

@@ -28,7 +28,7 @@ from gateway.flows.services import Services
 from gateway.flows.sessions.closing import SessionCloser
 from gateway.wire import backend as wire
 from gateway.wire import server
-from gateway.wire.client import ABSENT, given
+from gateway.wire.client import ABSENT, is_given
 from gateway.wire.server import Event, EventBody, RoomBody, RoomListBody, SwitchToBody
 
 
@@ -103,7 +103,7 @@ class BackendRequests:
 
     def _invite(self, backend: Backend, roomid: str, room: Room | None, invite: wire.Invite) -> None:
         """Send users the event of their invitation, and other users or the room a changed room list (6.1)."""
-        invited = RoomListBody(roomid, invite.properties if given(invite.properties) else ABSENT)
+        invited = RoomListBody(roomid, invite.properties if is_given(invite.properties) else ABSENT)
         event = Event(EventBody("roomlist", "invite", invite=invited))
         self._send_to_users(backend, invite.userids, server.encode(event))
         if invite.alluserids is None:
@@ -128,7 +128,7 @@ class BackendRequests:
         for room_session in dict.fromkeys(disinvite.sessionids or ()):
             virtual = self._hub.find_virtual(backend, room_session)
             if virtual is not None and virtual.room == key:
-                self._virtual_sessions.disinvited(virtual)
+                self._virtual_sessions.request_hangup(virtual)
         for session in sessions:  # a session listed twice gets the event twice, unless it is evicted after the first
             if not session.open or session.evicted_by is encoded:
                 continue
@@ -136,7 +136,7 @@ class BackendRequests:
             if session.room == key:
                 self._closer.evict(session, encoded)
         if disinvite.alluserids is not None:
-            properties = disinvite.properties if given(disinvite.properties) else ABSENT
+            properties = disinvite.properties if is_given(disinvite.properties) else ABSENT
             self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
 
     def _send_changed_room(self, room: Room | None, properties: Raw) -> None:
@@ -144,7 +144,7 @@ class BackendRequests:
 
         Without properties there is nothing to send. Internal clients show no list of rooms.
         """
-        if room is None or not given(properties):
+        if room is None or not is_given(properties):
             return
         event = Event(EventBody("roomlist", "update", update=RoomListBody(room.key.id, properties)))
         members = [member for member in room.members.values() if not member.is_internal]
@@ -158,7 +158,7 @@ class BackendRequests:
 
     def _update(self, backend: Backend, roomid: str, room: Room | None, update: wire.Update) -> None:
         """Store the new properties of a room, and send them to its members and to room lists (4.6, 6.3)."""
-        properties = update.properties if given(update.properties) else ABSENT
+        properties = update.properties if is_given(update.properties) else ABSENT
         if room is not None and self._hub.change_properties(room, properties):
             message = server.encode(server.Room(RoomBody(roomid, properties)))
             self._delivery.send_all(room.members.values(), message)
@@ -193,7 +193,7 @@ class BackendRequests:
         for left in self._hub.delete_room(room):
             if left.session.connection is not None:
                 self._delivery.send(left.session, no_room)
-            self._events.left(left, silent=True)
+            self._events.session_left(left, silent=True)
 
     def _send_to_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
         for userid in dict.fromkeys(userids or ()):
@@ -220,7 +220,7 @@ class BackendRequests:
             return
         if listed is None:  # participants that are not named keep their state
             self._hub.update_participants(room, changed)
-            users = room.participants.shown()
+            users = room.participants.shown_entries()
         else:
             self._hub.replace_participants(room, listed, changed)
             users = [participant.entry for participant in listed]
@@ -256,7 +256,7 @@ class BackendRequests:
 
     def _send_message(self, room: Room, message: wire.Message) -> None:
         """Send a message to the members of a room, in the form that each of them may see (5.5, 6.7)."""
-        if not given(message.data):
+        if not is_given(message.data):
             return
         sent = RoomMessage(room.key.id, message.data)
         for form, members in by_form(room.members.values(), sent.content).items():
@@ -277,7 +277,7 @@ class BackendRequests:
         for room_session, details in sessions.items():
             session = self._find(backend, room_session)
             if session is not None:
-                body = SwitchToBody(switch.roomid or "", details if given(details) else ABSENT)
+                body = SwitchToBody(switch.roomid or "", details if is_given(details) else ABSENT)
                 self._delivery.send(session, server.encode(Event(EventBody("room", "switchto", switchto=body))))
 
     def _find(self, backend: Backend, room_session: str) -> Session | None:
@@ -299,4 +299,4 @@ class BackendRequests:
 
 def _flags_for_all(incall: wire.InCall) -> int | None:
     """Return the in-call flags of an ``incall`` request for all participants; ``None`` if it has no valid ones."""
-    return participants.call_flags(incall.incall if given(incall.incall) else None)
+    return participants.call_flags(incall.incall if is_given(incall.incall) else None)

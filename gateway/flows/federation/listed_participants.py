@@ -10,7 +10,7 @@ from msgspec import Raw, Struct
 
 from gateway.flows.federation.remote_session import KeptBytes
 from gateway.wire import remote_messages
-from gateway.wire.client import ABSENT, given
+from gateway.wire.client import ABSENT, is_given
 from gateway.wire.media import read_string
 from gateway.wire.remote_messages import RemoteEvent, RemoteEventBody, RemoteParticipantsBody
 
@@ -48,12 +48,12 @@ class ListedParticipants:
         if event.leave is not None and self._users:
             self._left.update(event.leave)
             self._resize(self._size + sum(map(len, event.leave)))
-        elif event.target == "participants" and given(event.update):
+        elif event.target == "participants" and is_given(event.update):
             self._note_update(_updates.decode(event.update))
 
     def message(self, room: str) -> bytes | None:
         """Return the update of the participants of a room, or ``None`` if no list is known or nobody is in it."""
-        users = self._current()
+        users = self._current_entries()
         if not users:
             return None
         body = Raw(_encoder.encode(RemoteParticipantsBody(room, users=users)))
@@ -67,15 +67,15 @@ class ListedParticipants:
         self._size = 0
 
     def _note_update(self, update: _Update) -> None:
-        if given(update.users):
+        if is_given(update.users):
             self._keep(bytes(update.users))
         elif update.all and bytes(update.incall) == b"0":
             self._call_ended = True
         elif update.all:
             self.forget()  # the list does not show which of them are federated, and so not in the call (12.4-b)
-        elif given(update.changed) and self._users:
+        elif is_given(update.changed) and self._users:
             changed = {_session(entry): entry for entry in _lists.decode(update.changed)}
-            users = {_session(entry): entry for entry in self._current()} | changed
+            users = {_session(entry): entry for entry in self._current_entries()} | changed
             self._keep(_encoder.encode(list(users.values())))
 
     def _keep(self, users: bytes) -> None:
@@ -89,7 +89,7 @@ class ListedParticipants:
         if size > LIST_BYTES or (self._lists.total > LIST_BYTES_ALL and size > LIST_BYTES_ALWAYS):
             self.forget()
 
-    def _current(self) -> list[dict[str, Raw]]:
+    def _current_entries(self) -> list[dict[str, Raw]]:
         if not self._users:
             return []
         users = [entry for entry in _lists.decode(self._users) if _session(entry) not in self._left]

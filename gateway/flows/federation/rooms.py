@@ -106,18 +106,18 @@ class FederatedRooms:
 
     # -- SeatOwner
 
-    def seated(self, session: Session, seat: Seat) -> None:
-        """See ``SeatOwner.seated``."""
+    def take_seat(self, session: Session, seat: Seat) -> None:
+        """See ``SeatOwner.take_seat``."""
         if (previous := self._hub.leave_seat(session)) is not None:
             previous.close()
         left = self._hub.take_seat(session, seat)
         if left is not None:
-            self._events.left(left)
-        self._events.ended(session)  # streams from before the first join, too
+            self._events.session_left(left)
+        self._events.session_ended(session)  # streams from before the first join, too
         self._services.calls.joined_elsewhere(session)
 
-    def unseated(self, session: Session, seat: Seat) -> None:
-        """See ``SeatOwner.unseated``."""
+    def leave_seat(self, session: Session, seat: Seat) -> None:
+        """See ``SeatOwner.leave_seat``."""
         if session.seat is seat:
             self._hub.leave_seat(session)
             if session.id not in self._replaced:  # otherwise ``_join_elsewhere`` restarts the timer if the join fails
@@ -135,8 +135,8 @@ class FederatedRooms:
             return
         self._closer.end(session, reason=reason, notify_backend=False)
 
-    def disinvited(self, session: Session, event: bytes) -> None:
-        """See ``SeatOwner.disinvited``."""
+    def end_disinvited(self, session: Session, event: bytes) -> None:
+        """See ``SeatOwner.end_disinvited``."""
         self._hub.leave_seat(session)
         self._closer.evict(session, event)
 

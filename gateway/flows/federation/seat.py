@@ -234,13 +234,13 @@ class FederatedSeat:
             case RemoteBye(body):
                 self._ended_by_host("" if body is None else body.reason)
             case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
-                self._accepted(self._join, body)
+                self._enter_room(self._join, body)
             case RemoteRoomMessage(_, id) | RemoteError(_, id) if withdrawn is not None and id == withdrawn.id:
                 withdrawn.accepted = isinstance(message, RemoteRoomMessage)
             case RemoteRoomMessage(_, id) if id:
                 pass  # forged: the seat sent no such request, and this server answers the client's
             case RemoteError(error, id) if self._join is not None and id == self._join.id:
-                self._refused(self._join, error)
+                self._send_refusal(self._join, error)
             case _ if self._names is not None and not (withdrawn is not None and withdrawn.accepted):
                 self._pass_on(message, self._names)
 
@@ -250,13 +250,13 @@ class FederatedSeat:
         except NotPassedOn:
             return
         if isinstance(local, RemoteEvent) and local.event.disinvite is not None:
-            self._disinvited(remote_messages.encode(local), local.event.disinvite.reason)
+            self._end_disinvited(remote_messages.encode(local), local.event.disinvite.reason)
         elif self._session.open:
             self._messages.pass_on(local)
         if isinstance(local, RemoteRoomMessage) and local.room.roomid == "":
             self._end()  # the host has removed the session from the room
 
-    def _disinvited(self, event: bytes, reason: str) -> None:
+    def _end_disinvited(self, event: bytes, reason: str) -> None:
         """Send the client an event with its disinvitation from the room, and end its session (2.7).
 
         If the room was deleted, only the membership ends: with the host's empty ``room``, which mostly follows, or when
@@ -268,7 +268,7 @@ class FederatedSeat:
             return
         self._set_closed()
         self._remote.abort()
-        self._owner.disinvited(self._session, event)
+        self._owner.end_disinvited(self._session, event)
 
     def _ended_by_host(self, reason: str) -> None:
         """End the client's session, since the host has ended its own; before the join is accepted, only the attempt."""
@@ -279,7 +279,7 @@ class FederatedSeat:
         self._remote.abort()
         self._owner.ended_by_host(self._session, reason_of_bye(reason))
 
-    def _accepted(self, join: UnansweredJoin, body: RemoteRoomBody) -> None:
+    def _enter_room(self, join: UnansweredJoin, body: RemoteRoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""
         room, session = join.room, self._session
         if not session.open:
@@ -287,14 +287,14 @@ class FederatedSeat:
             return
         remote_id, limit = body.roomid, self._services.settings.limits.id_length
         if not (isinstance(remote_id, str) and remote_id) or exceeds(len(remote_id), limit):
-            self._refused(join, Code.ROOM_JOIN_FAILED.error())
+            self._send_refusal(join, Code.ROOM_JOIN_FAILED.error())
             return
         self._join, self._withdrawn, self._state = None, None, SeatState.SEATED
         join.timer.cancel()
         names = Names(session.id, self._remote.id, room.local_id, remote_id, session.url, room.nextcloud)
         self.room = room
         if self._names is None:
-            self._owner.seated(session, self)
+            self._owner.take_seat(session, self)
         self._names = names
         self._messages.forget()
         reply = msgspec.structs.replace(body, roomid=room.local_id)
@@ -302,7 +302,7 @@ class FederatedSeat:
         if not join.answer.done():
             join.answer.set_result(None)
 
-    def _refused(self, join: UnansweredJoin, error: Error) -> None:
+    def _send_refusal(self, join: UnansweredJoin, error: Error) -> None:
         """Send the client the host's error; it stays in its room, unless the seat was joining it by itself."""
         refused = refusal(error, join.room)
         same = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
@@ -390,7 +390,7 @@ class FederatedSeat:
     def _end(self) -> None:
         """End the seat; the session goes on without a room."""
         self._names = None
-        self._owner.unseated(self._session, self)
+        self._owner.leave_seat(self._session, self)
         self.close()
 
     def _send(self, message: bytes) -> None:

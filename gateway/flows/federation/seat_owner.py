@@ -14,14 +14,14 @@ from gateway.core.session import Session
 class SeatOwner(Protocol):
     """The flow that gives sessions their seats."""
 
-    def seated(self, session: Session, seat: Seat) -> None:
+    def take_seat(self, session: Session, seat: Seat) -> None:
         """Move a session from its present room, or another seat, to this seat: the host has accepted its join."""
 
-    def unseated(self, session: Session, seat: Seat) -> None:
+    def leave_seat(self, session: Session, seat: Seat) -> None:
         """Take a session from its seat: it is in no room any more. No effect if it has another seat."""
 
     def ended_by_host(self, session: Session, reason: str) -> None:
         """End a session because the host has ended its own; ``reason`` is that of the host's ``bye``, or empty."""
 
-    def disinvited(self, session: Session, event: bytes) -> None:
+    def end_disinvited(self, session: Session, event: bytes) -> None:
         """End a session that was disinvited from the host's room, once its client has the encoded ``event``."""

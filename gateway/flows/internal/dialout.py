@@ -24,7 +24,7 @@ from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import Dialout, encode_call, encode_call_error
-from gateway.wire.client import ABSENT, given
+from gateway.wire.client import ABSENT, is_given
 from gateway.wire.errors import Error
 from gateway.wire.internal import CallError, CallReport, CallStatus, Internal
 
@@ -70,7 +70,7 @@ class Dialouts:
 
     async def start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
         """Have a client call a number for a room; ``url`` is the base URL in Nextcloud's request, or empty."""
-        options = bytes(call.options) if given(call.options) else b""
+        options = bytes(call.options) if is_given(call.options) else b""
         key = DialoutKey(backend.id, roomid, call.number or "", options)
         return await self._replies.give(key, partial(self._dial, backend, roomid, call, url))
 
@@ -121,7 +121,7 @@ class Dialouts:
             DialoutFailed: the client refuses, or does not answer in time.
         """
         request_id = base64.urlsafe_b64encode(self._services.entropy(24)).decode()
-        options = call.options if given(call.options) else ABSENT
+        options = call.options if is_given(call.options) else ABSENT
         order = server.CallOrder(roomid, _base_url(session.backend, url), server.CallTarget(call.number or "", options))
         message = server.InternalRequest(server.InternalBody("dialout", order), request_id)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -143,7 +143,7 @@ class Dialouts:
         if answer is None or answer.done():
             return False
         try:
-            report, status = _accepted(message)
+            report, status = _acceptance(message)
         except DialoutFailed as failure:
             answer.set_exception(failure)
         else:
@@ -189,7 +189,7 @@ def _check(roomid: str, call: Dialout) -> None:
         raise DialoutFailed(_INVALID_ROOM, 400)
 
 
-def _accepted(message: Internal) -> tuple[CallReport, CallStatus]:
+def _acceptance(message: Internal) -> tuple[CallReport, CallStatus]:
     """Return the report and the status by which a client accepts a dialout.
 
     Raises:

@@ -23,7 +23,7 @@ from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.backend import BackendAnswer, RoomRequest, SessionRequest
-from gateway.wire.client import ABSENT, given
+from gateway.wire.client import ABSENT, is_given
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.internal import ActorOptions, AddSession, RemoveSession, UpdateSession
 from gateway.wire.server import MessageBody, Recipient
@@ -103,7 +103,7 @@ class VirtualSessions:
             self._hub.remove_virtual(virtual)
             self._spawn_removal(virtual)
 
-    def disinvited(self, virtual: VirtualSession) -> None:
+    def request_hangup(self, virtual: VirtualSession) -> None:
         """Ask the owner of a virtual session to hang up (11.4)."""
         recipient = Recipient(virtual.name, virtual.userid, "session")
         message = server.Control(MessageBody(None, _HANGUP, recipient))
@@ -117,7 +117,7 @@ class VirtualSessions:
             name,
             room,
             userid=body.userid or "",
-            user=Raw(bytes(body.user)) if given(body.user) else ABSENT,
+            user=Raw(bytes(body.user)) if is_given(body.user) else ABSENT,
             flags=body.flags or 0,
             call_flags=call_flags if body.incall is None else max(body.incall, 0),
             actor=_actor(body.options),

@@ -100,7 +100,7 @@ class Publication(SessionStream):
 
     def revoke(self) -> None:
         """End the stream if the session's permissions no longer cover it, and refuse an offer that is under way (8)."""
-        if self._permitted(self._media_kinds):
+        if self._may_publish(self._media_kinds):
             return
         request = self._current_request
         self.end(StreamEnd.REVOKED)
@@ -134,7 +134,7 @@ class Publication(SessionStream):
         self._queue.close()
         self._owner.remove_publication(self.session, self.stream_type)
         publisher, self._publisher, self._listener = self._publisher, None, None
-        self._context.quality.unpublished(self)
+        self._context.quality.stream_unpublished(self)
         if publisher is not None:
             self._services.calls.stream_closed(self.session, self.key, self._room, reason)
             self._services.tasks.spawn(publisher.close(), f"close {self.stream_type.value} publisher")
@@ -188,7 +188,7 @@ class Publication(SessionStream):
             raise
         if self._publisher is not None and identity.ufrags:
             self._identity = identity
-        self._context.quality.published(self, plan, answer)
+        self._context.quality.stream_published(self, plan, answer)
         self._send("answer", DescriptionPayload("answer", str(self._capped(answer))))
 
     def _reject_all(self, message: MediaMessage, offer: Description) -> None:
@@ -292,7 +292,7 @@ class Publication(SessionStream):
 
     # -- permissions (8)
 
-    def _permitted(self, media_kinds: frozenset[str]) -> bool:
+    def _may_publish(self, media_kinds: frozenset[str]) -> bool:
         """Return whether the session may publish media of these kinds as this stream."""
         permissions = self.session.permissions
         if self.stream_type is StreamType.SCREEN:
@@ -300,7 +300,7 @@ class Publication(SessionStream):
         return permissions.may_publish(media_kinds)
 
     def _require_permission(self, media_kinds: frozenset[str]) -> None:
-        if not self._permitted(media_kinds):
+        if not self._may_publish(media_kinds):
             raise ProtocolError(Code.NOT_ALLOWED_TO_PUBLISH.error())
 
     # -- events of the SFU
@@ -319,7 +319,7 @@ class Publication(SessionStream):
         """Remove the publisher that the SFU closed, and recover the stream if its client did not end it."""
         self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._publisher = None
-        self._context.quality.lost(self)
+        self._context.quality.stream_lost(self)
         if reason is not CloseReason.CLIENT_CLOSED:
             self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1
         if reason in RECOVERABLE:
@@ -328,7 +328,7 @@ class Publication(SessionStream):
 
     def _recover(self, reason: CloseReason, sid: str) -> None:
         """Start the recovery of the stream, unless its client has unshared it or may no longer publish it."""
-        if self._offer_count > self._unshared_at and self._permitted(self._media_kinds):
+        if self._offer_count > self._unshared_at and self._may_publish(self._media_kinds):
             self._recovery.expect(reason, sid)
 
 

@@ -123,7 +123,7 @@ class QualityController:
         record = self._published.get(stream.key) if renegotiation else None
         return self._planner.plan(stream.session, offer, preference, None if record is None else record.plan)
 
-    def answered(self, session: Session, key: StreamKey, answer: Description) -> None:
+    def subscriber_answered(self, session: Session, key: StreamKey, answer: Description) -> None:
         """Record from a subscriber's answer which of the stream's codecs the session decodes."""
         record = self._published.get(key)
         if record is not None:
@@ -131,7 +131,7 @@ class QualityController:
 
     # -- events of streams
 
-    def published(self, stream: PublishedStream, plan: CodecPlan, answer: Description) -> None:
+    def stream_published(self, stream: PublishedStream, plan: CodecPlan, answer: Description) -> None:
         """Record a stream that was published or renegotiated, and send a new publisher its first limit.
 
         The answer to the client does not wait until the limit is applied: media start after the answer.
@@ -143,44 +143,44 @@ class QualityController:
         room = stream.session.room
         record = _Record(stream, replace(plan, chosen=chosen), room, None if before is None else before.limit)
         self._published[stream.key] = record
-        self._changed(room)
+        self._schedule(room)
         if not self._rules(stream.session.backend).limits_bitrate:
             return
         for decision in self._decide([record], 1) if room is None else self._decide_room(room):
             if decision.stream is stream and not decision.applied:
                 self._services.tasks.spawn(self._apply_all([decision], room), "first limit")
 
-    def lost(self, stream: PublishedStream) -> None:
+    def stream_lost(self, stream: PublishedStream) -> None:
         """Record that the SFU closed the publisher of a stream; the stream may be published again."""
         record = self._published.get(stream.key)
         if record is not None:
-            self._changed(record.room)
+            self._schedule(record.room)
 
-    def unpublished(self, stream: PublishedStream) -> None:
+    def stream_unpublished(self, stream: PublishedStream) -> None:
         """Forget a stream."""
         record = self._published.pop(stream.key, None)
         if record is not None:
-            self._changed(record.room)
+            self._schedule(record.room)
 
-    def subscribed(self, session: Session, key: StreamKey) -> None:
+    def stream_subscribed(self, session: Session, key: StreamKey) -> None:
         """Record that a session receives a stream in the room where it is."""
         self._subscribed.setdefault(session.id, {})[key] = session.room
-        self._changed(session.room)
+        self._schedule(session.room)
 
-    def unsubscribed(self, session: Session, key: StreamKey) -> None:
+    def stream_unsubscribed(self, session: Session, key: StreamKey) -> None:
         """Record that a session no longer receives a stream."""
         subscribed = self._subscribed.get(session.id, {})
-        self._changed(subscribed.pop(key, None))
+        self._schedule(subscribed.pop(key, None))
         if not subscribed:
             self._subscribed.pop(session.id, None)
 
-    def entered(self, session: Session) -> None:
+    def room_entered(self, session: Session) -> None:
         """Move the streams of a session into the room that it has joined."""
         for key, record in self._records_of(session.backend.id, session.id):
             self._published[key] = replace(record, room=session.room)
-            self._changed(session.room)
+            self._schedule(session.room)
         for key in self._subscribed.get(session.id, {}):
-            self.subscribed(session, key)
+            self.stream_subscribed(session, key)
 
     def session_ended(self, session: SessionId) -> None:
         """Forget which codecs a session decodes."""
@@ -197,7 +197,7 @@ class QualityController:
 
     # -- evaluation
 
-    def _changed(self, room: RoomKey | None) -> None:
+    def _schedule(self, room: RoomKey | None) -> None:
         """Schedule the evaluation of a room whose streams have changed, if bitrate rules apply to it."""
         if room is None:
             return

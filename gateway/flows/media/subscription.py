@@ -215,7 +215,7 @@ class Subscription(SessionStream):
             self._services.tasks.spawn(subscriber.close(), "close late subscriber")
             return offer
         self._subscriber = subscriber
-        self._context.quality.subscribed(self.session, self.key)
+        self._context.quality.stream_subscribed(self.session, self.key)
         self._lost, self._unrequested_offer_at = False, None
         self._publication_ended = not self._owner.has_publication(self.key)
         self._set_sid(_new_sid(self._services.entropy(8)))
@@ -226,7 +226,7 @@ class Subscription(SessionStream):
     def _unsubscribe(self) -> None:
         subscriber, self._subscriber, self._listener = self._subscriber, None, None
         if subscriber is not None:
-            self._context.quality.unsubscribed(self.session, self.key)
+            self._context.quality.stream_unsubscribed(self.session, self.key)
             self._services.tasks.spawn(subscriber.close(), f"close {self.stream_type.value} subscriber")
 
     async def _select(self, subscriber: Subscriber | None, selection: MediaSelection) -> None:
@@ -257,7 +257,7 @@ class Subscription(SessionStream):
     async def _accept(self, subscriber: Subscriber, answer: Description) -> None:
         candidates.filter_description(answer, self._services.settings.candidate_filter)
         await subscriber.accept(answer.freeze())
-        self._context.quality.answered(self.session, self.key, answer)
+        self._context.quality.subscriber_answered(self.session, self.key, answer)
 
     # -- recovery
 
@@ -265,7 +265,7 @@ class Subscription(SessionStream):
         """Mark the stream as lost, unless the client's own PeerConnection ended or the publisher ended it (9.7)."""
         self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._subscriber = None
-        self._context.quality.unsubscribed(self.session, self.key)
+        self._context.quality.stream_unsubscribed(self.session, self.key)
         self._lost = not reason.is_of_connection and not self._publication_ended
         self.resubscribe()
         self.retire()

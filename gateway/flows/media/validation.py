@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.wire.client import given
+from gateway.wire.client import is_given
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import ROOM_TYPES, MediaMessage, decode_selection, read_member, read_string
 from mcu.base import IceCandidate, MediaSelection, StreamType
@@ -118,7 +118,7 @@ def _description(message: MediaMessage) -> Description:
 
 
 def _check_candidate(message: MediaMessage) -> None:
-    if message.payload is None or not given(message.payload.candidate):
+    if message.payload is None or not is_given(message.payload.candidate):
         raise ProtocolError(Code.NO_CANDIDATE.error())
     text = read_string(read_member(message.payload.candidate, "candidate"))
     if text is None:

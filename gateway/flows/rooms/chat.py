@@ -14,7 +14,7 @@ from msgspec import Raw, Struct
 from gateway.core.outbox import Offline
 from gateway.core.visibility import Content, Form, without_author
 from gateway.wire import server
-from gateway.wire.client import given
+from gateway.wire.client import is_given
 from gateway.wire.server import Event, EventBody, RoomDataBody
 
 
@@ -93,7 +93,7 @@ def _parse(data: Raw) -> tuple[bool, list[Raw]]:
 
 
 def _is_filled(comment: Raw) -> bool:
-    return given(comment) and bytes(comment).strip() not in (b"{}", b'""', b"[]")
+    return is_given(comment) and bytes(comment).strip() not in (b"{}", b'""', b"[]")
 
 
 def _has_id(comment: Raw) -> bool:

@@ -46,7 +46,7 @@ class RoomEvents:
 
     # -- joining and leaving
 
-    def joined(self, change: RoomJoined) -> None:
+    def session_joined(self, change: RoomJoined) -> None:
         """Send a session the state of its new room, and the other members its join event (4.3)."""
         session, room = change.session, change.room
         self.permissions_changed(session)
@@ -62,7 +62,7 @@ class RoomEvents:
                 self._delivery.send(session, _flags_event(virtual))
         if session.is_internal:
             self.known_participants(room)
-        self._media.quality.entered(session)
+        self._media.quality.room_entered(session)
 
     def permissions_changed(self, session: Session) -> None:
         """End the publications that a session's permissions no longer cover (8)."""
@@ -78,7 +78,7 @@ class RoomEvents:
         if virtual.flags:
             self.flags(virtual, room)
 
-    def left(self, change: RoomLeft, *, silent: bool = False) -> None:
+    def session_left(self, change: RoomLeft, *, silent: bool = False) -> None:
         """Close a session's streams, send the remaining members its leave event unless ``silent``, inform Nextcloud."""
         session = change.session
         self._media.end(session, StreamEnd.LEFT_ROOM)
@@ -95,7 +95,7 @@ class RoomEvents:
         """Send the remaining members the leave event of a virtual session; no participants update follows (7.3)."""
         self._send_leave(change.virtual.id, change.remaining, change.data)
 
-    def ended(self, session: Session) -> None:
+    def session_ended(self, session: Session) -> None:
         """Close all streams of a session that ended, or that is about to end and may have none until then."""
         self._media.end(session, StreamEnd.SESSION_ENDED)
 
@@ -163,7 +163,7 @@ class RoomEvents:
         Nothing is sent if that list is empty or cannot be complete: clients treat a missing participant as one that
         left the call.
         """
-        users = participants.known(room, int(self._services.wall_clock()))
+        users = participants.known_entries(room, int(self._services.wall_clock()))
         if users:
             event = _participants_event(room, users)
             self._charge(room, event)
@@ -171,7 +171,7 @@ class RoomEvents:
 
     def participants_on_resume(self, session: Session, room: Room) -> None:
         """Send a resumed session the list that ``known_participants`` would send (2.8)."""
-        users = participants.known(room, int(self._services.wall_clock()))
+        users = participants.known_entries(room, int(self._services.wall_clock()))
         if users:
             self._delivery.send(session, _participants_event(room, users))
 

@@ -25,7 +25,7 @@ from gateway.flows.services import Services, room_request
 from gateway.flows.tasks import Work
 from gateway.wire import server, structure
 from gateway.wire.backend import BackendAnswer, RoomAnswer
-from gateway.wire.client import ABSENT, ClientMessage, RoomJoin, given
+from gateway.wire.client import ABSENT, ClientMessage, RoomJoin, is_given
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.server import AlreadyJoined, RoomBody
 
@@ -74,7 +74,7 @@ class RoomMembership:
         if left is None:
             return
         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""), request_id)))
-        self._events.left(left)
+        self._events.session_left(left)
         self._hub.restart_join_timer(session, self._services.clock())
 
     async def join(self, session: Session, room: RoomJoin, request_id: str) -> None:
@@ -213,7 +213,7 @@ class RoomMembership:
             with counting_call_entries(self._services, room):
                 left_call = self._hub.set_in_call(room, session.id, pending.in_call)
             if left_call is not None:
-                self._events.ended(session)
+                self._events.session_ended(session)
         if pending.entry is not None:
             flags = in_call(pending.entry.get("inCall"))
             self._hub.update_participants(room, [Participant(session.id, pending.entry, None, flags)])
@@ -230,12 +230,12 @@ class RoomMembership:
             now=self._services.clock(),
         )
         if joined.left is not None:
-            self._events.left(joined.left)
+            self._events.session_left(joined.left)
         body = _room_body(joined.room, self._services.bandwidth(session.backend))
         self._services.delivery.send(session, server.encode(server.Room(body, request_id)))
-        self._events.joined(joined)
+        self._events.session_joined(joined)
         self._services.calls.joined(session, joined.room)
 
 
 def _room_body(room: Room, bandwidth: server.Bandwidth | None = None) -> RoomBody:
-    return RoomBody(room.key.id, room.properties if given(room.properties) else ABSENT, bandwidth)
+    return RoomBody(room.key.id, room.properties if is_given(room.properties) else ABSENT, bandwidth)

@@ -25,7 +25,7 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import CONTROL as CONTROL_TYPE
 from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media_message
 from gateway.wire.server import MESSAGE_END
-from gateway.wire.structure import addressed
+from gateway.wire.structure import recipient_and_data
 
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that contains a participant's new display name (5.4)
 _NICK_CHANGE, _HIDDEN = Content.NICK_CHANGE, Form.HIDDEN
@@ -50,7 +50,7 @@ class Relay:
             ProtocolError: the message, or its ``data`` (5.2), is malformed.
             Postponed: the message has to be handled again later.
         """
-        type, recipient, data = addressed(message.message)
+        type, recipient, data = recipient_and_data(message.message)
         if type == "session":
             self._to_session(session, recipient, data, message.id)
         elif type == "user":
@@ -69,7 +69,7 @@ class Relay:
             ProtocolError: the message is malformed.
             Postponed: the message has to be handled again later.
         """
-        type, recipient, data = addressed(message.control)
+        type, recipient, data = recipient_and_data(message.control)
         if not session.may(CONTROL):
             return
         targets = self._targets(session, type, recipient)

@@ -20,7 +20,7 @@ from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
 from gateway.wire import structure
-from gateway.wire.client import ClientMessage, given
+from gateway.wire.client import ClientMessage, is_given
 from gateway.wire.errors import Code, ProtocolError
 
 _MAX_TIMER = 3600.0  # seconds; a later deadline needs several timers
@@ -56,7 +56,7 @@ class TransientRequests:
         key = body.key or ""
         if key.startswith(SESSION_DATA) and not session.is_internal and key != session_key(session.id):
             raise ProtocolError(Code.NOT_ALLOWED_TO_UPDATE_ENTRY.error())
-        if body.type == "set" and given(body.value):
+        if body.type == "set" and is_given(body.value):
             if limit := self._exceeded_limit(room.transient, key, body.value):
                 self._services.count_excess(limit)
                 raise ProtocolError(Code.LIMIT_EXCEEDED.error())

@@ -34,7 +34,7 @@ class Admission:
             return "hellos_per_address"
         return None
 
-    def opened(self, key: int) -> None:
+    def connection_opened(self, key: int) -> None:
         """Count a new connection, which has no hello yet."""
         self._connections[key] = self._connections.get(key, 0) + 1
         self._without_hello[key] = self._without_hello.get(key, 0) + 1
@@ -43,7 +43,7 @@ class Admission:
         """Stop counting a connection as one without a hello: it has a session, timed out, or was closed."""
         _decrease(self._without_hello, key)
 
-    def closed(self, key: int) -> None:
+    def connection_closed(self, key: int) -> None:
         """Stop counting a connection."""
         _decrease(self._connections, key)
 

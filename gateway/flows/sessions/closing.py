@@ -52,7 +52,7 @@ class SessionCloser:
         if reason and connection is not None:
             self._delivery.send(session, bye(reason))
         if session.room is not None and (left := self._hub.leave(session, notify_backend=notify_backend)):
-            self._events.left(left)
+            self._events.session_left(left)
         if (seat := self._hub.leave_seat(session)) is not None:
             seat.close()
         closed = self._hub.close(session)
@@ -61,7 +61,7 @@ class SessionCloser:
         self._services.calls.ended(session, _BYES.get(reason, SessionEnd.HOST) if reason else why)
         self._virtual_sessions.owner_ended(closed)
         self._dialouts.client_ended(session)
-        self._events.ended(session)
+        self._events.session_ended(session)
         if connection is not None:
             connection.finish()
 
@@ -79,7 +79,7 @@ class SessionCloser:
             if session.joining is not None:
                 session.joining.withdraw()
             self._hub.evict(session, event)
-            self._events.ended(session)
+            self._events.session_ended(session)
         else:
             self.end(session)
 

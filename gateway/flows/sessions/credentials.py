@@ -14,7 +14,7 @@ from msgspec import Raw
 from gateway.core import backends
 from gateway.core.session import ClientType
 from gateway.wire import client as wire
-from gateway.wire.client import Auth, Hello, given
+from gateway.wire.client import Auth, Hello, is_given
 from gateway.wire.errors import Code, ProtocolError
 
 _VERSIONS = ("1.0", "2.0")
@@ -58,7 +58,7 @@ def read_credentials(hello: Hello) -> Credentials:
     """
     check_version(hello)
     auth = hello.auth
-    if auth is None or not given(auth.params):
+    if auth is None or not is_given(auth.params):
         raise _invalid()
     try:
         client_type = ClientType(auth.type or "client")

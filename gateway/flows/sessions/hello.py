@@ -28,7 +28,7 @@ from gateway.flows.sessions.credentials import (
 )
 from gateway.wire import checksum, server, structure
 from gateway.wire.backend import AuthRequest
-from gateway.wire.client import ABSENT, ClientMessage, Hello, given
+from gateway.wire.client import ABSENT, ClientMessage, Hello, is_given
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.token import Claims, TokenError, verify
 
@@ -141,7 +141,7 @@ class HelloRequests:
         """
         check_version(hello)
         services, resume_id = self._services, hello.resumeid or ""
-        session = services.hub.resumable(resume_id)
+        session = services.hub.find_resumable(resume_id)
         if session is None:
             services.counters.resume_failed_total += 1
             if has_form_of_an_id(resume_id) and not services.hub.resembles_an_id(resume_id):
@@ -154,7 +154,7 @@ class HelloRequests:
             replaced.displace(bye(SESSION_RESUMED))
         if session.evicted_by is not None:
             session.outbox.truncate_after(session.evicted_by)
-        session.outbox.attached()
+        session.outbox.connection_attached()
         session.outbox.repeat()
         updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
         self._attach(session, client.connection, hello, request_id)
@@ -243,9 +243,9 @@ class HelloRequests:
         if answer.type != "auth" or answer.auth is None:
             raise ProtocolError(Code.AUTH_FAILED.error())
         if answer.auth.userid:
-            self._services.backend_turns.authenticated(backend.id, client.network)
+            self._services.backend_turns.user_authenticated(backend.id, client.network)
         user = answer.auth.user
-        return answer.auth.userid or "", user.copy() if given(user) else ABSENT
+        return answer.auth.userid or "", user.copy() if is_given(user) else ABSENT
 
     async def _verify_shared_secret(self, client: ClientConnection, proof: InternalCredentials) -> tuple[Backend, str]:
         """Verify the proof of an internal client, and return the backend that it names and its URL (3.4)."""

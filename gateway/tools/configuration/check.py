@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.config import ConfigError, load_with_source
 from gateway.tools.configuration.advice import advise
 from gateway.tools.configuration.file_access import check_files
-from gateway.tools.configuration.findings import Finding, Findings, refused
+from gateway.tools.configuration.findings import Finding, Findings, refusal
 from gateway.tools.configuration.listening import check_listening
 from gateway.tools.configuration.names import check_names
 
@@ -22,7 +22,7 @@ def check(path: Path, environ: Mapping[str, str], account: pwd.struct_passwd | N
     try:
         config, source = load_with_source(path, environ)
     except ConfigError as error:
-        return [refused(error, str(path))]
+        return [refusal(error, str(path))]
     findings = Findings(source)
     advise(config, source, findings)
     if account is not None:

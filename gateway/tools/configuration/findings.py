@@ -47,7 +47,7 @@ class Findings:
         self.found.append(Finding(level, area, self._source.place(key), key, line, problem, remedy))
 
 
-def refused(error: ConfigError, path: str) -> Finding:
+def refusal(error: ConfigError, path: str) -> Finding:
     """Return the finding for a configuration that cannot be loaded."""
     problem, _, remedy = error.problem.partition("; ")
     # without a line the text begins with the path or the name of a variable

@@ -90,7 +90,7 @@ def _address(candidate: str) -> str:
 async def check_candidates(janus: Janus, target: Target, request_limit: float) -> Outcome:
     """Publish, and check that Janus offers a public candidate if the server has a public address."""
     try:
-        async with _sfu(janus, request_limit) as sfu, _published(sfu, request_limit) as (_, candidates):
+        async with _sfu(janus, request_limit) as sfu, _publication(sfu, request_limit) as (_, candidates):
             addresses = list(dict.fromkeys(candidates.addresses))
     except McuError as error:
         return _refused(error)
@@ -109,8 +109,8 @@ async def check_candidates(janus: Janus, target: Target, request_limit: float) -
 async def send_and_receive(janus: Janus, request_limit: float) -> Outcome:
     """Publish audio, subscribe to it, and count what arrives."""
     try:
-        async with _sfu(janus, request_limit) as sfu, _published(sfu, request_limit) as (peer, candidates):
-            if not await _connected(peer):
+        async with _sfu(janus, request_limit) as sfu, _publication(sfu, request_limit) as (peer, candidates):
+            if not await _wait_connected(peer):
                 return _no_connection("publisher", candidates)
             return await _receive(sfu, request_limit)
     except McuError as error:
@@ -128,7 +128,7 @@ async def _receive(sfu: JanusMcu, request_limit: float) -> Outcome:
         await peer.setRemoteDescription(RTCSessionDescription(str(offer), "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         await subscriber.accept(parse(peer.localDescription.sdp).freeze())
-        if not await _connected(peer):
+        if not await _wait_connected(peer):
             return _no_connection("subscriber", candidates)
         frames = await _count_frames(tracks)
         packets = await _packets_received(peer)
@@ -172,7 +172,7 @@ def _refused(error: McuError) -> Outcome:
     return failed("Janus carries out no request about a stream", "see Janus' log, and docs/janus.md", str(error))
 
 
-async def _connected(peer: RTCPeerConnection) -> bool:
+async def _wait_connected(peer: RTCPeerConnection) -> bool:
     """Wait until a peer connection is connected or has failed; return whether it is connected."""
     changed = asyncio.Event()
     peer.on("connectionstatechange", changed.set)
@@ -198,7 +198,7 @@ async def _sfu(janus: Janus, request_limit: float) -> AsyncIterator[JanusMcu]:
 
 
 @asynccontextmanager
-async def _published(sfu: JanusMcu, request_limit: float) -> AsyncIterator[tuple[RTCPeerConnection, _Candidates]]:
+async def _publication(sfu: JanusMcu, request_limit: float) -> AsyncIterator[tuple[RTCPeerConnection, _Candidates]]:
     """Publish silence, and end the publication afterwards."""
     peer = _peer()
     candidates = _Candidates(peer)

@@ -13,7 +13,7 @@ from gateway.edge.nextcloud.backend_connection import Redirected, Reply, Request
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import PATH, Capabilities, parse_capabilities
 from gateway.edge.nextcloud.client import NextcloudClient
-from gateway.edge.nextcloud.failures import explained, redirect_base
+from gateway.edge.nextcloud.failures import explanation, redirect_base
 from gateway.features import announced
 from gateway.flows.ports import NextcloudError
 from gateway.tools.doctor.signaling import clock_offset
@@ -59,7 +59,9 @@ async def fetch_capabilities(nextcloud: ExaminedNextcloud) -> Outcome:
                 change = f"write {base} in backend.urls" if (base := redirect_base(error)) else f"write {see}"
                 return failed("it redirects, which signed requests do not follow", change, evidence)
             change = f"correct backend.urls, or mend the way there; on this machine: curl -v {nextcloud.url}status.php"
-            return failed("this Nextcloud cannot be reached from here", change, f"{nextcloud.url}: {explained(error)}")
+            return failed(
+                "this Nextcloud cannot be reached from here", change, f"{nextcloud.url}: {explanation(error)}"
+            )
     nextcloud.clock_offset = clock_offset(reply.headers.get("Date", ""))
     return _judge(nextcloud, reply)
 

@@ -17,7 +17,7 @@ import aiohttp
 from gateway.edge.operator.readiness import NO_SFU
 from gateway.tools.doctor.steps import Outcome, failed, not_tried, ok, warning
 from gateway.tools.doctor.target import Target
-from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED_FEATURES, WANTED_FEATURES, announced
+from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED_FEATURES, WANTED_FEATURES, announced_features
 
 TIMEOUT = aiohttp.ClientTimeout(total=20.0, sock_connect=10.0)  # seconds
 WELCOME = "nextcloud-spreed-signaling"  # member of the welcome
@@ -46,7 +46,7 @@ async def fetch_welcome(target: Target) -> Outcome:
         return failed("it redirects, which Nextcloud's requests and WebSockets do not follow", change, evidence)
     welcome = json_object(body) if status == 200 else None
     if welcome is not None and WELCOME in welcome:
-        target.header_features = announced(headers)
+        target.header_features = announced_features(headers)
         target.clock_offset = clock_offset(headers.get("Date", ""))
         return ok(f"{evidence}, version {welcome.get('version')}")
     if FEATURES_HEADER in headers:

@@ -161,4 +161,4 @@ class Handle:
                 self._unawaited.add(answer)
                 answer.add_done_callback(self._unawaited.discard)
             raise
-        return self.session.checked(message)
+        return self.session.require_success(message)

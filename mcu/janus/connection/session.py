@@ -205,9 +205,9 @@ class JanusSession:
                 if undo is not None and late is not None and error_of(late) is None:
                     undo(late)
             raise
-        return self.checked(message)
+        return self.require_success(message)
 
-    def checked(self, message: JanusMessage | None) -> JanusMessage:
+    def require_success(self, message: JanusMessage | None) -> JanusMessage:
         """Return the answer to a request unless it is an error.
 
         Raises:
@@ -346,7 +346,7 @@ class JanusSession:
             answer = self.post("keepalive", Expect.ACK)
             try:
                 await self._wait_through_stall(answer)
-                self.checked(answer.result())
+                self.require_success(answer.result())
             except McuLost:
                 return self._end_reason
             except JanusError:

@@ -79,7 +79,7 @@ class RoomRegistry:
         body = videoroom.create(room, control_label(self.instance), PublishOptions(), self.admin_key)
         try:
             created = session.post("message", repeatable=False, handle_id=session.control.id, body=body)
-            session.checked(await asyncio.shield(created))
+            session.require_success(await asyncio.shield(created))
         except JanusError as error:
             del self._owned[room]
             self._forget(room)
@@ -87,7 +87,7 @@ class RoomRegistry:
         except BaseException:
             self._disown(room)
             raise
-        session.checked(await asyncio.shield(self.destroy(session, room)))
+        session.require_success(await asyncio.shield(self.destroy(session, room)))
         return ""
 
     def add(self, room: int, session: JanusSession) -> None:

@@ -216,7 +216,7 @@ class RemoteStream:
         await asyncio.wait([answer], timeout=self._timeout)
 
     async def _request(self, session: JanusSession, body: Mapping[str, Any]) -> JanusMessage:
-        return session.checked(await asyncio.shield(self._post(session, body)))
+        return session.require_success(await asyncio.shield(self._post(session, body)))
 
     def _post(self, session: JanusSession, body: Mapping[str, Any]) -> Answer:
         answer = session.post("message", handle_id=session.control.id, body=body)

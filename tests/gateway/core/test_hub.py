@@ -42,7 +42,7 @@ def test_session_is_found_by_each_of_its_ids() -> None:
     alice = opened(hub, "alice")
     joined(hub, alice, nc="nc1")
     assert hub.find(CLOUD, alice.id) is alice
-    assert hub.resumable(alice.resume_id) is alice
+    assert hub.find_resumable(alice.resume_id) is alice
     assert hub.sessions_of_user(CLOUD, "alice") == [alice]
     assert hub.find_by_room_session("cloud", "nc1") is alice
 
@@ -50,7 +50,7 @@ def test_session_is_found_by_each_of_its_ids() -> None:
 def test_public_id_does_not_resume() -> None:
     hub = Hub()
     alice = opened(hub)
-    assert hub.resumable(alice.id) is None
+    assert hub.find_resumable(alice.id) is None
     assert hub.find(CLOUD, alice.resume_id) is None
 
 
@@ -105,7 +105,7 @@ def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None
     assert change.left.room_session == "nc1"
     assert not alice.open
     assert hub.find(CLOUD, alice.id) is None
-    assert hub.resumable(alice.resume_id) is None
+    assert hub.find_resumable(alice.resume_id) is None
     assert hub.sessions_of_user(CLOUD, "alice") == [again]
     assert hub.find_by_room_session("cloud", "nc1") is None
     assert hub.rooms == {}

@@ -84,7 +84,7 @@ def test_second_chat_refresh_is_skipped_while_disconnected() -> None:
 def test_chat_refresh_is_queued_again_after_a_connection() -> None:
     box = Outbox(100)
     box.append_offline(b"refresh 1", Offline.REFRESH_ONCE)
-    box.attached()
+    box.connection_attached()
     box.append_offline(b"refresh 2", Offline.REFRESH_ONCE)
     assert box.take(1000) == [b"refresh 1", b"refresh 2"]
 

@@ -36,7 +36,7 @@ def filled(**sessions: object) -> ParticipantList:
 def test_changed_entries_replace_the_entries_of_their_sessions_and_others_stay() -> None:
     listed = filled(a=7, b=3)
     listed.update([participant("a", 1, x=1), participant("c", 3), participant("c", 7)])
-    assert decoded(listed.shown()) == [
+    assert decoded(listed.shown_entries()) == [
         {"sessionId": "a", "inCall": 1, "x": 1},
         {"sessionId": "b", "inCall": 3},
         {"sessionId": "c", "inCall": 7},
@@ -48,26 +48,26 @@ def test_changed_entries_replace_the_entries_of_their_sessions_and_others_stay()
 def test_session_that_left_the_call_is_not_shown_until_it_is_back() -> None:
     listed = filled(a=7, b=3)
     listed.update([participant("a", 0)])
-    assert flags(listed.shown()) == {"b": 3}
+    assert flags(listed.shown_entries()) == {"b": 3}
     assert flags(listed.every_entry()) == {"a": 0, "b": 3}
     listed.update([participant("a", 3)])
-    assert flags(listed.shown()) == {"a": 3, "b": 3}
+    assert flags(listed.shown_entries()) == {"a": 3, "b": 3}
 
 
 # reference 7.3-a
 def test_whole_list_replaces_the_stored_one_and_says_who_is_in_the_call() -> None:
     listed = filled(a=7, b=3)
     listed.replace([participant("a", 0), participant("c", 7)], [participant("a", 0), participant("b", 0)])
-    assert flags(listed.shown()) == {"a": 0, "c": 7}
+    assert flags(listed.shown_entries()) == {"a": 0, "c": 7}
     assert SessionId("b") in listed.left_call
     listed.replace([], [participant("c", 0)])
-    assert listed.shown() == []
+    assert listed.shown_entries() == []
 
 
 def test_session_that_entered_the_call_is_stored_even_if_the_whole_list_lacks_it() -> None:
     listed = ParticipantList()
     listed.replace([], [participant("a", 7)])
-    assert flags(listed.shown()) == {"a": 7}
+    assert flags(listed.shown_entries()) == {"a": 7}
 
 
 # reference 7.1-a
@@ -75,7 +75,7 @@ def test_entry_without_flags_changes_nothing_about_the_call() -> None:
     listed = filled(a=7, b=0)
     for value in (..., "text", None):
         listed.update([participant("a", value, x=1), participant("b", value), participant("c", value)])
-        assert decoded(listed.shown()) == [{"sessionId": "a", "inCall": 7, "x": 1}]
+        assert decoded(listed.shown_entries()) == [{"sessionId": "a", "inCall": 7, "x": 1}]
         assert decoded(listed.every_entry())[1:] == [{"sessionId": "b", "inCall": 0}]
 
 
@@ -87,7 +87,7 @@ def test_entries_shown_with_changes_are_not_stored() -> None:
         {"sessionId": "a", "x": 1, "inCall": 7},
         {"sessionId": "b", "inCall": 1},
     ]
-    assert decoded(listed.shown()) == [{"sessionId": "a", "inCall": 7}, {"sessionId": "b", "inCall": 3}]
+    assert decoded(listed.shown_entries()) == [{"sessionId": "a", "inCall": 7}, {"sessionId": "b", "inCall": 3}]
 
 
 # reference 7.4-c

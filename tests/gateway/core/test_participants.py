@@ -143,7 +143,7 @@ def test_members_without_an_entry_get_one_and_internal_clients_do_not() -> None:
     hub, room, (_, alice, bob, guest) = call_of("alice", "bob", "")
     hub.update_participants(room, [reported(bob, b"7")])
     hub.set_in_call(room, guest.id, True)
-    assert shown(list(participants.unlisted(room, 5, flags=3).values())) == [
+    assert shown(list(participants.unlisted_entries(room, 5, flags=3).values())) == [
         {"sessionId": alice.id, "inCall": 0, "lastPing": 5, "userId": "alice"},
         {"sessionId": guest.id, "inCall": 3, "lastPing": 5},
     ]
@@ -155,7 +155,7 @@ def test_entry_of_a_federated_member_names_its_actor() -> None:
     zoe.actor = Actor("zoe@there.example", "federated_users")
     hub.open(zoe, 0.0)
     joined(hub, zoe)
-    assert shown(list(participants.unlisted(room, 5).values()))[1:] == [
+    assert shown(list(participants.unlisted_entries(room, 5).values()))[1:] == [
         {
             "sessionId": zoe.id,
             "inCall": 0,
@@ -169,9 +169,9 @@ def test_entry_of_a_federated_member_names_its_actor() -> None:
 # reference 7.3-m
 def test_list_is_known_once_nextcloud_has_reported_on_the_call() -> None:
     hub, room, (bridge, alice, bob) = call_of("alice", "bob")
-    assert participants.known(room, 5) == []
+    assert participants.known_entries(room, 5) == []
     hub.update_participants(room, [reported(alice, b"7")])
-    assert flags_of(participants.known(room, 5)) == {alice.id: 7, bob.id: 0, bridge.id: 3}
+    assert flags_of(participants.known_entries(room, 5)) == {alice.id: 7, bob.id: 0, bridge.id: 3}
 
 
 # reference 7.3-h
@@ -179,9 +179,9 @@ def test_known_list_has_no_member_that_left_the_call_unless_all_did() -> None:
     hub, room, (bridge, alice, bob) = call_of("alice", "bob")
     hub.update_participants(room, [reported(alice, b"7"), reported(bob, b"3")])
     hub.update_participants(room, [reported(alice, b"0")])
-    assert flags_of(participants.known(room, 5)) == {bob.id: 3, bridge.id: 3}
+    assert flags_of(participants.known_entries(room, 5)) == {bob.id: 3, bridge.id: 3}
     hub.update_participants(room, [reported(bob, b"0")])
-    assert flags_of(participants.known(room, 5)) == {alice.id: 0, bob.id: 0, bridge.id: 3}
+    assert flags_of(participants.known_entries(room, 5)) == {alice.id: 0, bob.id: 0, bridge.id: 3}
 
 
 # reference 7.3-d

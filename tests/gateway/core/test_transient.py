@@ -6,7 +6,7 @@ import pytest
 from msgspec import Raw
 
 from gateway.core.hub import Hub
-from gateway.core.transient import TransientChange, TransientData, deadline, same, session_key
+from gateway.core.transient import TransientChange, TransientData, deadline, is_same_value, session_key
 from tests.gateway.core.members import OTHER, joined, opened
 
 ONE, TWO = Raw(b"1"), Raw(b"2")
@@ -35,8 +35,8 @@ ONE, TWO = Raw(b"1"), Raw(b"2")
     ],
 )
 def test_values_are_compared_as_json_values(one: bytes, other: bytes, equal: bool) -> None:
-    assert same(Raw(one), Raw(other)) is equal
-    assert same(Raw(other), Raw(one)) is equal
+    assert is_same_value(Raw(one), Raw(other)) is equal
+    assert is_same_value(Raw(other), Raw(one)) is equal
 
 
 def test_new_changed_equal_and_removed_value() -> None:

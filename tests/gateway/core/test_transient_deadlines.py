@@ -43,13 +43,13 @@ def test_values_expire_in_the_order_of_their_latest_expiry_times(
     values = Values()
     for key, at in changes:
         values.set(key, at)
-        assert values.deadlines.next() == min(values.at.values(), default=None)
+        assert values.deadlines.next_expiry() == min(values.at.values(), default=None)
     due = sorted(at for at in values.at.values() if at <= now)
     taken = []
     while (expired := values.deadlines.take(float(now))) is not None:
         taken.append(values.at.pop(expired))
     assert taken == due
-    assert values.deadlines.next() == min(values.at.values(), default=None)
+    assert values.deadlines.next_expiry() == min(values.at.values(), default=None)
 
 
 def test_heap_does_not_grow_when_one_value_is_set_repeatedly() -> None:
@@ -58,7 +58,7 @@ def test_heap_does_not_grow_when_one_value_is_set_repeatedly() -> None:
     for number in range(10_000):
         values.set("b", 20_000.0 - number)
         assert len(values.deadlines) < 200
-    assert values.deadlines.next() == 1.0
+    assert values.deadlines.next_expiry() == 1.0
     assert values.lookups < 30_000
 
 
@@ -69,7 +69,7 @@ def test_setting_a_value_does_not_read_values_of_other_rooms() -> None:
     values.lookups = 0
     for number in range(100):
         values.set("mine", 1.0 + number)
-        assert values.deadlines.next() == 1.0 + number
+        assert values.deadlines.next_expiry() == 1.0 + number
     assert values.lookups < 500
 
 

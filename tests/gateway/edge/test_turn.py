@@ -52,7 +52,7 @@ async def test_wrong_keys_are_answered_late_and_block_wrong_keys_of_their_addres
     assert (await ask("?service=turn&key=wrong", credentials=credentials))[0] == 403
     assert counters.throttle_delayed == {("TurnCredentials", 100): 1}
     for _ in range(9):
-        await credentials._throttling.failed(DisconnectedCaller("192.0.2.1"), ThrottledAction.TURN_KEY)
+        await credentials._throttling.record_failure(DisconnectedCaller("192.0.2.1"), ThrottledAction.TURN_KEY)
     assert (await ask("?service=turn&key=wrong", credentials=credentials))[::2] == (429, b"Too many requests\n")
     assert (await ask("?service=turn&key=the%20key", credentials=credentials))[0] == 200
     assert (await ask("?service=turn&key=wrong", credentials=credentials, address="192.0.2.2"))[0] == 403
@@ -78,7 +78,7 @@ async def test_request_without_a_configured_key_is_no_guess() -> None:
 async def test_refused_key_is_logged_once_a_minute_and_counted(settings: TurnSection, text: str) -> None:
     counters = Counters()
     credentials = turn(settings, counters)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for _ in range(2):
             assert (await ask("?service=turn&key=a-wrong-key", credentials=credentials))[0] == 403
     assert counters.authentication_failures == {("", "turn_key"): 2}

@@ -213,7 +213,7 @@ class FakeClient:
         self.sessionid = ""
         self.resumeid = ""
         self._read = 0
-        self.client_connection: ClientConnection = harness.dispatch.opened(connection)
+        self.client_connection: ClientConnection = harness.dispatch.connection_opened(connection)
 
     @property
     def session(self) -> Session:
@@ -223,7 +223,7 @@ class FakeClient:
     def send(self, message: Json | str) -> None:
         """Send a message."""
         text = message if isinstance(message, str) else json.dumps(message)
-        self.harness.dispatch.received(self.client_connection, text, len(text.encode(errors="surrogatepass")))
+        self.harness.dispatch.message_received(self.client_connection, text, len(text.encode(errors="surrogatepass")))
 
     def send_message(self, to: FakeClient | Json, data: Any, id: str = "") -> None:
         """Send a ``message`` to another client or to any recipient."""
@@ -262,4 +262,4 @@ class FakeClient:
     def disconnect(self) -> None:
         """Break the connection."""
         self.connection.lose()
-        self.harness.dispatch.closed(self.client_connection)
+        self.harness.dispatch.connection_closed(self.client_connection)

@@ -86,8 +86,8 @@ async def test_hellos_from_addresses_of_users_go_before_those_of_strangers() -> 
         backend.request(f"stranger {number}", network=number)
     backend.request("other stranger", network=101)
     await settle()
-    backend.turns.authenticated("cloud", 102)
-    backend.turns.authenticated("other", 103)
+    backend.turns.user_authenticated("cloud", 102)
+    backend.turns.user_authenticated("other", 103)
     for name, network in (("of another cloud", 103), ("user", 102)):
         backend.request(name, network=network)
     await backend.answer("stranger 0")
@@ -100,7 +100,7 @@ async def test_address_of_a_user_is_preferred_for_a_limited_time(monkeypatch: py
     monkeypatch.setattr(backend_turns, "MAX_RECENT", 2)
     backend = QueuedBackend()
     for network in (1, 2, 3):
-        backend.turns.authenticated("cloud", network)
+        backend.turns.user_authenticated("cloud", network)
     assert [backend.turns._is_preferred("cloud", network) for network in (1, 2, 3)] == [False, True, True]
     await asyncio.sleep(PREFERENCE_LIFETIME)
     assert not backend.turns._is_preferred("cloud", 3)

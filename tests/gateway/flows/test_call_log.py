@@ -37,7 +37,7 @@ def of(lines: list[str], text: str, *clients: FakeClient) -> list[str]:
 
 async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
     async with FlowHarness() as harness:
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             alice = await harness.member("alice", "room1", in_call=True)
             bob = await harness.member("bob", "room1", in_call=True)
             alice.offer()
@@ -82,7 +82,7 @@ async def test_resumed_session_is_told() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.disconnect()
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             await harness.resume(alice)
         assert of(lines, short(alice), alice) == ["session ALICE: resumed"]
 
@@ -92,7 +92,7 @@ async def test_end_of_a_stream_is_told_in_words(reason: CloseReason) -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         subscription = await subscribe(bob, alice)
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             subscription.end(reason)
             harness.mcu.published[0].end(CloseReason.REPLACED, reason)
         own, *others = [line for line in of(lines, "", alice, bob) if "ALICE" in line][::-1]
@@ -108,7 +108,7 @@ async def test_end_of_a_stream_is_told_in_words(reason: CloseReason) -> None:
 async def test_slow_link_is_told_once_a_minute() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             for _ in range(2):
                 for _ in range(3):
                     harness.mcu.published[0].listener.on_transport(TransportState.SLOW_LINK)
@@ -119,7 +119,7 @@ async def test_slow_link_is_told_once_a_minute() -> None:
 async def test_withdrawn_permission_is_told() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             set_permissions(harness, "alice", "control")
             await settle()
         assert of(lines, "ended", alice) == [f"session ALICE: video in room OF r ended: {StreamEnd.REVOKED.value}"]
@@ -129,7 +129,7 @@ async def test_stream_that_ends_with_the_call_is_told() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         await subscribe(bob, alice)
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             harness.set_in_call("r", "alice", flags=0)
             await settle()
             bob.send({"type": "bye"})

@@ -33,7 +33,7 @@ def token(key: SigningKey, **claims: Any) -> Json:
 async def refused(harness: FlowHarness, auth: Json) -> list[str]:
     """Send a hello three times, and return the lines of the log."""
     version = "2.0" if "token" in auth["params"] and "type" not in auth else "1.0"
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for _ in range(3):
             client = harness.connect()
             client.send({"type": "hello", "hello": {"version": version, "auth": auth}})
@@ -114,7 +114,7 @@ async def test_reached_limits_are_logged_with_their_names() -> None:
         (line,) = await refused(harness, auth)
         assert "limits.sessions_per_address is reached" in line
         harness.change_settings(limits=Limits(connections_per_address=1))
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             client = harness.connect()
             assert not harness.dispatch.admits(client.connection.address)
         assert ["limits.connections_per_address is reached" in line for line in lines] == [True]
@@ -125,12 +125,12 @@ async def test_blocked_address_is_logged_without_the_address_and_counted() -> No
         throttling, caller = harness.services.throttling, harness.connect("192.0.2.77").client_connection
         caller.set_gone()  # no delays
         for _ in range(MAX_FAILURES):
-            await throttling.failed(caller, ThrottledAction.ROOM_AUTH)
+            await throttling.record_failure(caller, ThrottledAction.ROOM_AUTH)
         assert throttling.blocked_addresses()["BackendRoomAuth"] == 1
         assert throttling.blocked_addresses()["HelloResume"] == 0
-        with log.captured() as lines:
+        with log.captured_lines() as lines:
             for _ in range(3):
-                await throttling.failed(caller, ThrottledAction.ROOM_AUTH)
+                await throttling.record_failure(caller, ThrottledAction.ROOM_AUTH)
         (line,) = lines
         assert "an address is blocked" in line
         assert "BackendRoomAuth" in line
@@ -144,7 +144,7 @@ async def test_reload_with_another_secret_or_url_ends_the_blocks_that_the_old_on
         caller = harness.connect().client_connection
         caller.set_gone()
         for _ in range(MAX_FAILURES):
-            await throttling.failed(caller, ThrottledAction.ROOM_AUTH)
+            await throttling.record_failure(caller, ThrottledAction.ROOM_AUTH)
         harness.flows.apply(replace(settings, limits=Limits()))
         assert throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH)
         harness.flows.apply(replace(settings, backends=Backends([structs.replace(CLOUD, **changes), OTHER])))
@@ -164,7 +164,7 @@ async def test_mistake_that_is_still_there_after_a_reload_is_logged_at_once() ->
 def test_invented_urls_do_not_hide_other_causes() -> None:
     refusals = Refusals(ManualClock(), Counters())
     backends = Backends([CLOUD])
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for number in range(10 * INVENTED_URL_LINES):
             refusals.unknown_url("hellos of clients", f"https://h{number}.example/", backends)
         refusals.wrong_checksum(CLOUD, URL)

@@ -113,7 +113,7 @@ async def test_reload_with_another_secret_forgets_the_failures_with_the_old_secr
         caller.set_gone()  # no delays
         for action in (ThrottledAction.ROOM_AUTH, ThrottledAction.HELLO_INTERNAL, ThrottledAction.HELLO_RESUME):
             for _ in range(10):
-                await throttling.failed(caller, action)
+                await throttling.record_failure(caller, action)
 
         def blocked() -> list[str]:
             return [action.value for action in ThrottledAction if throttling.blocks(caller.address, action)]
@@ -155,7 +155,7 @@ async def test_delay_of_a_disconnected_caller_ends_at_once() -> None:
         client = harness.connect()
         client.disconnect()
         async with asyncio.timeout(0.01):
-            await harness.services.throttling.failed(client.client_connection, ThrottledAction.HELLO_INTERNAL)
+            await harness.services.throttling.record_failure(client.client_connection, ThrottledAction.HELLO_INTERNAL)
         assert harness.counters.throttle_delayed == {("HelloInternal", 100): 1}
 
 

@@ -22,7 +22,7 @@ async def test_talk_accepts_a_served_gateway(tmp_path: Path) -> None:
     async with FakeNextcloud() as cloud, served(tmp_path, cloud) as url:
         check = await check_server(url)
         assert check.version == SERVER_VERSION
-        assert check.missing == frozenset()
+        assert check.missing_features == frozenset()
         assert check.warnings == frozenset()
         assert check.clock_agrees
         cloud.gateway = url
@@ -38,7 +38,7 @@ async def test_clocks_may_differ_by_45_seconds(ahead: float, agrees: bool) -> No
 async def test_server_without_the_features_is_refused() -> None:
     async with welcoming({"version": "1"}) as url:
         check = await check_server(url)
-        assert check.missing == REQUIRED_FEATURES
+        assert check.missing_features == REQUIRED_FEATURES
         assert check.warnings == {"dialout", "join-features", "chat-relay", "changed-users"}
 
 

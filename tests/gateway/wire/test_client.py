@@ -44,8 +44,8 @@ def test_message_is_decoded_and_unknown_keys_are_ignored() -> None:
 def test_null_is_the_same_as_absent(text: str) -> None:
     message = client.decode(text)
     assert message.type is None
-    assert message.message is None or not client.given(message.message.data)
-    assert message.hello is None or message.hello.auth is None or not client.given(message.hello.auth.params)
+    assert message.message is None or not client.is_given(message.message.data)
+    assert message.hello is None or message.hello.auth is None or not client.is_given(message.hello.auth.params)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_lone_surrogate_outside_of_data_becomes_the_replacement_character() -> N
 def test_lone_surrogate_with_absent_data() -> None:
     message = client.decode('{"id":"\\ud800","message":{"data":null}}')
     assert message.message is not None
-    assert not client.given(message.message.data)
+    assert not client.is_given(message.message.data)
 
 
 texts = st.text(st.characters(codec=None, categories=None), max_size=8)  # lone surrogates included
@@ -157,7 +157,7 @@ def test_token_of_a_wrong_type_is_an_error(params: bytes) -> None:
 
 
 def test_given_is_false_for_null_and_absent_values() -> None:
-    assert not client.given(client.ABSENT)
-    assert not client.given(Raw(b""))
-    assert not client.given(Raw(b"null"))
-    assert client.given(Raw(b"0"))
+    assert not client.is_given(client.ABSENT)
+    assert not client.is_given(Raw(b""))
+    assert not client.is_given(Raw(b"null"))
+    assert client.is_given(Raw(b"0"))

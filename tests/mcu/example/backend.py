@@ -134,7 +134,7 @@ class ExampleMcu:
             if running is not None:
                 running.end(CloseReason.REPLACED)
             publisher = ExamplePublisher(key, offer, listener)
-            publisher.on_change = self._publishers.changed
+            publisher.on_change = self._publishers.publisher_changed
             self._publishers.add(publisher)
             publisher.gate.open_soon()
             return publisher, answer(offer)

@@ -17,7 +17,7 @@ async def test_each_turn_of_the_loop_is_given_to_one_caller() -> None:
         loop.call_soon(count)
 
     async def work() -> int:
-        await turns.next()
+        await turns.wait()
         return turn
 
     loop.call_soon(count)
@@ -28,7 +28,7 @@ async def test_each_turn_of_the_loop_is_given_to_one_caller() -> None:
 
 async def test_caller_that_is_cancelled_holds_up_no_other() -> None:
     turns = PostTurns()
-    first, second = (asyncio.ensure_future(turns.next()) for _ in range(2))
+    first, second = (asyncio.ensure_future(turns.wait()) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     await second

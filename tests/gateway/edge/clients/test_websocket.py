@@ -576,13 +576,13 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(
     server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = []  # bytes that the kernel has not accepted at the end of a write; it accepts some of them later
-    undelivered = WebSocketConnection._undelivered
+    undelivered = WebSocketConnection._count_undelivered
 
     def recorded(connection: WebSocketConnection, batch: list[bytes]) -> int:
         waiting.append(connection._transport.get_write_buffer_size())
         return undelivered(connection, batch)
 
-    monkeypatch.setattr(WebSocketConnection, "_undelivered", recorded)
+    monkeypatch.setattr(WebSocketConnection, "_count_undelivered", recorded)
     server.send_buffer = SMALL
     slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -590,7 +590,7 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(
     for number in range(count):
         fast.send_message(slow, [number, "x" * 3000])
     await until(lambda: server.harness.counters.messages_in >= count + 2)
-    session = server.harness.hub.resumable(slow.resumeid)
+    session = server.harness.hub.find_resumable(slow.resumeid)
     assert session is not None
     kept = [len(encoded(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
     assert sum(kept[1:]) < waiting[-1] <= sum(kept)  # exactly the messages that the kernel has not accepted in full
@@ -627,7 +627,7 @@ async def test_resume_of_a_slow_connection_repeats_at_most_the_partly_written_me
 async def test_message_lost_with_a_reset_connection_is_replayed(server: FlowServer) -> None:
     for _ in range(5):
         alice, bob = await server.client("alice"), await server.client("bob")
-        session = server.harness.hub.resumable(alice.resumeid)
+        session = server.harness.hub.find_resumable(alice.resumeid)
         assert session is not None
         alice.wire.reset()
         await asyncio.sleep(0)  # the client's loop closes its socket; the server has not noticed
@@ -699,7 +699,7 @@ async def test_connection_lost_while_reading_is_paused_is_forgotten(
     alice.wire.send({"id": "j", "type": "room", "room": {"roomid": "r"}})
     alice.wire.writer.write(b"".join(masked(alice.message(bob, number)) for number in range(100)))
     await until(lambda: server.harness.counters.messages_in > 64)
-    alice_session = server.harness.hub.resumable(alice.resumeid)
+    alice_session = server.harness.hub.find_resumable(alice.resumeid)
     for connection in list(server.endpoint._connections):
         if connection._client is not None and connection._client.session is alice_session:
             connection._transport.abort()

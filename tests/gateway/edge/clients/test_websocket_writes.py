@@ -93,7 +93,7 @@ async def slow_client(server: FlowServer) -> tuple[SessionClient, WebSocketConne
     client = await server.client("slow", receive_buffer=SMALL)
     (connection,) = server.endpoint._connections
     client.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
-    session = server.harness.hub.resumable(client.resumeid)
+    session = server.harness.hub.find_resumable(client.resumeid)
     assert session is not None
     server.harness.services.delivery.send(session, b'{"type":"x","x":"%s"}' % (b"x" * LONG))
     server.endpoint.close()
@@ -135,6 +135,6 @@ async def test_close_frame_behind_a_batch_is_not_counted_as_a_message(server: Fl
             return len(CLOSE_FRAME)
 
     connection._transport = Full(connection._transport)
-    assert connection._undelivered([message], len(CLOSE_FRAME)) == 0
-    assert connection._undelivered([message]) == 1
+    assert connection._count_undelivered([message], len(CLOSE_FRAME)) == 0
+    assert connection._count_undelivered([message]) == 1
     client.wire.reset()

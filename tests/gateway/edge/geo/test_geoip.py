@@ -66,7 +66,7 @@ def archived(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Countr
 @pytest.fixture
 def records() -> Iterator[list[str]]:
     """Capture the formatted log records of the test."""
-    with log.captured(logging.DEBUG) as lines:
+    with log.captured_lines(logging.DEBUG) as lines:
         yield lines
 
 

@@ -54,7 +54,7 @@ async def test_malformed_head_is_refused_and_not_logged(
     gateway = Gateway(config())
     (url,) = await gateway.start()
     try:
-        with log.captured(logging.DEBUG) as lines:
+        with log.captured_lines(logging.DEBUG) as lines:
             *_, last = await answer(url, before + head)
     finally:
         await gateway.stop()
@@ -74,7 +74,7 @@ async def test_malformed_body_is_not_logged(caplog: pytest.LogCaptureFixture) ->
     (url,) = await gateway.start()
     head = b"POST /api/v1/room/r HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     try:
-        with log.captured(logging.DEBUG) as lines:
+        with log.captured_lines(logging.DEBUG) as lines:
             answers = await answer(url, head + SECRET + b"\r\n\r\n")
     finally:
         await gateway.stop()

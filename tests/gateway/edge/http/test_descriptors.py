@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.edge.http.descriptors import Descriptors, raise_limit, usable
+from gateway.edge.http.descriptors import Descriptors, raise_limit, usable_descriptors
 from gateway.limited_log import LimitedLog
 
 
@@ -72,7 +72,7 @@ def test_few_descriptors_are_warned_about(
 
 @pytest.mark.parametrize(("limit", "left"), [(1024, 896), (20_000, 19_744)])
 def test_reserve_is_not_usable(limit: int, left: int) -> None:
-    assert usable(limit) == left
+    assert usable_descriptors(limit) == left
 
 
 def test_last_descriptors_are_scarce_and_warned_about_once(

@@ -26,7 +26,7 @@ def forwarded(proxies: TrustedProxies, peer: str, *headers: str) -> None:
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded"])
 def test_private_peer_is_named_once_in_a_line_that_makes_it_trusted(peer: str, header: str) -> None:
     proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for _ in range(3):
             forwarded(proxies, peer, header)
     (line,) = lines
@@ -36,7 +36,7 @@ def test_private_peer_is_named_once_in_a_line_that_makes_it_trusted(peer: str, h
 
 
 def test_loopback_is_named_if_it_is_not_trusted() -> None:
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         forwarded(TrustedProxies([], UntrustedProxies().report), "127.0.0.1", "X-Forwarded-For")
     assert ["127.0.0.1" in line for line in lines] == [True]
 
@@ -44,7 +44,7 @@ def test_loopback_is_named_if_it_is_not_trusted() -> None:
 @pytest.mark.parametrize("peer", ["198.51.100.7", "2001:db8::7"])
 def test_peer_that_may_be_a_client_is_not_named(peer: str) -> None:
     proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         forwarded(proxies, peer, "X-Forwarded-For")
     (line,) = lines
     assert "ADDRESS: the address from which it connects" in line
@@ -53,7 +53,7 @@ def test_peer_that_may_be_a_client_is_not_named(peer: str) -> None:
 
 def test_requests_that_are_not_forwarded_and_trusted_proxies_are_not_logged() -> None:
     proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         forwarded(proxies, "10.1.2.3")
         request = make_mocked_request("GET", "/", headers={"X-Forwarded-For": "203.0.113.9"}).clone(remote="127.0.0.1")
         assert proxies.real_ip(request) == ip_address("203.0.113.9")
@@ -63,17 +63,17 @@ def test_requests_that_are_not_forwarded_and_trusted_proxies_are_not_logged() ->
 def test_hosts_of_one_ipv6_network_are_one_peer_and_a_reload_reports_it_again() -> None:
     untrusted = UntrustedProxies()
     proxies = TrustedProxies(TRUSTED, untrusted.report)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         forwarded(proxies, "fd00::1", "Via")
         forwarded(proxies, "fd00::2", "Via")
-        untrusted.changed()
+        untrusted.configuration_changed()
         forwarded(proxies, "fd00::2", "Via")
     assert len(lines) == 2
 
 
 def test_forged_headers_of_many_clients_write_a_bounded_number_of_lines() -> None:
     proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for number in range(2 * MAX_PEERS):
             forwarded(proxies, f"198.51.{number}.1", "X-Forwarded-For")
     assert len(lines) == MAX_PEERS

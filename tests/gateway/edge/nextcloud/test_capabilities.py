@@ -369,7 +369,7 @@ async def test_failures_are_logged_once_a_minute_each(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.hook = lambda seen: web.Response(status=503)
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for _ in range(3):
             await client.token_key(cloud.url)
             clock.now += module.RETRY_PAUSE

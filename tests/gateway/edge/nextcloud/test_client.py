@@ -285,7 +285,7 @@ async def test_target_of_a_redirect_is_for_the_operator_only(
     client: NextcloudClient, cloud: FakeNextcloud, location: str, base: str
 ) -> None:
     cloud.hook = only("room", lambda: web.Response(status=301, headers={"Location": location}))
-    with log.captured(logging.WARNING) as lines:
+    with log.captured_lines(logging.WARNING) as lines:
         assert await failure(client, cloud) == "the backend redirects, configure its final URL"
     (line,) = lines
     assert f"the backend redirects to {base.replace('CLOUD', cloud.url)}: put that URL into backend.urls" in line
@@ -310,7 +310,7 @@ async def test_failed_request_is_logged_once_a_minute(
 ) -> None:
     given = {"content_type": "application/json"} | answer
     cloud.hook = only("room", lambda: web.Response(**given))
-    with log.captured(logging.WARNING) as lines:
+    with log.captured_lines(logging.WARNING) as lines:
         for _ in range(20):
             with contextlib.suppress(NextcloudError):
                 await client.ask(cloud.backend("our-cloud"), cloud.url, JOIN)
@@ -329,7 +329,7 @@ async def test_backend_that_refuses_a_signature_is_reported_until_it_accepts_one
     right = cloud.backend()
     wrong = Backend(right.id, right.urls, "another secret")
     assert client.problem(wrong) is None
-    with log.captured(logging.WARNING) as lines:
+    with log.captured_lines(logging.WARNING) as lines:
         assert (await client.ask(wrong, cloud.url, JOIN)).type == "error"
     (line,) = lines
     assert all(part in line for part in (right.id, cloud.url, "invalid_request", "shared secret in Nextcloud"))
@@ -355,7 +355,7 @@ async def test_backend_without_an_answer_is_reported_as_not_reached(
 
 async def test_unreachable_backend_is_logged(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await cloud.close()
-    with log.captured(logging.WARNING) as lines:
+    with log.captured_lines(logging.WARNING) as lines:
         for _ in range(3):
             with pytest.raises(NextcloudError):
                 await client.ask(cloud.backend("our-cloud"), cloud.url, PingRequest("r", ()))
@@ -377,14 +377,14 @@ async def test_reason_for_which_a_backend_is_not_reached_is_logged_and_not_sent_
     }
     async with secure:
         for url, reason in urls.items():
-            with log.captured(logging.WARNING) as lines, pytest.raises(NextcloudError) as caught:
+            with log.captured_lines(logging.WARNING) as lines, pytest.raises(NextcloudError) as caught:
                 await client.ask(Backend("cloud", (url,), "secret"), url, JOIN)
             assert str(caught.value) == "the backend could not be reached"
             assert [f"({reason}" in line for line in lines] == [True, True], lines  # the capabilities, and the join
 
 
 async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud: FakeNextcloud) -> None:
-    with log.captured(logging.WARNING) as lines:
+    with log.captured_lines(logging.WARNING) as lines:
         for status in (503, 404, 503):
             cloud.hook = only("room", partial(web.Response, status=status))
             await failure(client, cloud)
@@ -394,7 +394,7 @@ async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud
 async def test_long_error_code_is_not_logged_as_a_whole(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = '{"ocs":{"data":{"type":"error","error":{"code":"%s"}}}}' % ("x" * 500_000)
     cloud.hook = only("room", lambda: web.Response(status=400, text=body, content_type="application/json"))
-    with log.captured(logging.WARNING) as lines:
+    with log.captured_lines(logging.WARNING) as lines:
         assert (await join(client, cloud)).type == "error"
     assert [len(line) < 1000 for line in lines] == [True]
 
@@ -403,7 +403,7 @@ async def test_long_error_code_is_not_logged_as_a_whole(client: NextcloudClient,
 async def test_usual_refusal_is_not_logged(client: NextcloudClient, cloud: FakeNextcloud, code: str) -> None:
     refusal = {"type": "error", "error": {"code": code, "message": "m"}}
     cloud.hook = lambda seen: None if seen.type == "capabilities" else refusal
-    with log.captured(logging.INFO) as lines:
+    with log.captured_lines(logging.INFO) as lines:
         assert (await join(client, cloud)).type == "error"
     assert lines == []
 

@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 from gateway.edge.nextcloud.backend_connection import Redirected
-from gateway.edge.nextcloud.failures import explained
+from gateway.edge.nextcloud.failures import explanation
 
 
 def caused_by(error: Exception) -> Exception:
@@ -34,8 +34,8 @@ def caused_by(error: Exception) -> Exception:
     ],
 )
 def test_innermost_cause_is_told_without_an_address(cause: Exception, text: str) -> None:
-    assert explained(caused_by(cause)).startswith(text)
-    assert "192.0.2" not in explained(caused_by(cause))
+    assert explanation(caused_by(cause)).startswith(text)
+    assert "192.0.2" not in explanation(caused_by(cause))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_innermost_cause_is_told_without_an_address(cause: Exception, text: str)
     ],
 )
 def test_target_of_a_redirect_is_named_without_secrets(location: str, text: str) -> None:
-    told = explained(Redirected(301, location))
+    told = explanation(Redirected(301, location))
     assert told.startswith(f"the backend redirects to {text}")
     assert "a-secret" not in told
     assert str(Redirected(301, location)) == "the backend redirects, configure its final URL"

@@ -45,9 +45,9 @@ class ObservedThrottling(Throttling):
         super().__init__(clock, counters)
         self.began, self.ended = asyncio.Event(), asyncio.Event()
 
-    async def failed(self, caller: Caller, action: ThrottledAction) -> bool:
+    async def record_failure(self, caller: Caller, action: ThrottledAction) -> bool:
         self.began.set()
-        blocked = await super().failed(caller, action)
+        blocked = await super().record_failure(caller, action)
         self.ended.set()
         return blocked
 
@@ -266,7 +266,7 @@ async def test_no_body_is_kept_while_its_refusal_is_delayed(
     ],
 )
 async def test_body_that_is_no_utf_8_is_malformed(gateway: RoomsApiServer, body: bytes) -> None:
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         assert await gateway.post(body) == BODY
     assert gateway.calls == []
     assert len(lines) == 1
@@ -366,7 +366,7 @@ async def test_unknown_type_is_named(gateway: RoomsApiServer, type: str) -> None
 
 async def test_exception_is_logged_and_not_sent_to_the_caller(gateway: RoomsApiServer) -> None:
     gateway.fails = True
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         assert await gateway.post() == (500, b"Error while processing\n")
     assert any("RuntimeError: broken" in line for line in lines)
     gateway.fails = False
@@ -378,7 +378,7 @@ WRONG = "0" * 64
 
 async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") -> None:
     for _ in range(times):
-        await gateway.throttling.failed(DisconnectedCaller(address), ThrottledAction.ROOM_AUTH)
+        await gateway.throttling.record_failure(DisconnectedCaller(address), ThrottledAction.ROOM_AUTH)
 
 
 # reference 1.4-c
@@ -479,7 +479,7 @@ async def test_failed_signatures_are_counted_by_backend_and_cause(gateway: Rooms
 async def test_request_that_a_proxy_has_spoiled_is_logged(
     gateway: RoomsApiServer, headers: dict[str, Any], reason: str
 ) -> None:
-    with log.captured() as lines:
+    with log.captured_lines() as lines:
         for _ in range(3):
             assert (await gateway.post(b"2\r\n{}\r\n0\r\n\r\n", **headers))[0] != 200
     (line,) = lines

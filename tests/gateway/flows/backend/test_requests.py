@@ -191,7 +191,7 @@ async def test_request_without_known_sessions_keeps_the_last_list() -> None:
         incall(harness, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
         assert harness.hub.rooms["cloud", "r"].participants.every_entry() == known  # type: ignore[index]
         incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}], users=[])
-        assert harness.hub.rooms["cloud", "r"].participants.shown() == []  # type: ignore[index]
+        assert harness.hub.rooms["cloud", "r"].participants.shown_entries() == []  # type: ignore[index]
 
 
 # reference 7.1-c

@@ -96,9 +96,9 @@ async def test_quality_limits_any_published_stream() -> None:
         publisher = FakePublisher(harness.mcu, key, offer(), PublishOptions(), NullListener())
         stream = PlainStream(alice.session, key, publisher)
         plan = quality.plan_codecs(stream, parse(offer()), CodecPreference(), renegotiation=False)
-        quality.published(stream, plan, parse(ANSWER))
+        quality.stream_published(stream, plan, parse(ANSWER))
         await asyncio.sleep(SETTLED)
         assert publisher.limits == [400_000]
         assert [decision.stream for decision in quality.explain(ROOM)] == [stream]
-        quality.unpublished(stream)
+        quality.stream_unpublished(stream)
         assert quality.explain(ROOM) == []

@@ -151,7 +151,7 @@ async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> No
         messages = again.received()
         assert messages[0]["hello"]["received"] == 2
         assert [message["type"] for message in messages if message["type"] in ("error", "ack")] == []
-        assert alice.session.outbox.acknowledged == 2  # type: ignore[attr-defined]
+        assert alice.session.outbox.acknowledged_count == 2  # type: ignore[attr-defined]
 
 
 async def test_each_text_frame_after_the_hello_is_counted() -> None:

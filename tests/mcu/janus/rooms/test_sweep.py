@@ -142,7 +142,9 @@ async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: Jan
     async with AsyncExitStack() as stack:
         _, sender, _ = await JanusCall(sweeping, stack).publisher()
         session = await sweeping.session()
-        attached = session.checked(await session.post("attach", plugin=PLUGIN))  # without creating a ``Handle`` for it
+        attached = session.require_success(
+            await session.post("attach", plugin=PLUGIN)
+        )  # without creating a ``Handle`` for it
         async with asyncio.timeout(WAIT):
             while attached.data.id in [handle["handle_id"] for handle in await janus.handles()]:  # noqa: ASYNC110 - Janus sends no event of it
                 await asyncio.sleep(POLL)

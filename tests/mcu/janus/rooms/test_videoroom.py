@@ -53,7 +53,7 @@ def test_a_room_is_created_with_ceiling_profiles_and_key_where_they_are_given() 
     assert (body["admin_key"], body["is_private"]) == ("key", True)
 
 
-@pytest.mark.parametrize(("vp9", "h264"), [("9", "42e0"), ("0;", "zzzzzz"), ("", "")])
+@pytest.mark.parametrize(("vp9", "h264"), [("9", "42e0"), ("0;", "zz"), ("", "")])
 def test_invalid_profiles_are_not_sent_to_janus(vp9: str, h264: str) -> None:
     body = videoroom.create(7, "of the stream", PublishOptions(vp9profile=vp9, h264profile=h264), "")
     assert not {"vp9_profile", "h264_profile"} & body.keys()
