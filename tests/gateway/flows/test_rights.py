@@ -184,6 +184,7 @@ async def says_bye(scene: RightsScene) -> None:
 async def expires(scene: RightsScene) -> None:
     scene.alice.disconnect()
     await scene.harness.sweep(31)
+    scene.alice = await scene.harness.resume(scene.alice)
 
 
 async def resumes(scene: RightsScene) -> None:
