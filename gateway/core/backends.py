@@ -155,6 +155,17 @@ class Backends:
         """Return the backend with this id."""
         return self._by_id.get(id)
 
+    def continue_with(self, backend: Backend, url: str) -> bool:
+        """Return whether a session of a Nextcloud at ``url`` may continue with the settings of the backend's id now.
+
+        It may not if another backend has the URL now, or if no backend has it and the secret is another one: then the
+        id belongs to another Nextcloud, with users of its own. Sessions of a removed backend go on.
+        """
+        changed, owner = self._by_id.get(backend.id), self.find(url)
+        if owner is not None and owner is not self._compat:
+            return owner is changed
+        return changed is None or changed is self._compat or changed.secret == backend.secret
+
     def find(self, url: str) -> Backend | None:
         """Return the first backend with a URL that is a prefix of ``url``; ``None`` if there is none."""
         found = self.find_with_base_url(url)

@@ -66,13 +66,19 @@ class Flows:
         self._background.spawn(self.session_closer.serve_end_requests(), "session closer")
 
     def apply(self, settings: FlowSettings) -> None:
-        """Replace the settings, also for open sessions and streams."""
+        """Replace the settings, also for open sessions and streams.
+
+        A session ends if the backend of its id is another Nextcloud now: its user would become that one's user.
+        """
         before, self.services.settings = self.services.settings, settings
         self.services.refusals.configuration_changed()
         if _credentials(before) != _credentials(settings):  # failures with the old ones were not guesses
             self.services.throttling.clear(ThrottledAction.ROOM_AUTH)
         if before.internal_secret != settings.internal_secret:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
+        for session in list(self.services.hub.sessions.values()):
+            if not settings.backends.continue_with(session.backend, session.url):
+                self.session_closer.end(session)
         self.services.hub.replace_backends(settings.backends.by_id)
         if before.media_limits.subscribe_any and not settings.media_limits.subscribe_any:
             self.media.subscriptions_restricted()

@@ -71,6 +71,8 @@ class HelloRequests:
                 userid, user = await self._ask_nextcloud(client, backend, url, credentials)
         if client.gone:
             return None
+        if self._services.backends.by_id(backend.id) is not backend:  # a reload has changed it meanwhile
+            backend, url = self._same_backend(backend, url)
         self._check_drain()
         self._check_size("user_bytes", len(user))
         if client_type is not ClientType.INTERNAL:
@@ -223,6 +225,17 @@ class HelloRequests:
         found = self._services.backends.find_with_base_url(url)
         if found is None:
             self._services.refusals.unknown_url("hellos of clients", url, self._services.backends)
+            raise ProtocolError(Code.INVALID_BACKEND.error())
+        return found
+
+    def _same_backend(self, backend: Backend, url: str) -> tuple[Backend, str]:
+        """Return the changed settings of the backend that has authenticated a client, if its URL still has the same id.
+
+        Raises:
+            ProtocolError: ``invalid_backend``.
+        """
+        found = self._services.backends.find_with_base_url(url)
+        if found is None or found[0].id != backend.id:
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return found
 

@@ -349,3 +349,52 @@ async def test_subscriptions_outside_of_a_call_end_when_subscribe_any_is_turned_
         stranger.media(alice, "selectStream", id="s")
         await settle()
         assert stranger.error_codes() == ["client_not_found"]
+
+
+# reference 3.6-f
+@pytest.mark.parametrize(
+    ("backends", "kept"),
+    [
+        ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), OTHER], True),
+        ([Backend("cloud", ("https://moved.example/",), "another secret"), OTHER], False),
+        ([Backend("cloud", OTHER.urls, OTHER.secret), Backend("other", CLOUD.urls, CLOUD.secret)], False),
+        ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), Backend("new", CLOUD.urls, "x")], False),
+        ([Backend("new", CLOUD.urls, CLOUD.secret), OTHER], False),
+        ([OTHER], True),
+    ],
+)
+async def test_session_ends_when_its_backend_becomes_another_nextcloud(backends: list[Backend], kept: bool) -> None:
+    async with FlowHarness() as harness:
+        (alice,) = await harness.callers("alice")
+        await publish(alice)
+        internal = await harness.internal_hello()
+        hello = harness.connect()
+        hello.received()
+        held = harness.nextcloud.gate = asyncio.Event()
+        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("bob")}
+        hello.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        await settle()
+        harness.change_settings(backends=Backends(backends))
+        held.set()
+        await settle()
+        assert (alice.sessionid in harness.hub.sessions) is kept
+        assert (internal.sessionid in harness.hub.sessions) is kept
+        assert harness.mcu.is_empty is not kept
+        assert hello.error_codes() == ["invalid_backend"]
+
+
+# reference 3.6-f
+async def test_hello_during_a_reload_gets_the_changed_settings() -> None:
+    async with FlowHarness() as harness:
+        client = harness.connect()
+        client.received()
+        held = harness.nextcloud.gate = asyncio.Event()
+        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("bob")}
+        client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        await settle()
+        changed = Backend("cloud", CLOUD.urls, CLOUD.secret, max_stream_bitrate=1000)
+        harness.change_settings(backends=Backends([changed, OTHER]))
+        held.set()
+        await settle()
+        client.sessionid = client.received()[-1]["hello"]["sessionid"]
+        assert client.session.backend is changed
