@@ -197,8 +197,8 @@ class RemoteWebSockets:
     async def connect(self, url: str) -> WebSocketRemoteConnection:
         """See ``RemoteServers.connect``."""
         rules = self._rules()
-        target = self._checked_url(url, rules)
         try:
+            target = self._checked_url(url, rules)
             async with PeerTimeout(rules.timeout):
                 websocket = await self._client().ws_connect(
                     target,
@@ -248,7 +248,7 @@ class RemoteWebSockets:
             RemoteUnavailable: its scheme, port or literal address is not allowed.
         """
         target = URL(url, encoded=True)
-        host = target.host or ""
+        host = target.raw_host or ""  # not decoded: a name may be malformed IDNA
         ports = {443, *rules.ports}
         if (target.scheme != "https" and not rules.allow_insecure) or target.port not in ports:
             raise RemoteUnavailable(NOT_ALLOWED, "The server's URL is not allowed.")

@@ -109,6 +109,15 @@ def test_list_has_the_last_of_several_changed_entries_of_a_session() -> None:
     assert shown(participants.merge([], changed)) == [{"sessionId": "public1", "a": 2}]
 
 
+# reference 7.2-d
+def test_several_entries_of_a_session_become_one() -> None:
+    listed = resolve('{"sessionId":"nc1","a":1}', '{"sessionId":"nc2","a":3}', '{"sessionId":"nc1","a":2}')
+    assert shown([one.entry for one in participants.once(listed)]) == [
+        {"sessionId": "public1", "a": 2},
+        {"sessionId": "public2", "a": 3},
+    ]
+
+
 def test_flags_are_set_in_every_entry() -> None:
     entries = [entry('{"sessionId":"a","inCall":7}'), entry('{"sessionId":"b"}')]
     assert shown(participants.with_flags(entries, 0)) == [

@@ -154,6 +154,14 @@ async def test_other_notations_of_an_address_are_checked(host: str) -> None:
         await sockets.close()
 
 
+# attack: names that cannot be encoded for DNS, or decoded from it
+@pytest.mark.parametrize("host", ["xn--1-7pbj", "xn--", "xn--a.example", "a" * 64, "a" * 300, "a..example"])
+async def test_malformed_names_are_servers_that_cannot_be_reached(host: str) -> None:
+    sockets = RemoteWebSockets("test", FederationRules, time.monotonic)
+    assert await code_of(sockets, f"https://{host}/") == "network_error"
+    await sockets.close()
+
+
 # attack: a name with an address of the operator's network, alone or beside a public one
 @pytest.mark.parametrize("answers", [("127.0.0.1",), ("8.8.8.8", "127.0.0.1"), ("127.0.0.1", "8.8.8.8"), ("::1",)])
 async def test_all_addresses_of_a_name_are_checked(answers: tuple[str, ...]) -> None:
