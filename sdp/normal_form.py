@@ -29,11 +29,24 @@ _PAYLOAD_TYPE = re.compile(r"[1-9]?[0-9]|1[01][0-9]|12[0-7]")
 _MAPPING = re.compile(r" *(0|[1-9][0-9]*) +([^/\s]+)/([0-9]{1,9}(?:/[0-9]{1,3})?) *")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODING_NAME = re.compile(r"(a=rtpmap: *[0-9]+ +)([^/\s]+)")
-_REGISTERED = ["opus", "PCMU", "PCMA", "G722", "CN", "telephone-event", "red", "VP8", "VP9", "H264", "AV1", "H265"]
-_ENCODINGS = {name.lower(): name for name in [*_REGISTERED, "rtx", "ulpfec", "flexfec-03"]}
+_NAMES = [
+    "opus",
+    "PCMU",
+    "PCMA",
+    "G722",
+    "CN",
+    "telephone-event",
+    "red",
+    "VP8",
+    "VP9",
+    "H264",
+    "AV1",
+    "H265",
+]
+_ENCODINGS = {name.lower(): name for name in [*_NAMES, "rtx", "ulpfec", "flexfec-03"]}
 # Names that an SFU finds within a longer one.
-_SEARCHED = re.compile("opus|pcm[ua]|g722|l16|isac|vp[89]|h26[45]|av1", re.IGNORECASE)
-_EXACT = frozenset((*_ENCODINGS, "isac", "l16", "av1x"))  # names in lower case that contain no other one
+_KNOWN_NAME = re.compile("opus|pcm[ua]|g722|l16|isac|vp[89]|h26[45]|av1", re.IGNORECASE)
+_EXACT_NAMES = frozenset((*_ENCODINGS, "isac", "l16", "av1x"))  # names in lower case that contain no other one
 _LOWER_CASE_WORDS = {
     "setup": 0,
     "rid": 1,
@@ -123,7 +136,7 @@ def _normalise_mappings(section: MediaSection) -> None:
 
 def _is_unambiguous(name: str) -> bool:
     """Return whether an SFU that searches for the name of a codec finds the same codec as one that compares it."""
-    return name.lower() in _EXACT or _SEARCHED.search(name) is None
+    return name.lower() in _EXACT_NAMES or _KNOWN_NAME.search(name) is None
 
 
 def _changed_lines(section: Section) -> Iterator[tuple[int, str]]:

@@ -27,7 +27,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 _LISTS = inspect.VarTupleType | inspect.ListType
 _booleans = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _secret = re.compile(r"secret|token|.+_(?:secret|token|key)")
-_missing = re.compile(r"Object missing required field `(?P<key>.*)`")
+_missing_field = re.compile(r"Object missing required field `(?P<key>.*)`")
 _place = re.compile(r"(?P<text>.*) - at `\$\.?(?P<key>.*)`", re.DOTALL)
 
 
@@ -104,7 +104,7 @@ class ConfigSource:
         except msgspec.ValidationError as error:
             match = _place.fullmatch(str(error))
             text, below = (match["text"], match["key"]) if match else (str(error), "")
-            missing = _missing.fullmatch(text)
+            missing = _missing_field.fullmatch(text)
             parts = [_dotted_key(keys), below, missing["key"] if missing else ""]
             at = ".".join(filter(None, parts)).replace(".[", "[")
             raise self.error(at, "is missing" if missing else _plain(text)) from None

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 
-_bare = re.compile(r"[A-Za-z0-9_-]+")
+_bare_key = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def toml_value(value: object) -> str:
@@ -35,4 +35,4 @@ def toml_value(value: object) -> str:
 
 def toml_key(key: str) -> str:
     """Return one part of a key, in quotes if it needs them."""
-    return key if _bare.fullmatch(key) else toml_value(key)
+    return key if _bare_key.fullmatch(key) else toml_value(key)

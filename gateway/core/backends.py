@@ -18,15 +18,15 @@ _ENDPOINT = "/ocs/v2.php/apps/spreed/"  # old clients send the full endpoint, th
 
 # No user info, query, fragment, backslash, blank or control character: two URL parsers may read different hosts or
 # paths from a URL with one of them.
-_absolute = re.compile(
+_absolute_url = re.compile(
     r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\x00-\x1f\x7f/?#@:\\\[\]]+)(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[^\s\x00-\x1f\x7f?#\\]*)",
     re.IGNORECASE,
 )
 _host_name = re.compile(r"[a-z0-9_][a-z0-9._-]*")
-_encoded = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-_unreserved = re.compile(r"[A-Za-z0-9._~-]")
-_unsafe = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # characters to encode in a path (RFC 3986, 3.3)
+_percent_encoded = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_unreserved_character = re.compile(r"[A-Za-z0-9._~-]")
+_unsafe_characters = re.compile(r"[^A-Za-z0-9._~/%!$&'()*+,;=:@-]+")  # characters to encode in a path (RFC 3986, 3.3)
 _dot_segment = re.compile(r"/\.{1,2}(?:;[^/]*)?/")  # also with parameters, which some servers remove first
 _default_ports = {"http": 80, "https": 443}
 
@@ -34,7 +34,7 @@ _default_ports = {"http": 80, "https": 443}
 MAX_URL_LENGTH = 2048  # characters of a URL, also in canonical form
 MAX_HOST_LENGTH = 255  # characters; a name in DNS has at most 253
 
-_KEPT = 128  # URLs whose canonical form is kept
+_CACHE_SIZE = 128  # URLs whose canonical form is kept
 _KEPT_LENGTH = 256  # characters of such a URL at most
 
 
@@ -55,7 +55,7 @@ def _canonical(url: str) -> str:
     if len(url) > MAX_URL_LENGTH:
         raise ValueError(f"longer than {MAX_URL_LENGTH} characters")
     base = (url if url.endswith("/") else url + "/").partition(_ENDPOINT)[0]
-    match = _absolute.fullmatch(base if base.endswith("/") else base + "/")
+    match = _absolute_url.fullmatch(base if base.endswith("/") else base + "/")
     if match is None:
         raise ValueError("not an absolute http or https URL")
     if len(match["host"]) > MAX_HOST_LENGTH:
@@ -70,7 +70,7 @@ def _canonical(url: str) -> str:
     return made
 
 
-_canonical_kept = lru_cache(_KEPT)(_canonical)
+_canonical_kept = lru_cache(_CACHE_SIZE)(_canonical)
 
 
 def base_of(backend: Backend, url: str) -> str:
@@ -92,10 +92,10 @@ def _normal_host(host: str) -> str:
 
 
 def _normal_path(path: str) -> str:
-    path = _unsafe.sub(lambda match: _encode(match[0]), path)
-    if "%" in _encoded.sub("", path):
+    path = _unsafe_characters.sub(lambda match: _encode(match[0]), path)
+    if "%" in _percent_encoded.sub("", path):
         raise ValueError("an incomplete percent-encoding")
-    path = _encoded.sub(_normal_encoding, path)
+    path = _percent_encoded.sub(_normal_encoding, path)
     if _dot_segment.search(path):
         raise ValueError("a dot segment")
     return path
@@ -106,7 +106,7 @@ def _normal_encoding(match: re.Match[str]) -> str:
     text = bytes.fromhex(match[0].replace("%", "")).decode()
     if any(character in "/\\%\x7f" or character < " " for character in text):
         raise ValueError("an encoded delimiter")
-    return "".join(character if _unreserved.match(character) else _encode(character) for character in text)
+    return "".join(character if _unreserved_character.match(character) else _encode(character) for character in text)
 
 
 def _encode(text: str) -> str:

@@ -18,15 +18,15 @@ RoomSessionId = NewType("RoomSessionId", str)  # Nextcloud's id of a participant
 ConnectionId = NewType("ConnectionId", int)
 
 ENTROPY = 48  # random bytes that ``SessionIds.make`` needs
-_RANDOM = 24
-_SIGNATURE = 12
+_RANDOM_BYTES = 24
+_SIGNATURE_BYTES = 12
 _SHORT_ROOM = 4
 _id_of_any_server = re.compile(r"[A-Za-z0-9+/_|-]{40,}={0,2}")
 
 
 def random_part(id: str) -> str:
     """Return the random characters at the beginning of an id, without the signature."""
-    return id[: _RANDOM * 4 // 3]  # base64
+    return id[: _RANDOM_BYTES * 4 // 3]  # base64
 
 
 def has_form_of_an_id(text: str) -> bool:
@@ -42,16 +42,16 @@ class SessionIds:
 
     def make(self, entropy: bytes) -> tuple[SessionId, ResumeId]:
         """Create a session id and a resume id from ``ENTROPY`` random bytes."""
-        public, private = entropy[:_RANDOM], entropy[_RANDOM:ENTROPY]
+        public, private = entropy[:_RANDOM_BYTES], entropy[_RANDOM_BYTES:ENTROPY]
         return SessionId(self._sign(b"public", public)), ResumeId(self._sign(b"private", private))
 
     def is_session_id(self, text: str) -> bool:
         """Return whether the text is the public id of a session or virtual session, signed with this secret."""
         try:
-            body = base64.urlsafe_b64decode(text.encode())[:_RANDOM]
+            body = base64.urlsafe_b64decode(text.encode())[:_RANDOM_BYTES]
         except ValueError:  # also UnicodeEncodeError and binascii.Error
             return False
-        return len(body) == _RANDOM and hmac.compare_digest(self._sign(b"public", body).encode(), text.encode())
+        return len(body) == _RANDOM_BYTES and hmac.compare_digest(self._sign(b"public", body).encode(), text.encode())
 
     def short_room_id(self, backend: str, room: str) -> str:
         """Return a short id of a room for the log: 8 hexadecimal digits, from which its own id cannot be found.
@@ -62,5 +62,5 @@ class SessionIds:
         return hmac.digest(self._secret, f"room|{backend}|{room}".encode(), "sha256")[:_SHORT_ROOM].hex()
 
     def _sign(self, label: bytes, body: bytes) -> str:
-        signature = hmac.digest(self._secret, label + b"|" + body, "sha256")[:_SIGNATURE]
+        signature = hmac.digest(self._secret, label + b"|" + body, "sha256")[:_SIGNATURE_BYTES]
         return base64.urlsafe_b64encode(body + signature).decode()  # 36 bytes: no padding

@@ -36,7 +36,7 @@ PAUSE_JOIN_AT_SIZE = 262_144
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
 ENDS_A_JOIN = frozenset({"bye", "room"})  # messages that do not wait for the answer to a join of such a room (12.3-e)
 
-_INVALID = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
+_INVALID_FORMAT = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
 
 
@@ -105,7 +105,7 @@ class Dispatcher:
     def received_binary(self, client: ClientConnection) -> None:
         """Send the error for a binary message (2.1)."""
         if not client.gone:
-            self._send(client, _INVALID)
+            self._send(client, _INVALID_FORMAT)
 
     def connection_closed(self, client: ClientConnection) -> None:
         """Forget a closed connection; its session stays open for a resume (2.5)."""
@@ -200,7 +200,7 @@ class Dispatcher:
         try:
             message = decode(text)
         except msgspec.DecodeError:
-            self._send(client, _INVALID)
+            self._send(client, _INVALID_FORMAT)
             return
         type = message.type or ""
         handler = self._handlers.get(type)

@@ -21,7 +21,7 @@ from gateway.wire.token import NOT_YET, TOKEN_EXPIRED
 from gateway.wire.unverified_claims import UnverifiedClaims
 
 INVENTED_URL_LINES = 16  # lines a minute about URLs that peers can invent
-UNLOGGED = frozenset(  # limits that only slow or idle peers reach, or that have lines of their own
+UNLOGGED_LIMITS = frozenset(  # limits that only slow or idle peers reach, or that have lines of their own
     {"http_read_timeout", "idle_connections_per_address", "peer_connections", "descriptors"}
 )
 SHARED_SECRET = (
@@ -149,7 +149,7 @@ class Refusals:
 
     def limit(self, name: str) -> None:
         """Report that a client has reached a limit, named as in the configuration."""
-        if name not in UNLOGGED:
+        if name not in UNLOGGED_LIMITS:
             text = "limits.%s is reached: requests, connections or messages beyond it are refused or wait"
             self._warnings.warning(("limit", name), text, name)
 

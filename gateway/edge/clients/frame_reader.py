@@ -27,10 +27,10 @@ _OPCODES = frozenset({FRAGMENT, TEXT, BINARY, CLOSE, PING, PONG})
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # assigned codes that may be sent
 WHOLE_HEAD_SIZE: Final = 8  # octets before the text in the data that ``read_whole`` reads: head of 4, mask of 4
 
-_CONTROL = 0x8  # bit in the opcode of a control frame
-_MASKED = 0x80
-_FINAL = 0x80
-_TEXT_MESSAGE = _FINAL | TEXT  # first octet of a text message in one frame
+_CONTROL_BIT = 0x8  # bit in the opcode of a control frame
+_MASK_BIT = 0x80
+_FIN_BIT = 0x80
+_TEXT_MESSAGE = _FIN_BIT | TEXT  # first octet of a text message in one frame
 _LONGEST_CONTROL = 125
 _MASK_BYTES = 4
 _WHOLE_HEAD = 0x81FE0000  # head of a masked text message in one frame; the last 2 octets are its length
@@ -121,7 +121,7 @@ class FrameReader:
             return None
         first, second = data[at], data[at + 1]
         length = second & 0x7F
-        if first != _TEXT_MESSAGE or second < _MASKED or self._opcode:
+        if first != _TEXT_MESSAGE or second < _MASK_BIT or self._opcode:
             self._check_head(first, second, length)
         at += 2
         if length > _LONGEST_CONTROL:
@@ -133,7 +133,7 @@ class FrameReader:
                 raise FrameError(PROTOCOL_ERROR)
             at += 8 if wide else 2
         if length > self._limit or (
-            self._opcode and first & _CONTROL == 0 and length + len(self._partial) > self._limit
+            self._opcode and first & _CONTROL_BIT == 0 and length + len(self._partial) > self._limit
         ):
             raise FrameError(TOO_BIG)
         end = at + _MASK_BYTES + length
@@ -148,16 +148,16 @@ class FrameReader:
         if first == _TEXT_MESSAGE:
             return TEXT, _decoded(payload), length
         opcode = first & 0x0F
-        if opcode & _CONTROL:
+        if opcode & _CONTROL_BIT:
             return opcode, _checked_close(payload) if opcode == CLOSE else payload, length
-        return self._assemble(opcode, payload, bool(first & _FINAL))
+        return self._assemble(opcode, payload, bool(first & _FIN_BIT))
 
     def _check_head(self, first: int, second: int, length: int) -> None:
         """Check reserved bits, mask, opcode and fragmentation; ``length`` is the one in the second octet."""
         opcode = first & 0x0F
-        valid = first & 0x70 == 0 and second >= _MASKED and opcode in _OPCODES
-        if opcode & _CONTROL:
-            valid = valid and first >= _FINAL and length <= _LONGEST_CONTROL
+        valid = first & 0x70 == 0 and second >= _MASK_BIT and opcode in _OPCODES
+        if opcode & _CONTROL_BIT:
+            valid = valid and first >= _FIN_BIT and length <= _LONGEST_CONTROL
         else:
             valid = valid and (opcode == FRAGMENT) == (self._opcode != FRAGMENT)
         if not valid:

@@ -35,7 +35,7 @@ READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
 WRITE_DEADLINE = 10.0  # seconds until the kernel has accepted a batch
 CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
 BATCH = 65536  # bytes of messages in one write
-NORMAL = 1000  # close code of RFC 6455 7.4.1
+NORMAL_CLOSURE = 1000  # close code of RFC 6455 7.4.1
 
 
 class WebSocketConnection(asyncio.Protocol):
@@ -182,7 +182,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._own:
             own, self._own = self._own, []
             if self.is_ending and outbox is None:
-                self._close(NORMAL, own)
+                self._close(NORMAL_CLOSURE, own)
                 return
             self._write(own)
             if self._paused_at is not None:
@@ -190,7 +190,7 @@ class WebSocketConnection(asyncio.Protocol):
         if outbox is not None:
             while batch := outbox.take(BATCH):
                 if self.is_ending and not outbox.waiting and outbox.unconfirmed is None:
-                    self._close(NORMAL, batch)
+                    self._close(NORMAL_CLOSURE, batch)
                     return
                 size = self._write(batch)
                 if self._transport.is_closing():  # the write failed: connection_lost returns the batch to the outbox
@@ -204,7 +204,7 @@ class WebSocketConnection(asyncio.Protocol):
             if outbox.unconfirmed is not None:
                 self._request_receipt(outbox)
         if self.is_ending:
-            self._close(NORMAL)
+            self._close(NORMAL_CLOSURE)
 
     def _write(self, messages: list[bytes], before: bytes = b"", behind: bytes = b"") -> int:
         """Write a batch and return its size in bytes, the frames' heads included.
@@ -335,7 +335,7 @@ class WebSocketConnection(asyncio.Protocol):
                 self._transport.write(encoded(bytes(value), PONG))
         elif opcode == CLOSE:
             code = int.from_bytes(value[:2])
-            self._close(code or NORMAL)
+            self._close(code or NORMAL_CLOSURE)
             self._transport.close()
         elif opcode != FRAGMENT:
             self._last_received = self._time()

@@ -13,7 +13,7 @@ import resource
 from gateway.limited_log import LimitedLog
 
 RECOMMENDED_DESCRIPTORS = 8192  # with fewer, a warning is logged at the start
-_MOST = 1 << 20  # used if the hard limit is infinite
+_MAX_DESCRIPTORS = 1 << 20  # used if the hard limit is infinite
 _RESERVE = 256  # descriptors that no client connection gets; an eighth if there are few
 _ADVICE = "raise LimitNOFILE (systemd) or ulimit -n"
 
@@ -23,7 +23,7 @@ log = logging.getLogger("portunus.http")
 def raise_limit() -> int:
     """Raise the soft limit of open descriptors to the hard limit, warn if that is low, and return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST if hard == resource.RLIM_INFINITY else hard
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     limit = open_limit()
@@ -40,7 +40,7 @@ def raise_limit() -> int:
 def open_limit() -> int:
     """Return how many descriptors may be open now."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MOST if soft == resource.RLIM_INFINITY else soft
+    return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def usable_descriptors(limit: int) -> int:

@@ -37,7 +37,7 @@ from gateway.standstill import grace
 
 log = logging.getLogger("portunus.http")
 
-LINGERING = 2.0  # seconds in which the rest of a refused request is dropped, so that its sender reads the answer
+LINGER_TIME = 2.0  # seconds in which the rest of a refused request is dropped, so that its sender reads the answer
 READ_BUFFER = 16_384  # bytes of a body that are kept until a handler reads them, approximately
 _NO_LIMIT = 86_400.0 * 365  # seconds; with a keepalive timeout of 0 aiohttp would close connections at once
 
@@ -67,7 +67,7 @@ class HttpRunner(web.AppRunner):
     __slots__ = ("_rules",)
 
     def __init__(self, app: web.Application, rules: ConnectionRules, **options: Any) -> None:
-        super().__init__(app, lingering_time=LINGERING, read_bufsize=READ_BUFFER, **options)
+        super().__init__(app, lingering_time=LINGER_TIME, read_bufsize=READ_BUFFER, **options)
         self._rules = rules
 
     async def _make_server(self) -> web.Server:
@@ -188,7 +188,7 @@ class _RequestHandler(WriteTimeoutHandler):
     async def _end_unread(self) -> None:
         """Leave the rest of a chunked body unread, since parsing it is expensive, and close the connection later."""
         self.pause_reading()
-        await asyncio.sleep(LINGERING)
+        await asyncio.sleep(LINGER_TIME)
         self._idle.abort()
 
     def _process_keepalive(self) -> None:

@@ -14,11 +14,11 @@ from gateway.wire.client import ABSENT, is_given
 from gateway.wire.media import read_string
 from gateway.wire.remote_messages import RemoteEvent, RemoteEventBody, RemoteParticipantsBody
 
-# A list of more than LIST_BYTES is not kept; nor, while the lists of all clients have more than LIST_BYTES_ALL, one of
-# more than LIST_BYTES_ALWAYS.
+# A list of more than LIST_BYTES is not kept; nor, while the lists of all clients have more than MAX_LIST_BYTES_TOTAL,
+# a list of more than GUARANTEED_LIST_BYTES.
 LIST_BYTES = 1_048_576
-LIST_BYTES_ALL = 67_108_864
-LIST_BYTES_ALWAYS = 16_384
+MAX_LIST_BYTES_TOTAL = 67_108_864
+GUARANTEED_LIST_BYTES = 16_384
 
 
 class _Update(Struct, frozen=True):
@@ -86,7 +86,7 @@ class ListedParticipants:
     def _resize(self, size: int) -> None:
         self._lists.total += size - self._size
         self._size = size
-        if size > LIST_BYTES or (self._lists.total > LIST_BYTES_ALL and size > LIST_BYTES_ALWAYS):
+        if size > LIST_BYTES or (self._lists.total > MAX_LIST_BYTES_TOTAL and size > GUARANTEED_LIST_BYTES):
             self.forget()
 
     def _current_entries(self) -> list[dict[str, Raw]]:

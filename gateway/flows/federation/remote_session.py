@@ -34,15 +34,15 @@ FEDERATION = "federation"  # feature id of a host, and client type in the hello
 # Messages that are kept for the host: a session ends above the first two limits. Bytes are bytes of memory (``_size``).
 KEPT_MESSAGES = 1000
 KEPT_BYTES = 1_048_576
-KEPT_BYTES_ALL = 67_108_864  # of all sessions; above it, a session with more than ``KEPT_BYTES_ALWAYS`` ends
-KEPT_BYTES_ALWAYS = 16_384
+MAX_KEPT_BYTES_TOTAL = 67_108_864  # of all sessions; above it, a session with more than ``GUARANTEED_KEPT_BYTES`` ends
+GUARANTEED_KEPT_BYTES = 16_384
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
 NO_SUCH_SESSION = "no_such_session"
 SESSION_RESUMED = "session_resumed"  # reason of a ``bye`` that ends a replaced connection, not the session (2.8)
 TEXT_LENGTH = 256  # characters of an error's code and text that are passed on
 
 _BYE = '{"type":"bye"}'
-_TEMPORARY = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded", "shutdown_scheduled"})
+_TEMPORARY_ERRORS = frozenset({"internal_error", "too_many_requests", "session_limit_exceeded", "shutdown_scheduled"})
 _encoder = msgspec.json.Encoder()
 _T = TypeVar("_T")
 
@@ -64,7 +64,7 @@ class HostRefused(Exception):
     @property
     def is_temporary(self) -> bool:
         """Whether the hello may be tried again: Nextcloud or the host restarts, or is overloaded."""
-        return self.error.code in _TEMPORARY
+        return self.error.code in _TEMPORARY_ERRORS
 
 
 class RemoteSession:
@@ -273,7 +273,7 @@ class RemoteSession:
 
     def _end_if_full(self) -> bool:
         """If too much is kept, drop it and end the connection; the next ``connect`` opens another session."""
-        full = self._kept_bytes.total > KEPT_BYTES_ALL and self._kept_size > KEPT_BYTES_ALWAYS
+        full = self._kept_bytes.total > MAX_KEPT_BYTES_TOTAL and self._kept_size > GUARANTEED_KEPT_BYTES
         if full or len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
             self.forget()
             self.abort()

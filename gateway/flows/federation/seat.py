@@ -52,10 +52,10 @@ from gateway.wire.server import Room, RoomBody
 
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each attempt
 LONGEST_PAUSE = 8.0  # seconds
-STABLE = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
+STABLE_DURATION = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
 GIVE_UP_AFTER = 600.0  # seconds without a connection
 BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
-DELETED = "deleted"  # reason of a disinvitation (6.4)
+DELETED_REASON = "deleted"  # reason of a disinvitation (6.4)
 
 
 class FederatedSeat:
@@ -189,7 +189,7 @@ class FederatedSeat:
             while True:
                 connected_at = self._services.clock()
                 await self._serve()
-                if self._services.clock() - connected_at >= STABLE:
+                if self._services.clock() - connected_at >= STABLE_DURATION:
                     self._pause = FIRST_PAUSE
                 if self._state is SeatState.DELETED:
                     self._send(server.encode(Room(RoomBody(""))))
@@ -263,7 +263,7 @@ class FederatedSeat:
         the host closes the connection. In neither case does the seat connect again, which would undo the removal.
         """
         self._send(event)
-        if reason == DELETED:
+        if reason == DELETED_REASON:
             self._state = SeatState.DELETED
             return
         self._set_closed()

@@ -38,7 +38,7 @@ from sdp.offer_answer import stops_all_media
 
 log = logging.getLogger("portunus.flows.media")
 
-RECOVERABLE = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # the client did not end the stream
+RECOVERABLE_REASONS = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # the client did not end the stream
 
 _MAX_BITRATE = 2**31 - 1  # bit/s
 
@@ -322,7 +322,7 @@ class Publication(SessionStream):
         self._context.quality.stream_lost(self)
         if reason is not CloseReason.CLIENT_CLOSED:
             self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1
-        if reason in RECOVERABLE:
+        if reason in RECOVERABLE_REASONS:
             self._recover(reason, self.sid)
         self.retire()
 

@@ -29,7 +29,7 @@ log = logging.getLogger("portunus.flows.quality")
 DELAY = 0.5  # seconds from a change in a room to its evaluation
 RETRY = 5.0  # seconds until a limit that the SFU refused is sent again
 
-_UNKNOWN = -1  # bit/s: the SFU may or may not have applied the last limit
+_UNKNOWN_LIMIT = -1  # bit/s: the SFU may or may not have applied the last limit
 
 
 class PublishedStream(Protocol):
@@ -237,7 +237,7 @@ class QualityController:
                 stream.stream_type.value,
                 error,
             )
-            self._replace_limit(stream, limit, AppliedLimit(publisher, _UNKNOWN))
+            self._replace_limit(stream, limit, AppliedLimit(publisher, _UNKNOWN_LIMIT))
             return stream.publisher is not publisher
         self._replace_limit(stream, limit, replace(limit, confirmed=True))
         self._services.calls.limited(stream.session, stream.key, stream.session.room, limit.bits_per_second)

@@ -33,7 +33,7 @@ from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
 
-CROSSING = 2.0  # seconds in which a client's request may have crossed an unrequested offer on the wire
+CROSSING_WINDOW = 2.0  # seconds in which a client's request may have crossed an unrequested offer on the wire
 
 
 class Subscription(SessionStream):
@@ -141,7 +141,7 @@ class Subscription(SessionStream):
         if self._unrequested_offer_at is None or self._subscriber is None:
             return False
         names_sid = bool(message.sid) and message.sid == self.sid
-        recent = self._services.clock() - self._unrequested_offer_at < CROSSING
+        recent = self._services.clock() - self._unrequested_offer_at < CROSSING_WINDOW
         return recent and names_sid is self._unrequested_renegotiates
 
     def in_same_call(self) -> bool:

@@ -40,7 +40,7 @@ Answer = asyncio.Future[JanusMessage | None]  # None: the session was lost
 Undo = Callable[[JanusMessage], object]  # removes the object that a late success has created on Janus
 Clock = Callable[[], float]  # seconds
 
-INTERRUPTED = JanusMessage(janus="interrupted")  # stands for an answer that may have been lost with a connection
+INTERRUPTED_ANSWER = JanusMessage(janus="interrupted")  # stands for an answer that may have been lost with a connection
 
 
 class RequestInterrupted(McuLost):
@@ -166,7 +166,7 @@ class JanusSession:
             answer = self._answers.get(transaction)
             if answer is not None and not answer.done():
                 self._transactions.abandon(transaction)  # a success may still arrive, and is undone then
-                answer.set_result(INTERRUPTED)
+                answer.set_result(INTERRUPTED_ANSWER)
         self._may_send.set()
         for handle in list(self.handles.values()):
             handle.notify("claimed", lambda listener: listener.on_claimed())
@@ -174,8 +174,8 @@ class JanusSession:
     def post(self, janus: str, expect: Expect = Expect.SUCCESS, *, repeatable: bool = True, **fields: Any) -> Answer:
         """Queue a request and return the future of its answer; its result is ``None`` when the session is lost.
 
-        ``repeatable``: a second delivery to Janus does no harm. Otherwise the result is ``INTERRUPTED`` if the answer
-        may have been lost with a connection. It is ``INTERRUPTED``, too, if a second delivery is refused.
+        ``repeatable``: a second delivery to Janus does no harm. Otherwise the result is ``INTERRUPTED_ANSWER`` if the
+        answer may have been lost with a connection; so it is if a second delivery is refused.
         """
         return self._begin(janus, expect, None, repeatable, fields)[1]
 
@@ -217,7 +217,7 @@ class JanusSession:
         """
         if message is None:
             raise McuLost("the connection to Janus is gone")
-        if message is INTERRUPTED:
+        if message is INTERRUPTED_ANSWER:
             raise RequestInterrupted("the connection to Janus broke during the request")
         error = error_of(message)
         if error is None:
@@ -328,7 +328,7 @@ class JanusSession:
             return
         error = error_of(message)
         if error is not None and error.code != NO_SUCH_SESSION and self._queue.was_repeated(settled.transaction):
-            answer.set_result(INTERRUPTED)  # the first delivery may have succeeded
+            answer.set_result(INTERRUPTED_ANSWER)  # the first delivery may have succeeded
             return
         if (handle := self.handles.get(message.sender)) is not None:
             handle.on_answer(answer, message)

@@ -154,7 +154,7 @@ async def test_final_dot_of_a_name_makes_no_other_server() -> None:
 
 # attack: many hosts that take no messages, and clients that send them
 async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_session, "KEPT_BYTES_ALL", 1_000_000)
+    monkeypatch.setattr(remote_session, "MAX_KEPT_BYTES_TOTAL", 1_000_000)
     message = {"recipient": {"type": "room"}, "data": "\U0001f600" * 40_000}  # 160 KB of memory
     large = json.dumps({"type": "message", "message": message}, ensure_ascii=False)
     host = FakeHost("ack")  # never acknowledges

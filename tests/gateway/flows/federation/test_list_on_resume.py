@@ -143,10 +143,10 @@ async def test_list_of_another_room_or_session_is_dropped(way: str) -> None:
 
 
 # attack: lists that fill the memory
-@pytest.mark.parametrize("limit", ["LIST_BYTES", "LIST_BYTES_ALL"])
+@pytest.mark.parametrize("limit", ["LIST_BYTES", "MAX_LIST_BYTES_TOTAL"])
 async def test_memory_for_lists_is_limited(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listed_participants, limit, 1000)
-    monkeypatch.setattr(listed_participants, "LIST_BYTES_ALWAYS", 100)
+    monkeypatch.setattr(listed_participants, "GUARANTEED_LIST_BYTES", 100)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
