@@ -114,10 +114,10 @@ def rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
     return True
 
 
-def _streams_fit(offered: list[frozenset[str]], answered: list[frozenset[str]]) -> bool:
-    left = list(offered)
+def _streams_fit(offered: list[tuple[str, ...]], answered: list[tuple[str, ...]]) -> bool:
+    left = [frozenset(alternatives) for alternatives in offered]
     for alternatives in answered:
-        found = next((stream for stream in left if alternatives <= stream), None)
+        found = next((stream for stream in left if stream.issuperset(alternatives)), None)
         if found is None:
             return False
         left.remove(found)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
 from sdp.payloads import REPAIR_CODECS, TONES, Payload, PayloadType, canonical, payloads
-from sdp.profiles import CONSTRAINED_BASELINE, OTHER_PROFILE, distance
+from sdp.profiles import CODECS_WITH_PROFILES, CONSTRAINED_BASELINE, MAIN_PROFILES, OTHER_PROFILE, distance
 
 __all__ = [
     "CodecPreference",
@@ -50,14 +50,14 @@ class CodecPreference:
         return {"audio": self.audio, "video": self.video}.get(kind, ())
 
     def profile(self, codec: str) -> str:
-        """Return the preferred profile of a codec, "" for any."""
-        return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "")
+        """Return the preferred profile of a codec, "" for any; without a wish the one that all receivers decode."""
+        return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "") or MAIN_PROFILES.get(codec, "")
 
 
 def prefer(description: Description, preference: CodecPreference) -> None:
     """Reorder the payload types of each ``m=`` line: preferred codecs first, the others behind.
 
-    Only the order changes. Among the payload types of VP9 and H264 those of the preferred profile come first; an rtx
+    Only the order changes. Among the payload types of a codec those of the preferred profile come first; an rtx
     payload type moves with its original payload type.
     """
     ranks = {kind: _ranks(preference.codecs(kind)) for kind in ("audio", "video")}
@@ -176,7 +176,7 @@ def _ordered(
     by_original = {original.type: _distance(original, preference) for original in set(originals.values())}
     distances = {token: by_original[original.type] for token, original in originals.items()}
     tokens = list(formats)
-    for codec in ("vp9", "h264"):
+    for codec in CODECS_WITH_PROFILES:
         positions = {token for token, original in originals.items() if original.codec == codec}
         tokens = _sorted_within(tokens, positions, distances.__getitem__)
     rank_of = {token: ranks.get(original.codec, len(ranks)) for token, original in originals.items()}

@@ -47,15 +47,15 @@ def layers(section: MediaSection, direction: str) -> dict[str, bool]:
     return found
 
 
-def streams(section: MediaSection, direction: str) -> list[frozenset[str]]:
-    """Return the simulcast streams of ``a=simulcast`` in a direction, each as the set of its alternative rids."""
-    found: list[frozenset[str]] = []
+def streams(section: MediaSection, direction: str) -> list[tuple[str, ...]]:
+    """Return the simulcast streams of ``a=simulcast`` in a direction, each as its alternative rids, preferred first."""
+    found: list[tuple[str, ...]] = []
     for value in section.attributes("simulcast"):
         words = value.split(None, 4)[:4]
         for named, listed in zip(words[::2], words[1::2], strict=False):
             if named == direction:
                 each = listed.split(";", MAX_STREAMS)[:MAX_STREAMS]
-                found += [frozenset(rid.removeprefix("~") for rid in one.split(",", MAX_STREAMS)) for one in each]
+                found += [tuple(rid.removeprefix("~") for rid in one.split(",", MAX_STREAMS)) for one in each]
     return found
 
 

@@ -159,6 +159,7 @@ PURE = (
     "mcu.janus.events.frames",
     "mcu.janus.placement.ranking",
     "mcu.janus.streams.descriptions",
+    "mcu.janus.streams.offer_lines",
     "mcu.janus.streams.forwarding",
     "mcu.janus.streams.layer_order",
     "mcu.inprocess.negotiation",

@@ -290,3 +290,16 @@ def test_profiles_are_compared_as_their_payload_formats_define(
     codec: str, parameters: dict[str, str], preferred: str, expected: int
 ) -> None:
     assert distance(codec, parameters, preferred) == expected
+
+
+@pytest.mark.parametrize(
+    ("codec", "other", "common"),
+    [("VP9", "profile-id=2", "profile-id=0"), ("AV1", "profile=1", ""), ("H265", "profile-id=2", "profile-id=1")],
+)
+def test_profile_that_every_receiver_decodes_precedes_without_a_wish(codec: str, other: str, common: str) -> None:
+    lines = ["m=video 9 UDP/TLS/RTP/SAVPF 41 42 45 46 96", "a=rtpmap:96 VP8/90000", f"a=fmtp:41 {other}"]
+    lines += [f"a=rtpmap:{number} {codec}/90000" for number in (41, 45)]
+    lines += [f"a=rtpmap:{number} rtx/90000\na=fmtp:{number} apt={number - 1}" for number in (42, 46)]
+    offer = parse("v=0\n" + "\n".join([*lines, f"a=fmtp:45 {common}" if common else "a=x"]))
+    prefer(offer, CodecPreference())
+    assert offer.media[0].formats == ("45", "46", "41", "42", "96")

@@ -12,7 +12,6 @@ from mcu.base import MediaKind
 from mcu.inprocess.negotiation.parameters import (
     EXTENSIONS,
     MAX_MESSAGE_SIZE,
-    OLD_SCTP_PROTOCOL,
     SCTP_PORT,
     LocalTransportDescription,
     NegotiatedCodec,
@@ -30,17 +29,19 @@ def write_answer(
 ) -> Description:
     """Return the answer to a publisher's offer, receive-only; ``dtls_client``: whether the SFU is the DTLS client."""
     accepted = [section for section in offer.sections if section is not None]
-    grouped = {mid for group in bundles(offer.description) for mid in group}
-    lines = _session_lines(local, version, [section.mid for section in accepted if section.section.mid in grouped])
+    mids = {section.section.mid for section in accepted}
+    grouped = [mid for group in bundles(offer.description) for mid in dict.fromkeys(group) if mid in mids]
+    lines = _session_lines(local, version, grouped)
     setup = "active" if dtls_client else "passive"
     for offered, section in zip(offer.description.media, offer.sections, strict=True):
         if section is None:
             lines += _rejected_lines(offered)
             continue
-        lines.append(_media_line(section.kind, offered.protocol, section.codec))
+        old_data = offered.attribute("sctpmap") is not None
+        lines.append(_media_line(section.kind, offered.protocol, section.codec, old_data=old_data))
         lines += _transport_lines(local, setup, offered.mid)
         if section.codec is None:
-            lines += _data_channel_lines(offered.protocol)
+            lines += _data_channel_lines(old_data=old_data)
             continue
         lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in section.extensions.items()]
         lines += ["a=recvonly" if section.sends else "a=inactive", "a=rtcp-mux"]
@@ -67,7 +68,7 @@ def write_offer(
         lines.append(media_line)
         lines += _transport_lines(local, setup, section.mid)
         if section.codec is None:
-            lines += _data_channel_lines(protocol)
+            lines += _data_channel_lines()
             continue
         lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in EXTENSIONS[section.kind.value].items()]
         lines += ["a=sendonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
@@ -82,9 +83,9 @@ def _session_lines(local: LocalTransportDescription, version: int, mids: Sequenc
     return [*lines, *group, "a=msid-semantic: WMS *"]
 
 
-def _media_line(kind: MediaKind, protocol: str, codec: NegotiatedCodec | None) -> str:
+def _media_line(kind: MediaKind, protocol: str, codec: NegotiatedCodec | None, *, old_data: bool = False) -> str:
     if codec is None:
-        return f"m=application 9 {protocol} {SCTP_PORT if protocol == OLD_SCTP_PROTOCOL else 'webrtc-datachannel'}"
+        return f"m=application 9 {protocol} {SCTP_PORT if old_data else 'webrtc-datachannel'}"
     formats = [codec.payload.type] + ([codec.rtx.type] if codec.rtx is not None else [])
     return f"m={kind.value} 9 {protocol} {' '.join(map(str, formats))}"
 
@@ -107,8 +108,8 @@ def _transport_lines(local: LocalTransportDescription, setup: str, mid: str | No
     ]
 
 
-def _data_channel_lines(protocol: str) -> list[str]:
-    if protocol == OLD_SCTP_PROTOCOL:
+def _data_channel_lines(*, old_data: bool = False) -> list[str]:
+    if old_data:
         return [f"a=sctpmap:{SCTP_PORT} webrtc-datachannel 65535", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
     return [f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
 

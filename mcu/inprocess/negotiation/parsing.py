@@ -61,8 +61,12 @@ def read_offer(offer: Description, codec_preference: CodecPreference, *, renegot
     description = offer.copy()
     prefer(description, codec_preference)
     bundled = _bundled_sections(description)
+    multiplexed = any(description.media[index].attribute("rtcp-mux") is not None for index in bundled)
+    data = next((index for index in sorted(bundled) if _has_data_channels(description.media[index])), None)
     sections = tuple(
-        _publisher_section(section, index) if index in bundled and index < MAX_SECTIONS else None
+        _publisher_section(section, index, multiplexed=multiplexed)
+        if index in bundled and index < MAX_SECTIONS and (section.kind != "application" or index == data)
+        else None
         for index, section in enumerate(description.media)
     )
     accepted = [section for section in sections if section is not None]
@@ -106,14 +110,19 @@ def _bundled_sections(description: Description) -> frozenset[int]:
     return frozenset(list(used)[:1])
 
 
-def _publisher_section(section: MediaSection, index: int) -> PublisherSection | None:
+def _publisher_section(section: MediaSection, index: int, *, multiplexed: bool) -> PublisherSection | None:
+    """Return the section if it is accepted; ``multiplexed``: a section of its bundle has ``a=rtcp-mux``.
+
+    By RFC 8829 5.2.1 only the first section of a bundle has the attributes of the transport. One transport has one SCTP
+    association (RFC 8841 9.2), so a second section of data channels is rejected.
+    """
     mid = section.mid or str(index)  # without a mid the section is the only one
     if not _is_printable_ascii(mid):
         return None
     if section.kind == "application":
         return PublisherSection(MediaKind.DATA, mid, section, sends=True) if _has_data_channels(section) else None
     codec = _choose_codec(section)
-    if codec is None or section.attribute("rtcp-mux") is None:
+    if codec is None or not multiplexed:
         return None
     extensions = _extension_ids(section)
     rids = sent_layers(section)[:MAX_LAYERS] if RID in extensions and section.kind == "video" else ()
@@ -138,15 +147,21 @@ def _publisher_section(section: MediaSection, index: int) -> PublisherSection | 
 
 
 def _has_data_channels(section: MediaSection) -> bool:
-    """Return whether the section negotiates data channels, by RFC 8841 or by the older ``a=sctpmap``."""
-    if section.protocol == OLD_SCTP_PROTOCOL:
+    """Return whether the section negotiates data channels, by RFC 8841 or by the older ``a=sctpmap``.
+
+    Drafts in between had the older protocol with the format ``webrtc-datachannel``.
+    """
+    if section.protocol == OLD_SCTP_PROTOCOL and "webrtc-datachannel" not in section.formats:
         return any(value.split()[1:2] == ["webrtc-datachannel"] for value in section.attributes("sctpmap"))
-    return section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP") and "webrtc-datachannel" in section.formats
+    return (
+        section.protocol in ("UDP/DTLS/SCTP", "TCP/DTLS/SCTP", OLD_SCTP_PROTOCOL)
+        and "webrtc-datachannel" in section.formats
+    )
 
 
 def _sctp_port(section: MediaSection) -> int:
     port = section.attribute("sctp-port")
-    if section.protocol == OLD_SCTP_PROTOCOL:
+    if section.protocol == OLD_SCTP_PROTOCOL and port is None:
         port = section.formats[0]
     return _decimal(port, MAX_PORT) or SCTP_PORT
 

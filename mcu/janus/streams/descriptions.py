@@ -9,6 +9,7 @@ from typing import Self
 
 from mcu.base import MediaKind, Rejected, StreamKey, StreamReport
 from mcu.janus.events.statistics import MediaStatistics
+from mcu.janus.streams.offer_lines import adapted
 from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.payloads import payloads
 from sdp.simulcast import layers, lowest_first, sent_layers
@@ -31,7 +32,7 @@ class SerialisedOffer:
     @classmethod
     def of(cls, offer: Description, previous: Description | None = None) -> Self:
         """Serialise an offer; ``previous`` is the connection's previous offer. Raises as ``serialised``."""
-        return cls(offer, serialised(_with_ordered_layers(_with_session_transport(offer, previous))))
+        return cls(offer, serialised(_with_ordered_layers(adapted(_with_session_transport(offer, previous)))))
 
 
 def _with_session_transport(offer: Description, previous: Description | None) -> Description:

@@ -1,0 +1,73 @@
+"""The lines of a client's offer in the forms that Janus parses; it refuses or misreads others that the RFCs allow.
+
+Janus (1.1.2 and 1.4.1) needs an ``a=rtpmap`` for every codec, also for the static payload types of RFC 3551, takes the
+first one that has a codec's name whatever the order of the ``m=`` line, and knows opus with two channels only. It
+refuses an ``a=msid`` without the id of a track (optional in RFC 8830 2), and takes each ``a=rid`` for a layer.
+"""
+
+from __future__ import annotations
+
+from sdp.document import Description, MediaSection
+from sdp.payloads import payloads
+from sdp.simulcast import layers, streams
+
+_NAMES = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "gsm": "GSM", "cn": "CN"}  # of static payload types
+
+
+def adapted(offer: Description) -> Description:
+    """Return the offer in Janus' forms: a copy if there is something to change, else the offer itself."""
+    changes = [(_mappings(section), _simulcast(section)) for section in offer.media]
+    lacks_track = [any(len(value.split()) == 1 for value in section.attributes("msid")) for section in offer.media]
+    if not any(lacks_track) and all(change == (None, None) for change in changes):
+        return offer
+    copy = offer.copy()
+    for section, (mappings, simulcast) in zip(copy.media, changes, strict=True):
+        if mappings is not None:
+            section.remove(lambda line: line.startswith("a=rtpmap:"))
+            section.insert(_end(section), mappings)
+        if simulcast is not None:
+            section.remove(lambda line: line.startswith(("a=rid:", "a=simulcast:")))
+            section.insert(_end(section), simulcast)
+        for position, value in list(section.indexed("msid")):
+            if len(value.split()) == 1:
+                section.replace(position, f"a=msid:{value.strip()} {value.strip()}")
+    return copy
+
+
+def _mappings(section: MediaSection) -> list[str] | None:
+    """Return the ``a=rtpmap`` lines of the section in the order of its formats; ``None`` if they are so already."""
+    by_type = {value.partition(" ")[0]: value for value in section.attributes("rtpmap")}
+    wanted = []
+    for payload in payloads(section):
+        written = by_type.get(str(payload.type), "")
+        if payload.codec == "opus" or not written:
+            channels = f"/{payload.channels}" if payload.channels > 1 else ""
+            written = f"{payload.type} {_NAMES.get(payload.codec, payload.codec)}/{payload.clock_rate}{channels}"
+        wanted.append(written)
+    return None if wanted == section.attributes("rtpmap") else [f"a=rtpmap:{value}" for value in wanted]
+
+
+def _simulcast(section: MediaSection) -> list[str] | None:
+    """Return ``a=rid`` and ``a=simulcast`` of the layers that are sent; ``None`` if no other ones stand there.
+
+    Of alternatives the first counts. A layer needs an ``a=rid``, whose name consists of letters and digits (RFC 8852).
+    """
+    rids = section.attributes("rid")
+    if not rids and not section.attributes("simulcast"):
+        return None
+    sent = {words[0]: value for value in rids if (words := value.split(None, 2))[1:2] == ["send"]}
+    paused = layers(section, "send")
+    first = [names[0] for names in streams(section, "send")]
+    named = [rid for rid in dict.fromkeys(first) if rid in sent and rid.isalnum() and rid.isascii()]
+    listed = ";".join(f"~{rid}" if paused[rid] else rid for rid in named)
+    if set(named) == {value.split(None, 1)[0] for value in rids if value} and section.attributes("simulcast") == [
+        f"send {listed}"
+    ]:
+        return None
+    order = [rid for rid in sent if rid in named]
+    return [*(f"a=rid:{sent[rid]}" for rid in order), *([f"a=simulcast:send {listed}"] if named else [])]
+
+
+def _end(section: MediaSection) -> int:
+    """Return the position behind the last line of a section; the empty text behind a final LF is no line."""
+    return len(section.lines) - (section.lines[-1] == "")

@@ -1,0 +1,65 @@
+"""The forms of a client's offer that Janus parses; both versions are tried in ``tests/interop/test_stacks.py``."""
+
+from __future__ import annotations
+
+import pytest
+
+from mcu.janus.streams.offer_lines import adapted
+from sdp.document import Description, parse
+from tests.sdp.recorded import ALL, Recorded
+
+OFFERS = [recorded for recorded in ALL if recorded.type == "offer" and recorded.program != "janus"]
+
+
+def section(formats: str, *lines: str) -> Description:
+    head = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "t=0 0", f"m=video 9 UDP/TLS/RTP/SAVPF {formats}"]
+    return parse("\r\n".join([*head, *lines, ""]))
+
+
+def values(offer: Description, name: str) -> list[str]:
+    before = str(offer)
+    found = adapted(offer).media[0].attributes(name)
+    assert str(offer) == before
+    return found
+
+
+@pytest.mark.parametrize("recorded", OFFERS, ids=[recorded.id for recorded in OFFERS])
+def test_browsers_offer_keeps_all_but_the_order_of_its_mappings(recorded: Recorded) -> None:
+    assert sorted(str(adapted(parse(recorded.text))).split("\r\n")) == sorted(recorded.text.split("\r\n"))
+
+
+def test_mappings_are_in_the_order_of_the_formats() -> None:
+    offer = section("98 96 97", "a=rtpmap:96 VP8/90000", "a=rtpmap:97 rtx/90000", "a=rtpmap:98 VP9/90000")
+    assert values(offer, "rtpmap") == ["98 VP9/90000", "96 VP8/90000", "97 rtx/90000"]
+    assert str(adapted(offer)).endswith("VP8/90000\r\na=rtpmap:97 rtx/90000\r\n")
+    assert adapted(adapted(offer)) is not offer
+    ordered = adapted(offer)
+    assert adapted(ordered) is ordered
+
+
+def test_static_payload_types_and_opus_get_complete_mappings() -> None:
+    offer = section("0 8 9 13 111", "a=rtpmap:111 opus/48000")
+    assert values(offer, "rtpmap") == ["0 PCMU/8000", "8 PCMA/8000", "9 G722/8000", "13 CN/8000", "111 opus/48000/2"]
+
+
+@pytest.mark.parametrize(("written", "sent"), [("-", "- -"), ("s t", "s t"), ("stream ", "stream stream")])
+def test_track_gets_an_id(written: str, sent: str) -> None:
+    assert values(section("96", "a=rtpmap:96 VP8/90000", f"a=msid:{written}"), "msid") == [sent]
+
+
+@pytest.mark.parametrize(
+    ("rids", "simulcast", "sent_rids", "sent_simulcast"),
+    [
+        ("h send|l send", "send ~h;l", "h send|l send", "send ~h;l"),
+        ("1 send|2 send pt=96|3 send", "send 1,2;~3", "1 send|3 send", "send 1;~3"),
+        ("x recv|h send|l send", "recv x send h;l", "h send|l send", "send h;l"),
+        ("h send|l send", "send h;m;l", "h send|l send", "send h;l"),
+        ("h send", "", "", ""),
+        ("a-0 send|a-1 send", "send a-0;a-1", "", ""),
+    ],
+)
+def test_only_layers_that_are_sent_stay(rids: str, simulcast: str, sent_rids: str, sent_simulcast: str) -> None:
+    lines = [f"a=rid:{rid}" for rid in rids.split("|")] + ([f"a=simulcast:{simulcast}"] if simulcast else [])
+    offer = section("96", "a=rtpmap:96 VP8/90000", *lines)
+    assert values(offer, "rid") == list(filter(None, sent_rids.split("|")))
+    assert values(offer, "simulcast") == list(filter(None, [sent_simulcast]))
