@@ -15,6 +15,7 @@ NACK = 1  # format of RTPFB
 PLI, FIR, REMB = 1, 4, 15  # formats of PSFB
 MAX_BLOCKS = 31  # report blocks of one packet
 MAX_PARTS = 64  # packets of one compound packet
+MAX_READ = 2048  # bytes of one compound packet; browsers send at most 1200
 
 _VERSION_BITS = 0x80
 _SENDER_INFO = Struct("!IQIII")
@@ -56,8 +57,9 @@ class FeedbackPacket(NamedTuple):
 def parse(data: bytes) -> Iterator[SenderReport | ReportBlock | FeedbackPacket]:
     """Yield the sender infos, report blocks and feedback of a compound packet, up to the first malformed part.
 
-    At most ``MAX_PARTS`` packets are read.
+    At most ``MAX_PARTS`` packets and ``MAX_READ`` bytes are read.
     """
+    data = data[:MAX_READ]
     at = parts = 0
     while at + 8 <= len(data) and (parts := parts + 1) <= MAX_PARTS:
         count, packet_type = data[at] & 0x1F, data[at + 1]

@@ -76,3 +76,5 @@ def test_remb_of_more_than_64_bits_is_rejected() -> None:
 def test_only_the_first_packets_of_a_compound_packet_are_read() -> None:
     assert len(list(rtcp.parse(rtcp.pack_pli(1, 2) * 5000))) == rtcp.MAX_PARTS
     assert len(list(rtcp.fir_ssrcs(bytes(8 * 5000)))) == rtcp.MAX_PARTS
+    report = rtcp.pack_receiver_report(1, [rtcp.ReportBlock(2, 0, 0, 0, 0, 0, 0)] * rtcp.MAX_BLOCKS)
+    assert len(list(rtcp.parse(report * 64))) == rtcp.MAX_READ // len(report) * rtcp.MAX_BLOCKS
