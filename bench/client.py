@@ -81,6 +81,11 @@ class BenchClient:
         reply = self.expect("hello")["hello"]
         self.session, self.resume_id = str(reply["sessionid"]), str(reply["resumeid"])
 
+    def resume_frame(self) -> bytes:
+        """Return the hello that resumes this session, as a frame."""
+        hello = {"version": "1.0", "resumeid": self.resume_id}
+        return client_frame(json.dumps({"type": "hello", "hello": hello}).encode())
+
     def join(self, room: str, nextcloud_session: str) -> None:
         """Join a room and receive the reply; the events behind it stay unread."""
         self.send({"id": "j", "type": "room", "room": {"roomid": room, "sessionid": nextcloud_session}})
@@ -90,6 +95,13 @@ class BenchClient:
         """End the session and wait for the server's reply."""
         self.send({"type": "bye", "bye": {}})
         self.expect("bye")
+
+    def finish_frames(self) -> None:
+        """Read the rest of a frame of which a part is read already; a load program begins with a whole one."""
+        while self._buffer:
+            first, payload = self._read_frame()
+            if first & 0x0F == PING:
+                self.socket.sendall(client_frame(payload, 0xA))
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message as one frame."""

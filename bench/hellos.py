@@ -81,7 +81,7 @@ def measure_resume(bench: Bench, servers: Sequence[Server]) -> Row:
         frames = {}
         for server in servers:
             clients = stack.enter_context(_left_sessions(bench, server))
-            frames[server.name] = bench.file(client_frame(json.dumps(_resume(client)).encode()) for client in clients)
+            frames[server.name] = bench.file(client.resume_frame() for client in clients)
 
         def one_round(server: Server, _: bool) -> float:
             before = server.cpu()
@@ -142,12 +142,8 @@ def _left_sessions(bench: Bench, server: Server) -> Iterator[list[BenchClient]]:
         yield clients
         for client in clients:
             client.reconnect(server.port)
-            client.send(_resume(client))
+            client.socket.sendall(client.resume_frame())
             client.expect("hello")
-
-
-def _resume(client: BenchClient) -> dict[str, Any]:
-    return {"type": "hello", "hello": {"version": "1.0", "resumeid": client.resume_id}}
 
 
 @contextlib.contextmanager

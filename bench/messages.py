@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.client import BenchClient, client_frame
 from bench.processes import MEASURED, listening
 from bench.report import FLOOR, NO_TARGETS, PORTUNUS, Row, Targets
-from bench.runner import Bench, sessions, unique
+from bench.runner import Bench, sessions, unique, wait_until_ready
 from bench.servers import Server
 
 SLICES = 4  # alternations of the servers within a round
@@ -125,13 +125,13 @@ def _open(bench: Bench, server: Server, load: Load) -> Iterator[tuple[Side, int,
     with sessions(bench, server, load.groups * load.size) as clients:
         if load.size > 2:
             for group in range(load.groups):
-                bench.join_all(clients[group * load.size : (group + 1) * load.size], f"{room}-{group}")
+                bench.join_in_turn(clients[group * load.size : (group + 1) * load.size], f"{room}-{group}")
         else:
             for index, client in enumerate(clients):
                 client.join(f"{room}-{index // load.size:04d}", f"{room}-{index:05d}")
-        frames = [_frame(load, clients, index) for index in range(len(clients))]
+        frames = [frame(load, clients, index) for index in range(len(clients))]
         delivered = _deliver_once(load, clients, frames)
-        file = bench.file(frame for index, frame in enumerate(frames) if index % load.size < load.senders)
+        file = bench.file(it for index, it in enumerate(frames) if index % load.size < load.senders)
         yield Side(server, clients, file), len(frames[0]), delivered
 
 
@@ -144,13 +144,12 @@ def _floor(bench: Bench, load: Load, sent: int, delivered: bytes) -> Iterator[Si
     command = [str(bench.programs["floor"]), str(count), str(load.size), str(sent), str(template)]
     with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
         clients = [stack.enter_context(BenchClient(port)) for _ in range(count)]
-        if process.stdout is None or process.stdout.readline() != "ready\n":
-            raise RuntimeError("the floor does not take its connections")
+        wait_until_ready(process)
         frames = bench.file([b"x" * sent] * (load.groups * load.senders))
         yield Side(Server(FLOOR, process.pid, port), clients, frames)
 
 
-def _frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
+def frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
     """Return the message of a client: a ``nickChanged`` as Talk's clients send it to a peer or to the room."""
     member, first = index % load.size, index - index % load.size
     to = clients[first + 1 - member].session if load.recipient == "session" else ""

@@ -38,6 +38,7 @@ class Row:
     unit: str  # "µs" of CPU time, "ms" of time, "kB", …
     targets: Targets = NO_TARGETS
     figures: dict[str, list[float]] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)  # by server: how its messages were lost, so it has no figures
     void: str = ""  # why the measurement is void; empty: it is not
 
     def ratios(self, to: str) -> list[float]:
@@ -128,6 +129,8 @@ def _line(row: Row) -> str:
 
 def _value(row: Row, name: str) -> str:
     figures = row.figures.get(name)
+    if name in row.lost:
+        return "loses messages"
     return f"{_number(median(figures))} {row.unit}" if figures else ""
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from bench.client import BenchClient, client_frame
 from bench.processes import REST, compile_c, running
-from bench.report import Row
+from bench.report import INCUMBENT, Row
 from bench.servers import Server, Site
 from bench.tokens import Keys
 
 PROGRAMS = ("floor", "load", "hellos", "receive")
 LOAD_TIMEOUT = 300.0  # seconds that a load program may take
+JOINED = {"type": "nickChanged", "payload": {"joined": True}}
 SETTLE = 0.3  # seconds after sessions have opened or closed, for the work that the servers do then
 
 
@@ -46,6 +47,10 @@ class Bench:
         """Return a number of clients or operations."""
         return max(least, round(full * self.scale))
 
+    def rest(self, seconds: float) -> None:
+        """Give the servers time for what they do after the last answer; hardly any if the figures mean nothing."""
+        time.sleep(seconds if self.scale >= 1 else 0.02)
+
     def file(self, blocks: Iterable[bytes]) -> Path:
         """Write frames for a load program, each after its length."""
         file = self.site.scratch / f"frames-{uuid.uuid4().hex[:12]}"
@@ -66,6 +71,8 @@ class Bench:
         self, program: str, *arguments: object, clients: Sequence[BenchClient] = ()
     ) -> Iterator[subprocess.Popen[str]]:
         """Run a load program; ``finish`` returns its numbers."""
+        for client in clients:
+            client.finish_frames()
         sockets = [client.socket.fileno() for client in clients]
         command = [str(self.programs[program]), *map(str, arguments), *map(str, sockets)]
         with running(command, REST, pass_fds=sockets) as process:
@@ -79,21 +86,49 @@ class Bench:
         """
         members = self.site.scratch / "members"
         members.write_text("".join(f"{client.session}\n" for client in clients))
-        frames = self.file(_join(room, f"{room}-{number:05d}") for number in range(len(clients)))
+        frames = self.file(_join(room, nextcloud_session(room, number)) for number in range(len(clients)))
         learned, _, seconds = self.load(
             "receive", self.patience, "members", len(clients), members, frames, clients=clients
         )
         return int(learned), seconds
 
+    def join_in_turn(self, clients: Sequence[BenchClient], room: str) -> None:
+        """Let clients join a room one after another, and receive all events.
+
+        For the loads of a room: the incumbent loses join events when many join at once.
+        """
+        for number, client in enumerate(clients):
+            client.join(room, nextcloud_session(room, number))
+        for sender in clients[:2]:
+            receivers = [client for client in clients if client is not sender]
+            arguments = (self.patience, "events", 1, '"joined":true', "-")
+            with self.start("receive", *arguments, clients=receivers) as process:
+                wait_until_ready(process)
+                sender.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": JOINED}})
+                finish(process)
+
     def alternate(self, row: Row, servers: Sequence[Server], measure: Callable[[Server, bool], float]) -> Row:
         """Measure each server once in each round and keep the figures; the first round is not counted.
 
-        ``measure`` is called with the server and whether the round counts.
+        ``measure`` is called with the server and whether the round counts. If the incumbent loses messages, the row
+        says so, and has no figures of it.
+
+        Raises:
+            WrongCount: Portunus has lost messages, or delivered some twice.
         """
         print(f"{row.work}, {row.load}", file=sys.stderr, flush=True)
         for number in range(self.rounds + 1):
             for server in servers:
-                figure = measure(server, number > 0)
+                if server.name in row.lost:
+                    continue
+                try:
+                    figure = measure(server, number > 0)
+                except WrongCount as error:
+                    if server.name != INCUMBENT:
+                        raise
+                    row.lost[server.name] = str(error)
+                    row.figures.pop(server.name, None)
+                    continue
                 if number:
                     row.figures.setdefault(server.name, []).append(figure)
         return row
@@ -109,6 +144,12 @@ def finish(process: subprocess.Popen[str]) -> list[float]:
     if process.returncode != 0:
         raise WrongCount(f"a load program failed: {process.args!r:.200}")
     return [float(number) for number in output.split("\n")[-2].split()]
+
+
+def wait_until_ready(process: subprocess.Popen[str]) -> None:
+    """Wait until a load program that prints "ready" receives."""
+    if process.stdout is None or process.stdout.readline() != "ready\n":
+        raise WrongCount(f"a load program did not start: {process.args!r:.200}")
 
 
 def compile_programs(scratch: Path) -> dict[str, Path]:
@@ -132,7 +173,7 @@ def sessions(bench: Bench, server: Server, count: int) -> Iterator[list[BenchCli
     finally:
         for client in clients:
             client.socket.close()
-        time.sleep(SETTLE)
+        bench.rest(SETTLE)
 
 
 def end_sessions(clients: Sequence[BenchClient]) -> None:
@@ -143,6 +184,11 @@ def end_sessions(clients: Sequence[BenchClient]) -> None:
         tail = b""
         while b'"bye"' not in tail and (received := client.socket.recv(1 << 20)):
             tail = tail[-256:] + received
+
+
+def nextcloud_session(room: str, number: int) -> str:
+    """Return the Nextcloud session id of a member of a room."""
+    return f"{room}-{number:05d}"
 
 
 def _join(room: str, nextcloud_session: str) -> bytes:

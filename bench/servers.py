@@ -50,6 +50,7 @@ class Site:
     nextcloud: int  # port
     incumbent: Path | None  # its binary
     janus: str = ""  # URL; empty: Portunus runs with its own SFU, the incumbent without one
+    sfu: bool = True  # false: neither has one
 
     def backend(self, name: str = "plain") -> str:
         """Return a backend's URL as clients of both servers name it in a hello."""
@@ -80,8 +81,10 @@ class Site:
         """Write Portunus' configuration; return the command that serves it, run by ``program`` if given."""
         config = self.scratch / "bench.toml"
         backends = (f'[[backend]]\nid = "{it}"\nurls = ["{self.base(it)}"]\nsecret = "{SECRET}"\n' for it in BACKENDS)
-        sfu = f'type = "janus"\n[[mcu.janus]]\nurl = "{self.janus}"\n' if self.janus else 'type = "inprocess"\n'
-        config.write_text(f"{CONFIG}\n{''.join(backends)}\n[mcu]\n{sfu}")
+        sfu = '[mcu]\ntype = "inprocess"\n' if self.sfu else ""
+        if self.sfu and self.janus:
+            sfu = f'[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "{self.janus}"\n'
+        config.write_text(f"{CONFIG}\n{''.join(backends)}\n{sfu}")
         own = program or (str(Path(sys.executable).with_name("portunus")),)
         return [*own, "serve", "-c", str(config)]
 
@@ -98,7 +101,7 @@ class Site:
         port = free_port()
         config = self.scratch / "server.conf"
         backends = [GoBackend(it, self.base(it), SECRET) for it in BACKENDS]
-        config.write_text(server_conf(port, backends, janus=self.janus))
+        config.write_text(server_conf(port, backends, janus=self.janus if self.sfu else ""))
         with (self.scratch / "incumbent.log").open("ab") as log:
             command = [str(self.incumbent), "-config", str(config)]
             with running(command, MEASURED, stdout=log, stderr=log) as process:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import hellos, messages
+from bench import absent, hellos, memory, messages, offers, publish_descriptions, rooms, start
 from bench.report import Row
 from bench.runner import Bench
 
@@ -28,6 +28,21 @@ def _hellos(bench: Bench) -> list[Row]:
         return [*rows, hellos.measure_resume(bench, servers), *hellos.latency(bench, servers)]
 
 
+def _joins(bench: Bench) -> list[Row]:
+    with bench.site.run_all() as servers:
+        return [rooms.measure_joins(bench, servers, count, targets) for count, targets in rooms.JOINS]
+
+
+def _updates(bench: Bench) -> list[Row]:
+    with bench.site.run_all() as servers:
+        return rooms.measure_updates(bench, servers)
+
+
+def _memory(bench: Bench) -> list[Row]:
+    names = bench.site.names
+    return [memory.measure_empty(bench, names), memory.measure_idle(bench, names), memory.measure_pauses(bench)]
+
+
 def _quick(bench: Bench) -> list[Row]:
     with bench.site.run_all() as servers:
         return [
@@ -39,6 +54,13 @@ def _quick(bench: Bench) -> list[Row]:
 ALL: dict[str, Callable[[Bench], list[Row]]] = {
     "messages": _messages,
     "hellos": _hellos,
+    "joins": _joins,
+    "updates": _updates,
+    "memory": _memory,
+    "absent": lambda bench: absent.measure(bench, bench.site.names),
+    "start": lambda bench: [start.measure(bench, bench.site.names)],
+    "descriptions": publish_descriptions.measure,
+    "offers": offers.measure,
     "quick": _quick,
 }
 QUICK = ["quick"]

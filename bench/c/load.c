@@ -96,7 +96,11 @@ int main(int argc, char **argv) {
     struct epoll_event ready[256];
     while (busy || !stopping) {
         int count = epoll_wait(poll, ready, 256, 20000);
-        if (count == 0) refuse("no delivery for twenty seconds");
+        if (count == 0) {
+            fprintf(stderr, "no delivery for twenty seconds: %llu messages, %llu deliveries, %d outstanding\n",
+                    (unsigned long long)messages, (unsigned long long)deliveries, busy);
+            return 1;
+        }
         for (int i = 0; i < count; i++) {
             int index = (int)ready[i].data.u32;
             if (index == client_count) {

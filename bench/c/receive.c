@@ -107,7 +107,8 @@ int main(int argc, char **argv) {
         int found = epoll_wait(poll, ready, 256, complete == client_count ? 200 : patience);
         if (!found && complete == client_count) break;
         if (!found) {
-            fprintf(stderr, "only %d of %d clients have received all\n", complete, client_count);
+            fprintf(stderr, "only %d of %d clients have received all, %llu in all\n", complete, client_count,
+                    (unsigned long long)deliveries);
             return 1;
         }
         for (int i = 0; i < found; i++) {

@@ -1,0 +1,53 @@
+"""``portunus`` with a clock at its garbage collector: ``python -m bench.collector REPORT serve -c FILE``.
+
+At its end the process writes the longest collection of each generation, in seconds, to REPORT.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import json
+import sys
+import time
+from pathlib import Path
+
+from gateway.cli import main
+
+
+class Pauses:
+    """The longest collections by generation, after the one with which ``portunus serve`` starts."""
+
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self._longest = {0: 0.0, 1: 0.0, 2: 0.0}
+        self._begun = 0.0
+
+    def observe(self, phase: str, details: dict[str, int]) -> None:
+        """Note the begin or the end of a collection: a callback of ``gc``."""
+        if phase == "start":
+            self._begun = time.perf_counter()
+        elif gc.get_freeze_count():  # the collections before are a part of the start
+            generation = details["generation"]
+            self._longest[generation] = max(self._longest[generation], time.perf_counter() - self._begun)
+
+    def write(self) -> None:
+        """Write the report."""
+        self._report.write_text(json.dumps(self._longest))
+
+
+def command(report: Path) -> list[str]:
+    """Return the command, without the arguments of ``portunus``."""
+    return [sys.executable, "-m", "bench.collector", str(report)]
+
+
+def longest(report: Path) -> float:
+    """Return the longest pause of a report in seconds."""
+    return float(max(json.loads(report.read_text()).values()))
+
+
+if __name__ == "__main__":
+    pauses = Pauses(Path(sys.argv.pop(1)))
+    atexit.register(pauses.write)
+    gc.callbacks.append(pauses.observe)
+    main(prog_name="portunus")

@@ -1,0 +1,66 @@
+"""Work 6: the memory of the empty process and of idle sessions, and the pauses of the garbage collector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench import collector, hellos, messages
+from bench.processes import MEASURED, listening
+from bench.report import PORTUNUS, Row, Targets
+from bench.runner import Bench, sessions
+from bench.servers import Server
+
+SESSIONS = 9000
+FIRST = 20  # sessions before the count begins, for what a process loads only once
+QUIET = 1.0  # seconds before memory is read
+EMPTY = Targets(value=54.0)
+IDLE = Targets(ratio=0.17, value=9.0)
+PAUSE = Targets(value=20.0)
+
+
+def measure_empty(bench: Bench, names: Sequence[str]) -> Row:
+    """Measure the resident memory of processes without sessions and without an SFU."""
+    row = Row("empty process", "without an SFU", "MB", EMPTY)
+    site = replace(bench.site, sfu=False)
+    for _ in range(bench.rounds):
+        for name in names:
+            with site.run(name) as server:
+                bench.rest(QUIET)
+                row.figures.setdefault(name, []).append(server.resident() / 1e6)
+    return row
+
+
+def measure_idle(bench: Bench, names: Sequence[str]) -> Row:
+    """Measure the growth of resident memory by sessions that have sent a hello and nothing else."""
+    count = bench.count(SESSIONS, 10)
+    row = Row("idle session", f"{count:,} sessions", "kB", IDLE)
+    for _ in range(bench.rounds):
+        for name in names:
+            with bench.site.run(name) as server, sessions(bench, server, FIRST):
+                bench.rest(QUIET)
+                before = server.resident()
+                with sessions(bench, server, count):
+                    bench.rest(QUIET)
+                    row.figures.setdefault(name, []).append((server.resident() - before) / count / 1000)
+    return row
+
+
+def measure_pauses(bench: Bench) -> Row:
+    """Measure the longest collection of garbage while sessions are opened, messages relayed and hellos sent."""
+    count = bench.count(SESSIONS, 10)
+    row = Row("longest pause of the garbage collector", f"{count:,} sessions", "ms", PAUSE)
+    report = bench.site.scratch / "pauses"
+    command = bench.site.command(*collector.command(report))
+    for _ in range(bench.rounds):
+        with (
+            (bench.site.scratch / "portunus.log").open("ab") as log,
+            listening(command, MEASURED, stderr=log) as (process, port),
+        ):
+            server = Server(PORTUNUS, process.pid, port)
+            with sessions(bench, server, count):
+                once = replace(bench, rounds=1)
+                messages.measure(once, [server], messages.PAIRS)
+                hellos.measure(once, [server], replace(hellos.PLAIN, floor=False))
+        row.figures.setdefault(PORTUNUS, []).append(collector.longest(report) * 1000)
+    return row

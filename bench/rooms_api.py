@@ -1,0 +1,69 @@
+"""Requests of the rooms API as Nextcloud sends them (reference 1.4)."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import secrets
+from typing import Any
+
+from bench.runner import Bench, nextcloud_session
+from bench.servers import SECRET, Server
+from gateway.wire import checksum
+
+
+class RoomsApiClient:
+    """One connection to a server's rooms API, signed with the secret of the plain backend."""
+
+    def __init__(self, bench: Bench, server: Server) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._backend = bench.site.base()
+
+    def post(self, room: str, body: bytes) -> None:
+        """Send one request and wait for its answer.
+
+        Raises:
+            RuntimeError: it was refused.
+        """
+        random = secrets.token_hex(32)
+        headers = {
+            "Content-Type": "application/json",
+            "Spreed-Signaling-Random": random,
+            "Spreed-Signaling-Checksum": checksum.sign(SECRET, random, body),
+            "Spreed-Signaling-Backend": self._backend,
+        }
+        self._connection.request("POST", f"/api/v1/room/{room}", body, headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"the rooms API answered {answer.status}: {text[:100]!r}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def incall(room: str, changed: range, everyone: int = 0, flags: int = 7) -> bytes:
+    """Return the body of a request after these members of a call have changed their flags.
+
+    The members have the ids that ``runner.nextcloud_session`` gives them. The whole list of ``everyone`` is in the
+    request unless that is 0: a server that announces ``changed-users`` is sent the changed ones alone.
+    """
+    lists = {"changed": [_entry(room, number, flags) for number in changed]}
+    if everyone:
+        lists["users"] = [_entry(room, number, flags) for number in range(everyone)]
+    return json.dumps({"type": "incall", "incall": {"incall": flags, **lists}}, separators=(",", ":")).encode()
+
+
+def _entry(room: str, number: int, flags: int) -> dict[str, Any]:
+    session = nextcloud_session(room, number)
+    return {
+        "inCall": flags,
+        "lastPing": 1_764_500_000,
+        "sessionId": session,
+        "nextcloudSessionId": session,
+        "participantPermissions": 254,
+        "actorType": "users",
+        "actorId": f"user{number:05d}",
+        "userId": f"user{number:05d}",
+    }
