@@ -47,8 +47,8 @@ class Experience:
 class Machine:
     """Counts the time for which the machine did not run two processes although they were ready to run."""
 
-    def __init__(self, gateway: int) -> None:
-        self._processes = [os.open(f"/proc/{process}/schedstat", os.O_RDONLY) for process in (gateway, os.getpid())]
+    def __init__(self, gateway: int, bystanders: int) -> None:
+        self._processes = [os.open(f"/proc/{process}/schedstat", os.O_RDONLY) for process in (gateway, bystanders)]
         self._stat = os.open("/proc/stat", os.O_RDONLY)
         self._tick = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -144,7 +144,7 @@ async def main(gateway: str, process: str, backend: str) -> None:
         until.set_result(None)
 
     waiting = asyncio.create_task(wait_for_line())
-    experience = await watch(gateway, Machine(int(process)), backend, tickets, until)
+    experience = await watch(gateway, Machine(int(process), os.getpid()), backend, tickets, until)
     waiting.cancel()
     print(json.dumps(asdict(experience)), flush=True)  # noqa: T201 - the answer to the parent process
 

@@ -24,7 +24,7 @@ from typing import Any
 import aiohttp
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from tests.abuse.bystanders import PAIR, TEN, Experience
+from tests.abuse.bystanders import PAIR, TEN, Experience, Machine
 from tests.gateway.edge.raw_client import RawClient
 
 LATE = 0.25  # seconds by which the gateway may delay a message of the pair (``bystanders.Machine``)
@@ -64,8 +64,11 @@ class Scene:
         assert self.growth < memory, f"the memory grew by {self.growth >> 10} KiB"
 
     @asynccontextmanager
-    async def watched(self, memory: int) -> AsyncIterator[None]:
-        """Run the bystanders and store their ``experience`` and the ``growth`` of the gateway; check nothing."""
+    async def watched(self, memory: int) -> AsyncIterator[Machine]:
+        """Run the bystanders and store their ``experience`` and the ``growth`` of the gateway; check nothing.
+
+        Yields what counts the time for which the machine did not run gateway and bystanders.
+        """
         arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url)
         bystanders = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdin=PIPE, stdout=PIPE, cwd=FOLDER
@@ -80,7 +83,7 @@ class Scene:
             self._base = self._most = self.resident()
             sampling = asyncio.create_task(self._sample())
             try:
-                yield
+                yield Machine(self.process.pid, bystanders.pid)
             finally:
                 sampling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
