@@ -40,6 +40,7 @@ from gateway.edge.operator import serverinfo
 from gateway.edge.operator.admin import AdminSocket
 from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestControls
 from gateway.edge.operator.overview import Overview
+from gateway.edge.operator.snapshot import SnapshotApi
 from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
@@ -47,7 +48,7 @@ from gateway.flows.settings import FlowSettings, MediaLimits
 from gateway.flows.wiring import Flows
 from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters, Metrics
-from gateway.version import SERVER_HEADER, SERVER_VERSION
+from gateway.version import SERVER_HEADER, SERVER_VERSION, VERSION
 from gateway.wire.server import ServerInfo
 from mcu import factory
 from mcu.base import Mcu
@@ -84,8 +85,14 @@ class Gateway:
         self._flows = flows = Flows(self._services)
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
         self.draining = flows.draining
+        self._overview = Overview(self._services, flows.media, self._mcu, self._nextcloud.problem)
         self._admin = AdminSocket(
-            self._services, flows.media.quality, flows.draining, lambda: self.drain_deadline, SERVER_VERSION
+            self._services,
+            flows.media.quality,
+            flows.draining,
+            lambda: self.drain_deadline,
+            VERSION,
+            SnapshotApi(self._services, self._overview, self._mcu, VERSION),
         )
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
         self._body_budget = BodyBudget(self._clock)
@@ -279,7 +286,7 @@ class Gateway:
         return app
 
     def _status(self) -> Status:
-        overview = Overview(self._services, self._flows.media, self._mcu, self._nextcloud.problem)
+        overview = self._overview
         return Status(
             SERVER_VERSION,
             self._proxies,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -67,6 +68,42 @@ def demo(host: str, port: int) -> None:
 
     log.configure()
     sys.exit(tool.run(host, port))
+
+
+@main.command()
+@click.option("-c", "--config", "path", type=click.Path(path_type=Path), help="The gateway's configuration (TOML).")
+@click.option("--socket", type=click.Path(path_type=Path), help="Its admin socket, instead of the configuration.")
+@click.option("--once", is_flag=True, help="Print the state once, as when the output is not a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the state once, as JSON.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.5),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two refreshes.",
+)
+def top(path: Path | None, socket: Path | None, once: bool, as_json: bool, interval: float) -> None:
+    """Show rooms, sessions, streams, SFUs and refusals, refreshed until Ctrl-C.
+
+    The exit status is 2 for wrong arguments, 3 if the gateway cannot be reached.
+    """
+    import msgspec
+
+    from gateway.tools import top as tool
+
+    admin = socket or _admin_socket(path)
+    if not (once or as_json) and sys.stdout.isatty():
+        with contextlib.suppress(KeyboardInterrupt):
+            _require_answer(lambda: tool.watch(lambda: tool.ask(admin), interval, _write))
+        return
+    snapshot = _require_answer(lambda: tool.ask(admin))
+    for line in (msgspec.json.encode(snapshot).decode(),) if as_json else tool.lines(snapshot):
+        click.echo(line)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 @main.command()

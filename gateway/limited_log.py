@@ -16,13 +16,20 @@ class LimitedLog:
     """Lines that are written once a minute for each cause; ``clock`` is monotonic, in seconds.
 
     The next line of a cause gives the number of lines left out. At most ``causes`` lines are written in a minute, since
-    peers can invent causes.
+    peers can invent causes. ``written`` is called with the time and the text of each line.
     """
 
-    def __init__(self, log: logging.Logger, clock: Callable[[], float], causes: int = MAX_CAUSES) -> None:
+    def __init__(
+        self,
+        log: logging.Logger,
+        clock: Callable[[], float],
+        causes: int = MAX_CAUSES,
+        written: Callable[[float, str], None] = lambda at, line: None,
+    ) -> None:
         self._log = log
         self._clock = clock
         self._max_lines = causes
+        self._on_line = written
         self._written: dict[Hashable, float] = {}  # time of the last line of a cause, in the order of the times
         self._left_out: dict[Hashable, int] = {}
 
@@ -42,9 +49,9 @@ class LimitedLog:
         self._written[cause] = now
         left_out = self._left_out.pop(cause, 0)
         if left_out:
-            self._log.log(level, message + " (%d more before)", *values, left_out)
-        else:
-            self._log.log(level, message, *values)
+            message, values = message + " (%d more before)", (*values, left_out)
+        self._log.log(level, message, *values)
+        self._on_line(now, message % values)
 
     def clear(self) -> None:
         """Forget which causes were logged: the next line of each is written at once."""

@@ -8,6 +8,7 @@ about URLs, which peers can invent, have a separate limit of lines.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 
@@ -20,6 +21,7 @@ from gateway.wire import unverified_claims
 from gateway.wire.token import NOT_YET, TOKEN_EXPIRED
 from gateway.wire.unverified_claims import UnverifiedClaims
 
+RECENT_WARNINGS = 20  # warnings that ``portunus top`` shows
 INVENTED_URL_LINES = 16  # lines a minute about URLs that peers can invent
 UNLOGGED_LIMITS = frozenset(  # limits that only slow or idle peers reach, or that have lines of their own
     {"http_read_timeout", "idle_connections_per_address", "peer_connections", "descriptors"}
@@ -49,14 +51,18 @@ class Refusals:
     """Reports refusals; ``clock`` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
-        self._warnings = LimitedLog(log, clock)
-        self._invented = LimitedLog(log, clock, INVENTED_URL_LINES)
+        self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT_WARNINGS)  # times and texts of the latest warnings
+        self._warnings = LimitedLog(log, clock, written=self._written)
+        self._invented = LimitedLog(log, clock, INVENTED_URL_LINES, self._written)
         self._counters = counters
 
     def configuration_changed(self) -> None:
         """Forget which warnings were written, because the configuration has changed."""
         self._warnings.clear()
         self._invented.clear()
+
+    def _written(self, at: float, line: str) -> None:
+        self.recent.append((at, line))
 
     def unknown_url(self, subject: str, url: str, backends: Backends) -> None:
         """Report a URL without a backend; ``subject`` is the kind of request, in the plural."""

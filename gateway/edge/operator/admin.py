@@ -2,8 +2,8 @@
 
 Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` answers which
 bitrate and codecs each publisher of a room may send and why; ``room`` is its id or its short id in the log, ``backend``
-is needed if several backends have such a room. ``/drain`` and ``/timeline`` are served
-by ``drain_api`` and ``timeline_api``. Errors are ``{"error": …}``, one
+is needed if several backends have such a room. ``/drain``, ``/timeline`` and
+``/snapshot`` are served by ``drain_api``, ``timeline_api`` and ``snapshot``. Errors are ``{"error": …}``, one
 sentence. Session ids are truncated; there are no addresses and no session descriptions.
 """
 
@@ -19,6 +19,7 @@ from gateway.core.room import RoomKey
 from gateway.edge.http import unix_socket
 from gateway.edge.http.json_answer import answer, refusal
 from gateway.edge.operator.drain_api import DrainApi
+from gateway.edge.operator.snapshot import SnapshotApi
 from gateway.edge.operator.timeline_api import TimelineApi
 from gateway.flows.draining import Draining
 from gateway.flows.media.quality import QualityController, StreamDecision
@@ -52,7 +53,8 @@ class RoomExplanation(msgspec.Struct, frozen=True):
 class AdminSocket:
     """Serves the operator's requests about rooms, and about the drain.
 
-    ``drain_deadline`` returns the seconds of a drain for which the request names none; ``version`` is that of Portunus.
+    ``drain_deadline`` returns the seconds of a drain for which the request names none; ``version`` is that of Portunus;
+    without ``snapshot`` there are no snapshots for ``portunus top``.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class AdminSocket:
         draining: Draining,
         drain_deadline: Callable[[], float],
         version: str = "",
+        snapshot: SnapshotApi | None = None,
     ) -> None:
         self._services = services
         self._hub = services.hub
         self._quality = quality
         self._drain = DrainApi(services, draining, drain_deadline)
         self._timeline = TimelineApi(services, version)
+        self._snapshot = snapshot
         self._path: Path | None = None
         self._runner: web.AppRunner | None = None
 
@@ -83,6 +87,8 @@ class AdminSocket:
         app.router.add_get("/explain", self._explain)
         app.router.add_routes(self._drain.routes())
         app.router.add_routes(self._timeline.routes())
+        if self._snapshot is not None:
+            app.router.add_routes(self._snapshot.routes())
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         listening = unix_socket.listen(Path(path))

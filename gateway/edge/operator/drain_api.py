@@ -29,6 +29,19 @@ class DrainReport(msgspec.Struct, frozen=True):
     in_calls: int
 
 
+def drain_report(services: Services) -> DrainReport:
+    """Return the present state of the drain."""
+    drain, hub = services.drain, services.hub
+    return DrainReport(
+        drain.active,
+        drain.awaited.value,
+        drain.seconds_left(services.clock()),
+        drain.refused,
+        client_sessions(hub),
+        sessions_in_calls(hub),
+    )
+
+
 class DrainApi:
     """Serves the requests; ``default`` returns the deadline of a request without one."""
 
@@ -46,16 +59,7 @@ class DrainApi:
         ]
 
     async def _report(self, request: web.Request) -> web.Response:
-        drain, hub = self._services.drain, self._services.hub
-        report = DrainReport(
-            drain.active,
-            drain.awaited.value,
-            drain.seconds_left(self._services.clock()),
-            drain.refused,
-            client_sessions(hub),
-            sessions_in_calls(hub),
-        )
-        return answer(200, report)
+        return answer(200, drain_report(self._services))
 
     async def _begin(self, request: web.Request) -> web.Response:
         text = request.query.get("deadline", "")

@@ -43,6 +43,21 @@ class Overview:
         services = self._services
         return readiness(self.sfu_status(), services.backends, self._problem, draining=services.drain.active)
 
+    @property
+    def open_streams(self) -> tuple[int, int]:
+        """The number of publications and of subscriptions."""
+        return self._media.open_streams
+
+    def refused(self) -> dict[str, int]:
+        """Return how many clients and requests were refused since the start, by cause and backend, or limit."""
+        counters = self._services.counters
+        found = {
+            f"{cause} of {backend}" if backend else cause: count
+            for (backend, cause), count in counters.authentication_failures.items()
+        }
+        found |= {f"session_limit of {backend}": count for backend, count in counters.limit_exceeded.items()}
+        return found | {f"limits.{limit}": count for limit, count in counters.limits_met.items()}
+
     def stats(self) -> dict[str, Any]:
         """Return the body of ``/api/v1/stats`` (1.3)."""
         hub, status = self._services.hub, self.sfu_status()

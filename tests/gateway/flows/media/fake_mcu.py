@@ -168,6 +168,7 @@ class FakeMcu:
         self.subscribe_error: McuError | None = None
         self.spoil: Callable[[str], str] = lambda description: description  # edits each description of the SFU
         self.capacity = 0
+        self.reports: list[StreamReport] = []  # of its streams
         self.unavailable = False  # ``publish`` and ``subscribe`` wait while it is set
         self.on_state: Callable[[McuStatus], None] = lambda status: None
         self._changed = asyncio.Condition()
@@ -256,7 +257,7 @@ class FakeMcu:
         return McuStatus("fake", (sfu,), self.capacity)
 
     def streams(self) -> Iterable[StreamReport]:
-        return ()
+        return self.reports
 
     def metrics(self) -> Iterable[Metric]:
         return ()
