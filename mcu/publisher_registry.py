@@ -27,7 +27,7 @@ class RegisteredPublisher(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed, for any reason."""
+        """Whether the publisher is closed, for any reason."""
 
 
 P = TypeVar("P", bound=RegisteredPublisher)

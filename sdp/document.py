@@ -262,7 +262,7 @@ class Identity:
     fingerprints: frozenset[str]  # "sha-256 AB:CD:…", algorithm in lower, digits in upper case
 
     def same_peer_connection(self, other: Identity) -> bool:
-        """Return whether both may be one PeerConnection: they share a user name fragment or a fingerprint.
+        """Return whether both may describe one PeerConnection: they share a user name fragment or a fingerprint.
 
         Another user name fragment with the same fingerprint is an ICE restart.
         """

@@ -47,9 +47,9 @@ def mend(offer: Description, answer: Description) -> None:
 
 
 def tidy(offer: Description, answer: Description) -> None:
-    """Remove from an answer, in place, what was not offered and what clients ignore, or should.
+    """Remove from an answer, in place, parts that were not offered or that clients ignore, or should ignore.
 
-    That are RTCP feedback, ``a=extmap-allow-mixed``, the formats of rejected sections, which get one of the offer, and
+    These are RTCP feedback, ``a=extmap-allow-mixed``, the formats of rejected sections, which get one of the offer, and
     Janus' "(null)" in the id of a track without mid.
     """
     for offered, answered in zip(offer.media, answer.media, strict=False):
@@ -125,7 +125,7 @@ def _remove_feedback(answered: MediaSection, offered: MediaSection) -> None:
 
 
 def _remove_repeated_extensions(answered: MediaSection) -> None:
-    """Remove ``a=extmap`` lines whose id or URI stands in an earlier one."""
+    """Remove ``a=extmap`` lines whose id or URI stands in an earlier line."""
     seen: set[str] = set()
 
     def unwanted(line: str) -> bool:

@@ -135,7 +135,7 @@ def _normalise_mappings(section: MediaSection) -> None:
 
 
 def _is_unambiguous(name: str) -> bool:
-    """Return whether an SFU that searches for the name of a codec finds the same codec as one that compares it."""
+    """Return whether an SFU that searches for codec names finds the same codec as an SFU that compares names."""
     return name.lower() in _EXACT_NAMES or _KNOWN_NAME.search(name) is None
 
 

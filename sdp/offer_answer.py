@@ -184,7 +184,7 @@ def _is_answered_group(group: tuple[str, ...], offered: tuple[str, ...]) -> bool
 
 
 class _Shared:
-    """What the sections of a description share, read once: BUNDLE groups, mids, session-level attributes."""
+    """The parts that the sections of a description share, read once: BUNDLE groups, mids, session-level attributes."""
 
     def __init__(self, description: Description) -> None:
         self._session = description.session

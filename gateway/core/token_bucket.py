@@ -14,7 +14,7 @@ UNLIMITED = float(1 << 60)  # more than any client sends
 
 
 class TokenBucket:
-    """The messages and bytes that a client may still send; the caller subtracts, and refills if one is negative."""
+    """The messages and bytes that a client may still send; the caller subtracts, and refills a negative number."""
 
     __slots__ = ("_filled_at", "messages", "octets")
 

@@ -44,7 +44,7 @@ class UnconfirmedMessages:
         return self._last
 
     def unmark(self) -> None:
-        """Want a ping for all kept messages: they are sent again, on another connection."""
+        """Require a ping for all kept messages: the messages are sent again, on another connection."""
         self._marked = self._last - len(self._messages)
 
     def confirm(self, number: int) -> None:

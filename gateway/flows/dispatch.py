@@ -64,7 +64,7 @@ class Dispatcher:
         return self._admission.admits(address)
 
     def would_admit(self, address: Address) -> bool:
-        """Return what ``admits`` would, without counting a refusal."""
+        """Return the result of ``admits`` without counting a refusal."""
         return self._admission.exceeded(address) is None
 
     def connection_opened(self, connection: Connection) -> ClientConnection:
@@ -130,7 +130,7 @@ class Dispatcher:
             del self._inboxes[id]
 
     def _refill(self, client: ClientConnection, bucket: TokenBucket) -> bool:
-        """Refill a client's token bucket; if that is not enough, close the connection and return ``False``."""
+        """Refill the bucket of a session; if the limit stays exceeded, close the connection and return ``False``."""
         before_hello = client.session is None
         if not before_hello and bucket.refill(self._services.settings.limits, self._services.clock()):
             return True

@@ -149,7 +149,7 @@ class Nextcloud(Protocol):
         """Return ``config.signaling["hello-v2-token-key"]``; empty if there is none even after a forced refresh."""
 
     async def renewed_token_key(self, url: str, old: str) -> str:
-        """Return the token key if it differs from ``old`` now; empty if not, or if Nextcloud was asked just before.
+        """Return the token key if it differs from ``old``; empty if it is the same, or was fetched just before.
 
         Raises:
             NextcloudError: Nextcloud could not be asked.

@@ -104,5 +104,5 @@ class Flows:
 
 
 def _credentials(settings: FlowSettings) -> list[tuple[str, str, tuple[str, ...]]]:
-    """Return what decides whether a request of Nextcloud is accepted, for each backend."""
+    """Return id, secret and URLs of each backend, which decide whether a request of Nextcloud is accepted."""
     return [(backend.id, backend.secret, backend.urls) for backend in settings.backends]

@@ -137,7 +137,7 @@ class DemoBackend:
         return next((room for room in self._talk.rooms.rooms.values() if session in room.sessions), None)
 
     def _end(self, session: str) -> None:
-        """End a session that another session replaces, and send that to the gateway in the background."""
+        """End a session that another session replaces, and report its end to the gateway in the background."""
         room = self._room_of(session)
         if room is None:
             return

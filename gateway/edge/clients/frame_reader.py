@@ -153,7 +153,7 @@ class FrameReader:
         return self._assemble(opcode, payload, bool(first & _FIN_BIT))
 
     def _check_head(self, first: int, second: int, length: int) -> None:
-        """Check reserved bits, mask, opcode and fragmentation; ``length`` is the one in the second octet."""
+        """Check reserved bits, mask, opcode and fragmentation; ``length`` is the payload length in the second octet."""
         opcode = first & 0x0F
         valid = first & 0x70 == 0 and second >= _MASK_BIT and opcode in _OPCODES
         if opcode & _CONTROL_BIT:

@@ -24,7 +24,7 @@ class Receipts:
         self._expected = None
 
     def ping_time(self, outbox: Outbox) -> float | None:
-        """Return the time from which a ping may request a receipt; ``None``: none is needed, or one is expected."""
+        """Return the time from which a ping may request a receipt; ``None``: none is needed, or a pong is awaited."""
         kept = outbox.unconfirmed
         if kept is None or self._expected is not None or not kept.wants_ping:
             return None

@@ -21,7 +21,7 @@ log = logging.getLogger("portunus.http")
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard limit, warn if that is low, and return it."""
+    """Raise the soft limit of open descriptors to the hard limit, warn if the result is low, and return the result."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -124,7 +124,7 @@ class NewConnection(asyncio.Protocol):
         self.transport.abort()
 
     def _end_timer(self) -> float | None:
-        """Cancel the timer and drop it, since it refers to this object; return the time at which it was due."""
+        """Cancel and drop the timer, since the timer refers to this connection; return the time at which it was due."""
         timer, self._timer = self._timer, None
         if timer is None:
             return None

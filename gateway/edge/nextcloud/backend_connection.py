@@ -60,7 +60,7 @@ class Reply(Struct, frozen=True):
 
 
 def encode(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Return a request as it is sent; ``path`` is percent-encoded, ``host`` the value of that header.
+    """Return a request as it is sent; ``path`` is percent-encoded, ``host`` the value of the header ``Host``.
 
     Raises:
         ValueError: a line end or a NUL in a header.

@@ -146,7 +146,7 @@ class BackendHttp:
                 del self._origins[key]
 
     async def _exchange(self, origin: _Origin, target: _Target, request: bytes) -> Reply:
-        """Send a request on an idle connection; if that has just been closed, or there is none, on a new one."""
+        """Send a request on an idle connection, or on a new one if there is none or the backend has just closed it."""
         while origin.idle:
             connection = origin.idle.pop()
             if not connection.is_open or self._is_too_old(connection):

@@ -153,7 +153,7 @@ class NextcloudClient:
         return _key(capabilities)
 
     async def renewed_token_key(self, url: str, old: str) -> str:
-        """Return the public key if it differs from ``old`` now; empty if not, or if it was fetched just before."""
+        """Return the public key if it differs from ``old``; empty if it is the same, or was fetched just before."""
         capabilities, cached = await self._capabilities.get(url)
         if cached and _key(capabilities) == old and self._capabilities.renew(url):
             capabilities, _ = await self._capabilities.get(url)

@@ -44,7 +44,7 @@ class ListedParticipants:
         self._size = 0  # bytes
 
     def note(self, event: RemoteEventBody) -> None:
-        """Keep the list in an event, or what the event changes in the kept one."""
+        """Store the list of participants in an event, or apply the changes in the event to the stored list."""
         if event.leave is not None and self._users:
             self._left.update(event.leave)
             self._resize(self._size + sum(map(len, event.leave)))
@@ -52,7 +52,7 @@ class ListedParticipants:
             self._note_update(_updates.decode(event.update))
 
     def message(self, room: str) -> bytes | None:
-        """Return the update of the participants of a room, or ``None`` if no list is known or nobody is in it."""
+        """Return the update of the participants of a room, or ``None`` if no list is known or the list is empty."""
         users = self._current_entries()
         if not users:
             return None

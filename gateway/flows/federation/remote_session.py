@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 
 
 class KeptBytes:
-    """The memory of what all sessions keep: messages for their hosts, or lists of participants."""
+    """The memory of all kept messages for hosts, or of all lists of participants."""
 
     def __init__(self) -> None:
         self.total = 0  # bytes
@@ -168,7 +168,7 @@ class RemoteSession:
         return message, len(text)
 
     async def write(self) -> None:
-        """Write the kept messages to the present connection, and later ones as they come, until it is lost."""
+        """Write kept and later messages to the present connection, until the connection is lost."""
         connection = self._connection
         try:
             while connection is not None and connection is self._connection:

@@ -207,7 +207,7 @@ class FederatedSeat:
             self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
 
     async def _wait_for_end(self, task: asyncio.Task[None]) -> None:
-        """Let the host take the last messages and the ``bye``; it closes the connection then, which ends the task."""
+        """Let the host take the last messages and the ``bye``; the host then closes the connection: the task ends."""
         await asyncio.wait([task], timeout=BYE_TIMEOUT)
         task.cancel()
 
@@ -303,7 +303,7 @@ class FederatedSeat:
             join.answer.set_result(None)
 
     def _send_refusal(self, join: UnansweredJoin, error: Error) -> None:
-        """Send the client the host's error; it stays in its room, unless the seat was joining it by itself."""
+        """Send the client the host's error; the client stays in its room, unless the seat was joining by itself."""
         refused = refusal(error, join.room)
         same = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
         if same and error.code == Code.ALREADY_JOINED.value[0]:

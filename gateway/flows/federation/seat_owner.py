@@ -18,10 +18,10 @@ class SeatOwner(Protocol):
         """Move a session from its present room, or another seat, to this seat: the host has accepted its join."""
 
     def leave_seat(self, session: Session, seat: Seat) -> None:
-        """Take a session from its seat: it is in no room any more. No effect if it has another seat."""
+        """Remove a session from this seat: the session is in no room any more. No effect if it has another seat."""
 
     def ended_by_host(self, session: Session, reason: str) -> None:
-        """End a session because the host has ended its own; ``reason`` is that of the host's ``bye``, or empty."""
+        """End a session because the host has ended its session; ``reason``: of the host's ``bye``, or empty."""
 
     def end_disinvited(self, session: Session, event: bytes) -> None:
         """End a session that was disinvited from the host's room, once its client has the encoded ``event``."""

@@ -1,4 +1,4 @@
-"""What a seat does with the messages of its client and of the host.
+"""The state of a seat, which decides how the messages of its client and of the host are handled.
 
 Source: reference 12.1, 12.3.
 """

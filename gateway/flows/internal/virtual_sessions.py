@@ -124,7 +124,7 @@ class VirtualSessions:
         )
 
     async def _announce(self, virtual: VirtualSession) -> None:
-        """Announce a virtual session to Nextcloud (11.2): one with an actor joins the room there.
+        """Announce a virtual session to Nextcloud (11.2): a session with an actor joins the room there.
 
         Raises:
             ProtocolError: Nextcloud refused, or gave no usable answer.

@@ -95,7 +95,7 @@ class _Record:
     limit: AppliedLimit | None = None
 
     def limit_of(self, publisher: Publisher) -> AppliedLimit:
-        """Return the limit that a publisher has now; it begins with the stream's ceiling."""
+        """Return the limit that a publisher has now; at first the stream's ceiling."""
         if self.limit is not None and self.limit.publisher is publisher:
             return self.limit
         return AppliedLimit(publisher, self.stream.ceiling, confirmed=True)
@@ -206,7 +206,7 @@ class QualityController:
             self._evaluate_in(room, DELAY)
 
     def _evaluate_in(self, room: RoomKey, seconds: float) -> None:
-        """Schedule the evaluation of a room in ``seconds``, unless an earlier one is scheduled."""
+        """Schedule the evaluation of a room in ``seconds``, unless an earlier evaluation is scheduled."""
         at = self._services.clock() + seconds
         if at < self._due.get(room, math.inf):
             self._due[room] = at

@@ -25,7 +25,7 @@ ATTEMPT_LIMIT = 20.0  # seconds until the first attempt to connect must have suc
 
 @dataclass(slots=True)
 class Janus:
-    """One Janus of the configuration; ``connect_janus`` sets what the later steps check."""
+    """One Janus of the configuration; ``connect_janus`` sets the attributes that the later steps check."""
 
     settings: JanusServerSettings
     version: str = ""

@@ -66,16 +66,16 @@ class _Candidates:
         task.add_done_callback(self._adding.discard)
 
     def on_offer(self, offer: Description) -> None:
-        """Ignore it: these streams are not renegotiated."""
+        """Ignore the offer: these streams are not renegotiated."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Ignore it: the received frames are counted instead."""
+        """Ignore the report: the received frames are counted instead."""
 
     def on_transport(self, state: TransportState) -> None:
-        """Ignore it: the state of the peer connection shows it."""
+        """Ignore the report: the state of the peer connection shows it."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Ignore it: the state of the peer connection shows it."""
+        """Ignore the end: the state of the peer connection shows it."""
 
     def read(self, description: Description) -> None:
         """Collect the candidates in a description of Janus."""

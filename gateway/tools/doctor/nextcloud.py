@@ -35,7 +35,7 @@ _SECRET_REMEDY = (
 
 @dataclass(slots=True)
 class ExaminedNextcloud:
-    """One URL of a backend; ``fetch_capabilities`` sets what the later steps check.
+    """One URL of a backend; ``fetch_capabilities`` sets the attributes that the later steps check.
 
     A ``backend`` without a secret is that of ``--nextcloud``: it gets no signed requests.
     """

@@ -19,7 +19,7 @@ State = Literal["ok", "warning", "failed", "not reached", "not tried"]
 
 
 class Outcome(Struct, frozen=True):
-    """The outcome of a step; ``change`` is the remedy, or for ``not tried`` what to pass. No text has a full stop."""
+    """The outcome of a step; ``change``: remedy, or for ``not tried`` an option to pass. Texts have no full stop."""
 
     state: State
     evidence: str = ""

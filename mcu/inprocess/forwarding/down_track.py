@@ -113,7 +113,7 @@ class DownTrack:
             self.update_stream(now)
 
     def close(self) -> None:
-        """Stop forwarding; it cannot be started again."""
+        """Stop forwarding for good."""
         self._started = False
         self._stop_forwarding()
 

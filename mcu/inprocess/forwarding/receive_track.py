@@ -217,6 +217,6 @@ class ReceiveTrack:
 
 
 def _smallest_first(rtp_streams: tuple[RtpStream, ...]) -> tuple[RtpStream, ...]:
-    """Sort the layers whose picture size is known by it; the other layers keep their places."""
+    """Sort the layers of known picture size by that size; the other layers keep their places."""
     measured = iter(sorted((stream for stream in rtp_streams if stream.area), key=lambda stream: stream.area))
     return tuple(next(measured) if stream.area else stream for stream in rtp_streams)

@@ -223,7 +223,7 @@ class RtpStream:
         self.request_keyframe(now)
 
     def find_or_nack(self, number: int, now: float) -> StoredPacket | None:
-        """Return a packet of the history; send a NACK for one that never arrived."""
+        """Return a packet of the history; send a NACK for a packet that never arrived."""
         stored = self._history[number & HISTORY - 1]
         if stored is not None and stored.number == number:
             return stored

@@ -87,7 +87,7 @@ class SubscriberChannels:
         copy.on("open", on_open)
 
     def send(self, channel: RTCDataChannel, message: Message) -> None:
-        """Send a message of the publisher's ``channel`` on its copy, once that is open."""
+        """Send a message of the publisher's ``channel`` on its copy, once the copy is open."""
         queued = self._queued.get(channel)
         if queued is not None:
             if sum(len(waiting) for queue in self._queued.values() for waiting in queue) + len(message) <= MAX_BUFFERED:

@@ -90,7 +90,7 @@ class JanusServer:
 
     @property
     def draining(self) -> bool:
-        """Whether it accepts no new streams."""
+        """Whether this Janus accepts no new streams."""
         return self.settings.draining or self.removed
 
     @property
@@ -100,7 +100,7 @@ class JanusServer:
 
     @property
     def may_accept_streams(self) -> bool:
-        """Whether it accepts new streams, or will do so without a change of the configuration."""
+        """Whether this Janus accepts new streams, or will do so without a change of the configuration."""
         if self.draining:
             return False
         return self.connector.state in (SfuState.CONNECTING, SfuState.READY) or (
@@ -109,12 +109,12 @@ class JanusServer:
 
     @property
     def drained(self) -> bool:
-        """Whether it was drained, and is disconnected."""
+        """Whether this Janus was drained, and is disconnected."""
         return self.draining and self._disconnected
 
     @property
     def has_streams(self) -> bool:
-        """Whether it has a stream or is opening one."""
+        """Whether this Janus has a stream or is opening one."""
         return bool(self.publishers or self.remotes or self._opening)
 
     def start(self) -> None:

@@ -150,7 +150,7 @@ class RemoteStream:
         raise McuLost("the remote publisher did not come up")
 
     def update(self) -> None:
-        """Send the publisher's changed media to the target; its subscribers are offered the added ones."""
+        """Send the publisher's changed media to the target, whose subscribers are offered the added media."""
         if self.closed or not self._forwarding:
             return
         media, known = self._published_media(), self._media

@@ -52,11 +52,11 @@ class RoomFeed:
 
     @property
     def in_use(self) -> bool:
-        """Whether it has a subscription or one that is being made."""
+        """Whether the feed has a subscription, or a subscription is being made."""
         return bool(self.subscribers or self.joining)
 
     def offer(self, media: Mapping[str, MediaKind]) -> None:
-        """Set the media by mid, and request an offer of the added ones for each subscriber."""
+        """Set the media by mid, and request an offer of the added media for each subscriber."""
         self.media = media
         for subscriber in list(self.subscribers):
             subscriber.request_missing_media()

@@ -128,7 +128,7 @@ class JanusSubscriber(HandlePeer):
         await super().add_candidate(candidate)
 
     async def _repeat_candidates(self) -> None:
-        """Send the candidates again that Janus may have set aside; one that it has already does no harm."""
+        """Send the candidates again that Janus may have set aside; a candidate that Janus has already does no harm."""
         for candidate in list(self._candidates):
             await super().add_candidate(candidate)
 
@@ -164,7 +164,7 @@ class JanusSubscriber(HandlePeer):
         return substream if layers is None else layers.number(substream)
 
     def apply_layer_order(self) -> None:
-        """Request another layer of Janus if its number for the selected one has changed."""
+        """Request the selected layer again if Janus' number for that layer has changed."""
         number = self._number(self._selected)
         if self.closed or number == self._requested:
             return
@@ -173,7 +173,7 @@ class JanusSubscriber(HandlePeer):
         self._layer_switch.select(number)
 
     def request_missing_media(self) -> None:
-        """Request an offer with the media of the feed that this subscription lacks; it reaches ``on_event``.
+        """Request an offer with the media of the feed that this subscription lacks; the offer reaches ``on_event``.
 
         Added m-lines are subscribed to. An m-line that is inactive in Janus' last offer stays so until the next offer.
         """

@@ -134,7 +134,7 @@ class IceTransport(aioice.Connection):
         return address in self._sources
 
     def request_received(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
-        """Answer a connectivity check; store the source of an authentic one that is received before ``connect``."""
+        """Answer a connectivity check; store the source of an authentic check that arrives before ``connect``."""
         super().request_received(message, addr, protocol)
         if self._early_checks and self._early_checks[-1][0] is message:
             self._add_source(addr, _ufrag_of(message))
