@@ -229,3 +229,20 @@ def _member(text: str, position: int, wanted: str) -> tuple[int, int]:
 def _skip(text: str, position: int) -> int:
     match = _space.match(text, position)
     return match.end() if match else position
+
+
+# Decodes an object to the number of its members ``type``; numbers stay texts, of any length.
+_type_counter = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: sum(name == "type" for name, _ in pairs), parse_int=str, parse_float=str
+)
+
+
+def has_two_types(text: str) -> bool:
+    """Return whether a JSON text is an object with several members ``type``, or nested too deeply to tell."""
+    try:
+        count = _type_counter.decode(text)
+    except RecursionError:
+        return True
+    except ValueError:  # no JSON text
+        return False
+    return isinstance(count, int) and count > 1

@@ -10,7 +10,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.wire.client import ABSENT, has_lone_surrogate, is_given, without_lone_surrogates
+from gateway.wire.client import ABSENT, has_lone_surrogate, has_two_types, is_given, without_lone_surrogates
+from gateway.wire.errors import Code, ProtocolError
 
 # Types of messages to the SFU.
 SFU_TYPES = frozenset({"offer", "answer", "candidate", "endOfCandidates", "selectStream", "requestoffer", "sendoffer"})
@@ -44,7 +45,7 @@ class MediaMessage(Struct, frozen=True, gc=False):
 
 
 class _TypeOnly(Struct):
-    type: Raw = ABSENT  # undecoded: a duplicate that is no string must not hide the last one, which clients read
+    type: str | None = None
     payload: Raw = ABSENT
 
 
@@ -62,7 +63,13 @@ def decode_media_message(data: Raw) -> MediaMessage | None:
 
     For ``nickChanged``, ``control`` and media messages with a ``payload`` object the type is returned even then: the
     recipient's client may accept such ``data``, so the permissions to send and receive it still apply (5.3, 5.4).
+
+    Raises:
+        ProtocolError: ``invalid_format``, ``type`` stands twice: some clients read the first one, others the last.
     """
+    text = bytes(data)
+    if (text.count(b"type") > 1 or b"\\u" in text) and has_two_types(text.decode()):
+        raise ProtocolError(Code.INVALID_FORMAT.error())
     try:
         return _decoder.decode(data)
     except msgspec.DecodeError:
@@ -81,10 +88,9 @@ def _decode_lenient(data: Raw) -> MediaMessage | None:
         found = _type_decoder.decode(text)
     except msgspec.DecodeError:
         return None
-    type = read_string(found.type)
-    if type in (CONTROL, _NICK_CHANGED) or (type in SFU_TYPES and bytes(found.payload)[:1] == b"{"):
-        return MediaMessage(type)
-    return None
+    if found.type in (CONTROL, _NICK_CHANGED):
+        return MediaMessage(found.type)
+    return MediaMessage(found.type) if found.type in SFU_TYPES and bytes(found.payload)[:1] == b"{" else None
 
 
 def read_string(raw: Raw) -> str | None:
