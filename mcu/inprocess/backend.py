@@ -30,6 +30,7 @@ from mcu.base import (
 )
 from mcu.inprocess.connection_turns import ConnectionTurns
 from mcu.inprocess.counters import StreamCounters
+from mcu.inprocess.forwarding_turns import ForwardingTurns
 from mcu.inprocess.negotiation.parsing import preference, read_offer
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.settings import InprocessSettings
@@ -63,6 +64,7 @@ class InprocessMcu:
         self._subscribers: set[InprocessSubscriber] = set()
         self._subscriber_numbers = itertools.count(1)
         self._turns = ConnectionTurns()
+        self._forwarding_turns = ForwardingTurns()
         self._closing: set[asyncio.Task[None]] = set()  # tasks that close the sockets of ended streams
         self._on_state: Callable[[McuStatus], None] = lambda status: None
         self._started_at = 0.0
@@ -93,7 +95,14 @@ class InprocessMcu:
             await self._turns.take()
             self._require_ready()
             publisher = InprocessPublisher(
-                key, self._settings, options, listener, self._publishers.publisher_changed, self._keep_task, self._clock
+                key,
+                self._settings,
+                options,
+                listener,
+                self._publishers.publisher_changed,
+                self._keep_task,
+                self._clock,
+                self._forwarding_turns,
             )
             self._publishers.add(publisher)
             try:

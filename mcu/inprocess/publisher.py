@@ -27,6 +27,7 @@ from mcu.inprocess.forwarding.bitrate import BitrateMeter
 from mcu.inprocess.forwarding.demultiplexer import RtpDemultiplexer
 from mcu.inprocess.forwarding.receive_track import ReceiveTrack
 from mcu.inprocess.forwarding.rtcp_feedback import RtcpFeedback
+from mcu.inprocess.forwarding_turns import ForwardingQueue, ForwardingTurns
 from mcu.inprocess.negotiation.generation import write_answer
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, PublisherOffer
 from mcu.inprocess.negotiation.parsing import preference, read_offer
@@ -58,12 +59,14 @@ class InprocessPublisher:
         on_change: Callable[[InprocessPublisher], None],
         keep_task: Callable[[asyncio.Task[None]], None],
         clock: Callable[[], float],
+        turns: ForwardingTurns,
     ) -> None:
         """Create a stream that is not connected yet; ``open`` follows.
 
         Args:
             on_change: called when the connection is up and when the stream has ended.
             keep_task: receives the task that closes the sockets.
+            turns: shared by all publishers of the SFU.
         """
         self.key = key
         self.has_data_channels = False
@@ -80,6 +83,7 @@ class InprocessPublisher:
         self._keep_task = keep_task
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=False)
+        self._packets = ForwardingQueue(turns, self._forward)
         self._local: LocalTransportDescription | None = None
         self._offer: PublisherOffer | None = None  # the last offer with a section in use
         self._answer: Description | None = None  # the last answer
@@ -158,6 +162,7 @@ class InprocessPublisher:
         if self._timer is not None:
             self._timer.cancel()
         self._channels.close()
+        self._packets.clear()
         for subscriber in list(self.subscribers):
             subscriber.end(reason)
         self._on_change(self)
@@ -253,19 +258,22 @@ class InprocessPublisher:
         self.end(CloseReason.PUBLISHER_GONE, reason)
 
     def on_rtp(self, data: bytes) -> None:
-        """Pass a packet to its RTP stream."""
+        """Forward a packet, in this turn of the loop or in a later one."""
         packet = rtp.parse(data)
-        if packet is None or self.closed:
-            return
-        now = self._clock()
+        if packet is not None and not self.closed:
+            self._packets.receive(packet, self._clock())
+
+    def _forward(self, packet: rtp.RtpPacket, now: float) -> int:
+        """Pass a packet, which arrived at ``now``, to its RTP stream; return the number of its down tracks."""
         rtp_stream = self._demultiplexer.streams_by_ssrc.get(packet.ssrc)
         if rtp_stream is None:
             rtp_stream = self._demultiplexer.bind_ssrc(packet, now)
             if rtp_stream is None:
-                return
+                return 0
         rtp_stream.receive(packet, now)
         if not self._flowing.get(rtp_stream.kind):
             self._set_flowing(rtp_stream.kind, True)
+        return rtp_stream.down_track_count
 
     def on_rtcp(self, data: bytes) -> None:
         """Forward the publisher's clock to the subscribers."""

@@ -76,6 +76,11 @@ class RtpStream:
         """Number of packets that did not arrive, or only as a retransmission."""
         return self._lost_before + self.reception.lost
 
+    @property
+    def down_track_count(self) -> int:
+        """Number of down tracks to which packets are forwarded."""
+        return len(self._down_tracks)
+
     def update(self, offered: OfferedStream) -> None:
         """Apply the SSRCs of an offer, if it has any."""
         if offered.ssrc is None:
