@@ -15,6 +15,8 @@ from gateway.core.limits import Backend
 from gateway.flows.settings import MediaLimits
 from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
+from tests.gateway.flows.federation.fake_host import FakeHost
+from tests.gateway.flows.federation.test_rooms import request_join
 from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, FakeClient, FlowHarness, internal_params
 from tests.gateway.flows.media.calls import publish, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
@@ -129,6 +131,13 @@ async def joins_another(scene: RightsScene) -> None:
     join(scene.alice, "another", "nc-alice-2")
 
 
+async def joins_elsewhere(scene: RightsScene) -> None:
+    scene.harness.services.remote_servers = FakeHost()
+    request_join(scene.alice)
+    await settle()
+    assert scene.alice.session.seat is not None
+
+
 async def leaves(scene: RightsScene) -> None:
     join(scene.alice, "", "")
 
@@ -207,6 +216,7 @@ CHANGES: dict[str, Callable[[RightsScene], Awaitable[None]]] = {
     "join of another room that denies them": joins_denied,
     "join of another room": joins_another,
     "join of the same room with another Nextcloud session id, which denies them": id_exchanged,
+    "join of a room of another server": joins_elsewhere,
     "leave of the room": leaves,
     "`participants` request that denies them": permissions_revoked,
     "`participants` request that denies them, after a join of the same room without a Nextcloud session id": (
