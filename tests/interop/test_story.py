@@ -1,0 +1,58 @@
+"""The story of a real call in the log, with each SFU: connections, a hang-up, and ICE that fails to a dead address."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from gateway import log
+from tests.interop.conftest import CallGateway
+from tests.interop.member import ROOM
+
+LIMIT = 60.0  # seconds; a step takes a fraction of one
+
+
+async def told(lines: list[str], text: str) -> None:
+    """Wait until the log has a line with a text."""
+    async with asyncio.timeout(LIMIT):
+        while not any(text in line for line in lines):  # noqa: ASYNC110 - the log has no event
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.full
+async def test_one_grep_finds_the_story_of_a_call(gateway: CallGateway) -> None:
+    with log.captured_lines() as lines:
+        anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
+        await anna.publish()
+        await ben.request_offer(anna)
+        await ben.wait_for_picture(anna)
+        own, other = anna.id[:8], ben.id[:8]
+        await told(lines, f"session {other}: video of session {own} ")
+        await ben.received[anna.id, "video"].peer.close()
+        await anna.published["video"].close()
+        await told(lines, "ended: its client has closed the connection")
+        await anna.set_in_call(0)
+        await gateway.wait_for_streams(0)
+    story = [line.split('event="')[1].rstrip('"') for line in lines if f"session {own}" in line and 'event="' in line]
+    (room,) = {found for line in story for found in re.findall(r" room ([0-9a-f]{8})\b", line)}
+    shown = [line.replace(own, "ANNA").replace(other, "BEN").replace(room, "ROOM") for line in story]
+    steps = [re.sub(r" \(at most.*?\)", "", line) for line in shown]
+    by_ben = [line for line in steps if line.startswith("session BEN: ")]
+    assert by_ben[:2] == [
+        "session BEN: subscribes to video of session ANNA in room ROOM",
+        "session BEN: video of session ANNA in room ROOM: connected (ICE and DTLS)",
+    ]
+    by_anna = [line for line in steps if line.startswith("session ANNA: ")]
+    assert by_anna[0] == f"session ANNA: hello of a user, backend {gateway.nextcloud.backend().id}"
+    assert [line for line in by_anna[2:] if "slow link" not in line][:6] == [
+        "session ANNA: entered the call in room ROOM",
+        "session ANNA: publishes video in room ROOM",
+        "session ANNA: video in room ROOM: connected (ICE and DTLS)",
+        "session ANNA: video in room ROOM: media arrive",
+        "session ANNA: video in room ROOM ended: its client has closed the connection",
+        "session ANNA: left the call in room ROOM",
+    ]
+    assert not [line for line in story if "failed" in line]
+    assert not [line for line in lines if re.search(rf"(calls|session).*\b{ROOM}\b", line)]
