@@ -340,7 +340,7 @@ def test_violation_is_caught_and_named(module: str, source: str, name: str) -> N
         ("gateway.app", "import aiohttp\nimport mcu.janus.backend\nfrom gateway.config import load"),
     ],
 )
-def test_what_is_allowed_is_not_complained_about(module: str, source: str) -> None:
+def test_allowed_imports_are_not_reported(module: str, source: str) -> None:
     assert violations(source, module) == []
 
 

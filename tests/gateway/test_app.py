@@ -98,7 +98,9 @@ async def test_wrong_method_of_a_known_path_is_405(
         assert response.status == 405
 
 
-async def test_gateway_without_an_sfu_is_ready_and_says_so(gateway: str, http: aiohttp.ClientSession) -> None:
+async def test_readiness_of_a_gateway_without_an_sfu_is_degraded_with_status_200(
+    gateway: str, http: aiohttp.ClientSession
+) -> None:
     async with http.get(gateway + "/healthz") as response:
         assert (response.status, await response.text()) == (200, "ok\n")
     async with http.get(gateway + "/readyz") as response:

@@ -81,7 +81,7 @@ async def test_usual_ends_of_sessions_are_not_logged(
     assert warnings(caplog) == []
 
 
-async def test_user_is_told_of_a_deletion_before_the_room_is_gone(cloud: FakeNextcloud) -> None:
+async def test_user_receives_the_deletion_event_before_the_room_is_deleted(cloud: FakeNextcloud) -> None:
     async with TalkClient(cloud.gateway, cloud.url) as client:
         await join(cloud, client, "alice")
         start = len(client.messages)

@@ -65,7 +65,7 @@ async def test_events_pass_at_once_when_the_gate_is_open() -> None:
     assert listener.calls == [WITHOUT_MEDIA]
 
 
-async def test_end_before_the_call_has_returned_is_sent_after_it() -> None:
+async def test_end_before_the_call_has_returned_is_sent_after_the_return() -> None:
     gate, listener = open_gate()
     gate.close(CloseReason.LOST)
     gate.send(lambda receiver: receiver.on_offer(WITHOUT_MEDIA))

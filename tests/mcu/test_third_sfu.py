@@ -210,7 +210,7 @@ def test_rules_of_the_repository_are_kept(copy: Path) -> None:
     python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", described)
 
 
-def test_contract_runs_on_it(copy: Path) -> None:
+def test_contract_runs_on_the_third_sfu(copy: Path) -> None:
     """The example keeps the promises that need no media."""
     chosen = "example and (unpublished_stream or refused_offer)"
     done = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/mcu/contract", "-k", chosen)

@@ -58,7 +58,7 @@ def test_values_have_the_lines_of_their_keys(tmp_path: Path) -> None:
         assert settings[key] == Setting(key, value, Origin(line=line))
 
 
-def test_other_values_are_defaults_or_say_what_replaces_them(tmp_path: Path) -> None:
+def test_other_values_are_defaults_or_name_the_key_that_replaces_them(tmp_path: Path) -> None:
     settings = effective(tmp_path)
     assert settings["mcu.timeout"] == Setting("mcu.timeout", 10.0, Origin())
     ceiling = settings["backend[0].quality.ceiling"]

@@ -131,7 +131,7 @@ def test_reason_names_the_streams_that_share_the_budget() -> None:
     assert reasons(alone, SCREEN) == [(600_000, "1 screen comes first within the room's 600 kbit/s")]
 
 
-def test_bitrate_that_a_stream_does_not_request_goes_to_the_others() -> None:
+def test_bitrate_that_a_stream_does_not_request_is_divided_among_the_other_streams() -> None:
     modest = StreamDemand(screen=False, requested=100_000)
     assert [bits for bits, _ in reasons(QualityRules(room_budget=700_000), modest, CAMERA, CAMERA)] == [
         100_000,

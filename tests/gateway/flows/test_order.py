@@ -142,7 +142,7 @@ async def test_messages_behind_a_hello_and_a_resume_on_the_same_connection_keep_
         assert [message["id"] for message in again.received() if "id" in message][:2] in (["h", "r"], ["r", "1"])
 
 
-async def test_nothing_is_left_of_ended_sessions() -> None:
+async def test_ended_sessions_leave_no_state_behind() -> None:
     async with FlowHarness() as harness:
         for _ in range(3):
             alice, bob = await harness.hello("alice"), await harness.hello("bob")

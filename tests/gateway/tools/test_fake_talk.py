@@ -250,7 +250,7 @@ async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[i
         )
 
 
-async def test_request_without_an_answer_is_given_up_and_repeated() -> None:
+async def test_request_without_an_answer_is_aborted_and_repeated() -> None:
     async with attached() as (cloud, gateway):
         assert cloud.notifier.attempt_timeout == 30.0
         cloud.notifier.attempt_timeout, gateway.silent = 0.1, True

@@ -398,7 +398,7 @@ def test_members_that_other_servers_leave_out_are_not_required() -> None:
         {"type": "message", "message": {"sender": {"sessionid": "b"}}},
     ],
 )
-def test_what_names_others_or_is_not_meant_for_clients_is_refused(message: Json) -> None:
+def test_events_that_name_other_clients_or_are_not_for_clients_are_refused(message: Json) -> None:
     with pytest.raises(NotPassedOn):
         to_local(message)
 

@@ -117,7 +117,7 @@ async def test_second_resume_repeats_again_and_a_pong_of_the_new_connection_ends
     assert await until_reply(fourth) == []
 
 
-async def test_pong_that_was_not_asked_for_confirms_nothing(server: FlowServer) -> None:
+async def test_pong_without_a_ping_confirms_no_message(server: FlowServer) -> None:
     alice = await member(server, "alice")
     say(server, {"id": 1})
     for content in (b"", b"text", b"-1", b"0", b"9" * 40, b"%d" % (int(NOW * 1e9) - 1)):

@@ -69,7 +69,7 @@ def test_ipv6_forms_of_public_addresses_are_allowed(address: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "localhost", "127.1", "0x7f000001", "2130706433", "8.8.8.8:443", "[::1]", "8.8.8"]
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_text_that_is_no_address_is_refused(text: str) -> None:
     assert not is_allowed(text, NONE)
 
 

@@ -214,7 +214,7 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
 
 
 # attack: a server that never answers
-async def test_a_silent_server_is_given_up() -> None:
+async def test_connection_attempt_to_a_silent_server_times_out() -> None:
     async def silent(request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(60)
         return web.Response()

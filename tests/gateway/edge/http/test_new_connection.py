@@ -197,7 +197,7 @@ async def test_answer_is_the_same_as_by_aiohttp(name: str, taken: list[UpgradeRe
 
 
 @pytest.mark.parametrize("cut", [1, 4, 20, -30, -4, -1])
-async def test_head_in_two_parts_is_left_to_aiohttp(
+async def test_head_in_two_parts_is_handled_by_aiohttp(
     cut: int, taken: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrived = asyncio.Event()

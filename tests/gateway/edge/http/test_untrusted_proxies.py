@@ -60,7 +60,7 @@ def test_requests_that_are_not_forwarded_and_trusted_proxies_are_not_logged() ->
     assert lines == []
 
 
-def test_hosts_of_one_ipv6_network_are_one_peer_and_a_reload_reports_it_again() -> None:
+def test_hosts_of_one_ipv6_network_are_one_peer_which_is_reported_again_after_a_reload() -> None:
     untrusted = UntrustedProxies()
     proxies = TrustedProxies(TRUSTED, untrusted.report)
     with log.captured_lines() as lines:

@@ -143,7 +143,7 @@ FOLLOWED = {
 
 @pytest.mark.parametrize("pieces", [0, 1])
 @pytest.mark.parametrize("case", FOLLOWED)
-async def test_what_follows_an_answer_closes_the_connection(
+async def test_octets_after_an_answer_close_the_connection(
     http: BackendHttp, monkeypatch: pytest.MonkeyPatch, case: str, pieces: int
 ) -> None:
     async def script(connection: Connection) -> None:

@@ -185,7 +185,7 @@ async def test_cancelled_request_closes_its_connection(http: BackendHttp) -> Non
         assert list(http.connections().values()) == [1]
 
 
-async def test_cancelled_requests_give_their_places_back() -> None:
+async def test_cancelled_requests_free_their_places() -> None:
     async def script(connection: Connection) -> None:
         while request := await connection.request():
             backend.note(request)

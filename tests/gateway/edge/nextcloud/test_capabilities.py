@@ -189,7 +189,7 @@ async def test_known_capabilities_outlast_a_failure(
 
 
 # reference 3.7-a
-async def test_requests_use_the_current_path_while_the_capabilities_cannot_be_asked(
+async def test_requests_use_the_current_path_while_the_capabilities_cannot_be_fetched(
     client: NextcloudClient, cloud: FakeNextcloud
 ) -> None:
     cloud.hook = lambda seen: web.Response(status=503) if seen.type == "capabilities" else None
@@ -253,7 +253,9 @@ async def test_unreachable_backend_has_the_capabilities_that_are_known(
 
 
 # reference 3.8-b
-async def test_unreachable_backend_without_known_capabilities_is_asked_each_time(cache: CapabilitiesCache) -> None:
+async def test_capabilities_of_an_unreachable_backend_without_known_ones_are_fetched_each_time(
+    cache: CapabilitiesCache,
+) -> None:
     async with FakeNextcloud() as cloud:
         port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
         await cloud.close()

@@ -33,7 +33,7 @@ def caused_by(error: Exception) -> Exception:
         (OSError("192.0.2.1"), "no answer"),
     ],
 )
-def test_innermost_cause_is_told_without_an_address(cause: Exception, text: str) -> None:
+def test_explanation_is_the_innermost_cause_without_an_address(cause: Exception, text: str) -> None:
     assert explanation(caused_by(cause)).startswith(text)
     assert "192.0.2" not in explanation(caused_by(cause))
 

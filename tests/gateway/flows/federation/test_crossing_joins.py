@@ -39,7 +39,7 @@ async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doub
 
 
 # reference 12.3-n
-async def test_session_at_a_host_that_does_not_answer_its_bye_is_given_up() -> None:
+async def test_session_at_a_host_that_does_not_answer_its_bye_is_abandoned() -> None:
     host = FakeHost("ack")
     host.answer_bye = False
     async with harness_with(host) as harness:
@@ -212,7 +212,7 @@ async def test_client_that_joins_again_while_its_seat_is_interrupted_keeps_its_s
         assert list(harness.hub.seated) == [client.sessionid]
 
 
-async def test_client_whose_old_and_new_session_at_the_host_end_is_told() -> None:
+async def test_client_whose_old_and_new_session_at_the_host_end_gets_one_error() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)

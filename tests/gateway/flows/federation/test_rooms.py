@@ -306,7 +306,9 @@ async def test_join_reply_without_a_room_is_a_refusal() -> None:
         assert harness.hub.room_of(client.session) is not None
 
 
-async def test_fault_in_a_seat_ends_the_membership_and_tells_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fault_in_a_seat_ends_the_membership_and_sends_the_client_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a fault")
 

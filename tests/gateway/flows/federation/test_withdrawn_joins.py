@@ -242,7 +242,7 @@ async def test_acceptance_that_follows_the_withdrawal_has_no_effect() -> None:
         assert host.connection.aborted
 
 
-async def test_host_that_accepts_after_the_time_limit_is_told_to_end_the_session() -> None:
+async def test_host_that_accepts_after_the_time_limit_gets_a_bye() -> None:
     host = silent_host("join")
     async with harness_with(host) as harness:
         alice = await harness.member("alice")

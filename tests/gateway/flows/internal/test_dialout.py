@@ -183,7 +183,7 @@ async def test_dialout_fails_without_an_answer_in_time() -> None:
 
 
 # reference 11.6-c
-async def test_clients_are_asked_one_after_another_and_the_first_failure_is_the_reply() -> None:
+async def test_dialout_requests_go_to_one_client_after_another_and_the_first_failure_is_the_reply() -> None:
     async with FlowHarness() as harness:
         first, second = (
             await harness.internal_hello("start-dialout"),
@@ -267,7 +267,7 @@ async def test_another_call_is_dialled(room: str, call: Json) -> None:
 
 
 # reference 11.6-h
-async def test_ended_client_fails_at_once_and_a_client_in_a_room_is_not_asked() -> None:
+async def test_ended_client_fails_at_once_and_a_client_in_a_room_gets_no_dialout_request() -> None:
     async with FlowHarness() as harness:
         first, second = (
             await harness.internal_hello("start-dialout"),
@@ -295,7 +295,7 @@ async def test_end_of_another_client_does_not_fail_the_dialout() -> None:
             assert (await task)[0] == 200
 
 
-async def test_only_the_asked_client_can_answer() -> None:
+async def test_only_the_client_with_the_dialout_request_can_answer() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
         async with dialling(harness) as task:

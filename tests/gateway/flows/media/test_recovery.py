@@ -43,7 +43,7 @@ async def test_client_is_asked_to_publish_again_once_an_sfu_accepts_streams(outa
         assert harness.media.open_streams == (2, 0)
 
 
-async def test_client_of_a_drained_sfu_is_asked_at_once() -> None:
+async def test_client_of_a_drained_sfu_gets_a_republish_request_at_once() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         await publish(alice, sid="")
@@ -51,7 +51,7 @@ async def test_client_of_a_drained_sfu_is_asked_at_once() -> None:
         assert alice.received() == [republish_request(sid="", reason="drained")]
 
 
-async def test_disconnected_client_is_asked_after_its_resume() -> None:
+async def test_disconnected_client_gets_a_republish_request_after_its_resume() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         await publish(alice)
@@ -87,7 +87,7 @@ def change_nothing(harness: FlowHarness, alice: FakeClient) -> None:
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("end", [leave_call, leave_room, unshare, revoke_permission, change_nothing])
-async def test_client_is_not_asked_for_a_stream_that_it_ended(
+async def test_client_gets_no_republish_request_for_a_stream_that_it_ended(
     end: Callable[[FlowHarness, FakeClient], None], before: bool
 ) -> None:
     async with FlowHarness() as harness:
@@ -106,7 +106,7 @@ async def test_client_is_not_asked_for_a_stream_that_it_ended(
         assert harness.mcu.is_empty
 
 
-async def test_client_is_asked_for_a_screen_that_it_shared_again() -> None:
+async def test_client_gets_a_republish_request_for_a_screen_that_it_shared_again() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         await publish(alice, room_type="screen")
@@ -116,7 +116,7 @@ async def test_client_is_asked_for_a_screen_that_it_shared_again() -> None:
         assert alice.received() == [republish_request("screen", "2")]
 
 
-async def test_client_that_offers_during_the_outage_is_not_asked() -> None:
+async def test_client_that_offers_during_the_outage_gets_no_republish_request() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         await publish(alice)
@@ -129,7 +129,7 @@ async def test_client_that_offers_during_the_outage_is_not_asked() -> None:
         assert [message["sid"] for message in alice.data()] == ["2"]
 
 
-async def test_client_whose_offer_failed_during_the_outage_is_asked() -> None:
+async def test_client_whose_offer_failed_during_the_outage_gets_a_republish_request() -> None:
     async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         harness.mcu.lose_streams()
@@ -142,7 +142,7 @@ async def test_client_whose_offer_failed_during_the_outage_is_asked() -> None:
 
 
 @pytest.mark.parametrize("when", [5, 15])
-async def test_client_whose_permission_was_revoked_during_the_outage_is_not_asked(when: float) -> None:
+async def test_client_whose_permission_was_revoked_during_the_outage_gets_no_republish_request(when: float) -> None:
     async with FlowHarness(media_limits=MediaLimits(timeout=10.0)) as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         harness.mcu.lose_streams()
@@ -156,7 +156,7 @@ async def test_client_whose_permission_was_revoked_during_the_outage_is_not_aske
         assert harness.media._streams.streams_of(alice.session).publications == {}
 
 
-async def test_client_is_not_asked_for_a_stream_that_outlives_a_failed_renegotiation() -> None:
+async def test_client_gets_no_republish_request_for_a_stream_that_outlives_a_failed_renegotiation() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         await publish(alice)
@@ -190,7 +190,7 @@ async def test_offer_during_which_the_sfu_is_lost_is_answered_once_it_recovers()
         assert [message["sid"] for message in alice.data()] == ["7"]
 
 
-async def test_offer_during_which_the_sfu_is_lost_twice_fails_and_is_not_asked_for() -> None:
+async def test_offer_during_which_the_sfu_is_lost_twice_fails_without_a_republish_request() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         harness.mcu.publish_error = McuLost("gone")
@@ -213,7 +213,7 @@ async def test_offer_during_which_the_sfu_is_lost_twice_fails_and_is_not_asked_f
         await publish(alice, "two", sid="2")
 
 
-async def test_renegotiation_of_a_lost_stream_fails_before_the_client_is_asked() -> None:
+async def test_renegotiation_of_a_lost_stream_fails_before_the_republish_request() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         await publish(alice)
@@ -229,7 +229,7 @@ async def test_renegotiation_of_a_lost_stream_fails_before_the_client_is_asked()
         assert (error["error"]["code"], requested) == ("client_not_found", republish_request())
 
 
-async def test_offer_that_fails_at_an_available_sfu_is_not_asked_for() -> None:
+async def test_offer_that_fails_at_an_available_sfu_causes_no_republish_request() -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, REPUBLISH)
         harness.mcu.publish_error = McuLost("gone")
@@ -242,7 +242,7 @@ async def test_offer_that_fails_at_an_available_sfu_is_not_asked_for() -> None:
 
 
 @pytest.mark.parametrize("sid", ["1", "", "2"])
-async def test_client_without_republish_is_not_asked_and_can_publish_again(sid: str) -> None:
+async def test_client_without_republish_gets_no_request_and_can_publish_again(sid: str) -> None:
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, ())
         await publish(alice)

@@ -344,7 +344,7 @@ def test_resolution_ends_at_its_limit() -> None:
     assert unresolvable({"nothing.invalid"}, 0.0).keys() == {"nothing.invalid"}
 
 
-def test_other_user_without_rights_is_not_checked_but_said(folder: Path) -> None:
+def test_other_user_without_rights_is_reported_as_not_checked(folder: Path) -> None:
     """Take an ordinary user's rights first, if this is root."""
     path = write(folder, TEXT)
     other = pwd.getpwnam("daemon")

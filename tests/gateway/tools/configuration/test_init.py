@@ -75,7 +75,7 @@ def test_files_with_secrets_are_readable_for_their_owner_only(tmp_path: Path) ->
         assert bool(re.search("[0-9a-f]{64}", text)) == (name in SECRET_FILES), name
 
 
-def test_no_placeholder_is_left(tmp_path: Path) -> None:
+def test_all_placeholders_are_replaced(tmp_path: Path) -> None:
     written = write_set(tmp_path / "set", SITE)
     files = texts(tmp_path / "set")
     assert files.keys() == {path.name for path in TEMPLATES.iterdir()}

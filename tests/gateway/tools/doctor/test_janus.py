@@ -32,7 +32,7 @@ async def found(janus: JanusProcess, **other: Any) -> Outcome:
     return await connect_janus(Janus(settings(janus, **other)), REQUEST_LIMIT)
 
 
-async def test_usable_janus_is_ok_and_nothing_is_left_on_it(running: JanusProcess) -> None:
+async def test_usable_janus_is_ok_and_no_handle_is_left_on_it(running: JanusProcess) -> None:
     asked = Janus(settings(running))
     outcome = await connect_janus(asked, REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("ok", "")

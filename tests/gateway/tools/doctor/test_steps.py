@@ -27,12 +27,12 @@ async def test_step_that_needs_a_failed_one_is_not_reached() -> None:
     assert shown == results
 
 
-async def test_step_that_needs_one_that_was_not_tried_is_not_tried() -> None:
+async def test_step_that_needs_an_untried_step_is_not_tried() -> None:
     results = await take([step("a", not_tried("-c FILE")), step("b", ok("fine"), "a")])
     assert [(result.state, result.change) for result in results] == [("not tried", "-c FILE")] * 2
 
 
-async def test_failed_step_is_named_before_one_that_was_not_tried() -> None:
+async def test_failed_step_is_named_before_an_untried_step() -> None:
     given = [step("a", not_tried("-c FILE")), step("b", failed("it rains", "wait")), step("c", ok("fine"), "a", "b")]
     assert (await take(given))[-1].cause == "because of: b"
 

@@ -8,7 +8,7 @@ from mcu.janus.connection.back_off import back_off
 
 
 @pytest.mark.parametrize(("seconds", "pause"), [(0, 0.25), (29.9, 0.25), (30, 2), (599, 2), (600, 16), (86400, 16)])
-def test_an_unreachable_janus_is_tried_often_at_first(seconds: float, pause: float) -> None:
+def test_connecting_to_an_unreachable_janus_is_tried_often_at_first(seconds: float, pause: float) -> None:
     assert back_off(seconds, 0, 0.5) == pause
 
 

@@ -90,7 +90,7 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
     await publisher.close()
 
 
-async def test_an_internal_error_is_logged_and_janus_is_tried_again(
+async def test_an_internal_error_is_logged_and_the_gateway_connects_again(
     janus: JanusProcess, states: RecordedStates, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(JanusSession):

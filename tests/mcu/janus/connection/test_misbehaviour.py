@@ -229,7 +229,7 @@ async def test_a_refused_keepalive_makes_the_gateway_connect_anew(states: Record
         await mcu.stop()
 
 
-async def test_an_unanswered_claim_is_repeated_and_given_up_in_time(
+async def test_an_unanswered_claim_is_repeated_and_abandoned_in_time(
     states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.CONNECT_TIMEOUT", 0.1)
@@ -256,7 +256,7 @@ async def test_an_unanswered_claim_is_repeated_and_given_up_in_time(
         await mcu.stop()
 
 
-async def test_a_janus_that_accepts_connections_and_does_not_answer_is_tried_again(
+async def test_the_gateway_connects_again_to_a_janus_that_does_not_answer(
     states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FakeJanus() as fake:

@@ -85,7 +85,9 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
 
 
 # reference 9.8-a
-def test_a_janus_that_refuses_the_gateway_is_tried_again_after_1_to_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gateway_connects_again_to_a_janus_that_refuses_it_after_1_to_16_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)  # no jitter
 
     async def scenario() -> None:
@@ -102,7 +104,7 @@ def test_a_janus_that_refuses_the_gateway_is_tried_again_after_1_to_16_seconds(m
     in_virtual_time(scenario)
 
 
-def test_a_janus_that_is_unreachable_for_long_is_tried_every_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gateway_connects_to_a_janus_unreachable_for_long_every_16_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.random.random", lambda: 0.5)
 
     async def scenario() -> None:

@@ -140,7 +140,7 @@ async def cause_failures(group: JanusGroup, rng: random.Random, had_effect: Call
 @pytest.mark.full
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_nothing_is_left_on_janus_after_random_failures(loopback: None, seed: int) -> None:
+async def test_random_failures_leave_no_object_on_janus(loopback: None, seed: int) -> None:
     rng = random.Random(seed)
     async with start_several(3, remote_streams=True) as group:
         group.change(1, country="US")

@@ -100,7 +100,7 @@ async def test_an_admin_api_that_cannot_be_reached_is_reported_once(
         assert publisher.measurements == []
 
 
-async def test_layers_that_need_no_close_watch_are_asked_about_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_layers_that_need_no_close_watch_are_measured_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     async with aiohttp.ClientSession() as http:
         janus = WatchedJanus(http, monkeypatch)
         asked: list[int] = []

@@ -183,7 +183,7 @@ async def test_an_offer_that_a_janus_has_refused_is_not_sent_to_the_next(loopbac
 
 
 @pytest.mark.full
-async def test_a_frozen_janus_is_given_up_for_the_next_and_its_late_successes_are_undone(loopback: None) -> None:
+async def test_a_frozen_janus_is_replaced_by_the_next_and_its_late_successes_are_undone(loopback: None) -> None:
     async with start_several(2) as group:
         await group.start()
         group.janus[0].freeze()

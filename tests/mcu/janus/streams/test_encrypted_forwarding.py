@@ -163,7 +163,7 @@ async def test_packets_of_others_are_not_accepted(requests: RelayedRequests) -> 
     [(SYSTEM_JANUS.version, CURRENT.version, "Janus 1"), (CURRENT.version, SYSTEM_JANUS.version, "Janus 2")],
     ids=["to-current", "from-current"],
 )
-async def test_streams_from_and_to_an_older_janus_are_plain_and_the_log_says_so_once(
+async def test_forwarding_from_and_to_an_older_janus_is_unencrypted_and_logged_once(
     requests: RelayedRequests, caplog: pytest.LogCaptureFixture, source: str, target: str, named: str
 ) -> None:
     async with two_janus(source, target) as group:

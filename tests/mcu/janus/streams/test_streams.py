@@ -359,7 +359,7 @@ async def test_a_publisher_that_hangs_up_is_reported(call: JanusCall, janus: Jan
         (True, "", CloseReason.FAILED),
     ],
 )
-def test_reason_of_a_hangup_is_told(connected: bool, hangup: str, reason: CloseReason) -> None:
+def test_reason_of_a_hangup_is_reported_to_the_listener(connected: bool, hangup: str, reason: CloseReason) -> None:
     message = parse(json.dumps({"janus": "hangup", "session_id": 1, "sender": 2, "reason": hangup}))
     assert close_reason(message, connected=connected) is reason
 

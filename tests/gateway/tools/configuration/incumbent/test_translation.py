@@ -138,7 +138,7 @@ def test_stock_file_is_loaded_with_new_secrets_and_an_example_of_a_backend(tmp_p
 
 
 @pytest.mark.parametrize("name", ["stock.conf", "everything.conf"])
-def test_check_finds_only_what_the_file_says_and_the_world(name: str, tmp_path: Path) -> None:
+def test_check_finds_only_problems_of_the_file_and_of_the_environment(name: str, tmp_path: Path) -> None:
     translation = translate((HERE / name).read_text(), **ENVIRON)
     loaded(tmp_path, translation.text)
     found = {(finding.level, finding.key) for finding in check(tmp_path / "portunus.toml", {}, None)}
