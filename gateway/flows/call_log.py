@@ -9,6 +9,7 @@ or Nextcloud chose can reach the log or the recorder (invariant 7).
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import Enum
 
@@ -20,6 +21,8 @@ from gateway.flows.call_recorder import CallEvent, CallRecorder
 from gateway.wire.errors import Code
 from mcu.base import CloseReason, StreamKey, TransportState
 
+MAX_STEPS = 60  # of one kind, a minute and session; the others are left out
+MAX_STEPS_OF_OTHERS = 3000  # the same about streams of other sessions, of which a call of 1,000 has as many
 SHORT = 8  # characters of a session id in the log, as in ``portunus explain``; a full one must not appear (invariant 7)
 
 log = logging.getLogger("portunus.calls")
@@ -101,6 +104,8 @@ class CallLog:
         self._ids = ids
         self._clock = clock
         self.recorder = recorder
+        self._minute = 0  # of the unix time
+        self._counts: Counter[tuple[str, CallStep, bool]] = Counter()  # steps of a session in that minute
 
     # -- short ids
 
@@ -232,8 +237,17 @@ class CallLog:
         *,
         level: int = logging.INFO,
     ) -> None:
+        now = self._clock()
+        if int(now // 60) != self._minute:
+            self._minute, self._counts = int(now // 60), Counter()
+        kind, limit = (session, step, bool(publisher)), MAX_STEPS_OF_OTHERS if publisher else MAX_STEPS
+        self._counts[kind] += 1
+        if self._counts[kind] > limit:
+            return
+        if self._counts[kind] == limit:
+            text += "; further steps of this kind are left out for up to a minute"
         log.log(level, "session %s: %s", session, text)
-        self.recorder.add(CallEvent(round(self._clock(), 3), session, step.value, text, backend, room, publisher))
+        self.recorder.add(CallEvent(round(now, 3), session, step.value, text, backend, room, publisher))
 
 
 def _is_own(session: Session, key: StreamKey) -> bool:

@@ -40,6 +40,7 @@ MAX_DIGITS = 10  # of a 32 bit number
 MAX_SSRC = (1 << 32) - 1
 MAX_SIZE = (1 << 32) - 1  # bytes of a data channel message
 MAX_PORT = 65535
+MAX_FMTP = 2048  # characters of a codec's parameters; with H264 parameter sets a few hundred
 MAX_EXTENSION_ID = 255  # RFC 8285, two-byte headers
 
 
@@ -171,10 +172,15 @@ def _choose_codec(section: MediaSection) -> NegotiatedCodec | None:
         return None
     offered = payloads(section)
     forwarded = FORWARDED_CODECS[section.kind]
-    chosen = next((p for p in offered if p.codec in forwarded and _is_printable_ascii(p.fmtp)), None)
+    chosen = next((p for p in offered if p.codec in forwarded and _is_forwarded_fmtp(p.fmtp)), None)
     if chosen is None:
         return None
     return NegotiatedCodec(chosen, next((p for p in offered if p.codec == "rtx" and p.apt == chosen.type), None))
+
+
+def _is_forwarded_fmtp(fmtp: str) -> bool:
+    """Return whether format parameters may stand in each offer to a subscriber."""
+    return len(fmtp) <= MAX_FMTP and _is_printable_ascii(fmtp)
 
 
 def _is_printable_ascii(text: str) -> bool:

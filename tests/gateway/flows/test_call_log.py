@@ -6,7 +6,7 @@ import pytest
 
 from gateway import log
 from gateway.core.room import RoomKey
-from gateway.flows.call_log import StreamEnd
+from gateway.flows.call_log import MAX_STEPS, StreamEnd
 from mcu.base import CloseReason, MediaKind, TransportState
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, set_permissions, subscribe
@@ -138,3 +138,24 @@ async def test_stream_that_ends_with_the_call_is_told() -> None:
             f"session ALICE: video in room OF r ended: {StreamEnd.LEFT_CALL.value}",
             "session BOB: ended: its client said bye",
         ]
+
+
+async def test_steps_of_one_kind_have_a_number_a_minute() -> None:
+    async with FlowHarness() as harness:
+        with log.captured_lines() as lines:
+            alice = await harness.member("alice", "room1")
+            for _ in range(3 * MAX_STEPS):
+                alice.disconnect()
+                alice = await harness.resume(alice)
+            bob = await harness.member("bob", "room1")
+            bob.disconnect()
+            await harness.resume(bob)
+            resumes = of(lines, "resumed", alice, bob)
+            assert len(resumes) <= 2 * MAX_STEPS + 1  # a minute may have ended
+            assert "session ALICE: resumed; further steps of this kind are left out for up to a minute" in resumes
+            assert resumes[-1] == "session BOB: resumed"
+            before = len(of(lines, "resumed", alice))
+            await harness.sweep(60.0)
+            alice.disconnect()
+            await harness.resume(alice)
+        assert len(of(lines, "resumed", alice)) == before + 1

@@ -18,7 +18,7 @@ from mcu.inprocess.negotiation.parameters import (
     OfferedStream,
     PublisherSection,
 )
-from mcu.inprocess.negotiation.parsing import read_answer, read_offer
+from mcu.inprocess.negotiation.parsing import MAX_FMTP, read_answer, read_offer
 from sdp.codecs import CodecPreference
 from sdp.document import parse
 from tests.mcu.descriptions import described
@@ -46,6 +46,18 @@ def test_only_the_section_without_a_supported_codec_is_rejected() -> None:
     audio, video, data = parse(text).media
     assert (audio.rejected, video.rejected, data.rejected) == (False, True, False)
     assert f"a=group:BUNDLE {audio.mid} {data.mid}\r\n" in text
+
+
+@pytest.mark.parametrize(("length", "codec"), [(MAX_FMTP, "vp8"), (MAX_FMTP + 1, "h264")])
+def test_codec_with_long_parameters_is_not_forwarded(length: int, codec: str) -> None:
+    video = "m=video 9 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:v\r\na=rtcp-mux\r\na=rtpmap:96 VP8/9\r\na=rtpmap:97 H264/9\r\n"
+    head = re.sub(r"(?m)^a=group:BUNDLE .*\r$", "a=group:BUNDLE v\r", CAMERA.partition("m=")[0])
+    transport = "a=fingerprint:sha-256 AA\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\n"
+    offer = read_offer(described(f"{head}{video}{transport}a=fmtp:96 {'x' * length}\r\n"), NO_PREFERENCE)
+    (section,) = offer.sections
+    assert section is not None
+    assert section.codec is not None
+    assert section.codec.payload.codec == codec
 
 
 def test_offer_with_all_sections_rejected_is_refused() -> None:
