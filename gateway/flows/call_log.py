@@ -130,9 +130,7 @@ class CallLog:
 
     def joined(self, session: Session, room: Room) -> None:
         """Tell that a session has joined a room."""
-        text = (
-            f"joined room {self.room_id(room.key)} of backend {room.key.backend}, which has {len(room.members)} members"
-        )
+        text = f"joined room {self.room_id(room.key)} of backend {room.key.backend}, members: {len(room.members)}"
         self._tell(session, CallStep.JOINED, text, room.key)
 
     def joined_elsewhere(self, session: Session) -> None:

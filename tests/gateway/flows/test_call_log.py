@@ -59,7 +59,7 @@ async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
             await harness.sweep(60.0)
         assert of(lines, short(alice), alice, bob) == [
             "session ALICE: hello of a user, backend cloud",
-            "session ALICE: joined room OF room1 of backend cloud, which has 1 members",
+            "session ALICE: joined room OF room1 of backend cloud, members: 1",
             "session ALICE: entered the call in room OF room1",
             "session ALICE: publishes video in room OF room1 (no limit, any codec)",
             "session ALICE: video in room OF room1: connected (ICE and DTLS)",

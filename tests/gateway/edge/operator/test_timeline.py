@@ -48,10 +48,10 @@ async def test_timeline_of_a_room_and_of_a_session_by_id_and_by_short_id(path: P
     assert re.fullmatch(r"Room ROOM: 9 events; recorded since \S+ \S+\.", head)
     assert lines == [
         "session ALICE: hello of a user, backend cloud",
-        "session ALICE: joined room ROOM of backend cloud, which has 1 members",
+        "session ALICE: joined room ROOM of backend cloud, members: 1",
         "session ALICE: entered the call in room ROOM",
         "session BOB: hello of a user, backend cloud",
-        "session BOB: joined room ROOM of backend cloud, which has 2 members",
+        "session BOB: joined room ROOM of backend cloud, members: 2",
         "session BOB: entered the call in room ROOM",
         "session ALICE: publishes video in room ROOM (no limit, h264, vp8)",
         "session ALICE: video in room ROOM: at most 600 kbit/s from now on",
@@ -79,7 +79,7 @@ async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
     assert joined == {
         "session": alice.sessionid[:8],
         "step": "joined",
-        "text": f"joined room {room} of backend cloud, which has 1 members",
+        "text": f"joined room {room} of backend cloud, members: 1",
         "backend": "cloud",
         "room": room,
     }
