@@ -25,6 +25,9 @@ MAX_STEPS = 60  # of one kind, a minute and session; the others are left out
 MAX_STEPS_OF_OTHERS = 3000  # the same about streams of other sessions, of which a call of 1,000 has as many
 SHORT = 8  # characters of a session id in the log, as in ``portunus explain``; a full one must not appear (invariant 7)
 
+REFUSALS_EVERY = 60.0  # seconds between two steps about one session, request and error
+MAX_REFUSALS = 4096  # that are remembered
+
 log = logging.getLogger("portunus.calls")
 
 
@@ -104,6 +107,7 @@ class CallLog:
         self._ids = ids
         self._clock = clock
         self.recorder = recorder
+        self._refusals: dict[tuple[str, str, str], float] = {}  # unix time of those told last, oldest first
         self._minute = 0  # of the unix time
         self._counts: Counter[tuple[str, CallStep, bool]] = Counter()  # steps of a session in that minute
 
@@ -195,11 +199,26 @@ class CallLog:
         self._tell(session, CallStep.CLOSED, text, room, key, level=level)
 
     def refused(self, session: Session, key: StreamKey, room: RoomKey | None, request: str | None, code: str) -> None:
-        """Tell that a request about a stream got an error; ``code`` is that of the error."""
+        """Tell that a request about a stream got an error, whose code is ``code``; once a minute for each."""
         name = request if request in _REQUESTS else "a request"
         known = code if code in _ERRORS else "error"
         text = f"{name} for {self._stream(session, key)}{self._in(room)} was refused: {known}"
+        if self._is_repeated((self.short(session.id), name, known)):
+            return
         self._tell(session, CallStep.REFUSED, text, room, key, level=logging.DEBUG)
+
+    def _is_repeated(self, refusal: tuple[str, str, str]) -> bool:
+        """Return whether a session was told the same lately: a client must not fill the recorder with its errors."""
+        now = self._clock()
+        while self._refusals:
+            oldest, at = next(iter(self._refusals.items()))
+            if at <= now < at + REFUSALS_EVERY and len(self._refusals) < MAX_REFUSALS:
+                break
+            del self._refusals[oldest]
+        repeated = refusal in self._refusals
+        if not repeated:
+            self._refusals[refusal] = now
+        return repeated
 
     # -- writing
 

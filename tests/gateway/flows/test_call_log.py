@@ -116,6 +116,19 @@ async def test_slow_link_is_told_once_a_minute() -> None:
         assert of(lines, "slow", alice) == ["session ALICE: video in room OF r: slow link: many packets are lost"] * 2
 
 
+async def test_refused_request_is_recorded_once_a_minute_for_each_session_request_and_error() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        for _ in range(2):
+            for client, publisher in ((alice, bob), (alice, bob), (bob, alice)):
+                client.media(publisher, "requestoffer", sid="1")
+                await harness.sweep(11.0)  # nobody publishes: the request ends with its time limit
+            await harness.sweep(61.0)
+        refused = [event for event in harness.services.calls.recorder if event.step == "refused"]
+        assert [event.session for event in refused] == [short(alice), short(bob)] * 2
+        assert {event.text.split(" was ")[1] for event in refused} == {"refused: client_not_found"}
+
+
 async def test_withdrawn_permission_is_told() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
