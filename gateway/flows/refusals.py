@@ -18,7 +18,7 @@ from gateway.flows.ports import FlowCounters
 from gateway.flows.refused_urls import UnknownUrl, origin, shown
 from gateway.limited_log import LimitedLog
 from gateway.wire import unverified_claims
-from gateway.wire.token import NOT_YET, TOKEN_EXPIRED
+from gateway.wire.claims import NOT_YET, TOKEN_EXPIRED
 from gateway.wire.unverified_claims import UnverifiedClaims
 
 RECENT_WARNINGS = 20  # warnings that ``portunus top`` shows

@@ -19,13 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from msgspec import Raw, Struct
 
+from gateway.wire.claims import INVALID_TOKEN, NOT_YET, TOKEN_EXPIRED, Claims, TokenError
+
 RAW_ED25519 = 32  # bytes of a key without its type (RFC 8032)
 SHORT_RSA = 2048  # bits; a shorter key is left to PyJWT, which warns of it
 LEEWAY = 60.0  # seconds of clock difference to Nextcloud that are tolerated (reference 3.3, step 6)
 
-INVALID_TOKEN = "invalid_token"
-NOT_YET = "token_not_valid_yet"
-TOKEN_EXPIRED = "token_expired"
 
 _KEY_TYPES: dict[str, type[RSAPublicKey] | type[EllipticCurvePublicKey] | type[Ed25519PublicKey]] = {
     "RS256": RSAPublicKey,
@@ -38,25 +37,6 @@ _KEY_TYPES: dict[str, type[RSAPublicKey] | type[EllipticCurvePublicKey] | type[E
 }
 
 _PublicKey = RSAPublicKey | EllipticCurvePublicKey | Ed25519PublicKey
-
-
-class TokenError(Exception):
-    """The token was rejected; ``code`` is the error code for the client.
-
-    ``other_key``: the token may be valid for another key.
-    """
-
-    def __init__(self, code: str, *, other_key: bool = False) -> None:
-        super().__init__(code)
-        self.code = code
-        self.other_key = other_key
-
-
-class Claims(Struct, frozen=True):
-    """The claims of a valid token; an empty ``userid`` means anonymous, ``user`` is the raw JSON of ``userdata``."""
-
-    userid: str
-    user: bytes | None  # never the JSON null
 
 
 class _Payload(Struct, frozen=True):

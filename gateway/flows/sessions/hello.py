@@ -28,9 +28,9 @@ from gateway.flows.sessions.credentials import (
 )
 from gateway.wire import checksum, server, structure
 from gateway.wire.backend import AuthRequest
+from gateway.wire.claims import Claims, TokenError
 from gateway.wire.client import ABSENT, ClientMessage, Hello, is_given
 from gateway.wire.errors import Code, Error, ProtocolError
-from gateway.wire.token import Claims, TokenError, verify
 
 INTERNAL_RANDOM = 32  # bytes, at least (3.4)
 FEDERATION = "federation-v2"  # feature of a Nextcloud that accepts sessions of other servers (3.3)
@@ -304,6 +304,8 @@ class HelloRequests:
         Raises:
             TokenError: the token is invalid.
         """
+        from gateway.wire.token import verify  # at the first hello 2.0: see ``gateway.wire.claims``
+
         try:
             return verify(token, key, self._services.wall_clock())
         except TokenError as error:

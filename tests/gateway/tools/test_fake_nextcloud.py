@@ -15,7 +15,8 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_answers import NextcloudRoom
 from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
-from gateway.wire.token import TokenError, verify
+from gateway.wire.claims import TokenError
+from gateway.wire.token import verify
 
 RANDOM = "r" * 64
 

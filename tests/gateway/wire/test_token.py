@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.wire import token as token_module
-from gateway.wire.token import LEEWAY, Claims, TokenError, is_public_key, verify
+from gateway.wire.claims import Claims, TokenError
+from gateway.wire.token import LEEWAY, is_public_key, verify
 
 NOW = 1_700_000_000.0
 
