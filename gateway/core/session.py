@@ -150,6 +150,11 @@ class Session:
         """Whether this is the session of an internal client (recording, SIP bridge)."""
         return self.client_type is ClientType.INTERNAL
 
+    @property
+    def accepts_messages(self) -> bool:
+        """Whether messages of its client are carried out: it is open, and not about to end by a disinvitation (2.7)."""
+        return self.open and self.evicted_by is None
+
     def may(self, permission: str) -> bool:
         """Return whether the session has a permission; internal clients have all (8)."""
         return self.is_internal or self.permissions.allows(permission)

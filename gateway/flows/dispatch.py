@@ -195,7 +195,7 @@ class Dispatcher:
             self._withdraw_join_before(client.session, text)
             return
         session = client.session
-        if session is not None and not session.open:
+        if session is not None and not session.accepts_messages:
             return
         try:
             message = decode(text)

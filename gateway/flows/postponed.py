@@ -33,7 +33,7 @@ async def repeat(handler: Handler, session: Session, message: ClientMessage, pos
     """
     while True:
         await postponed.wait()
-        if not session.open:
+        if not session.accepts_messages:
             return
         try:
             work = handler(session, message)

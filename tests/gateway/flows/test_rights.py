@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,7 +11,6 @@ import pytest
 
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
-from gateway.flows.settings import MediaLimits
 from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.federation.fake_host import FakeHost
@@ -169,10 +167,14 @@ async def disinvited(scene: RightsScene) -> None:
     scene.harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-alice"]}})
 
 
-async def disinvited_while_disconnected(scene: RightsScene) -> None:
+async def disinvited_while_disconnected_only(scene: RightsScene) -> None:
     scene.alice.disconnect()
     await disinvited(scene)
     await settle()
+
+
+async def disinvited_while_disconnected(scene: RightsScene) -> None:
+    await disinvited_while_disconnected_only(scene)
     assert not await may_publish(scene)
     assert not await may_receive(scene)
     scene.alice = await scene.harness.resume(scene.alice)
@@ -295,116 +297,3 @@ async def test_new_offer_needs_the_permission_of_the_new_room(
         scene.alice.offer("four", sid="4", roomType="screen")
         await settle()
         assert await may_publish(scene) is kept
-
-
-@pytest.mark.parametrize("in_flight", ["offer", "renegotiation"])
-async def test_offer_under_way_during_the_first_join_is_refused(in_flight: str) -> None:
-    async with FlowHarness() as harness:
-        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["publish-audio"])
-        alice = await harness.hello("alice")
-        if in_flight == "renegotiation":
-            alice.offer(media=("audio",))
-            await settle()
-        gate = harness.mcu.publish_gate = asyncio.Event()
-        alice.offer("two", sid="2")
-        await settle()
-        join(alice, "r", "nc-alice")
-        await settle()
-        gate.set()
-        await settle()
-        assert harness.publisher(alice) is None
-        assert (
-            next(message for message in alice.received() if message["type"] == "error")["error"]["code"]
-            == "not_allowed"
-        )
-
-
-# reference 8-i
-async def test_publication_from_before_the_first_join_continues_in_a_room_that_allows_it() -> None:
-    async with FlowHarness() as harness:
-        harness.nextcloud.rooms["r"] = FakeRoom(permissions=["publish-media"])
-        alice = await harness.hello("alice")
-        await publish(alice)
-        await publish(alice, "two", sid="2", room_type="screen")
-        join(alice, "r", "nc-alice")
-        await settle()
-        assert harness.publisher(alice) is not None
-        assert harness.publisher(alice, StreamType.SCREEN) is None
-
-
-# reference 8-i
-async def test_permissions_in_a_request_of_another_room_have_no_effect() -> None:
-    async with FlowHarness() as harness:
-        harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
-        alice, _ = await harness.member("alice"), await harness.member("bob", "another")
-        changed = [{"sessionId": "nc-alice", "permissions": ["control"]}]
-        harness.rooms_api("another", {"type": "participants", "participants": {"changed": changed}})
-        assert not alice.session.may("control")
-
-
-async def test_subscriptions_outside_of_a_call_end_when_subscribe_any_is_turned_off() -> None:
-    async with FlowHarness(media_limits=MediaLimits(subscribe_any=True)) as harness:
-        alice, bob = await harness.callers("alice", "bob")
-        stranger, internal = await harness.hello("stranger"), await harness.internal_hello()
-        await publish(alice)
-        for client in (bob, stranger, internal):
-            await subscribe(client, alice)
-        assert len(harness.mcu.subscribers) == 3
-        harness.change_settings(media_limits=MediaLimits(subscribe_any=True))
-        await settle()
-        assert len(harness.mcu.subscribers) == 3
-        harness.change_settings(media_limits=MediaLimits())
-        await settle()
-        assert len(harness.mcu.subscribers) == 2
-        stranger.media(alice, "selectStream", id="s")
-        await settle()
-        assert stranger.error_codes() == ["client_not_found"]
-
-
-# reference 3.6-f
-@pytest.mark.parametrize(
-    ("backends", "kept"),
-    [
-        ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), OTHER], True),
-        ([Backend("cloud", ("https://moved.example/",), "another secret"), OTHER], False),
-        ([Backend("cloud", OTHER.urls, OTHER.secret), Backend("other", CLOUD.urls, CLOUD.secret)], False),
-        ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), Backend("new", CLOUD.urls, "x")], False),
-        ([Backend("new", CLOUD.urls, CLOUD.secret), OTHER], False),
-        ([OTHER], True),
-    ],
-)
-async def test_session_ends_when_its_backend_becomes_another_nextcloud(backends: list[Backend], kept: bool) -> None:
-    async with FlowHarness() as harness:
-        (alice,) = await harness.callers("alice")
-        await publish(alice)
-        internal = await harness.internal_hello()
-        hello = harness.connect()
-        hello.received()
-        held = harness.nextcloud.gate = asyncio.Event()
-        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("bob")}
-        hello.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        await settle()
-        harness.change_settings(backends=Backends(backends))
-        held.set()
-        await settle()
-        assert (alice.sessionid in harness.hub.sessions) is kept
-        assert (internal.sessionid in harness.hub.sessions) is kept
-        assert harness.mcu.is_empty is not kept
-        assert hello.error_codes() == ["invalid_backend"]
-
-
-# reference 3.6-f
-async def test_hello_during_a_reload_gets_the_changed_settings() -> None:
-    async with FlowHarness() as harness:
-        client = harness.connect()
-        client.received()
-        held = harness.nextcloud.gate = asyncio.Event()
-        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("bob")}
-        client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        await settle()
-        changed = Backend("cloud", CLOUD.urls, CLOUD.secret, max_stream_bitrate=1000)
-        harness.change_settings(backends=Backends([changed, OTHER]))
-        held.set()
-        await settle()
-        client.sessionid = client.received()[-1]["hello"]["sessionid"]
-        assert client.session.backend is changed
