@@ -15,10 +15,12 @@ import os
 import resource
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import processes, report, works
+from bench.client import ServerRefused
 from bench.runner import Bench, WrongCount, compile_programs
 from bench.servers import Site, incumbent_binary, open_janus
 from bench.tokens import Keys
@@ -43,19 +45,19 @@ def main() -> int:
     os.sched_setaffinity(0, {processes.REST})
     names = works.QUICK if options.quick else options.works or list(works.ALL)
     rows: list[report.Row] = []
+    options.into.mkdir(exist_ok=True)
     rounds = options.rounds or (3 if options.quick else 5)
     with open_bench(binary, rounds, options.seconds, options.scale) as bench:
         for name in names:
             try:
                 rows += works.ALL[name](bench)
-            except WrongCount as error:
-                rows.append(report.Row(name, "", "", void=str(error)))
-    text = report.markdown(where, rows, os.getloadavg()[0])
-    options.into.mkdir(exist_ok=True)
-    (options.into / "bench.json").write_text(
-        json.dumps(report.as_json(where, rows, os.getloadavg()[0]), indent=2) + "\n"
-    )
-    (options.into / "bench.md").write_text(text)
+            except (WrongCount, ServerRefused, RuntimeError, OSError) as error:
+                traceback.print_exception(error)
+                rows.append(report.Row(name, "", "", void=f"{str(error)[:200]}"))
+            text = report.markdown(where, rows, os.getloadavg()[0])
+            written = report.as_json(where, rows, os.getloadavg()[0])
+            (options.into / "bench.json").write_text(json.dumps(written, indent=2) + "\n")
+            (options.into / "bench.md").write_text(text)
     print(text, end="")
     return 1 if any(row.void for row in rows) else 0
 

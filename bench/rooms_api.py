@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import secrets
@@ -11,12 +12,14 @@ from bench.runner import Bench, nextcloud_session
 from bench.servers import SECRET, Server
 from gateway.wire import checksum
 
+TIMEOUT = 60.0  # seconds
+
 
 class RoomsApiClient:
-    """One connection to a server's rooms API, signed with the secret of the plain backend."""
+    """Requests to a server's rooms API, signed with the plain backend's secret, each on a connection of its own."""
 
     def __init__(self, bench: Bench, server: Server) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        self._port = server.port
         self._backend = bench.site.base()
 
     def post(self, room: str, body: bytes) -> None:
@@ -32,15 +35,12 @@ class RoomsApiClient:
             "Spreed-Signaling-Checksum": checksum.sign(SECRET, random, body),
             "Spreed-Signaling-Backend": self._backend,
         }
-        self._connection.request("POST", f"/api/v1/room/{room}", body, headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT)) as connection:
+            connection.request("POST", f"/api/v1/room/{room}", body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"the rooms API answered {answer.status}: {text[:100]!r}")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
 
 
 def incall(room: str, changed: range, everyone: int = 0, flags: int = 7) -> bytes:
