@@ -246,6 +246,8 @@ class Hub:
         By that id Nextcloud withdraws permissions and disinvites.
         """
         if str(session.room_session_id) == session.id:
+            if not session.room_session_given:
+                self.register(session, session.id)
             return
         confirmed = session.room_session_id
         self.register(session, session.id)

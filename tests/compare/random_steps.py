@@ -2,9 +2,9 @@
 
 Steps with a known difference (reference 4.4, 5.3, 7.3, 7.4, 11.2) are left out: a repeated name of a virtual session,
 a Nextcloud session id again in another room, ``incall`` for all at once, a virtual session with a user id, ``control``
-to a session or user, a session twice in one list. Participants updates that an internal client or a resume causes are
-not compared: here they list all members of the room (7.3). Nor does a listed user leave in any of the seeds before the
-list is sent again.
+to a session or user, a session twice in one list, a join of a client without Nextcloud session id, which may be one of
+its own room (4.1). Participants updates that an internal client or a resume causes are not compared: here they list all
+members of the room (7.3). Nor does a listed user leave in any of the seeds before the list is sent again.
 """
 
 from __future__ import annotations
@@ -198,11 +198,7 @@ def _client_step(rng: random.Random, client: str, room: str) -> list[Json]:
     }
     change: Json = {"type": rng.choice(["set", "set", "remove", "surprise"]), "key": rng.choice("kq")}
     change["value"] = rng.choice([1, {"a": 1}, None, []])
-    entered = (
-        {"roomid": room}
-        if client == BRIDGE or rng.random() < 0.1
-        else {"roomid": room, "sessionid": f"nc-{client}-{room}"}
-    )
+    entered = {"roomid": room} if client == BRIDGE else {"roomid": room, "sessionid": f"nc-{client}-{room}"}
     message_type, body_of_type = rng.choice(
         [("room", entered)] * 4
         + [("room", {"roomid": ""}), ("message", body), ("message", body), ("transient", change)]

@@ -208,8 +208,10 @@ class BackendRequests:
                 self._set_some_in_call(backend, room, incall)
 
     def _set_some_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
-        changed = self._resolve(backend, room, incall.changed)
-        listed = None if incall.users is None else participants.once(self._resolve(backend, room, incall.users))
+        changed = self._resolve(backend, incall.changed)
+        listed = None if incall.users is None else participants.once(self._resolve(backend, incall.users))
+        if listed is None:
+            changed = participants.present_in(room, changed)
         for entry in changed:
             if entry.in_call is None:
                 continue
@@ -239,8 +241,10 @@ class BackendRequests:
 
     def _change_participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
         """Apply changed permissions, and send members the changed list of participants (6.6, 8)."""
-        changed = self._resolve(backend, room, changes.changed)
-        listed = None if changes.users is None else participants.once(self._resolve(backend, room, changes.users))
+        changed = self._resolve(backend, changes.changed)
+        listed = None if changes.users is None else participants.once(self._resolve(backend, changes.users))
+        if listed is None:
+            changed = participants.present_in(room, changed)
         for entry in changed:
             session = room.members.get(entry.session)  # permissions in another room do not change
             if entry.permissions is not None and session is not None:
@@ -284,8 +288,8 @@ class BackendRequests:
         """Return the session that is registered with a Nextcloud session id; "0" stands for none."""
         return self._hub.find_by_room_session(backend.id, room_session) if room_session != "0" else None
 
-    def _resolve(self, backend: Backend, room: Room, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
-        """Replace the Nextcloud session ids in a list of participants of a room by public session ids (7.2)."""
+    def _resolve(self, backend: Backend, entries: list[wire.ParticipantEntry] | None) -> list[Participant]:
+        """Replace the Nextcloud session ids in a list of participants by public session ids (7.2)."""
 
         def find(room_session: str) -> SessionId | None:
             session = self._hub.find_by_room_session(backend.id, room_session)
@@ -294,7 +298,7 @@ class BackendRequests:
             virtual = self._hub.find_virtual(backend, room_session)  # known to Nextcloud by its public id
             return None if virtual is None else virtual.id
 
-        return participants.present_in(room, participants.resolve(entries or (), find))
+        return participants.resolve(entries or (), find)
 
 
 def _flags_for_all(incall: wire.InCall) -> int | None:

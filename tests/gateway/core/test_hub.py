@@ -228,6 +228,16 @@ def test_public_id_registered_besides_the_confirmed_id_ends_with_it() -> None:
     assert [hub.find_by_room_session("cloud", id) for id in ("nc", alice.id)] == [None, None]
 
 
+def test_public_id_counts_as_given_after_a_second_join_without_an_id() -> None:
+    hub = Hub()
+    bridge = opened(hub)
+    joined(hub, bridge)
+    assert not bridge.room_session_given
+    hub.register_public_id(bridge)
+    assert bridge.room_session_given
+    assert hub.find_by_room_session("cloud", bridge.id) is bridge
+
+
 def test_registration_taken_over_by_another_session_is_not_removed_by_the_first() -> None:
     hub = Hub()
     alice, bob = opened(hub), opened(hub)
