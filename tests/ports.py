@@ -14,9 +14,9 @@ from collections import deque
 from pathlib import Path
 from types import TracebackType
 
-FIRST = 10_000  # below are ports of well-known services
+FIRST_PORT = 10_000  # below are ports of well-known services
 SIZE = 420  # ports of a block: TCP ports, and the UDP ports of one SFU
-EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class PortBlock:
@@ -49,13 +49,13 @@ def lease_block() -> PortBlock:
     Raises:
         RuntimeError: there is none.
     """
-    end = int(EPHEMERAL.read_text().split()[0])
-    count = max(0, end - FIRST) // SIZE
+    end = int(EPHEMERAL_RANGE.read_text().split()[0])
+    count = max(0, end - FIRST_PORT) // SIZE
     for _ in range(count):
-        block = lease_if_free(FIRST + next(_numbers) % count * SIZE)
+        block = lease_if_free(FIRST_PORT + next(_numbers) % count * SIZE)
         if block is not None:
             return block
-    raise RuntimeError(f"none of the {count} blocks of ports from {FIRST} to {end} is free")
+    raise RuntimeError(f"none of the {count} blocks of ports from {FIRST_PORT} to {end} is free")
 
 
 def lease_if_free(guarded: int) -> PortBlock | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PURE = (
+PURE_MODULES = (
     "gateway/core",
     "gateway/wire",
     "sdp",
@@ -29,7 +29,7 @@ TESTS = (
 @pytest.mark.timeout(300)
 def test_pure_layers_have_full_branch_coverage(tmp_path: Path) -> None:
     data = f"--data-file={tmp_path / 'coverage'}"
-    include = "--include=" + ",".join(path if path.endswith(".py") else f"{path}/*" for path in PURE)
+    include = "--include=" + ",".join(path if path.endswith(".py") else f"{path}/*" for path in PURE_MODULES)
     coverage = [sys.executable, "-m", "coverage"]
     pytest_ = ["-m", "pytest", "-q", "-m", "not full", "-p", "no:cacheprovider", *TESTS]
     ran = subprocess.run(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = ("gateway", "mcu", "sdp")
+OWN_PACKAGES = ("gateway", "mcu", "sdp")
 
 # What each part may import of ours; the longest name that fits a module counts. A name stands for all below it, and
 # each part may import itself.
-ALL = OURS
+ALL = OWN_PACKAGES
 EDGE = (
     "gateway.wire",
     "gateway.core",
@@ -235,7 +235,7 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
     part = max((name for name in RULES if within(module, name)), key=len)
     for line, name in imported(source, module, is_package):
         top = name.partition(".")[0]
-        if top in OURS:
+        if top in OWN_PACKAGES:
             allowed = any(within(name, other) for other in (part, *RULES[part]))
         elif is_pure(module):
             allowed = top in PURE_MAY | exceptions(module)
@@ -257,7 +257,7 @@ def exceptions(module: str) -> frozenset[str]:
 
 
 def sources() -> list[Path]:
-    return [path for top in OURS for path in sorted((ROOT / top).rglob("*.py"))]
+    return [path for top in OWN_PACKAGES for path in sorted((ROOT / top).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from gateway.version import SERVER_VERSION, VERSION
-from tests.setup.commands import EXACTLY, copy_tree, run
+from tests.setup.commands import PINNED_OPTIONS, copy_tree, run
 
 ROOT = Path(__file__).parent.parent
 STARTUP_TIMEOUT = 30.0  # seconds from the start of the process until it has printed its address
@@ -57,7 +57,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", home / "venv", cwd=home)
     python = home / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", *EXACTLY, "-r", ROOT / "constraints.txt", cwd=home)
+    run(python, "-m", "pip", "install", *PINNED_OPTIONS, "-r", ROOT / "constraints.txt", cwd=home)
     run(python, "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=home)
     return python.parent
 

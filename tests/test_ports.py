@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.janus_process import ROOT, JanusProcess, listening_ports
-from tests.ports import EPHEMERAL, FIRST, SIZE, free_ports, lease_block, lease_if_free
+from tests.ports import EPHEMERAL_RANGE, FIRST_PORT, SIZE, free_ports, lease_block, lease_if_free
 
 OTHER_PROCESS = """
 import sys
@@ -25,8 +25,8 @@ def test_no_port_is_given_twice_and_none_is_ephemeral() -> None:
         single = free_ports(SIZE + 1)  # more than one block has
         given = [*range(first.first, first.last + 1), *range(second.first, second.last + 1), *single]
         assert len(set(given)) == len(given)
-        assert min(given) > FIRST
-        assert max(given) < int(EPHEMERAL.read_text().split()[0])
+        assert min(given) > FIRST_PORT
+        assert max(given) < int(EPHEMERAL_RANGE.read_text().split()[0])
 
 
 def test_a_block_is_leased_to_one_process_at_a_time() -> None:

@@ -11,7 +11,7 @@ WAIT = 60.0  # seconds for a step with a negotiation; measured 1 to 3 on an idle
 
 _TILE = """name => [...document.querySelectorAll(".tile")]
   .find(tile => tile.querySelector(".tile-name").textContent === name)"""
-_PLAYED = f"""name => {{
+_PLAYED_VIDEO = f"""name => {{
   const video = ({_TILE})(name)?.querySelector("video");
   if (!video || !video.videoWidth) return null;
   return {{time: video.currentTime, frames: video.getVideoPlaybackQuality().totalVideoFrames}};
@@ -147,7 +147,7 @@ class CallPage:
         first: dict[str, float] | None = None
 
         async def played() -> dict[str, float] | None:
-            result: dict[str, float] | None = await self.page.evaluate(_PLAYED, label)
+            result: dict[str, float] | None = await self.page.evaluate(_PLAYED_VIDEO, label)
             return result
 
         def advanced(now: dict[str, float] | None) -> bool:
@@ -161,7 +161,7 @@ class CallPage:
 
     async def frames(self, label: str) -> int:
         """Return how many frames a tile has shown; its time advances without frames, too."""
-        return int((await self.page.evaluate(_PLAYED, label))["frames"])
+        return int((await self.page.evaluate(_PLAYED_VIDEO, label))["frames"])
 
     async def sent(self, kind: str = "video", room_type: str = "video") -> dict[str, Any]:
         """Return getStats' outbound entry of a media kind, with its codec."""

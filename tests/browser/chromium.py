@@ -19,8 +19,8 @@ ON_LOOPBACK = (
 )
 FAKE_DEVICES = "--use-fake-device-for-media-stream"
 NO_CAMERA = "--use-fake-device-for-media-stream=device-count=0"  # no camera, but a microphone
-GRANTED = "--use-fake-ui-for-media-stream"
-DENIED = "--use-fake-ui-for-media-stream=deny"
+CAMERA_GRANTED = "--use-fake-ui-for-media-stream"
+CAMERA_DENIED = "--use-fake-ui-for-media-stream=deny"
 
 
 @asynccontextmanager

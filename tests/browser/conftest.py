@@ -12,14 +12,14 @@ from gateway.config import McuSection
 from gateway.tools.demo import Demo
 from mcu import factory
 from mcu.janus.settings import JanusServerSettings
-from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     """Chromium with a fake camera and microphone, and the permission to use them."""
-    async with chromium(FAKE_DEVICES, GRANTED) as running:
+    async with chromium(FAKE_DEVICES, CAMERA_GRANTED) as running:
         yield running
 
 

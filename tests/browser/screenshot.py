@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
-from tests.browser.chromium import GRANTED, NO_CAMERA, chromium
+from tests.browser.chromium import CAMERA_GRANTED, NO_CAMERA, chromium
 from tests.browser.conftest import inprocess
 
 TARGET = Path(__file__).resolve().parents[2] / "docs" / "call-page.png"
@@ -18,7 +18,7 @@ async def renew() -> None:
     """Start a call of three pages and save a screenshot."""
     demo = Demo("127.0.0.1", 0, inprocess())
     await demo.start()
-    async with chromium(NO_CAMERA, GRANTED) as browser:
+    async with chromium(NO_CAMERA, CAMERA_GRANTED) as browser:
         pages = {name: await CallPage.open(browser, demo.url, viewport=SIZE) for name in ("Ada", "Grace", "Margaret")}
         for name, page in pages.items():
             await page.join(name, "planning")

@@ -15,7 +15,7 @@ from tests.browser.conftest import inprocess
 
 pytestmark = pytest.mark.full
 
-SMALL = {"viewport": {"width": 360, "height": 640}}
+SMALL_SCREEN = {"viewport": {"width": 360, "height": 640}}
 
 
 @pytest.fixture
@@ -101,10 +101,10 @@ async def test_nothing_is_wider_than_a_small_screen(browser: Browser, inprocess_
     async def fits(page: CallPage) -> bool:
         return bool(await page.page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
-    ada = await CallPage.open(browser, inprocess_demo.url, color_scheme=scheme, **SMALL)
+    ada = await CallPage.open(browser, inprocess_demo.url, color_scheme=scheme, **SMALL_SCREEN)
     assert await fits(ada)
     await ada.join("Ada with a name that is as long as the field lets one type it")
-    bob = await CallPage.open(browser, inprocess_demo.url, **SMALL)
+    bob = await CallPage.open(browser, inprocess_demo.url, **SMALL_SCREEN)
     await bob.join("Bob", wanted="listen")
     await ada.until_state("in the call with 1 other")
     assert await fits(ada)

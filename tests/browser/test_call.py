@@ -12,7 +12,7 @@ from playwright.async_api import Browser
 
 from gateway.tools.demo import Demo
 from tests.browser.call_page import WAIT, CallPage
-from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 from tests.browser.conftest import inprocess, janus
 from tests.janus_process import JanusProcess
 
@@ -180,7 +180,7 @@ async def restless(tmp_path: Path) -> AsyncIterator[Browser]:
     """Chromium with a camera that shows noise, for which an encoder uses any bitrate that it may."""
     picture = tmp_path / "noise.y4m"
     write_noise(picture)
-    async with chromium(FAKE_DEVICES, GRANTED, f"--use-file-for-fake-video-capture={picture}") as running:
+    async with chromium(FAKE_DEVICES, CAMERA_GRANTED, f"--use-file-for-fake-video-capture={picture}") as running:
         yield running
 
 

@@ -12,7 +12,7 @@ from playwright.async_api import Page
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
-from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 from tests.browser.conftest import inprocess
 from tests.gateway.cutting_proxy import CuttingProxy
 
@@ -102,7 +102,7 @@ async def test_page_loses_and_doubles_no_message_when_the_connection_breaks(page
 
 
 # Alice is disconnected several times while Bob writes to her; the missed messages arrive together with her hello reply.
-MISSED = """async ([address, rounds, each]) => {
+COUNT_MISSED = """async ([address, rounds, each]) => {
   const { Signaling } = await import("/demo/signaling.js");
   const backend = await import("/demo/backend.js");
   const real = globalThis.fetch;
@@ -151,7 +151,7 @@ async def test_page_counts_messages_that_arrive_together_with_its_hello_reply(pa
     opened, url = page
     await opened.evaluate(NO_WEBSOCKET)
     async with asyncio.timeout(60):
-        last, numbers = await opened.evaluate(MISSED, [url, 3, 4])
+        last, numbers = await opened.evaluate(COUNT_MISSED, [url, 3, 4])
     assert numbers == list(range(1, last + 1))
     assert last == 15
 
@@ -161,7 +161,7 @@ async def test_a_call_works_over_long_polling_alone() -> None:
     demo = Demo("127.0.0.1", 0, inprocess())
     await demo.start()
     try:
-        async with chromium(FAKE_DEVICES, GRANTED) as browser:
+        async with chromium(FAKE_DEVICES, CAMERA_GRANTED) as browser:
             pages = {}
             for name in ("Ada", "Bob"):
                 page = pages[name] = await CallPage.open(browser, demo.url)

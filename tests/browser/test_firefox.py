@@ -19,7 +19,7 @@ _JOIN = """(name => {
   document.getElementById("size").value = "360";
   document.getElementById("join-form").requestSubmit();
 })(%r)"""
-_RECEIVED = """(async () => {
+_RECEIVED_MEDIA = """(async () => {
   const call = globalThis.portunus?.call;
   const other = call?.others()[0];
   const pc = other && call.receiving.connection(other.sessionId, "video");
@@ -67,7 +67,7 @@ async def until(browser: Firefox, tab: str, condition: str, good: Any) -> Any:
     try:
         async with asyncio.timeout(WAIT):
             while not seen or not good(seen[condition]):
-                seen = await browser.evaluate(tab, _RECEIVED)
+                seen = await browser.evaluate(tab, _RECEIVED_MEDIA)
                 await asyncio.sleep(0.2)
     except TimeoutError:
         raise AssertionError(f"{condition} did not come about; the page is at {seen}") from None

@@ -27,9 +27,9 @@ _GATE = """method => {
   };
 }"""
 _GRANT = "for (const grant of asked.splice(0)) grant()"
-_GIVEN = "given.length > 0 && asked.length === 0"
-_LIVE = "given.filter(track => track.readyState === 'live').length"
-_NOTHING_LIVE = f"{_GIVEN} && {_LIVE} === 0"
+_DEVICES_GIVEN = "given.length > 0 && asked.length === 0"
+_LIVE_TRACKS = "given.filter(track => track.readyState === 'live').length"
+_NOTHING_LIVE = f"{_DEVICES_GIVEN} && {_LIVE_TRACKS} === 0"
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(b
     await ada.page.evaluate(_GRANT)
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
     await ada.page.click("#share")
-    assert await ada.page.evaluate(_LIVE) == 0
+    assert await ada.page.evaluate(_LIVE_TRACKS) == 0
     await ada.page.click("#share")  # sharing again works
     await ada.page.evaluate(_GRANT)
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
@@ -101,15 +101,15 @@ _REJOINS = """() => {
   globalThis.refusals = 1;
   globalThis.fetch = (...wish) => (refusals-- > 0 ? Promise.reject(new Error("not now")) : fetch(...wish));
 }"""
-_LOST = "() => portunus.signaling.dispatchEvent(new CustomEvent('session', {detail: {resumed: false}}))"
+_LOSE_SESSION = "() => portunus.signaling.dispatchEvent(new CustomEvent('session', {detail: {resumed: false}}))"
 
 
 async def test_a_session_lost_again_while_rejoining_joins_once(browser: Browser, demo: Demo) -> None:
     ada = await joined(browser, demo, "Ada")
     await ada.page.evaluate(_REJOINS)
-    await ada.page.evaluate(_LOST)
+    await ada.page.evaluate(_LOSE_SESSION)
     await ada.until_notice("not now")  # tried again in 2 s
-    await ada.page.evaluate(f"{{ ({_LOST})(); ({_LOST})(); }}")
+    await ada.page.evaluate(f"{{ ({_LOSE_SESSION})(); ({_LOSE_SESSION})(); }}")
     await ada.until("the call joined anew", "renewed > 0")
     await ada.page.wait_for_timeout(2500)  # past the second attempt of the first
     assert await ada.page.evaluate("renewed") == 1

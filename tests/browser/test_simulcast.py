@@ -17,7 +17,7 @@ from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_rooms import nextcloud_session
-from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
@@ -158,7 +158,7 @@ async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPage
         nextcloud.gateway = url
         stack.push_async_callback(gateway.stop)
         page = await serve(stack)
-        browser = await stack.enter_async_context(chromium(FAKE_DEVICES, GRANTED, SMALL_LAYERS))
+        browser = await stack.enter_async_context(chromium(FAKE_DEVICES, CAMERA_GRANTED, SMALL_LAYERS))
         people = []
         for name in ("ada", "bob"):
             person = SimulcastPage(await (await browser.new_context()).new_page(), [])

@@ -17,7 +17,7 @@ from playwright.async_api import Browser
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
-from tests.browser.chromium import DENIED, FAKE_DEVICES, GRANTED, NO_CAMERA, chromium
+from tests.browser.chromium import CAMERA_DENIED, CAMERA_GRANTED, FAKE_DEVICES, NO_CAMERA, chromium
 from tests.browser.conftest import inprocess, janus
 from tests.browser.network import MEDIA_ADDRESS, MediaRelay, SignalingRelay
 from tests.frozen_process import freeze
@@ -55,9 +55,9 @@ async def joined(browser: Browser, url: str, name: str, **choices: str) -> CallP
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ((FAKE_DEVICES, DENIED), "told not to let this page use the camera and microphone"),
-        ((GRANTED,), "No camera or microphone was found"),
-        ((NO_CAMERA, GRANTED), "No camera was found"),
+        ((FAKE_DEVICES, CAMERA_DENIED), "told not to let this page use the camera and microphone"),
+        ((CAMERA_GRANTED,), "No camera or microphone was found"),
+        ((NO_CAMERA, CAMERA_GRANTED), "No camera was found"),
     ],
     ids=["permission denied", "no device", "no camera"],
 )

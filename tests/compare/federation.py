@@ -19,11 +19,11 @@ from tests.conversations.player import Json
 from tests.gateway.federated import REMOTE_ROOM, ROOM
 from tests.media.peers import PublishingPeer, WatchingPeer
 
-KEPT = 3  # messages in each direction during an interruption
+KEPT_MESSAGES = 3  # messages in each direction during an interruption
 LIMIT = 12.0  # seconds of each wait within a step
 ROLES = {"local": (False, True), "host": (True, False)}  # the role of Portunus: whether local server and host are Go
-FAILED = "the step, which fails,"  # in place of a recipient; a difference even if it fails with all servers
-SEVERAL = 2  # what is repeated for ever is as often as this
+FAILED_STEP = "the step, which fails,"  # in place of a recipient; a difference even if it fails with all servers
+REPETITIONS = 2  # what is repeated for ever is as often as this
 GO_ONLY = (True, True)
 
 Step = Callable[[Meeting], Awaitable[None]]
@@ -48,7 +48,7 @@ async def _play(binary: Path, janus: str, roles: tuple[bool, bool]) -> Results:
                 failed = f"{type(error).__name__} {error}"
             results[name] = await servers.results()
             if failed:
-                results[name][FAILED] = Counter([failed])
+                results[name][FAILED_STEP] = Counter([failed])
     return results
 
 
@@ -63,7 +63,7 @@ def _differences(role: str, theirs: Results, ours: Results) -> list[Difference]:
         for recipient in {**theirs[step], **ours[step]}:
             there, here = (it[step].get(recipient, Counter()) for it in (theirs, ours))
             for text in sorted(there.keys() | here.keys()):
-                if recipient == FAILED or min(there[text], SEVERAL) != min(here[text], SEVERAL):
+                if recipient == FAILED_STEP or min(there[text], REPETITIONS) != min(here[text], REPETITIONS):
                     times = f"{here[text]} times with Portunus, {there[text]} times without"
                     found.append(Difference(f"{role}-{step}", number, f"{recipient} receives, {times}: {text}"))
     return found
@@ -202,10 +202,10 @@ async def _interruption(servers: Meeting) -> None:
     since = len(alice.messages)
     servers.line.cut()
     await alice.wait_for(lambda it: _event(it) == "federation_interrupted", since=since, limit=LIMIT)
-    for number in range(KEPT):  # without pauses: what a local Go server gets as it connects again may be lost
+    for number in range(KEPT_MESSAGES):  # without pauses: what a local Go server gets as it connects again may be lost
         await alice.send_message(bob.session_id, {"type": "test", "kept": number})
     await asyncio.sleep(0.1)  # until a Go server as host has noticed the loss, too, even on a busy machine
-    for number in range(KEPT):
+    for number in range(KEPT_MESSAGES):
         await _send(
             bob, "message", {"type": "session", "sessionid": servers.remote_id}, {"type": "test", "kept": number}
         )
@@ -217,7 +217,7 @@ async def _after_interruption(servers: Meeting) -> None:
         relayed = [it["message"]["data"] for it in servers.clients[name].messages if it["type"] == "message"]
         kept = [data["kept"] for data in relayed if isinstance(data, dict) and "kept" in data]
         # A local Go server sends the messages that it has kept in another order now and then.
-        assert servers.home_is_go or kept == list(range(KEPT)), f"{name} has received {kept}"
+        assert servers.home_is_go or kept == list(range(KEPT_MESSAGES)), f"{name} has received {kept}"
     await _send(servers.clients["alice"], "message", {"type": "room"}, {"type": "test"})
     await _send(servers.clients["bob"], "message", {"type": "room"}, {"type": "test"})
 

@@ -25,10 +25,10 @@ from tests.gateway.cutting_proxy import CuttingProxy
 from tests.gateway.federated import PERMISSIONS, REMOTE_ROOM, ROOM, SECRETS, running
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
-QUIET = 0.7  # seconds without a message after which a step has had its effect
-LONGEST = 12  # times that, at most
+QUIET_TIME = 0.7  # seconds without a message after which a step has had its effect
+MAX_QUIET_TIMES = 12  # times that, at most
 WITH_SFU = Conversation("federation", "", mcu=True, server={}, levels=(), steps=())
-UNSTEADY = {"lastPing", "server", "bandwidth", "candidate", "sdp", "sid"}
+VARYING_MEMBERS = {"lastPing", "server", "bandwidth", "candidate", "sdp", "sid"}
 IGNORED = {"welcome", "hello"}  # types of messages: connections are compared elsewhere
 
 
@@ -97,10 +97,10 @@ class Meeting:
     async def results(self) -> dict[str, Counter[str]]:
         """Wait until all is quiet; return the messages and requests since the last call, with names in place of ids."""
         total = -1
-        for _ in range(LONGEST):
+        for _ in range(MAX_QUIET_TIMES):
             if total == (total := sum(len(received) for received in self._received().values())):
                 break
-            await asyncio.sleep(QUIET)
+            await asyncio.sleep(QUIET_TIME)
         found = {}
         for received in self._received().values():
             for message in received:
@@ -139,7 +139,7 @@ class Meeting:
 
 def _steady(value: Json) -> Json:
     if isinstance(value, dict):
-        return {key: _steady(member) for key, member in value.items() if key not in UNSTEADY}
+        return {key: _steady(member) for key, member in value.items() if key not in VARYING_MEMBERS}
     if isinstance(value, list):
         return sorted((_steady(it) for it in value), key=lambda it: json.dumps(it, sort_keys=True))
     return value

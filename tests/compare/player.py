@@ -13,8 +13,8 @@ from tests.conversations.player import Conversation, ConversationClient, Convers
 
 PACE = 0.05  # seconds before a message is sent, so that earlier messages of other clients have arrived
 SILENCE = 0.4  # seconds without a message that count as silence
-LONG = 60  # seconds; the steps after a longer wait are not played
-MISSING = 2.0  # seconds until a message counts as missing; time limits may be one second late
+MAX_WAIT = 60  # seconds; the steps after a longer wait are not played
+MISSING_AFTER = 2.0  # seconds until a message counts as missing; time limits may be one second late
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ComparingPlayer(ConversationPlayer):
             self.names |= await self._peers.offers(self._played)
         for line, (actor, action, *rest) in self._played.steps:
             self._line = line
-            if actor == "time" and rest[0] > LONG:
+            if actor == "time" and rest[0] > MAX_WAIT:
                 return
             try:
                 await self._step(actor, action, rest)
@@ -130,7 +130,7 @@ class ComparingPlayer(ConversationPlayer):
     async def _expect(self, actor: str, client: BufferedClient, patterns: list[Json]) -> None:
         """Find the messages that match; messages before them are kept for the next steps."""
         left = list(patterns)
-        until = time.monotonic() + MISSING
+        until = time.monotonic() + MISSING_AFTER
         early: list[Json] = []
         while left:
             received = client.buffer.pop(0) if client.buffer else await client.next(max(until - time.monotonic(), 0.0))

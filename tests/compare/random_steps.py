@@ -23,12 +23,12 @@ RANDOM_STEPS = Conversation("random steps", "", mcu=False, server={}, levels=(),
 SEEDS = range(8)
 STEPS = 40
 PACE = 0.12  # seconds for a step to have its effect
-LATE = 0.4  # seconds more when the two differ: one of them may be slower
+EXTRA_WAIT = 0.4  # seconds more when the two differ: one of them may be slower
 
 USERS = {"alice": "alice", "bob": "bob", "anna": "alice"}  # two sessions of one user
 BRIDGE = "bridge"
 CLIENTS = (*USERS, BRIDGE)
-UNSTEADY = {"lastPing", "server", "bandwidth"}
+VARYING_MEMBERS = {"lastPing", "server", "bandwidth"}
 
 
 class RandomClient:
@@ -123,7 +123,7 @@ class ComparedServer:
 
     def _named(self, value: Json) -> Json:
         if isinstance(value, dict):
-            return {key: self._named(member) for key, member in value.items() if key not in UNSTEADY}
+            return {key: self._named(member) for key, member in value.items() if key not in VARYING_MEMBERS}
         if isinstance(value, list):
             return sorted((self._named(it) for it in value), key=lambda it: json.dumps(it, sort_keys=True))
         return self._names.get(value, value) if isinstance(value, str) else value
@@ -161,7 +161,7 @@ async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Diff
             lists = step[0] != BRIDGE and step[1] != "resumes"
             messages = [server.new_messages(lists) for server in servers]
             if messages[0] != messages[1]:
-                await asyncio.sleep(LATE)
+                await asyncio.sleep(EXTRA_WAIT)
                 for early, server in zip(messages, servers, strict=True):
                     for name, late in server.new_messages(lists).items():
                         early[name] += late

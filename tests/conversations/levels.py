@@ -26,7 +26,15 @@ from tests.conversations import message_forms, request_forms
 from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.gateway.edge.raw_client import BINARY, WAIT_TIMEOUT, RawClient
 from tests.gateway.flows import fakes
-from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, WALL, FakeClient, FlowHarness, internal_params
+from tests.gateway.flows.harness import (
+    CLOUD,
+    INTERNAL_SECRET,
+    OTHER_CLOUD,
+    WALL_TIME,
+    FakeClient,
+    FlowHarness,
+    internal_params,
+)
 from tests.gateway.flows.virtual_time import settle
 
 _BARRIER = "the only message that arrives"
@@ -76,7 +84,7 @@ class FlowsLevel:
         return self.harness.nextcloud.ticket(userid)
 
     def token(self, userid: str, flaw: str) -> str:
-        claims = _claims(userid, flaw, WALL + self.harness.services.clock())
+        claims = _claims(userid, flaw, WALL_TIME + self.harness.services.clock())
         return (_FORGER if flaw == "forged" else self._key).sign(claims)
 
     def internal(self) -> Json:
@@ -163,7 +171,7 @@ async def flows_level(conversation: Conversation) -> AsyncIterator[FlowsLevel]:
     """Wire the flows over fakes; requires a loop with virtual time."""
     server = conversation.server
     backend = msgspec.structs.replace(CLOUD, session_limit=server.get("session_limit", 0))
-    async with FlowHarness(backend, OTHER, mcu=conversation.mcu) as harness:
+    async with FlowHarness(backend, OTHER_CLOUD, mcu=conversation.mcu) as harness:
         harness.change_settings(limits=msgspec.convert(server.get("limits", {}), Limits))
         harness.change_settings(internal_secret=INTERNAL_SECRET if server.get("internal", True) else "")
         level = FlowsLevel(harness)

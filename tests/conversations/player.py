@@ -16,7 +16,7 @@ from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 Json = Any  # opaque: any JSON value of the file
 
 FOLDER = Path(__file__).parent
-ANYTHING = "..."
+ANY_VALUE = "..."
 SESSION_KEY = "sd:$"  # beginning of a key of transient data that names a session
 
 
@@ -280,7 +280,7 @@ class ConversationPlayer:
         return False
 
     def _matches(self, pattern: Json, value: Json) -> bool:
-        if pattern == ANYTHING:
+        if pattern == ANY_VALUE:
             return True
         if isinstance(pattern, str) and pattern.startswith("$nc:"):
             return bool(self._value(pattern) == value)
@@ -290,11 +290,11 @@ class ConversationPlayer:
             return bool(self.names.setdefault(pattern, value) == value)
         if isinstance(pattern, dict):
             pattern = {self.fill(key) if key.startswith(SESSION_KEY) else key: item for key, item in pattern.items()}
-            keys = set(pattern) - {ANYTHING}
+            keys = set(pattern) - {ANY_VALUE}
             return (
                 isinstance(value, dict)
                 and keys <= set(value)
-                and (ANYTHING in pattern or keys == set(value))
+                and (ANY_VALUE in pattern or keys == set(value))
                 and all(self._matches(pattern[key], value[key]) for key in sorted(keys))
             )
         if isinstance(pattern, list):

@@ -14,7 +14,7 @@ from tests.conversations.player import Conversation, load
 from tests.conversations.test_conversations import play
 from tests.gateway.flows.media.descriptions import CANDIDATE
 
-PRIVATE = {
+PRIVATE_VALUES = {
     "a description": re.compile(r"(?<!\w)a=[a-z]|m=(audio|video|application)|ice-(ufrag|pwd)|fingerprint|(?<!\w)v=0"),
     "a candidate": re.compile(r"candidate:\S+ \d|typ host"),
     "an address": re.compile(r"(?<![\d.])(?!127\.0\.0\.1:\d+\b)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])"),
@@ -56,7 +56,7 @@ def test_no_record_has_private_data(level: str, style: log.Style) -> None:
     assert len(private) > 40
     assert "stream failed" in written  # a record about a stream was written
     assert [line for line in written.splitlines() if any(secret in line for secret in private)] == []
-    for name, pattern in PRIVATE.items():
+    for name, pattern in PRIVATE_VALUES.items():
         assert [line for line in written.splitlines() if pattern.search(line)] == [], name
 
 
@@ -72,7 +72,7 @@ def test_no_record_has_private_data(level: str, style: log.Style) -> None:
     ],
 )
 def test_private_data_is_recognised(name: str, text: str) -> None:
-    assert PRIVATE[name].search(text)
+    assert PRIVATE_VALUES[name].search(text)
 
 
 def test_secrets_are_found_among_names() -> None:

@@ -21,7 +21,7 @@ from gateway.wire import checksum
 from tests.gateway.served import LOG
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
-OTHER = "ffeeddccbbaa99887766554433221100"  # in place of any secret
+WRONG_SECRET = "ffeeddccbbaa99887766554433221100"  # in place of any secret
 INTERNAL_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 TURN_KEY = "1a2b3c4d5e6f70819293a4b5c6d7e8f9"
 TURN_SECRET = "9f8e7d6c5b4a39281706f5e4d3c2b1a0"
@@ -121,7 +121,7 @@ async def notify_and_hello(servers: Servers) -> None:
 async def hello_of_recorder(servers: Servers) -> None:
     """Say hello as a recorder with another secret."""
     random = secrets.token_hex(32)
-    params = {"random": random, "token": checksum.sign(OTHER, random, b""), "backend": servers.cloud.url}
+    params = {"random": random, "token": checksum.sign(WRONG_SECRET, random, b""), "backend": servers.cloud.url}
     servers.private += params["token"], random
     async with TalkClient(servers.url, servers.cloud.url) as recorder:
         with pytest.raises(RequestRefused, match="invalid_token"):
@@ -130,7 +130,7 @@ async def hello_of_recorder(servers: Servers) -> None:
 
 async def ask_for_credentials(servers: Servers) -> None:
     """Request TURN credentials as a Janus with another key."""
-    assert (await servers.get(f"/turn/credentials?service=turn&api={OTHER}"))[0] == 403
+    assert (await servers.get(f"/turn/credentials?service=turn&api={WRONG_SECRET}"))[0] == 403
 
 
 async def forward(servers: Servers) -> None:
@@ -188,7 +188,15 @@ def first_text(servers: Servers) -> str:
     """Return the configuration without a mistake."""
     janus = servers.janus
     text = TEXT.format(internal=INTERNAL_SECRET, url=servers.cloud.url, secret=servers.cloud.secret)
-    servers.private += [INTERNAL_SECRET, TURN_KEY, TURN_SECRET, OTHER, servers.cloud.secret, API_SECRET, ADMIN_KEY]
+    servers.private += [
+        INTERNAL_SECRET,
+        TURN_KEY,
+        TURN_SECRET,
+        WRONG_SECRET,
+        servers.cloud.secret,
+        API_SECRET,
+        ADMIN_KEY,
+    ]
     if janus is None:
         return text + IN_PROCESS
     secret = f'api_secret = "{API_SECRET}"\nadmin_key = "{ADMIN_KEY}"\n'

@@ -131,7 +131,7 @@ def envelope(data: Any, victim: str = "$victim", id: str = "m") -> str:
     return json.dumps({"id": id, "type": "message", "message": {"recipient": recipient, "data": data}})
 
 
-UNDECODABLE = {
+UNDECODABLE_BODIES = {
     "nothing": "",
     "blank": " ",
     "garbage": "\x00\x01 garbage",
@@ -159,14 +159,14 @@ UNDECODABLE = {
 
 
 # reference 2.4-a
-@pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+@pytest.mark.parametrize("text", UNDECODABLE_BODIES.values(), ids=UNDECODABLE_BODIES.keys())
 async def test_undecodable_message_is_answered_without_an_id(scene: BadInputScene, text: str) -> None:
     scene.mallory.wire.send(text)
     assert await scene.mallory.error(None) == "invalid_format"
     await scene.call.goes_on()
 
 
-@pytest.mark.parametrize("text", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+@pytest.mark.parametrize("text", UNDECODABLE_BODIES.values(), ids=UNDECODABLE_BODIES.keys())
 async def test_undecodable_message_before_a_hello(text: str) -> None:
     async with socket_level(WITHOUT_MCU) as level:
         wire = await BadInputScene(level).connect()
@@ -531,7 +531,7 @@ async def test_all_bad_input_beside_a_call_with_media(
         }
         bob.send_message(alice, reply)
         await watcher.wait_for_picture(7)
-        for text in UNDECODABLE.values():
+        for text in UNDECODABLE_BODIES.values():
             scene.mallory.wire.send(text)
         for _, data, _ in BAD_MEDIA:
             for to in (scene.mallory, scene.victim, alice):

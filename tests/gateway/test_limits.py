@@ -24,8 +24,8 @@ from tests.gateway.federated import two_servers
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64
-LONGEST = 2.0  # seconds between two messages of the call; a disturbed call is silent for the 5 s of these tests
-QUICK = 0.3  # seconds
+MAX_GAP = 2.0  # seconds between two messages of the call; a disturbed call is silent for the 5 s of these tests
+QUICK_TIMEOUT = 0.3  # seconds
 
 
 async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -67,7 +67,7 @@ async def talk(anna: TalkClient, ben: TalkClient) -> None:
     while True:
         message = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}
         await anna.send(message)
-        await ben.wait_for(lambda message, n=number: message.get("message", {}).get("data") == n, limit=LONGEST)  # type: ignore[misc]
+        await ben.wait_for(lambda message, n=number: message.get("message", {}).get("data") == n, limit=MAX_GAP)  # type: ignore[misc]
         number += 1
         await asyncio.sleep(0.02)
 
@@ -82,7 +82,7 @@ async def met(url: str, limit: str) -> int:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y"])
 async def test_connection_without_a_request_is_closed(sent: bytes) -> None:
-    async with running(Limits(http_read_timeout=QUICK)) as url:
+    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         reader, writer = await connect(url)
         writer.write(sent)
         async with asyncio.timeout(5):
@@ -92,7 +92,7 @@ async def test_connection_without_a_request_is_closed(sent: bytes) -> None:
 
 
 async def test_slow_header_does_not_hold_the_connection() -> None:
-    async with running(Limits(http_read_timeout=QUICK)) as url:
+    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: ")
 
@@ -111,7 +111,7 @@ async def test_slow_header_does_not_hold_the_connection() -> None:
 
 
 async def test_idle_connection_is_closed_after_its_response_without_counting_an_excess() -> None:
-    async with running(Limits(http_read_timeout=QUICK)) as url:
+    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n")
         async with asyncio.timeout(5):
@@ -122,7 +122,7 @@ async def test_idle_connection_is_closed_after_its_response_without_counting_an_
 
 @pytest.mark.parametrize("path", ["/api/v1/room/r", "/spreed/poll"])
 async def test_missing_body_is_answered_with_400(path: str) -> None:
-    async with running(Limits(http_read_timeout=QUICK)) as url:
+    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         async with aiohttp.ClientSession() as http, http.post(url + "/spreed/poll") as opened:
             secret = (await opened.json())["secret"]
         head = {
@@ -175,7 +175,7 @@ async def test_read_timeout_can_be_switched_off() -> None:
     async with running(Limits(http_read_timeout=0)) as url:
         reader, writer = await connect(url)
         for _ in range(2):  # the connection is kept behind an answer, too
-            await asyncio.sleep(QUICK)
+            await asyncio.sleep(QUICK_TIMEOUT)
             writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n")
             async with asyncio.timeout(5):
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")

@@ -85,7 +85,7 @@ def test_info_records_of_libraries_are_not_written(name: str) -> None:
     assert stream.getvalue() == ""
 
 
-PRIVATE = [
+PRIVATE_TEXTS = [
     "192.0.2.17",
     "('192.0.2.17', 4000)",
     "2001:db8::1",
@@ -98,7 +98,7 @@ PRIVATE = [
 ]
 
 
-@pytest.mark.parametrize("text", PRIVATE)
+@pytest.mark.parametrize("text", PRIVATE_TEXTS)
 def test_private_text_in_library_messages_and_tracebacks_is_redacted(text: str) -> None:
     with log.captured_lines() as lines:
         logging.getLogger("aioice.ice").warning("failed for %s", text)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.full
 OUTBOX = 2 << 20  # bytes
 PADDING = "x" * 16_000
 MESSAGES = 4000  # 64 MB in all
-STALLED = 3  # clients that do not read
+STALLED_CLIENTS = 3  # clients that do not read
 SLACK = 16 << 20  # bytes for buffers of sockets and transports, and for garbage
 
 
@@ -57,7 +57,7 @@ async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path
             for client, name in ((anna, "anna"), (ben, "ben")):
                 await client.hello(cloud.ticket(name))
                 await client.join("busy", nextcloud_session(name))
-            stalled = [await _stalled_member(url, cloud, number) for number in range(STALLED)]
+            stalled = [await _stalled_member(url, cloud, number) for number in range(STALLED_CLIENTS)]
             before = most = resident(process)
             for number in range(MESSAGES):
                 data = {"number": number, "padding": PADDING}
@@ -69,7 +69,7 @@ async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path
             assert numbers == list(range(MESSAGES))
             for one in stalled:
                 one.writer.transport.abort()
-        assert most - before < STALLED * OUTBOX + SLACK < MESSAGES * len(PADDING)
+        assert most - before < STALLED_CLIENTS * OUTBOX + SLACK < MESSAGES * len(PADDING)
 
 
 async def _stalled_member(url: str, cloud: FakeNextcloud, number: int) -> RawClient:

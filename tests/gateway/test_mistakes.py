@@ -16,7 +16,7 @@ import pytest
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway import mistake as made
-from tests.gateway.mistake import OTHER, Act, Servers, hello, nothing
+from tests.gateway.mistake import WRONG_SECRET, Act, Servers, hello, nothing
 from tests.gateway.served import FILE, LOG, serve
 from tests.gateway.tools.doctor.scene import doctor
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -32,7 +32,7 @@ NO_SFU = (
     'no SFU is configured (mcu.type is "none"): clients send audio and video directly to each other, which fails'
     " between many networks and in large calls"
 )
-UNUSABLE = "Janus cannot be used yet: {}; media requests wait, we keep trying"
+UNUSABLE_JANUS = "Janus cannot be used yet: {}; media requests wait, we keep trying"
 OTHER_KEY = (
     "VideoRoom of this Janus has another admin_key than this gateway's configuration: compare mcu.janus.admin_key with"
     " the admin_key in janus.plugin.videoroom.jcfg"
@@ -80,7 +80,7 @@ def away(reason: str) -> tuple[int, str, str, str]:
 
 
 def change_secret_in_nextcloud(servers: Servers) -> None:
-    servers.cloud.secret = OTHER
+    servers.cloud.secret = WRONG_SECRET
 
 
 def change_backend_url(new: str) -> Callable[[Servers], None]:
@@ -111,7 +111,7 @@ def keep(servers: Servers) -> None:
 MISTAKES = [
     Mistake(
         "secret of the gateway",
-        lambda servers: servers.replace(servers.cloud.secret, OTHER),
+        lambda servers: servers.replace(servers.cloud.secret, WRONG_SECRET),
         (f"a request of type auth to backend cloud at CLOUD {NOT_ACCEPTED}",),
         "Nextcloud cloud: requests of the gateway",
         ("Nextcloud does not accept the gateway's signature", "use one secret for backend.secret and in Nextcloud"),
@@ -193,8 +193,8 @@ MISTAKES = [
     ),
     Mistake(
         "admin_key",
-        replace(ADMIN_KEY, OTHER),
-        (UNUSABLE.format(OTHER_KEY),),
+        replace(ADMIN_KEY, WRONG_SECRET),
+        (UNUSABLE_JANUS.format(OTHER_KEY),),
         "Janus",
         ("another admin_key", "compare mcu.janus.admin_key"),
         readiness=away(OTHER_KEY),
@@ -202,8 +202,8 @@ MISTAKES = [
     ),
     Mistake(
         "api_secret",
-        replace(API_SECRET, OTHER),
-        (UNUSABLE.format(OTHER_SECRET),),
+        replace(API_SECRET, WRONG_SECRET),
+        (UNUSABLE_JANUS.format(OTHER_SECRET),),
         "Janus",
         ("Janus refuses the gateway's requests", "give mcu.janus.api_secret the api_secret of janus.jcfg"),
         readiness=away(OTHER_SECRET),
@@ -212,7 +212,7 @@ MISTAKES = [
     Mistake(
         "admin port",
         name_the_admin_port,
-        (UNUSABLE.format(ADMIN_PORT),),
+        (UNUSABLE_JANUS.format(ADMIN_PORT),),
         "Janus",
         ("Janus' admin port answered", "give mcu.janus.url the ws_port"),
         readiness=away(ADMIN_PORT),
@@ -221,7 +221,7 @@ MISTAKES = [
     Mistake(
         "string_ids",
         keep,
-        (UNUSABLE.format(STRING_IDS),),
+        (UNUSABLE_JANUS.format(STRING_IDS),),
         "Janus",
         ("string_ids = true", "string_ids = false"),
         readiness=away(STRING_IDS),
@@ -231,7 +231,7 @@ MISTAKES = [
     Mistake(
         "no data channels",
         keep,
-        (UNUSABLE.format(NO_CHANNELS),),
+        (UNUSABLE_JANUS.format(NO_CHANNELS),),
         "Janus",
         (NO_CHANNELS, "built with usrsctp"),
         readiness=away(NO_CHANNELS),
@@ -258,7 +258,7 @@ MISTAKES = [
         "hello",
         ("refuses a hello with this internal.secret", "reload the gateway"),
         made.hello_of_recorder,
-        after=replace(made.INTERNAL_SECRET, OTHER),
+        after=replace(made.INTERNAL_SECRET, WRONG_SECRET),
     ),
     Mistake(
         "turn.api_key",
@@ -270,7 +270,7 @@ MISTAKES = [
         "TURN credentials",
         ("the running gateway grants no credentials", "[turn] api_key"),
         made.ask_for_credentials,
-        after=replace(made.TURN_KEY, OTHER),
+        after=replace(made.TURN_KEY, WRONG_SECRET),
     ),
 ]
 

@@ -27,10 +27,10 @@ from tests.gateway.edge.raw_client import RawClient
 pytestmark = pytest.mark.full
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
-CROWD = 300
+CROWD_SIZE = 300
 MEBI = 1_048_576
 OUTBOX = 4 * MEBI  # bytes, for a client that stops reading
-STALLED = 4  # clients that stop reading
+STALLED_CLIENTS = 4  # clients that stop reading
 BALLAST = 16_000  # bytes of a message
 BATCH = 40  # messages that are sent at once; far fewer than an outbox holds
 WARM_UP = 400  # messages
@@ -76,7 +76,7 @@ async def running() -> AsyncIterator[GatewayUnderLoad]:
 
 
 async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(running: GatewayUnderLoad) -> None:
-    clients = [running.client() for _ in range(CROWD)]
+    clients = [running.client() for _ in range(CROWD_SIZE)]
     try:
         for n, client in enumerate(clients):  # one by one: each has 2 s for its hello, also on a busy machine
             await client.connect()
@@ -84,7 +84,7 @@ async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_other
         await asyncio.gather(*(client.join("crowd", nextcloud_session(f"{n}")) for n, client in enumerate(clients)))
         everybody = sorted(client.session_id for client in clients)
         for client in clients:
-            await client.wait_for(lambda _, client=client: len(joined(client)) >= CROWD)  # type: ignore[misc]
+            await client.wait_for(lambda _, client=client: len(joined(client)) >= CROWD_SIZE)  # type: ignore[misc]
             assert sorted(joined(client)) == everybody
     finally:
         await asyncio.gather(*(client.disconnect() for client in clients))
@@ -136,11 +136,11 @@ async def test_memory_of_the_process_is_bounded_when_clients_stop_reading(tmp_pa
             await anna.hello(nextcloud.ticket("anna"))
             await anna.join("busy", nextcloud_session("anna"))
             before = await _send_to(pid, anna, listeners, [], range(WARM_UP))
-            stalled = [await _stalled_member(url, nextcloud, f"stalled{number}") for number in range(STALLED)]
+            stalled = [await _stalled_member(url, nextcloud, f"stalled{number}") for number in range(STALLED_CLIENTS)]
             sessions = [session for _, session in stalled] if to == "session" else []
             end = WARM_UP + 3 * OUTBOX // BALLAST  # three times the limit of an outbox
             most = await _send_to(pid, anna, listeners, sessions, range(WARM_UP, end))
-            kept = OUTBOX * (STALLED if to == "session" else 1)
+            kept = OUTBOX * (STALLED_CLIENTS if to == "session" else 1)
             assert most - before < kept + SLACK
             if to == "session":
                 assert most - before > kept / 2  # the messages were kept, and the measurement shows it

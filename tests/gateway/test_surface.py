@@ -36,7 +36,7 @@ ROUTES = (
     ("GET", "/readyz", 200),
 )
 # The features of reference 13.1 with Portunus' own.
-REGULAR = {
+REGULAR_FEATURES = {
     *("audio-video-permissions", "changed-users", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features"),
     *("recipient-call", "serverinfo", "switchto", "transient-data", "transient-sessiondata", "welcome"),
     *("ack", "federation"),
@@ -174,7 +174,7 @@ async def test_each_endpoint_announces_its_features_and_the_version(
     features = regular["features"]
     has_mcu = "mcu" in features
     assert features == sorted(features)
-    assert known(features) == REGULAR | (WITH_AN_SFU if has_mcu else set())
+    assert known(features) == REGULAR_FEATURES | (WITH_AN_SFU if has_mcu else set())
     assert regular["version"] == SERVER_VERSION
     async with (
         TalkClient(running.url, running.cloud.url) as alice,

@@ -29,7 +29,7 @@ from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProces
 
 TIMEOUT = 60.0  # seconds for media to flow again, an outage of some seconds included
 POLL_INTERVAL = 0.02  # seconds between two checks of the decoded pictures
-STEADY = 5  # pictures decoded after which a stream counts as flowing
+STEADY_PICTURES = 5  # pictures decoded after which a stream counts as flowing
 KILL_DETECTED = 0.3  # seconds; a killed Janus that is away for longer has to be reported
 STALL_DETECTED = 8.0  # seconds; a longer stall has to be reported
 CLEAN_UP_TIMEOUT = 90.0  # seconds; orphan handles are swept once a minute
@@ -76,7 +76,7 @@ class Reception:
             nonlocal sid, frames
             if self.sid != sid:
                 sid, frames = self.sid, self.frames
-            return self.decoded and self.frames >= frames + STEADY
+            return self.decoded and self.frames >= frames + STEADY_PICTURES
 
         await _until(is_steady, self._describe)
 

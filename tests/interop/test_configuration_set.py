@@ -25,7 +25,7 @@ from tests.ports import PortBlock, lease_block
 
 pytestmark = pytest.mark.full
 
-STARTED = 60.0  # seconds until a program answers
+START_TIMEOUT = 60.0  # seconds until a program answers
 NGINX = """
 daemon off;
 pid {folder}/nginx.pid;
@@ -91,14 +91,14 @@ async def running(*command: str | Path, log: Path, environment: dict[str, str] |
     finally:
         if process.returncode is None:
             process.terminate()
-        await asyncio.wait_for(process.wait(), STARTED)
+        await asyncio.wait_for(process.wait(), START_TIMEOUT)
 
 
 async def answer(client: aiohttp.ClientSession, url: str, wanted: str, log: Path) -> str:
     """Return the body of a URL as soon as its beginning matches ``wanted``."""
     body = ""
     try:
-        async with asyncio.timeout(STARTED):
+        async with asyncio.timeout(START_TIMEOUT):
             while not re.match(wanted, body):
                 await asyncio.sleep(0.05)
                 try:
@@ -130,7 +130,9 @@ def janus_commands(folder: Path) -> tuple[list[str], list[str], dict[str, str]]:
 
 async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, ports: PortBlock) -> None:
     prepare, start, environment = janus_commands(folder)
-    await asyncio.to_thread(subprocess.run, prepare, check=True, env={**os.environ, **environment}, timeout=STARTED)
+    await asyncio.to_thread(
+        subprocess.run, prepare, check=True, env={**os.environ, **environment}, timeout=START_TIMEOUT
+    )
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
     nginx = (program("nginx", "nginx-light"), "-c", folder / "nginx.conf", "-p", folder)
     serve = "from gateway.cli import main; main()"
@@ -151,7 +153,7 @@ async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, por
         welcome = await answer(client, f"{base}/api/v1/welcome", r"\{", folder / "nginx.log")
         assert '"nextcloud-spreed-signaling":"Welcome"' in welcome
         async with client.ws_connect(f"{base.replace('https', 'wss')}/spreed") as socket:
-            message = await socket.receive_json(timeout=STARTED)
+            message = await socket.receive_json(timeout=START_TIMEOUT)
     assert message["type"] == "welcome"
     assert "mcu" in message["welcome"]["features"]
 
@@ -159,7 +161,7 @@ async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, por
 def test_nginx_accepts_its_file(folder: Path) -> None:
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
     command = [program("nginx", "nginx-light"), "-t", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=STARTED)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr
 
@@ -167,7 +169,7 @@ def test_nginx_accepts_its_file(folder: Path) -> None:
 def test_systemd_accepts_the_units(folder: Path) -> None:
     units = [str(folder / "set" / name) for name in ("portunus.service", "portunus-janus.service")]
     command = [program("systemd-analyze", "systemd"), "verify", "--man=no", *units]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=STARTED)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -192,7 +194,7 @@ async def test_coturn_serves_clients_with_the_secret_and_relays_to_no_loopback_a
 
 async def accepting(port: int) -> None:
     """Wait until a TCP port of loopback accepts connections."""
-    async with asyncio.timeout(STARTED):
+    async with asyncio.timeout(START_TIMEOUT):
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -210,7 +212,7 @@ async def relay(port: str, secret: str) -> str:
         *command, "-n", "1", "-m", "1", "-y", "127.0.0.1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), STARTED)
+        output, _ = await asyncio.wait_for(process.communicate(), START_TIMEOUT)
     finally:
         if process.returncode is None:
             process.kill()

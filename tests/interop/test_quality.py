@@ -19,7 +19,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import QualityRules
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServerSettings
-from tests.browser.chromium import FAKE_DEVICES, GRANTED, chromium
+from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 from tests.interop.conftest import SECRET
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -27,7 +27,7 @@ from tests.media.recorded import RecordedPeer, record
 
 BUDGET, CEILING = 1_200_000, 400_000
 WINDOW = 8  # consecutive samples that show that the page sends no more than its share; 2 s on an idle machine
-OBSERVED = 16  # samples after that in which the limit has to hold
+OBSERVED_SAMPLES = 16  # samples after that in which the limit has to hold
 LIMIT = 120.0  # seconds for each change to take effect; measured 2 to 12 on an idle machine
 POLL = 0.25  # seconds between two requests for the samples
 
@@ -150,7 +150,7 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[QualityCall]:
         video_file = tmp_path / "texture.y4m"
         write_texture(video_file)
         from_file = f"--use-file-for-fake-video-capture={video_file}"
-        browser = await stack.enter_async_context(chromium(FAKE_DEVICES, GRANTED, from_file))
+        browser = await stack.enter_async_context(chromium(FAKE_DEVICES, CAMERA_GRANTED, from_file))
         page = await browser.new_page()
         await page.route("**/*", serve)
         await page.goto("http://localhost/")
@@ -180,7 +180,7 @@ async def test_page_sends_its_share_while_other_members_join_and_leave(call: Qua
     for publishers in (2, 8, 4):  # the shares differ by more than the tolerances of ``follows``
         share = await call.change(publishers)
         await call.samples_until(partial(follows, share=share))
-        later = await call.samples_until(lambda samples: len(samples) >= OBSERVED)
+        later = await call.samples_until(lambda samples: len(samples) >= OBSERVED_SAMPLES)
         assert max(sample.available for sample in later) <= 1.05 * share, summary(later)
 
 

@@ -13,7 +13,7 @@ from tests.janus_process import ROOT, janus_config
 
 FOLDER = ROOT / "janus-config"
 FILES = sorted(FOLDER.glob("*.jcfg"))
-COMPUTED = {"DIRECTORY", "EVENTS", "ADMIN", "LOCK_RTP_FORWARD"}
+COMPUTED_VALUES = {"DIRECTORY", "EVENTS", "ADMIN", "LOCK_RTP_FORWARD"}
 fill = janus_config()
 
 
@@ -48,7 +48,7 @@ def settings(run: Path) -> str:
 def test_the_placeholders_in_the_files_are_those_of_the_table() -> None:
     names = {name for file in FILES for name in re.findall(r"@([A-Z0-9_]+)@", file.read_text())}
     folders = {"MODULES", "PLUGINS", "DATACHANNELS"}
-    assert names == fill.DEFAULTS.keys() - folders | COMPUTED
+    assert names == fill.DEFAULTS.keys() - folders | COMPUTED_VALUES
 
 
 def test_each_placeholder_is_replaced(tmp_path: Path, modules: Path) -> None:

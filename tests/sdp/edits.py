@@ -17,7 +17,7 @@ CODEC_LINES = re.compile(r"m=|a=(rtpmap|fmtp|rtcp-fb|imageattr|rid):")
 BANDWIDTH = re.compile(r"b=(AS|TIAS):")
 CANDIDATE = re.compile(r"(?is)a=.*candidate:")
 _ABOUT = re.compile(r"a=(rtpmap|fmtp|rtcp-fb):([0-9]+)(?![0-9])")
-STATIC = {"0", "3", "8", "9", "13"}  # payload types of RFC 3551 that need no rtpmap
+STATIC_TYPES = {"0", "3", "8", "9", "13"}  # payload types of RFC 3551 that need no rtpmap
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def problems(section: MediaSection) -> set[str]:
         for line in section.lines
         if (match := _ABOUT.match(line)) and match[2] not in formats
     }
-    unmapped = {f"{token} without rtpmap" for token in formats - mapped - STATIC}
+    unmapped = {f"{token} without rtpmap" for token in formats - mapped - STATIC_TYPES}
     orphans = {
         f"{payload.type} retransmits a removed payload type"
         for payload in found

@@ -39,5 +39,5 @@ def read() -> list[Recorded]:
     return found
 
 
-ALL = read()
-BY_ID = {recorded.id: recorded for recorded in ALL}
+ALL_DESCRIPTIONS = read()
+BY_ID = {recorded.id: recorded for recorded in ALL_DESCRIPTIONS}

@@ -27,7 +27,7 @@ from tests.sdp.renewal.made import Made
 from tests.sdp.renewal.video_room import VideoRoom, video_room
 
 FIXTURES = Path(__file__).parent / "fixtures"
-COMMON = (
+COMMON_PARTS = (
     "camera",
     "both_ways",
     "audio_only",
@@ -43,12 +43,12 @@ COMMON = (
     "two_videos",
     "max_bundle",
 )
-CHROMIUM_OFFERS = (*COMMON, "screen", "h264_first", "h264_only", "red_first")
-FIREFOX_OFFERS = COMMON  # no red, no H264 without a download, no screen without a person's click
+CHROMIUM_OFFERS = (*COMMON_PARTS, "screen", "h264_first", "h264_only", "red_first")
+FIREFOX_OFFERS = COMMON_PARTS  # no red, no H264 without a download, no screen without a person's click
 _ADDRESS = re.compile(
     r"(?:(?<=IP[46] )|(?<=raddr )|(?<= )(?=\S+ [0-9]+ typ ))(?:[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]+)(?=\s)"
 )
-_HARMLESS = frozenset(("127.0.0.1", "0.0.0.0", "::", "::1"))
+_HARMLESS_ADDRESSES = frozenset(("127.0.0.1", "0.0.0.0", "::", "::1"))
 
 
 class Program:
@@ -84,7 +84,7 @@ def without_addresses(sdp: str) -> str:
 
     def replacement(match: re.Match[str]) -> str:
         text = match[0]
-        if text in _HARMLESS:
+        if text in _HARMLESS_ADDRESSES:
             return text
         number = sum(ip_address(each).version == ip_address(text).version for each in seen) + 1
         documentation = f"192.0.2.{number}" if ip_address(text).version == 4 else f"2001:db8::{number}"

@@ -14,7 +14,7 @@ from sdp.candidates import CandidateFilter, filter_description
 from sdp.codecs import Payload, payloads
 from sdp.document import parse
 from tests.sdp.edits import EDITS
-from tests.sdp.recorded import ALL, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
 from tests.sdp.renewal.made import Made
 from tests.sdp.renewal.python_peer import add, peer, take
 
@@ -88,7 +88,7 @@ class Acceptance:
 
         Answers have no candidates, so that the stack does not begin to connect.
         """
-        for recorded in ALL:
+        for recorded in ALL_DESCRIPTIONS:
             for name, edit in [("", None), *((edit.name, edit.apply) for edit in EDITS)]:
                 description = parse(recorded.text)
                 if edit is not None:

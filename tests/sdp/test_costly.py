@@ -28,7 +28,7 @@ from tests.sdp.costly import BUNDLE_ALL, SESSION, SIZE, costly, sections
 OFFERS = costly()
 MOST_CALLS = 500_000  # of Python and C functions, for up to 2,500 lines or 30,000 words; the costliest has 391,000
 PREFERENCE = CodecPreference(("opus",), ("vp8", "h264"), "0", "42e01f")
-LOCAL = LocalTransportDescription("abcd", "a" * 22, "sha-256 AA:BB", (), 1)
+TRANSPORT = LocalTransportDescription("abcd", "a" * 22, "sha-256 AA:BB", (), 1)
 
 
 def read(text: str) -> Description:
@@ -62,7 +62,7 @@ def handle(text: str) -> None:
     offer.freeze()
     with contextlib.suppress(Rejected):
         accepted = read_offer(offer, PREFERENCE)
-        violations(offer, write_answer(accepted, LOCAL, dtls_client=True, version=1))
+        violations(offer, write_answer(accepted, TRANSPORT, dtls_client=True, version=1))
     with contextlib.suppress(Rejected):
         sent = SerialisedOffer.of(offer)
         single_layer(offer, ("vp8",), frozenset())

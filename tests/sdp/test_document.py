@@ -8,7 +8,7 @@ import pytest
 
 from sdp.document import FrozenError, Identity, MediaSection, SdpError, identity, kinds, parse
 
-SMALL = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+BASE = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 AUDIO = "m=audio 9 UDP/TLS/RTP/SAVPF 111 63\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=sendonly\r\n"
 DATA = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:1\r\n"
 
@@ -20,12 +20,12 @@ def section(line: str) -> MediaSection:
 @pytest.mark.parametrize(
     "text",
     [
-        SMALL + AUDIO,
-        SMALL.replace("\r", "") + AUDIO,
-        SMALL + AUDIO.rstrip("\r\n"),
-        SMALL + AUDIO + "\r\n\r\n",
-        SMALL + "\r\n" + AUDIO,
-        SMALL + "a=x\rb=y\x0bz\x85\u2028\x00\ud800\r\r\n" + AUDIO,
+        BASE + AUDIO,
+        BASE.replace("\r", "") + AUDIO,
+        BASE + AUDIO.rstrip("\r\n"),
+        BASE + AUDIO + "\r\n\r\n",
+        BASE + "\r\n" + AUDIO,
+        BASE + "a=x\rb=y\x0bz\x85\u2028\x00\ud800\r\r\n" + AUDIO,
         "v=",
         "v=0\nx=\ny=\u0669",
     ],
@@ -70,14 +70,14 @@ def test_error_names_the_line_and_not_its_content() -> None:
 
 
 def test_media_section_has_the_fields_of_its_m_line() -> None:
-    audio, data = parse(SMALL + AUDIO + DATA).media
+    audio, data = parse(BASE + AUDIO + DATA).media
     assert (audio.kind, audio.port, audio.protocol, audio.formats) == ("audio", 9, "UDP/TLS/RTP/SAVPF", ("111", "63"))
     assert (audio.mid, audio.direction, audio.is_rtp) == ("0", "sendonly", True)
     assert (data.mid, data.direction, data.is_rtp, data.formats) == ("1", "sendrecv", False, ("webrtc-datachannel",))
 
 
 def test_direction_of_the_session_level_is_the_default() -> None:
-    first, second = parse(SMALL + "a=recvonly\r\n" + AUDIO + DATA).media
+    first, second = parse(BASE + "a=recvonly\r\n" + AUDIO + DATA).media
     assert (first.direction, second.direction) == ("sendonly", "recvonly")
 
 
@@ -128,12 +128,16 @@ def test_remove_keeps_the_first_line() -> None:
 
 
 def test_kinds_are_those_of_all_sections_even_rejected_ones() -> None:
-    assert kinds(parse(SMALL + AUDIO + DATA + "m=video 0 RTP/AVP 96\r\n")) == {"audio", "application", "video"}
-    assert kinds(parse(SMALL)) == frozenset()
+    assert kinds(parse(BASE + AUDIO + DATA + "m=video 0 RTP/AVP 96\r\n")) == {
+        "audio",
+        "application",
+        "video",
+    }
+    assert kinds(parse(BASE)) == frozenset()
 
 
 def test_identity_has_both_levels_and_normalised_fingerprints() -> None:
-    text = SMALL + "a=fingerprint:SHA-256 ab:CD\r\n" + AUDIO + "a=ice-ufrag:u1\r\na=fingerprint:sha-256  AB:cd\r\n"
+    text = BASE + "a=fingerprint:SHA-256 ab:CD\r\n" + AUDIO + "a=ice-ufrag:u1\r\na=fingerprint:sha-256  AB:cd\r\n"
     assert identity(parse(text)) == Identity(frozenset({"u1"}), frozenset({"sha-256 AB:CD"}))
 
 
@@ -159,7 +163,7 @@ def test_new_peer_connection_has_another_ufrag_and_another_fingerprint(
 
 
 def test_descriptions_without_identity_are_of_the_same_peer_connection() -> None:
-    empty = identity(parse(SMALL))
+    empty = identity(parse(BASE))
     assert empty.same_peer_connection(empty)
     assert not peer_connection("u", "AA").same_peer_connection(empty)
 
@@ -182,26 +186,26 @@ def set_formats(section: MediaSection) -> None:
     ],
 )
 def test_frozen_description_cannot_be_edited_and_its_copy_can(edit: Callable[[MediaSection], object]) -> None:
-    frozen = parse(SMALL + AUDIO).freeze()
+    frozen = parse(BASE + AUDIO).freeze()
     copy = frozen.copy()
     with pytest.raises(FrozenError):
         edit(frozen.media[0])
     edit(copy.media[0])
-    assert str(frozen) == SMALL + AUDIO
+    assert str(frozen) == BASE + AUDIO
     assert frozen.media[0].formats == ("111", "63")
-    assert str(copy) != SMALL + AUDIO
+    assert str(copy) != BASE + AUDIO
 
 
 def test_frozen_description_has_a_frozen_session_level() -> None:
     with pytest.raises(FrozenError):
-        parse(SMALL).freeze().session.insert(1, ["a=x"])
+        parse(BASE).freeze().session.insert(1, ["a=x"])
 
 
 def test_copy_of_a_section_is_edited_alone() -> None:
-    description = parse(SMALL + AUDIO)
+    description = parse(BASE + AUDIO)
     copy = description.copy()
     copy.media[0].formats = ("63",)
-    assert str(description) == SMALL + AUDIO
+    assert str(description) == BASE + AUDIO
     assert description.media[0].formats == ("111", "63")
     assert copy.media[0].formats == ("63",)
 

@@ -12,9 +12,9 @@ from sdp.candidates import check
 from sdp.codecs import payloads
 from sdp.document import Description, Identity, identity, parse
 from tests.sdp.edits import EDITS, Edit, problems
-from tests.sdp.recorded import ALL, BY_ID, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
 
-each_fixture = pytest.mark.parametrize("recorded", ALL, ids=[recorded.id for recorded in ALL])
+each_fixture = pytest.mark.parametrize("recorded", ALL_DESCRIPTIONS, ids=[recorded.id for recorded in ALL_DESCRIPTIONS])
 each_edit = pytest.mark.parametrize("edit", EDITS, ids=[edit.name for edit in EDITS])
 
 HERE = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|192\.0\.2\.\d+)\b|[0-9a-f-]{36}\.local")
@@ -46,12 +46,12 @@ def check_lines(old: list[str], new: list[str], edit: Edit) -> None:
 
 
 def test_fixtures_are_of_all_programs_and_name_their_versions() -> None:
-    assert {recorded.program for recorded in ALL} == {"aiortc", "chromium", "firefox", "janus"}
-    assert all(re.search(r"\d+\.\d+", recorded.version) for recorded in ALL)
-    assert {(recorded.program, recorded.type) for recorded in ALL} == {
+    assert {recorded.program for recorded in ALL_DESCRIPTIONS} == {"aiortc", "chromium", "firefox", "janus"}
+    assert all(re.search(r"\d+\.\d+", recorded.version) for recorded in ALL_DESCRIPTIONS)
+    assert {(recorded.program, recorded.type) for recorded in ALL_DESCRIPTIONS} == {
         (program, kind) for program in ("aiortc", "chromium", "firefox", "janus") for kind in ("offer", "answer")
     }
-    assert all(recorded.type == "offer" or recorded.answers in BY_ID for recorded in ALL)
+    assert all(recorded.type == "offer" or recorded.answers in BY_ID for recorded in ALL_DESCRIPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def identity_of(id: str) -> Identity:
 def test_offers_of_different_peer_connections_have_different_identities() -> None:
     offers = [
         identity(parse(each.text))
-        for each in ALL
+        for each in ALL_DESCRIPTIONS
         if each.type == "offer" and each.program != "janus" and not each.name.endswith("-before")
     ]
     assert not any(first.same_peer_connection(second) for first, second in combinations(offers, 2))

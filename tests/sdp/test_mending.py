@@ -7,7 +7,7 @@ import pytest
 from sdp.document import Description, parse
 from sdp.mending import mend, tidy
 from sdp.offer_answer import bundles, violations
-from tests.sdp.recorded import ALL, BY_ID, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
 from tests.sdp.test_offer_answer import ANSWER, OFFER
 
 VIDEO = "a=rtpmap:96 VP8/90000\n"
@@ -134,7 +134,9 @@ def test_mid_of_janus_is_removed_from_the_tracks_id() -> None:
     assert corrected(offer, answer).media[0].attributes("msid") == ["janus janus"]
 
 
-@pytest.mark.parametrize("recorded", [recorded for recorded in ALL if recorded.answers], ids=lambda found: found.id)
+@pytest.mark.parametrize(
+    "recorded", [recorded for recorded in ALL_DESCRIPTIONS if recorded.answers], ids=lambda found: found.id
+)
 def test_tidying_a_real_answer_twice_changes_nothing_more(recorded: Recorded) -> None:
     offer, answer = parse(BY_ID[recorded.answers].text), parse(recorded.text)
     tidy(offer, answer)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from sdp.document import SdpError, parse
 from sdp.normal_form import MAX_LINES, MAX_SECTIONS, check_size, normalise
 from sdp.payloads import payloads
-from tests.sdp.recorded import ALL, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
 from tests.sdp.test_properties import mutated
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
@@ -21,7 +21,7 @@ def normal(text: str) -> str:
     return str(description)
 
 
-@pytest.mark.parametrize("recorded", ALL, ids=[recorded.id for recorded in ALL])
+@pytest.mark.parametrize("recorded", ALL_DESCRIPTIONS, ids=[recorded.id for recorded in ALL_DESCRIPTIONS])
 def test_descriptions_of_real_programs_are_in_normal_form(recorded: Recorded) -> None:
     assert normal(recorded.text) == recorded.text
 

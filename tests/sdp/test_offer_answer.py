@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sdp.document import Description, SdpError, parse
 from sdp.mending import mend, reject, rejection
 from sdp.offer_answer import Rule, bundles, offer_violations, stops_all_media, transport_mid, violations
-from tests.sdp.recorded import ALL, BY_ID, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
 from tests.sdp.test_properties import mutated
 
-ANSWERS = [recorded for recorded in ALL if recorded.answers]
+ANSWERS = [recorded for recorded in ALL_DESCRIPTIONS if recorded.answers]
 
 OFFER = """\
 v=0
@@ -247,7 +247,7 @@ def test_any_pair_of_descriptions_is_checked_and_mended_without_an_exception(
         assert Rule.SECTIONS in left or Rule.REJECTED not in left
 
 
-OFFERS = [recorded for recorded in ALL if recorded.type == "offer"]
+OFFERS = [recorded for recorded in ALL_DESCRIPTIONS if recorded.type == "offer"]
 
 
 @pytest.mark.parametrize("recorded", OFFERS, ids=[recorded.id for recorded in OFFERS])
@@ -313,7 +313,7 @@ def test_transport_is_that_of_the_first_accepted_section_of_the_group() -> None:
 
 
 @pytest.mark.parametrize(
-    "recorded", [recorded for recorded in ALL if not recorded.answers], ids=lambda recorded: recorded.id
+    "recorded", [recorded for recorded in ALL_DESCRIPTIONS if not recorded.answers], ids=lambda recorded: recorded.id
 )
 def test_rejection_of_every_section_is_a_valid_answer(recorded: Recorded) -> None:
     offer = parse(recorded.text)

@@ -14,7 +14,7 @@ from sdp.candidates import parse as parse_candidate
 from sdp.codecs import CodecPreference, payloads, prefer
 from sdp.document import DIRECTIONS, SdpError, identity, kinds, parse
 from tests.sdp.edits import EDITS, Edit
-from tests.sdp.recorded import ALL, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
 from tests.sdp.test_fixtures import check_edit
 
 anything = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -58,7 +58,7 @@ assembled = st.builds(
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
     """A fixture with a few lines removed, duplicated, moved or overwritten."""
-    lines = draw(st.sampled_from(ALL)).text.split("\n")
+    lines = draw(st.sampled_from(ALL_DESCRIPTIONS)).text.split("\n")
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.integers(0, len(lines) - 1))
         match draw(st.sampled_from(("drop", "double", "move", "write", "number", "cut"))):
@@ -123,7 +123,7 @@ def test_edits_keep_their_promises_on_each_text_that_parses(text: str, edit: Edi
     check_edit(text, edit)
 
 
-@given(anything, anything, anything, anything, st.sampled_from(ALL))
+@given(anything, anything, anything, anything, st.sampled_from(ALL_DESCRIPTIONS))
 def test_any_preference_only_reorders(audio: str, video: str, vp9: str, h264: str, recorded: Recorded) -> None:
     description = parse(recorded.text)
     prefer(description, CodecPreference.parse(audio, video, vp9, h264))
@@ -139,7 +139,7 @@ def test_any_candidate_is_parsed_or_refused(text: str) -> None:
         assert accepted is (text == "")
 
 
-@given(st.integers(min_value=1), st.sampled_from(ALL))
+@given(st.integers(min_value=1), st.sampled_from(ALL_DESCRIPTIONS))
 def test_limit_is_written_exactly_once(rate: int, recorded: Recorded) -> None:
     section = parse(recorded.text).media[0]
     limit(section, rate)

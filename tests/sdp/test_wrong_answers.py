@@ -12,9 +12,9 @@ import pytest
 
 from sdp.document import parse
 from sdp.offer_answer import Rule, violations
-from tests.sdp.recorded import ALL, BY_ID, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
 
-ANSWERS = [recorded for recorded in ALL if recorded.answers]
+ANSWERS = [recorded for recorded in ALL_DESCRIPTIONS if recorded.answers]
 
 
 def line(pattern: str, replacement: str, count: int = 0) -> Callable[[str], str]:

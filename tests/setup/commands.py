@@ -9,7 +9,12 @@ from pathlib import Path
 
 from tests.setup.pins import ROOT
 
-EXACTLY = ("--no-deps", "--only-binary", ":all:", "--require-hashes")  # options of pip: resolve nothing, build nothing
+PINNED_OPTIONS = (
+    "--no-deps",
+    "--only-binary",
+    ":all:",
+    "--require-hashes",
+)  # of pip: resolve and build nothing
 
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from packaging.utils import parse_wheel_filename
 
-NEWER = "9999.0"  # version of the newer releases
+NEWER_VERSION = "9999.0"  # version of the newer releases
 
 
 def metadata(wheel: Path) -> email.message.Message:

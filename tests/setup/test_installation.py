@@ -14,8 +14,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
-from tests.setup.commands import EXACTLY, attempt, copy_tree, run
-from tests.setup.index import NEWER, make_wheel, metadata, serving_index, write_pages
+from tests.setup.commands import PINNED_OPTIONS, attempt, copy_tree, run
+from tests.setup.index import NEWER_VERSION, make_wheel, metadata, serving_index, write_pages
 from tests.setup.pins import DEVELOPMENT, PYTHONS, RUNTIME, pinned_version, pins, required
 
 CURRENT_PIP = Path(__file__).with_name("current-pip.txt")
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Download the pinned wheels for this Python from the index that this machine is configured with."""
     folder = tmp_path_factory.mktemp("wheels")
-    run(sys.executable, "-m", "pip", "download", *EXACTLY, "--dest", folder, "-r", DEVELOPMENT, cwd=folder)
+    run(sys.executable, "-m", "pip", "download", *PINNED_OPTIONS, "--dest", folder, "-r", DEVELOPMENT, cwd=folder)
     return {parse_wheel_filename(wheel.name)[0]: wheel for wheel in folder.iterdir()}
 
 
@@ -44,7 +44,7 @@ def index_folder(wheels: dict[str, Path], tmp_path: Path) -> Path:
             extras = metadata(wheels[name]).get_all("Provides-Extra", [])
         else:  # excluded by its marker on this system; uv locks for all systems
             make_wheel(files, name, pinned_version(pin))
-        make_wheel(files, name, NEWER, extras)
+        make_wheel(files, name, NEWER_VERSION, extras)
     write_pages(files.parent)
     return files.parent
 
@@ -102,7 +102,7 @@ def marker_environment(python: str | None) -> dict[str, str]:
 
 
 def test_index_has_a_newer_release_of_a_package_that_is_needed_with_an_extra(index_folder: Path) -> None:
-    newer = index_folder / "files" / f"coverage-{NEWER}-py3-none-any.whl"
+    newer = index_folder / "files" / f"coverage-{NEWER_VERSION}-py3-none-any.whl"
     assert "toml" in metadata(newer).get_all("Provides-Extra", [])
     needed = [
         Requirement(text)
@@ -119,7 +119,7 @@ def test_pip_installs_the_pinned_versions_beside_newer_releases(
     python = tree / ".venv" / "bin" / "python"
     if pip == "current":
         run(sys.executable, "-m", "venv", tree / ".venv", cwd=tree)
-        run(python, "-m", "pip", "install", *EXACTLY, "-r", CURRENT_PIP, cwd=tree)
+        run(python, "-m", "pip", "install", *PINNED_OPTIONS, "-r", CURRENT_PIP, cwd=tree)
     run("scripts/venv", "constraints-dev.txt", cwd=tree, env=environment(index, tmp_path))
     assert installed_versions(tree) == pinned_versions(DEVELOPMENT)
     assert "No broken requirements" in run(python, "-m", "pip", "check", cwd=tree)

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.setup.commands import EXACTLY
+from tests.setup.commands import PINNED_OPTIONS
 from tests.setup.pins import DEVELOPMENT, PYTHONS, ROOT, RUNTIME, blocks, pins, pyproject, required
 
 FILES = [pytest.param(RUNTIME, "build", id="runtime"), pytest.param(DEVELOPMENT, "dev", id="development")]
@@ -46,7 +46,7 @@ def test_pins_for_uv_are_those_of_the_constraints_files() -> None:
 def test_each_installation_takes_the_pinned_files_and_builds_with_the_pinned_tools(name: str) -> None:
     commands = re.findall(r"\bpip install .*", (ROOT / name).read_text())
     assert len(commands) == 2
-    assert f" {' '.join(EXACTLY)} " in commands[0]
+    assert f" {' '.join(PINNED_OPTIONS)} " in commands[0]
     assert " --no-deps --no-build-isolation " in commands[1]
 
 

@@ -13,9 +13,9 @@ from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType, Session
 from gateway.core.transient import NANOSECONDS
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
-from tests.gateway.core.members import CLOUD, NOTHING
+from tests.gateway.core.members import CLOUD, EMPTY_OBJECT
 
-LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=3)
+LIMITED_BACKEND = Backend("limited", ("https://limited.example/",), "secret", session_limit=3)
 
 
 class HubModel:
@@ -25,7 +25,7 @@ class HubModel:
         super().__init__()
         self.hub = Hub()
         self.now = 0.0
-        self.configured = {"cloud": CLOUD, "limited": LIMITED}  # backends
+        self.configured = {"cloud": CLOUD, "limited": LIMITED_BACKEND}  # backends
         self.known = dict(self.configured)  # backends, also removed ones with their last settings
         self.connections = 0
         self.names = count(1)
@@ -50,7 +50,7 @@ class HubModel:
     def enter(self, session: Session, room: str, nc: str = "", permissions: list[str] | None = None) -> None:
         self.removed(session)
         change = self.hub.join(
-            session, room, NOTHING, room_session=nc, room_userid="g", permissions=permissions, now=self.now
+            session, room, EMPTY_OBJECT, room_session=nc, room_userid="g", permissions=permissions, now=self.now
         )
         key = RoomKey(session.backend.id, room)
         assert {other.id for other in change.others} == self.members_of(key) - self.virtuals.keys()
@@ -94,7 +94,7 @@ class HubModel:
 
     def create_virtual(self, owner: Session, name: str, room: RoomKey) -> None:
         id = SessionId(f"virtual{next(self.names)}")
-        new = VirtualSession(id, owner, name, room, userid="", user=NOTHING, flags=0, call_flags=9, actor=None)
+        new = VirtualSession(id, owner, name, room, userid="", user=EMPTY_OBJECT, flags=0, call_flags=9, actor=None)
         assert self.hub.add_virtual(new).key == room
         self.virtuals[id], self.rooms_of[id] = new, room
 

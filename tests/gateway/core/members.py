@@ -14,8 +14,8 @@ from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType, Session
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret")
-OTHER = Backend("other", ("https://other.example/",), "secret")
-NOTHING = Raw(b"{}")
+OTHER_BACKEND = Backend("other", ("https://other.example/",), "secret")
+EMPTY_OBJECT = Raw(b"{}")
 
 _numbers = count(1)
 
@@ -43,5 +43,5 @@ def opened(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float 
 
 def joined(hub: Hub, member: Session, room: str = "r", nc: str = "", now: float = 0.0) -> Room:
     """Join a session to a room and return the room; ``nc`` is Nextcloud's session id."""
-    hub.join(member, room, NOTHING, room_session=nc, room_userid="", permissions=None, now=now)
+    hub.join(member, room, EMPTY_OBJECT, room_session=nc, room_userid="", permissions=None, now=now)
     return hub.rooms[RoomKey(member.backend.id, room)]

@@ -6,7 +6,7 @@ import random
 
 from gateway.core.acknowledged import AcknowledgedOutbox
 
-ALL = 1 << 30
+ALL_BYTES = 1 << 30
 
 
 def filled(*messages: bytes, limit: int = 1000) -> AcknowledgedOutbox:
@@ -17,12 +17,12 @@ def filled(*messages: bytes, limit: int = 1000) -> AcknowledgedOutbox:
 
 def test_taken_messages_are_sent_again_until_they_are_acknowledged() -> None:
     outbox = filled(b"1", b"2", b"3")
-    assert outbox.take(ALL) == [b"1", b"2", b"3"]
+    assert outbox.take(ALL_BYTES) == [b"1", b"2", b"3"]
     outbox.confirm()
     assert not outbox.waiting
     assert outbox.acknowledge(2)
     outbox.rewind()
-    assert outbox.take(ALL) == [b"3"]
+    assert outbox.take(ALL_BYTES) == [b"3"]
 
 
 def test_acknowledging_between_two_batches_keeps_the_position() -> None:
@@ -32,12 +32,12 @@ def test_acknowledging_between_two_batches_keeps_the_position() -> None:
     assert outbox.acknowledged_count == 1
     assert outbox.take(1) == [b"2"]
     assert outbox.append(b"4")
-    assert outbox.take(ALL) == [b"3", b"4"]
+    assert outbox.take(ALL_BYTES) == [b"3", b"4"]
 
 
 def test_acknowledging_twice_changes_nothing() -> None:
     outbox = filled(b"1", b"2")
-    outbox.take(ALL)
+    outbox.take(ALL_BYTES)
     assert outbox.acknowledge(1)
     assert outbox.acknowledge(1)
     assert outbox.size == 1
@@ -54,17 +54,17 @@ def test_acknowledging_unsent_or_fewer_messages_than_before_is_refused() -> None
 
 def test_messages_that_an_earlier_connection_took_can_be_acknowledged_after_a_rewind() -> None:
     outbox = filled(b"1", b"2", b"3")
-    outbox.take(ALL)
+    outbox.take(ALL_BYTES)
     outbox.rewind()
     outbox.take(1)
     assert outbox.acknowledge(3)
     assert not outbox.waiting
-    assert outbox.take(ALL) == []
+    assert outbox.take(ALL_BYTES) == []
 
 
 def test_unacknowledged_messages_count_against_the_limit() -> None:
     outbox = filled(b"12345", limit=8)
-    outbox.take(ALL)
+    outbox.take(ALL_BYTES)
     outbox.confirm()
     assert not outbox.append(b"6789")
     assert outbox.acknowledge(1)
@@ -76,7 +76,7 @@ def test_taken_messages_count_as_received_for_a_client_that_resumes_without_a_co
     outbox.take(1)
     outbox.rewind()
     outbox.acknowledge_all()
-    assert outbox.take(ALL) == [b"2"]
+    assert outbox.take(ALL_BYTES) == [b"2"]
 
 
 def test_any_order_of_events_delivers_each_message_once_and_in_order() -> None:
@@ -100,5 +100,5 @@ def test_any_order_of_events_delivers_each_message_once_and_in_order() -> None:
                 wire.clear()
                 assert outbox.acknowledge(received)
                 outbox.rewind()
-        wire += outbox.take(ALL)
+        wire += outbox.take(ALL_BYTES)
         assert [int(message) for message in wire] == list(range(received, sent))

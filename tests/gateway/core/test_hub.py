@@ -18,9 +18,9 @@ from gateway.core.room import PING_INTERVAL, RoomKey
 from gateway.core.session import EXPIRY, JOIN_TIMEOUT
 from gateway.wire.client import ClientMessage
 from tests.gateway.core import members
-from tests.gateway.core.members import CLOUD, NOTHING, OTHER, joined, opened
+from tests.gateway.core.members import CLOUD, EMPTY_OBJECT, OTHER_BACKEND, joined, opened
 
-FIRST, SECOND = ConnectionId(1), ConnectionId(2)
+FIRST_CONNECTION, SECOND_CONNECTION = ConnectionId(1), ConnectionId(2)
 
 
 @pytest.mark.parametrize("module", [hub_module, outbox, participants, room, session])
@@ -56,13 +56,13 @@ def test_public_id_does_not_resume() -> None:
 
 def test_backends_are_isolated() -> None:
     hub = Hub()
-    alice, eve = opened(hub, "alice"), opened(hub, "alice", OTHER)
+    alice, eve = opened(hub, "alice"), opened(hub, "alice", OTHER_BACKEND)
     assert joined(hub, alice, "r", "nc") is not joined(hub, eve, "r", "nc")
-    assert hub.find(OTHER, alice.id) is None
-    assert hub.sessions_of_user(OTHER, "alice") == [eve]
+    assert hub.find(OTHER_BACKEND, alice.id) is None
+    assert hub.sessions_of_user(OTHER_BACKEND, "alice") == [eve]
     assert hub.find_by_room_session("other", "nc") is eve
     assert hub.find_by_room_session("cloud", "nc") is alice
-    room = hub.room(OTHER, "r")
+    room = hub.room(OTHER_BACKEND, "r")
     assert room is not None
     assert list(room.members) == [eve.id]
     call_room = hub.room(CLOUD, "r")
@@ -110,7 +110,7 @@ def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None
     assert hub.find_by_room_session("cloud", "nc1") is None
     assert hub.rooms == {}
     assert hub.close(alice) is None
-    assert not hub.detach(alice, FIRST, 1.0)
+    assert not hub.detach(alice, FIRST_CONNECTION, 1.0)
 
 
 # -- deadlines
@@ -119,8 +119,8 @@ def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None
 def test_session_expires_30_seconds_after_its_connection_was_lost() -> None:
     hub = Hub()
     alice = opened(hub)
-    hub.attach(alice, FIRST)
-    assert hub.detach(alice, FIRST, 100.0)
+    hub.attach(alice, FIRST_CONNECTION)
+    assert hub.detach(alice, FIRST_CONNECTION, 100.0)
     assert hub.sweep(100.0 + EXPIRY - 0.01) == []
     assert hub.sweep(100.0 + EXPIRY) == [SessionExpired(alice)]
 
@@ -128,19 +128,19 @@ def test_session_expires_30_seconds_after_its_connection_was_lost() -> None:
 def test_resumed_session_has_no_deadline_when_its_old_connection_is_lost() -> None:
     hub = Hub()
     alice = opened(hub)
-    hub.attach(alice, FIRST)
-    hub.detach(alice, FIRST, 100.0)
-    hub.attach(alice, SECOND)
-    assert not hub.detach(alice, FIRST, 101.0)
-    assert alice.connection == SECOND
+    hub.attach(alice, FIRST_CONNECTION)
+    hub.detach(alice, FIRST_CONNECTION, 100.0)
+    hub.attach(alice, SECOND_CONNECTION)
+    assert not hub.detach(alice, FIRST_CONNECTION, 101.0)
+    assert alice.connection == SECOND_CONNECTION
     assert hub.sweep(1000.0) == []
 
 
 def test_anonymous_session_must_join_in_time_even_while_disconnected() -> None:
     hub = Hub()
     guest = opened(hub, "", now=10.0)
-    hub.attach(guest, FIRST)
-    hub.detach(guest, FIRST, 10.5)
+    hub.attach(guest, FIRST_CONNECTION)
+    hub.detach(guest, FIRST_CONNECTION, 10.5)
     assert hub.sweep(10.0 + JOIN_TIMEOUT - 0.01) == []
     assert hub.sweep(10.0 + JOIN_TIMEOUT) == [JoinTimedOut(guest)]
 
@@ -177,7 +177,7 @@ def test_join_returns_the_other_members_and_the_left_room() -> None:
     assert change.others == (bob,)
     assert change.left is not None
     assert (change.left.room, change.left.room_session, change.left.remaining) == (RoomKey("cloud", "old"), "nc1", ())
-    assert bytes(change.room.properties) == bytes(NOTHING)  # the properties given when the room was created
+    assert bytes(change.room.properties) == bytes(EMPTY_OBJECT)  # the properties given when the room was created
     assert alice.room_userid == "shown"
     assert alice.permissions.allows("control")
     assert not alice.permissions.may_publish_audio_or_video()
@@ -269,7 +269,7 @@ def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     hub = Hub()
     alice, bob = opened(hub, "alice"), opened(hub, "")
     room = joined(hub, alice)
-    hub.join(bob, "r", NOTHING, room_session="", room_userid="guest", permissions=None, now=0.0)
+    hub.join(bob, "r", EMPTY_OBJECT, room_session="", room_userid="guest", permissions=None, now=0.0)
     sender = bob.sender("room")
     hub.set_in_call(room, bob.id, True)
     hub.leave(bob)
@@ -351,11 +351,11 @@ def test_all_clients_enter_and_leave_the_call_and_none_is_notified_twice() -> No
 
 def test_reload_changes_the_backend_settings_of_sessions_unless_the_backend_is_removed() -> None:
     hub = Hub()
-    alice, eve = opened(hub), opened(hub, backend=OTHER)
+    alice, eve = opened(hub), opened(hub, backend=OTHER_BACKEND)
     changed = Backend("cloud", CLOUD.urls, "another secret", max_stream_bitrate=5)
     hub.replace_backends({"cloud": changed}.get)
     assert alice.backend is changed
-    assert eve.backend is OTHER
+    assert eve.backend is OTHER_BACKEND
     assert hub.find(changed, alice.id) is alice
 
 

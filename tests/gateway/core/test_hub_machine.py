@@ -25,11 +25,11 @@ from gateway.core.room import RoomKey
 from gateway.core.session import EXPIRY, ClientType, Session
 from gateway.core.transient import session_key
 from tests.gateway.core import invariants
-from tests.gateway.core.hub_model import LIMITED, HubModel
+from tests.gateway.core.hub_model import LIMITED_BACKEND, HubModel
 from tests.gateway.core.members import CLOUD
 from tests.gateway.core.members import session as new_session
 
-CHANGED = Backend("limited", ("https://limited.example/",), "another secret", session_limit=1)
+CHANGED_BACKEND = Backend("limited", ("https://limited.example/",), "another secret", session_limit=1)
 
 users = st.sampled_from(["", "alice", "bob"])
 rooms = st.sampled_from(["r1", "r2"])
@@ -118,7 +118,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         assert self.hub.sweep(self.now) == []
 
     @rule(
-        limited=st.sampled_from([None, LIMITED, CHANGED]),
+        limited=st.sampled_from([None, LIMITED_BACKEND, CHANGED_BACKEND]),
         cloud=st.sampled_from([None, CLOUD, Backend("cloud", CLOUD.urls, "new")]),
     )
     def reload(self, limited: Backend | None, cloud: Backend | None) -> None:

@@ -15,7 +15,7 @@ from gateway.core.session import ClientType, Session
 from gateway.wire.backend import ParticipantEntry
 from tests.gateway.core.members import joined, opened, session
 
-KNOWN = {"nc1": SessionId("public1"), "nc2": SessionId("public2")}
+KNOWN_SESSIONS = {"nc1": SessionId("public1"), "nc2": SessionId("public2")}
 
 
 def entry(text: str) -> ParticipantEntry:
@@ -28,7 +28,7 @@ def shown(entries: list[ParticipantEntry]) -> list[object]:
 
 
 def resolve(*texts: str) -> list[participants.Participant]:
-    return participants.resolve([entry(text) for text in texts], KNOWN.get)
+    return participants.resolve([entry(text) for text in texts], KNOWN_SESSIONS.get)
 
 
 # reference 7.2-a

@@ -160,34 +160,34 @@ def test_rules_of_a_backend_override_the_default_rules() -> None:
 
 # -- codecs
 
-OFFERED = ("vp8", "vp9", "h264")
+OFFERED_CODECS = ("vp8", "vp9", "h264")
 
 
 def test_without_rules_the_sfu_chooses() -> None:
-    choice = choose_codecs((), (), OFFERED, ())
+    choice = choose_codecs((), (), OFFERED_CODECS, ())
     assert (choice.order, choice.removed) == ((), frozenset())
     assert choice.reason == "without a preference the SFU's order applies"
 
 
 def test_preference_of_the_publisher_comes_first_if_it_is_offered() -> None:
-    choice = choose_codecs((), ("av1", "h264", "h264"), OFFERED, ())
+    choice = choose_codecs((), ("av1", "h264", "h264"), OFFERED_CODECS, ())
     assert (choice.order, choice.removed, choice.reason) == (("h264",), frozenset(), "the publisher prefers it")
 
 
 def test_list_of_the_server_orders_and_removes_codecs() -> None:
-    choice = choose_codecs(("vp9", "vp8"), ("vp8", "h264"), OFFERED, ())
+    choice = choose_codecs(("vp9", "vp8"), ("vp8", "h264"), OFFERED_CODECS, ())
     assert (choice.order, choice.removed) == (("vp9", "vp8"), frozenset({"h264"}))
     assert choice.reason == "the server's list says so, which is without h264"
 
 
 def test_star_stands_for_the_other_codecs_in_the_publishers_order() -> None:
-    choice = choose_codecs(("vp9", "*"), ("h264",), OFFERED, ())
+    choice = choose_codecs(("vp9", "*"), ("h264",), OFFERED_CODECS, ())
     assert (choice.order, choice.removed) == (("vp9", "h264", "vp8"), frozenset())
     assert choice.reason == "the server's list says so"
 
 
 def test_list_without_an_offered_codec_is_not_applied() -> None:
-    choice = choose_codecs(("av1",), ("h264",), OFFERED, ())
+    choice = choose_codecs(("av1",), ("h264",), OFFERED_CODECS, ())
     assert (choice.order, choice.removed) == (("h264",), frozenset())
     reason = "the server's list has none of the offered codecs, so it is not applied"
     assert choice.reason == f"the publisher prefers it; {reason}"
@@ -195,11 +195,11 @@ def test_list_without_an_offered_codec_is_not_applied() -> None:
 
 def test_codec_that_a_receiver_cannot_decode_comes_last() -> None:
     receivers = (DecodableCodecs(), DecodableCodecs().with_offer(["vp8", "h264"]))
-    choice = choose_codecs(("vp9", "vp8"), (), OFFERED, receivers)
+    choice = choose_codecs(("vp9", "vp8"), (), OFFERED_CODECS, receivers)
     assert (choice.order, choice.removed) == (("vp8", "vp9"), frozenset({"h264"}))
     reason = "the server's list says so, which is without h264"
     assert choice.reason == f"{reason}; last come the codecs that not all of 2 receivers decode: vp9"
-    assert choose_codecs((), (), OFFERED, receivers).order == ("vp8", "h264", "vp9")
+    assert choose_codecs((), (), OFFERED_CODECS, receivers).order == ("vp8", "h264", "vp9")
     assert choose_codecs((), (), ("vp8", "h264"), receivers).order == ()
 
 
@@ -213,16 +213,16 @@ def test_receivers_without_a_common_codec_change_nothing() -> None:
 
 
 def test_list_of_the_server_precedes_the_codecs_that_receivers_decode() -> None:
-    choice = choose_codecs(("vp9",), (), OFFERED, (DecodableCodecs().with_offer(["vp8"]),))
+    choice = choose_codecs(("vp9",), (), OFFERED_CODECS, (DecodableCodecs().with_offer(["vp8"]),))
     assert (choice.order, choice.removed) == (("vp9",), frozenset({"vp8", "h264"}))
     assert choice.reason.endswith("no codec is decoded by all of 1 receiver, so they change nothing")
 
 
 @given(
-    st.lists(st.sampled_from([*OFFERED, "av1", "*"])),
-    st.lists(st.sampled_from([*OFFERED, "av1"])),
-    st.lists(st.sampled_from([*OFFERED, "av1"]), min_size=1),
-    st.lists(st.builds(DecodableCodecs, offered=st.frozensets(st.sampled_from([*OFFERED, "av1"])))),
+    st.lists(st.sampled_from([*OFFERED_CODECS, "av1", "*"])),
+    st.lists(st.sampled_from([*OFFERED_CODECS, "av1"])),
+    st.lists(st.sampled_from([*OFFERED_CODECS, "av1"]), min_size=1),
+    st.lists(st.builds(DecodableCodecs, offered=st.frozensets(st.sampled_from([*OFFERED_CODECS, "av1"])))),
 )
 def test_an_offered_codec_always_remains(
     allowed: list[str], preferred: list[str], offered: list[str], receivers: list[DecodableCodecs]
@@ -236,24 +236,27 @@ def test_an_offered_codec_always_remains(
 
 # -- decodable codecs
 
-UNKNOWN = DecodableCodecs()
+UNKNOWN_CODECS = DecodableCodecs()
 
 
 @pytest.mark.parametrize(
     ("decoder", "expected"),
     [
-        (UNKNOWN, True),
-        (UNKNOWN.with_offer([]), True),  # an offer without this media kind
-        (UNKNOWN.with_offer(["vp8"]), True),
-        (UNKNOWN.with_offer(["h264"]), False),
-        (UNKNOWN.with_offer(["h264"]).with_offer(["vp8"]), True),  # camera and screen
-        (UNKNOWN.with_answer(["vp8"], accepted=True), True),
-        (UNKNOWN.with_answer(["h264"], accepted=True), True),
-        (UNKNOWN.with_answer(["vp8"], accepted=False), False),
-        (UNKNOWN.with_offer(["vp8"]).with_answer(["vp8"], accepted=False), True),  # the answer rejects only the stream
-        (UNKNOWN.with_offer(["h264"]).with_answer(["vp8"], accepted=True), True),
-        (UNKNOWN.with_answer(["vp8"], accepted=False).with_answer(["vp8"], accepted=True), True),
-        (UNKNOWN.with_answer(["vp8"], accepted=True).with_answer(["vp8"], accepted=False), False),
+        (UNKNOWN_CODECS, True),
+        (UNKNOWN_CODECS.with_offer([]), True),  # an offer without this media kind
+        (UNKNOWN_CODECS.with_offer(["vp8"]), True),
+        (UNKNOWN_CODECS.with_offer(["h264"]), False),
+        (UNKNOWN_CODECS.with_offer(["h264"]).with_offer(["vp8"]), True),  # camera and screen
+        (UNKNOWN_CODECS.with_answer(["vp8"], accepted=True), True),
+        (UNKNOWN_CODECS.with_answer(["h264"], accepted=True), True),
+        (UNKNOWN_CODECS.with_answer(["vp8"], accepted=False), False),
+        (
+            UNKNOWN_CODECS.with_offer(["vp8"]).with_answer(["vp8"], accepted=False),
+            True,
+        ),  # only the stream is rejected
+        (UNKNOWN_CODECS.with_offer(["h264"]).with_answer(["vp8"], accepted=True), True),
+        (UNKNOWN_CODECS.with_answer(["vp8"], accepted=False).with_answer(["vp8"], accepted=True), True),
+        (UNKNOWN_CODECS.with_answer(["vp8"], accepted=True).with_answer(["vp8"], accepted=False), False),
     ],
 )
 def test_descriptions_of_a_receiver_show_whether_it_decodes_a_codec(decoder: DecodableCodecs, expected: bool) -> None:

@@ -10,25 +10,25 @@ from gateway.core.session import EXPIRY, ClientType
 from gateway.wire.server import MESSAGE_END
 from tests.gateway.core.members import session
 
-OLD, NEW = ConnectionId(1), ConnectionId(2)
+OLD_CONNECTION, NEW_CONNECTION = ConnectionId(1), ConnectionId(2)
 
 
 def test_loss_of_a_replaced_connection_does_not_detach_its_successor() -> None:
     alice = session()
-    alice.attach(OLD)
-    assert alice.attach(NEW) == OLD
-    assert not alice.detach(OLD, now=1.0)
-    assert alice.connection == NEW
+    alice.attach(OLD_CONNECTION)
+    assert alice.attach(NEW_CONNECTION) == OLD_CONNECTION
+    assert not alice.detach(OLD_CONNECTION, now=1.0)
+    assert alice.connection == NEW_CONNECTION
     assert alice.expires_at is None
 
 
 def test_lost_connection_starts_the_expiry_and_a_new_one_stops_it() -> None:
     alice = session()
-    alice.attach(OLD)
-    assert alice.detach(OLD, now=5.0)
+    alice.attach(OLD_CONNECTION)
+    assert alice.detach(OLD_CONNECTION, now=5.0)
     assert alice.connection is None
     assert alice.expires_at == 5.0 + EXPIRY
-    assert alice.attach(NEW) is None
+    assert alice.attach(NEW_CONNECTION) is None
     assert alice.expires_at is None
 
 

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from gateway.core.hub import Hub
 from gateway.core.transient import TransientChange, TransientData, deadline, is_same_value, session_key
-from tests.gateway.core.members import OTHER, joined, opened
+from tests.gateway.core.members import OTHER_BACKEND, joined, opened
 
 ONE, TWO = Raw(b"1"), Raw(b"2")
 
@@ -119,7 +119,7 @@ def test_session_entry_is_removed_with_its_session_and_others_with_the_room() ->
 
 def test_expired_values_are_returned_with_their_rooms() -> None:
     hub = Hub()
-    one, other = joined(hub, opened(hub)), joined(hub, opened(hub, backend=OTHER))
+    one, other = joined(hub, opened(hub)), joined(hub, opened(hub, backend=OTHER_BACKEND))
     hub.set_transient(one, "k", ONE, 1_000_000_000, 0.0)
     hub.set_transient(other, "k", TWO, 2_000_000_000, 0.0)
     assert hub.next_transient_deadline() == 1.0

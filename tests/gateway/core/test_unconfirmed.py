@@ -9,7 +9,7 @@ from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.outbox import Offline, Outbox
 from gateway.core.unconfirmed import LIMIT, UnconfirmedMessages
 
-EVERYTHING = 1 << 30
+ALL_BYTES = 1 << 30
 
 
 def keep(outbox: Outbox, message: bytes) -> bytes:
@@ -19,7 +19,7 @@ def keep(outbox: Outbox, message: bytes) -> bytes:
 
 
 def deliver(outbox: Outbox) -> list[bytes]:
-    taken = outbox.take(EVERYTHING)
+    taken = outbox.take(ALL_BYTES)
     outbox.confirm()
     return taken
 
@@ -105,7 +105,7 @@ def test_sealed_outbox_repeats_nothing() -> None:
 def test_acknowledging_client_gets_nothing_twice() -> None:
     outbox = AcknowledgedOutbox(1000)
     keep(outbox, b"chat")
-    outbox.take(EVERYTHING)
+    outbox.take(ALL_BYTES)
     assert outbox.acknowledge(1)
     outbox.repeat()
     assert not outbox.waiting
@@ -136,7 +136,7 @@ def test_oldest_messages_are_dropped_beyond_the_limit() -> None:
 
 @given(st.lists(st.sampled_from(["append", "keep", "deliver", "ping", "pong", "resume"]), max_size=40))
 def test_a_resume_repeats_exactly_the_kept_messages_without_a_pong(steps: list[str]) -> None:
-    outbox = Outbox(EVERYTHING)
+    outbox = Outbox(ALL_BYTES)
     kept: list[bytes] = []  # unconfirmed
     waiting: list[bytes] = []
     pinged: tuple[int, int] | None = None  # number to confirm, and how many kept messages that are

@@ -14,9 +14,9 @@ from gateway.core.room import Room
 from gateway.core.session import ClientType, Session
 from gateway.core.transient import TransientChange, session_key
 from gateway.core.virtual import VirtualSession
-from tests.gateway.core.members import CLOUD, OTHER, joined, opened, session
+from tests.gateway.core.members import CLOUD, OTHER_BACKEND, joined, opened, session
 
-LIMITED = Backend("limited", ("https://limited.example/",), "secret", session_limit=1)
+LIMITED_BACKEND = Backend("limited", ("https://limited.example/",), "secret", session_limit=1)
 ONE = Raw(b"1")
 
 
@@ -45,13 +45,13 @@ def shown(room: Room, *entries: str) -> list[dict[str, object]]:
 
 def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     hub = Hub()
-    clients = [internal(hub, LIMITED), internal(hub, LIMITED), opened(hub, "alice", LIMITED)]
+    clients = [internal(hub, LIMITED_BACKEND), internal(hub, LIMITED_BACKEND), opened(hub, "alice", LIMITED_BACKEND)]
     assert hub.sweep(1e9) == []
     assert set(hub.internals.values()) == set(clients[:2])
     for client in clients:
         hub.close(client)
     assert not hub.internals
-    opened(hub, "bob", LIMITED)
+    opened(hub, "bob", LIMITED_BACKEND)
 
 
 # reference 3.4-c
@@ -122,7 +122,7 @@ def test_virtual_session_is_found_in_its_backend_only() -> None:
     room = joined(hub, opened(hub))
     virtual = added(hub, internal(hub), room)
     assert hub.find_virtual(CLOUD, virtual.id) is virtual
-    assert hub.find_virtual(OTHER, virtual.id) is None
+    assert hub.find_virtual(OTHER_BACKEND, virtual.id) is None
     assert hub.find(CLOUD, virtual.id) is None
 
 

@@ -27,7 +27,7 @@ SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64
 TOLERANCE = 0.5  # seconds that the sockets may need
 SWEEP = 1.0  # seconds that a limit may be late if a sweep applies it
-LONG = 1000.0  # seconds
+LONG_TIME = 1000.0  # seconds
 
 Json = dict[str, Any]
 
@@ -39,7 +39,7 @@ def now() -> float:
 @pytest.fixture(autouse=True)
 def long_wait_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (talk_client, fake_nextcloud):
-        monkeypatch.setattr(module, "WAIT_TIMEOUT", LONG)
+        monkeypatch.setattr(module, "WAIT_TIMEOUT", LONG_TIME)
 
 
 class VirtualTimeGateway:
@@ -87,7 +87,7 @@ async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
 
 
 async def received_bye(client: TalkClient, reason: str) -> None:
-    await client.wait_for(lambda message: message == {"type": "bye", "bye": {"reason": reason}}, limit=LONG)
+    await client.wait_for(lambda message: message == {"type": "bye", "bye": {"reason": reason}}, limit=LONG_TIME)
     assert await client.wait_closed() == 1000
 
 
@@ -110,7 +110,7 @@ async def test_session_ends_30_seconds_after_its_connection(running: VirtualTime
             await client.join("r", nextcloud_session(name))
         async with lasting(30, SWEEP):
             await anna.disconnect()
-            left = await ben.wait_for(lambda message: message.get("event", {}).get("type") == "leave", limit=LONG)
+            left = await ben.wait_for(lambda message: message.get("event", {}).get("type") == "leave", limit=LONG_TIME)
         assert left["event"]["leave"] == [anna.session_id]
 
 
@@ -175,7 +175,7 @@ async def test_requestoffer_waits_10_seconds_for_the_stream(running: VirtualTime
             await running.cloud.talk.set_in_call("r", nextcloud_session(name), 3)
         async with lasting(10):
             await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
-            answer = await ben.wait_for(lambda message: message.get("id") == "q", limit=LONG)
+            answer = await ben.wait_for(lambda message: message.get("id") == "q", limit=LONG_TIME)
         assert answer["error"]["code"] == "client_not_found"
 
 
@@ -207,5 +207,5 @@ async def post_to_room(running: VirtualTimeGateway, room: str, body: bytes) -> t
     }
     async with aiohttp.ClientSession() as http:
         url = f"{running.url}/api/v1/room/{room}"
-        async with http.post(url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(LONG)) as response:
+        async with http.post(url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(LONG_TIME)) as response:
             return response.status, await response.json()

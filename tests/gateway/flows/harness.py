@@ -30,9 +30,9 @@ from tests.gateway.flows.virtual_time import settle
 Json = dict[str, Any]
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
-OTHER = Backend("other", ("https://other.example/",), "secret of the other")
+OTHER_CLOUD = Backend("other", ("https://other.example/",), "secret of the other")
 INTERNAL_SECRET = "shared with internal clients"
-WALL = 1_700_000_000.0  # unix time at which the loop's time is 0
+WALL_TIME = 1_700_000_000.0  # unix time at which the loop's time is 0
 
 
 def internal_params(url: str) -> Json:
@@ -67,7 +67,7 @@ class FlowHarness:
         self.counters = Counters()
         self.services = Services(
             settings=FlowSettings(
-                Backends(backends or (CLOUD, OTHER)),
+                Backends(backends or (CLOUD, OTHER_CLOUD)),
                 internal_secret=INTERNAL_SECRET,
                 media_limits=media_limits or MediaLimits(),
                 candidate_filter=candidate_filter or CandidateFilter(),
@@ -82,7 +82,7 @@ class FlowHarness:
             server_welcome=ServerInfo("test/1.0", ("a", "b", "internal")),
             outbox_bytes=outbox_bytes,
             clock=loop.time,
-            wall_clock=lambda: WALL + loop.time(),
+            wall_clock=lambda: WALL_TIME + loop.time(),
             entropy=self._bytes,
         )
         self.hub = self.services.hub

@@ -12,11 +12,11 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
 
-FAILED = {
+FAILED_REQUEST = {
     CloseReason.ICE_FAILED: "ICE failed: client and SFU do not reach each other",
     CloseReason.DTLS_FAILED: "the DTLS handshake failed",
 }
-CONNECTING = (TransportState.ICE_CONNECTED, TransportState.CONNECTED)
+CONNECT_STATES = (TransportState.ICE_CONNECTED, TransportState.CONNECTED)
 
 
 def short(client: FakeClient) -> str:
@@ -44,12 +44,12 @@ async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
             await settle()
             publisher = harness.publisher(alice)
             assert publisher is not None
-            for state in CONNECTING:
+            for state in CONNECT_STATES:
                 publisher.listener.on_transport(state)
             for kind in (MediaKind.AUDIO, MediaKind.VIDEO):
                 publisher.listener.on_media(kind, True)
             subscriber = await subscribe(bob, alice)
-            for state in CONNECTING:
+            for state in CONNECT_STATES:
                 subscriber.listener.on_transport(state)
             publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.CLIENT_CLOSED)
             harness.set_in_call("room1", "alice", flags=0)
@@ -97,9 +97,9 @@ async def test_end_of_a_stream_is_told_in_words(reason: CloseReason) -> None:
             harness.mcu.published[0].end(CloseReason.REPLACED, reason)
         own, *others = [line for line in of(lines, "", alice, bob) if "ALICE" in line][::-1]
         assert own.startswith("session ALICE: video in room OF r ended: ")
-        assert ("failed" in own) is (reason in FAILED)
-        assert FAILED.get(reason, "") in own
-        trouble = (CloseReason.LOST, CloseReason.DRAINED, CloseReason.FAILED, *FAILED)
+        assert ("failed" in own) is (reason in FAILED_REQUEST)
+        assert FAILED_REQUEST.get(reason, "") in own
+        trouble = (CloseReason.LOST, CloseReason.DRAINED, CloseReason.FAILED, *FAILED_REQUEST)
         assert len([line for line in others if "of session ALICE in room OF r ended: " in line]) == (reason in trouble)
         counted = reason is not CloseReason.CLIENT_CLOSED
         assert harness.counters.streams_lost == ({("video", reason.value): 1} if counted else {})

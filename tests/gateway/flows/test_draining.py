@@ -10,7 +10,7 @@ from gateway.flows.draining import NotDraining
 from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
-REFUSED = {
+REFUSED_HELLO = {
     "id": "h",
     "type": "error",
     "error": {"code": "shutdown_scheduled", "message": "This server is about to end; connect again."},
@@ -35,7 +35,7 @@ async def test_new_session_is_refused_and_the_call_goes_on() -> None:
         late = harness.connect()
         hello_as(late, "carol")
         await settle()
-        assert late.received() == [REFUSED]
+        assert late.received() == [REFUSED_HELLO]
         assert len(harness.hub.sessions) == 2
         alice.offer()
         await settle()
@@ -67,7 +67,7 @@ async def test_hello_that_nextcloud_answers_after_the_begin_of_the_drain_opens_n
         harness.flows.draining.begin(60.0)
         harness.nextcloud.gate.set()
         await settle()
-        assert late.received() == [REFUSED]
+        assert late.received() == [REFUSED_HELLO]
         assert len(harness.hub.sessions) == 1
 
 

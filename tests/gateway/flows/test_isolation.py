@@ -12,7 +12,7 @@ import pytest
 
 from gateway.core.limits import Backend
 from gateway.core.session import ClientType
-from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness, Json
 from tests.gateway.flows.sessions.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
 
@@ -104,16 +104,16 @@ def undisturbed(clients: list[FakeClient]) -> bool:
 async def test_no_message_reaches_another_backend(name: str, internal: bool) -> None:
     async with FlowHarness() as harness:
         clients, virtual = await scene(harness)
-        eve = await (harness.internal_hello(backend=OTHER) if internal else harness.hello("alice", OTHER))
+        eve = await (harness.internal_hello(backend=OTHER_CLOUD) if internal else harness.hello("alice", OTHER_CLOUD))
         eve.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
         await settle()
-        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}}, OTHER)
+        harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}}, OTHER_CLOUD)
         asked = len(harness.nextcloud.asked)
         eve.send(MESSAGES[name](clients[0].sessionid, virtual))
         await settle()
         assert undisturbed(clients)
         assert harness.publisher(clients[0]) is not None
-        assert all(backend is OTHER for backend, _, _ in harness.nextcloud.asked[asked:])
+        assert all(backend is OTHER_CLOUD for backend, _, _ in harness.nextcloud.asked[asked:])
         alice = harness.hub.find_by_room_session("cloud", "nc-alice")
         assert alice is clients[0].session
 
@@ -123,9 +123,9 @@ async def test_no_message_reaches_another_backend(name: str, internal: bool) -> 
 async def test_no_request_of_a_nextcloud_reaches_the_room_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
         clients, _ = await scene(harness)
-        await harness.member("alice", backend=OTHER, in_call=True)
+        await harness.member("alice", backend=OTHER_CLOUD, in_call=True)
         before = clients[0].session.permissions.listed
-        harness.rooms_api("r", {"type": name, name: REQUESTS[name]}, OTHER)
+        harness.rooms_api("r", {"type": name, name: REQUESTS[name]}, OTHER_CLOUD)
         await settle()
         assert undisturbed(clients)
         assert harness.publisher(clients[0]) is not None
@@ -136,7 +136,7 @@ async def test_no_request_of_a_nextcloud_reaches_the_room_of_another_backend(nam
 async def test_no_internal_client_reaches_the_rooms_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
         clients, virtual = await scene(harness)
-        eve = await harness.internal_hello(backend=OTHER)
+        eve = await harness.internal_hello(backend=OTHER_CLOUD)
         eve.send({"type": "internal", "internal": {"type": name, name: INTERNAL[name]}})
         await settle()
         assert undisturbed(clients)
@@ -145,7 +145,7 @@ async def test_no_internal_client_reaches_the_rooms_of_another_backend(name: str
 
 async def test_dialout_is_requested_from_clients_of_its_backend_only() -> None:
     async with FlowHarness() as harness:
-        await harness.internal_hello("start-dialout", backend=OTHER)
+        await harness.internal_hello("start-dialout", backend=OTHER_CLOUD)
         status, body = await harness.dial_out("12", {"number": "+49123"})
         assert (status, body["error"]["code"]) == (404, "no_client_available")
 
@@ -157,7 +157,7 @@ async def test_dialout_is_requested_from_clients_of_its_backend_only() -> None:
 async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() -> None:
     urls = ("https://one.example/", "https://two.example/cloud/")
     small = Backend("small", urls, "secret", session_limit=2)
-    async with FlowHarness(small, OTHER) as harness:
+    async with FlowHarness(small, OTHER_CLOUD) as harness:
 
         async def hello(url: str) -> FakeClient:
             client = harness.connect()
@@ -176,7 +176,7 @@ async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() 
         assert (await hello(urls[0])).error_codes() == ["session_limit_exceeded"]
         internal = await harness.internal_hello(backend=small)
         assert internal.session.is_internal
-        assert (await hello(OTHER.urls[0])).received()[0]["type"] == "hello"
+        assert (await hello(OTHER_CLOUD.urls[0])).received()[0]["type"] == "hello"
         await harness.sweep(31)
         assert (await hello(urls[1])).received()[0]["type"] == "hello"
         assert (await hello(urls[1])).error_codes() == ["session_limit_exceeded"]

@@ -15,12 +15,12 @@ from gateway.core.throttle import MAX_FAILURES, ThrottledAction
 from gateway.flows.refusals import INVENTED_URL_LINES, Refusals
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import SigningKey
-from tests.gateway.flows.harness import CLOUD, OTHER, WALL, FlowHarness, Json, internal_params
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, WALL_TIME, FlowHarness, Json, internal_params
 from tests.gateway.flows.virtual_time import settle
 from tests.gateway.manual_clock import ManualClock
 
 URL = CLOUD.urls[0]
-NOW = WALL + 1000  # the virtual loop begins at 1000 s
+NOW = WALL_TIME + 1000  # the virtual loop begins at 1000 s
 KEY, OTHER_KEY = SigningKey(), SigningKey()
 
 
@@ -61,7 +61,7 @@ async def refused(harness: FlowHarness, auth: Json) -> list[str]:
             ("cloud", "token_invalid"),
             ["its issuer is https://lab.example/, which is no configured backend"],
         ),
-        (token(OTHER_KEY, iss=OTHER.urls[0]), ("cloud", "token_invalid"), ["which is backend other"]),
+        (token(OTHER_KEY, iss=OTHER_CLOUD.urls[0]), ("cloud", "token_invalid"), ["which is backend other"]),
         (token(KEY, iat=NOW - 900, exp=NOW - 600), ("cloud", "token_time"), ["expired 600 s ago", "clocks"]),
         (token(KEY, iat=NOW + 400, exp=NOW + 900), ("cloud", "token_time"), ["issued 400 s from now", "clocks"]),
         (token(KEY, exp=0), ("cloud", "token_time"), ["never was valid"]),
@@ -147,7 +147,7 @@ async def test_reload_with_another_secret_or_url_ends_the_blocks_that_the_old_on
             await throttling.record_failure(caller, ThrottledAction.ROOM_AUTH)
         harness.flows.apply(replace(settings, limits=Limits()))
         assert throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH)
-        harness.flows.apply(replace(settings, backends=Backends([structs.replace(CLOUD, **changes), OTHER])))
+        harness.flows.apply(replace(settings, backends=Backends([structs.replace(CLOUD, **changes), OTHER_CLOUD])))
         assert not throttling.blocks(caller.address, ThrottledAction.ROOM_AUTH)
 
 

@@ -15,7 +15,7 @@ from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.federation.fake_host import FakeHost
 from tests.gateway.flows.federation.test_rooms import request_join
-from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, FakeClient, FlowHarness, internal_params
+from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER_CLOUD, FakeClient, FlowHarness, internal_params
 from tests.gateway.flows.media.calls import publish, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
 
@@ -210,7 +210,7 @@ async def hello_again(scene: RightsScene) -> None:
 
 async def reloaded(scene: RightsScene) -> None:
     changed = Backend("cloud", ("https://new.example/", *CLOUD.urls), "another secret", max_stream_bitrate=1000)
-    scene.harness.change_settings(backends=Backends([changed, OTHER]), internal_secret=f"not {INTERNAL_SECRET}")
+    scene.harness.change_settings(backends=Backends([changed, OTHER_CLOUD]), internal_secret=f"not {INTERNAL_SECRET}")
 
 
 CHANGES: dict[str, Callable[[RightsScene], Awaitable[None]]] = {

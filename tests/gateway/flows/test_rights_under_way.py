@@ -15,7 +15,7 @@ from gateway.flows.tasks import Work
 from gateway.wire.client import ClientMessage
 from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import CLOUD, OTHER, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import publish, subscribe
 from tests.gateway.flows.test_rights import (
     disinvited_while_disconnected_only,
@@ -95,12 +95,12 @@ async def test_subscriptions_outside_of_a_call_end_when_subscribe_any_is_turned_
 @pytest.mark.parametrize(
     ("backends", "kept"),
     [
-        ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), OTHER], True),
-        ([Backend("cloud", ("https://moved.example/",), "another secret"), OTHER], False),
-        ([Backend("cloud", OTHER.urls, OTHER.secret), Backend("other", CLOUD.urls, CLOUD.secret)], False),
+        ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), OTHER_CLOUD], True),
+        ([Backend("cloud", ("https://moved.example/",), "another secret"), OTHER_CLOUD], False),
+        ([Backend("cloud", OTHER_CLOUD.urls, OTHER_CLOUD.secret), Backend("other", CLOUD.urls, CLOUD.secret)], False),
         ([Backend("cloud", ("https://moved.example/",), CLOUD.secret), Backend("new", CLOUD.urls, "x")], False),
-        ([Backend("new", CLOUD.urls, CLOUD.secret), OTHER], False),
-        ([OTHER], True),
+        ([Backend("new", CLOUD.urls, CLOUD.secret), OTHER_CLOUD], False),
+        ([OTHER_CLOUD], True),
     ],
 )
 async def test_session_ends_when_its_backend_becomes_another_nextcloud(backends: list[Backend], kept: bool) -> None:
@@ -133,7 +133,7 @@ async def test_hello_during_a_reload_gets_the_changed_settings() -> None:
         client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         await settle()
         changed = Backend("cloud", CLOUD.urls, CLOUD.secret, max_stream_bitrate=1000)
-        harness.change_settings(backends=Backends([changed, OTHER]))
+        harness.change_settings(backends=Backends([changed, OTHER_CLOUD]))
         held.set()
         await settle()
         client.sessionid = client.received()[-1]["hello"]["sessionid"]

@@ -9,7 +9,7 @@ import pytest
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend, Limits
 from gateway.flows.end_requests import EndCause, EndRequest
-from tests.gateway.flows.harness import CLOUD, OTHER, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -19,7 +19,7 @@ async def test_changed_settings_reach_open_sessions_and_leave_the_old_snapshot_a
         before = harness.services.settings
         changed = Backend("cloud", CLOUD.urls, "another secret")
         harness.flows.apply(
-            dataclasses.replace(before, backends=Backends([changed, OTHER]), limits=Limits(publishers=7))
+            dataclasses.replace(before, backends=Backends([changed, OTHER_CLOUD]), limits=Limits(publishers=7))
         )
         assert alice.session.backend is changed
         assert harness.services.backends.by_id("cloud") is changed

@@ -21,7 +21,7 @@ from gateway.tools.talk_rooms import Permission, TalkRoom, nextcloud_session
 from gateway.wire import checksum
 from tests.gateway.tools.test_fake_nextcloud import ask
 
-OLD = REQUIRED_FEATURES | WANTED_FEATURES - {"changed-users"}
+OLD_FEATURES = REQUIRED_FEATURES | WANTED_FEATURES - {"changed-users"}
 
 
 class RecordingGateway:
@@ -32,7 +32,7 @@ class RecordingGateway:
         self.heads: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.statuses: list[int] = []
-        self.features = frozenset(OLD)
+        self.features = frozenset(OLD_FEATURES)
         self.silent = False
         self._cloud = cloud
 
@@ -174,7 +174,7 @@ async def test_lists_are_left_out_once_a_gateway_has_announced_changed_users() -
         assert gateway.sent[-1]["update"]["properties"]["description"] == ""
         gateway.features = REQUIRED_FEATURES | WANTED_FEATURES
         await cloud.talk.send_message("r", {})  # its answer announces it
-        gateway.features, before = frozenset(OLD), len(gateway.sent)  # another server: Talk does not forget it
+        gateway.features, before = frozenset(OLD_FEATURES), len(gateway.sent)  # another server: Talk does not forget it
         await cloud.talk.change("r", name="Newer")
         await cloud.talk.set_in_call("r", alice, 7)
         await cloud.talk.set_permissions("r", alice, Permission.CUSTOM)

@@ -95,7 +95,7 @@ def test_ed25519_key_as_bare_base64_is_accepted() -> None:
     assert verify(token(), raw_ed25519(), NOW).userid == "alice"
 
 
-PASTED = {
+PASTED_KEYS = {
     "newline behind": lambda key: key + "\n",
     "blank line before": lambda key: "\n" + key,
     "blank lines around": lambda key: "\r\n \t\n" + key + "\r\n\r\n",
@@ -116,7 +116,7 @@ PASTED = {
 
 
 # reference 3.3-g
-@pytest.mark.parametrize("paste", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("paste", PASTED_KEYS.values(), ids=PASTED_KEYS)
 @pytest.mark.parametrize("algorithm", ["EdDSA", "ES256", "RS256", "raw", "bare DER"])
 def test_key_is_accepted_as_operators_paste_it(algorithm: str, paste: Callable[[str], str]) -> None:
     private = KEYS.get(algorithm, ED25519)

@@ -17,7 +17,7 @@ from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, CURRENT, JanusProcess, select_janus
 
 START = 60.0  # seconds until an SFU accepts streams
-CLEAN = 60.0  # seconds for the clean-up after a cancelled call: Janus may take 5 s to answer
+CLEAN_TIMEOUT = 60.0  # seconds for the clean-up after a cancelled call: Janus may take 5 s to answer
 
 
 class Sfu(ABC):
@@ -32,11 +32,11 @@ class Sfu(ABC):
     async def clean(self) -> None:
         """Wait until the SFU has no stream: it cleans up by itself after a cancelled call."""
         try:
-            async with asyncio.timeout(CLEAN):
+            async with asyncio.timeout(CLEAN_TIMEOUT):
                 while await self.open_streams() > 0:  # noqa: ASYNC110 - no SFU notifies of the end of its clean-up
                     await asyncio.sleep(0.02)
         except TimeoutError:
-            raise AssertionError(f"not clean within {CLEAN} s: {await self.describe()}") from None
+            raise AssertionError(f"not clean within {CLEAN_TIMEOUT} s: {await self.describe()}") from None
 
     async def describe(self) -> str:
         """Return a text about the open streams for a failure's message."""
@@ -109,8 +109,8 @@ SFUS: dict[str, Callable[[AsyncExitStack], Awaitable[Sfu]]] = {
     "janus-1.4": current_janus,
     "two-janus": two_janus,
 }
-FULL = frozenset({"janus-1.4", "two-janus"})  # run in make test-full only
-PARAMETERS = [pytest.param(name, marks=pytest.mark.full) if name in FULL else name for name in SFUS]
+FULL_ONLY = frozenset({"janus-1.4", "two-janus"})  # run in make test-full only
+PARAMETERS = [pytest.param(name, marks=pytest.mark.full) if name in FULL_ONLY else name for name in SFUS]
 
 
 @asynccontextmanager

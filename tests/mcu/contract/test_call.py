@@ -21,13 +21,13 @@ from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 from tests.mcu.descriptions import described
 
-OTHER = StreamKey(BackendId("cloud"), PublisherId("bob"), StreamType.SCREEN)
+OTHER_STREAM = StreamKey(BackendId("cloud"), PublisherId("bob"), StreamType.SCREEN)
 
 
 async def test_two_subscribers_receive_audio_video_and_data_of_their_publisher(sfu: Sfu) -> None:
     async with sender(21, 440.0) as alice, sender(42, 880.0) as bob, viewer() as carol, viewer() as dave:
         await alice.publish(sfu.mcu)
-        await bob.publish(sfu.mcu, OTHER)
+        await bob.publish(sfu.mcu, OTHER_STREAM)
         await carol.subscribe(sfu.mcu)
         await dave.subscribe(sfu.mcu)
         for watcher in (carol, dave):

@@ -46,7 +46,7 @@ FLAGS = (
 )
 WAIT = 60.0  # seconds, the timeout of each wait for media; measured below 5 on an idle machine
 POLL_INTERVAL = 0.1  # seconds between two reads of a page's statistics
-BEST = MediaSelection()
+BEST_LAYERS = MediaSelection()
 Stream = InprocessPublisher | InprocessSubscriber
 
 
@@ -156,7 +156,7 @@ class Tabs:
         await self.alice.run("accept", str(answer))
         return publisher
 
-    async def subscribe(self, selection: MediaSelection = BEST) -> InprocessSubscriber:
+    async def subscribe(self, selection: MediaSelection = BEST_LAYERS) -> InprocessSubscriber:
         """Subscribe carol."""
         subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=selection), self.carol)
         self.carol.attach(subscriber)

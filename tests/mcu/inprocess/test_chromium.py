@@ -13,7 +13,7 @@ from tests.mcu.inprocess.tabs import KEY, WAIT, Tabs
 pytestmark = pytest.mark.timeout(300)
 
 UNLIMITED = 100_000_000  # bit/s
-LOST, REPAIRED_SHARE = 20, 0.8
+LOST_PACKETS, REPAIRED_SHARE = 20, 0.8
 
 
 async def test_camera_is_added_stopped_and_resumed(tabs: Tabs) -> None:
@@ -80,7 +80,7 @@ async def test_loss_on_either_leg_is_repaired(tabs: Tabs, leg: str) -> None:
     tabs.mcu.impair(KEY, loss=0.05, seed=1, leg=leg)
     lost = repaired = 0
     async with asyncio.timeout(WAIT):
-        while lost < LOST or repaired < REPAIRED_SHARE * lost:
+        while lost < LOST_PACKETS or repaired < REPAIRED_SHARE * lost:
             await tabs.carol.wait_for_media(5)
             lost, repaired = losses(tabs, leg)
 

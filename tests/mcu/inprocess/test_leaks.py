@@ -19,7 +19,7 @@ from tests.mcu.contract.clients import sender, viewer
 CALLS = 100
 WARM_UP = 50  # calls before memory is measured
 MAX_GROWTH = 5 << 20  # bytes
-FEW = 2  # objects of one class that the last callbacks may still hold; a leak would leave one of each call
+MAX_OBJECTS = 2  # objects of one class that the last callbacks may still hold; a leak would leave one of each call
 
 
 def objects() -> Counter[str]:
@@ -85,7 +85,7 @@ async def test_hundred_calls_leak_nothing(loopback: None) -> None:
             warm_memory = memory()
     await wait_for_tasks()
     assert (tasks(), descriptors()) == before
-    assert {name: count for name, count in (objects() - objects_before).items() if count > FEW} == {}
+    assert {name: count for name, count in (objects() - objects_before).items() if count > MAX_OBJECTS} == {}
     assert memory() - warm_memory <= MAX_GROWTH
     await mcu.stop()
 

@@ -33,8 +33,8 @@ from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.descriptions import described
 from tests.sdp.recorded import BY_ID
 
-UNPUBLISHED = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
-SOON = 0.3  # seconds, in place of longer timeouts
+UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
+SHORT_TIMEOUT = 0.3  # seconds, in place of longer timeouts
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def test_stopped_camera_is_answered_with_port_0(mcu: InprocessMcu, program
 async def test_publisher_that_does_not_connect_in_time_fails(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SOON)
+    monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SHORT_TIMEOUT)
     async with sender() as alice:
         await mcu.publish(KEY, described(await alice.peer.offer()), PublishOptions(), alice)
         await alice.wait_for_close(CloseReason.ICE_FAILED)
@@ -91,7 +91,7 @@ async def test_publisher_with_another_certificate_than_it_announced_fails(mcu: I
 async def test_subscription_without_an_accepting_answer_fails(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "ANSWER_TIMEOUT", SOON)
+    monkeypatch.setattr(subscriber, "ANSWER_TIMEOUT", SHORT_TIMEOUT)
     async with sender(58, video=False) as alice, viewer() as silent, viewer() as rejecting, viewer() as carol:
         await alice.publish(mcu)
         await mcu.subscribe(KEY, SubscribeOptions(), silent)
@@ -122,7 +122,7 @@ async def test_subscription_of_a_vanished_client_fails(mcu: InprocessMcu, monkey
 async def test_unanswered_offer_is_superseded_by_the_next_change(
     mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriber, "REOFFER_DELAY", SOON)
+    monkeypatch.setattr(subscriber, "REOFFER_DELAY", SHORT_TIMEOUT)
     async with sender(51, video=False) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
@@ -154,7 +154,7 @@ async def test_change_while_an_offer_is_unanswered_is_offered_after_the_answer(m
 
 
 async def test_end_of_video_is_notified(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publisher, "MEDIA_TIMEOUT", SOON)
+    monkeypatch.setattr(publisher, "MEDIA_TIMEOUT", SHORT_TIMEOUT)
     async with sender(53) as alice:
         await alice.publish(mcu)
         await alice.until(lambda: (MediaKind.VIDEO, True) in alice.media, "a picture")
@@ -206,7 +206,7 @@ async def test_stop_ends_all_streams_and_pending_subscriptions(loopback: None) -
         await alice.publish(mcu)
         await carol.subscribe(mcu)
         await waiting
-        late = asyncio.create_task(mcu.subscribe(UNPUBLISHED, SubscribeOptions(), carol))
+        late = asyncio.create_task(mcu.subscribe(UNPUBLISHED_STREAM, SubscribeOptions(), carol))
         await asyncio.sleep(0)
         await mcu.stop()
         await mcu.stop()

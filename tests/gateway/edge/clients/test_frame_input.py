@@ -11,7 +11,7 @@ from gateway.edge.clients.frame_reader import PING, TEXT, Frame
 from tests.gateway.edge.raw_client import CLOSE, masked
 
 LIMIT = 1000  # bytes of a message
-LONG = 200  # bytes of a message that is handled without a buffer if it arrives alone
+LONG_MESSAGE = 200  # bytes of a message that is handled without a buffer if it arrives alone
 
 
 class FakeTransport:
@@ -153,7 +153,7 @@ async def test_held_input_waits_and_continues_in_order() -> None:
 
 def text(number: int) -> str:
     """Return a long message that begins with a number."""
-    return f"{number} ".ljust(LONG, "ü")
+    return f"{number} ".ljust(LONG_MESSAGE, "ü")
 
 
 async def test_messages_that_arrive_alone_are_handled_at_once_and_with_their_size() -> None:
@@ -204,19 +204,19 @@ async def test_messages_of_strangers_that_arrive_alone_use_their_budget() -> Non
 @pytest.mark.parametrize(
     ("octets", "code"),
     [
-        (masked(b"\xff" * LONG), 1007),
+        (masked(b"\xff" * LONG_MESSAGE), 1007),
         (masked("x" * (LIMIT + 1)), 1009),
-        (masked("x" * LONG, reserved=4), 1002),
-        (masked("x" * LONG, PING), 1002),
-        (b"\x81\x7e\x00\xc8" + b"x" * (4 + LONG), 1002),
-        (masked("x" * LONG, final=False) + masked("x" * LONG), 1002),
+        (masked("x" * LONG_MESSAGE, reserved=4), 1002),
+        (masked("x" * LONG_MESSAGE, PING), 1002),
+        (b"\x81\x7e\x00\xc8" + b"x" * (4 + LONG_MESSAGE), 1002),
+        (masked("x" * LONG_MESSAGE, final=False) + masked("x" * LONG_MESSAGE), 1002),
     ],
 )
 async def test_faulty_message_that_arrives_alone_is_refused(octets: bytes, code: int) -> None:
     connection = FakeHandler(InputTurns())
-    connection.input.data_received(masked("x" * LONG))
+    connection.input.data_received(masked("x" * LONG_MESSAGE))
     connection.input.data_received(octets)
-    connection.input.data_received(masked("x" * LONG))
+    connection.input.data_received(masked("x" * LONG_MESSAGE))
     assert connection.refused == [code]
     assert [frame[0] for frame in connection.frames if frame[0] == TEXT] == [TEXT]
 

@@ -42,7 +42,7 @@ from tests.gateway.edge.serving import exchange, served_with_upgrades
 from tests.gateway.flows.harness import CLOUD, FlowHarness
 
 NOW = 1_700_000_000.25  # time of the server's clock
-SMALL = 8192  # bytes of the socket buffers in the tests of slow clients
+SMALL_BUFFER = 8192  # bytes of the socket buffers in the tests of slow clients
 
 
 class FlowServer:
@@ -540,8 +540,8 @@ async def test_slow_client_over_tls_is_aborted_after_the_write_deadline(
 ) -> None:
     monkeypatch.setattr(websocket_connection, "WRITE_DEADLINE", 0.2)
     server, trust = tls
-    server.send_buffer = SMALL
-    slow = await server.client("slow", tls=trust, receive_buffer=SMALL)
+    server.send_buffer = SMALL_BUFFER
+    slow = await server.client("slow", tls=trust, receive_buffer=SMALL_BUFFER)
     fast = await server.client("fast", tls=trust)
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     for number in range(400):
@@ -557,8 +557,8 @@ async def test_slow_client_is_aborted_after_the_write_deadline_and_resumes_witho
     server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket_connection, "WRITE_DEADLINE", 0.2)
-    server.send_buffer = SMALL
-    slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
+    server.send_buffer = SMALL_BUFFER
+    slow, fast = await server.client("slow", receive_buffer=SMALL_BUFFER), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     count = 300
     for number in range(count):
@@ -583,8 +583,8 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(
         return undelivered(connection, batch)
 
     monkeypatch.setattr(WebSocketConnection, "_count_undelivered", recorded)
-    server.send_buffer = SMALL
-    slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
+    server.send_buffer = SMALL_BUFFER
+    slow, fast = await server.client("slow", receive_buffer=SMALL_BUFFER), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
     count = 200
     for number in range(count):
@@ -605,8 +605,8 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(
 
 
 async def test_resume_of_a_slow_connection_repeats_at_most_the_partly_written_message(server: FlowServer) -> None:
-    server.send_buffer = SMALL
-    slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
+    server.send_buffer = SMALL_BUFFER
+    slow, fast = await server.client("slow", receive_buffer=SMALL_BUFFER), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
     count = 200
     for number in range(count):
@@ -658,9 +658,9 @@ async def test_reset_connection_does_not_stop_writes_to_others(
 
 async def test_full_outbox_ends_its_session_only() -> None:
     async with serving(outbox_bytes=100_000) as server:
-        server.send_buffer = SMALL
+        server.send_buffer = SMALL_BUFFER
         slow, fast, third = [
-            await server.client(name, receive_buffer=SMALL if name == "slow" else 0)
+            await server.client(name, receive_buffer=SMALL_BUFFER if name == "slow" else 0)
             for name in ("slow", "fast", "third")
         ]
         slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]

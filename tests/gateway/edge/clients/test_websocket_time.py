@@ -10,7 +10,7 @@ import pytest
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge import raw_client
 from tests.gateway.edge.clients import test_websocket
-from tests.gateway.edge.clients.test_websocket import SMALL, FlowServer, SessionClient, serving
+from tests.gateway.edge.clients.test_websocket import SMALL_BUFFER, FlowServer, SessionClient, serving
 from tests.gateway.edge.raw_client import PING, PONG, RawClient
 from tests.gateway.flows.virtual_time import VirtualLoop
 
@@ -82,8 +82,8 @@ async def test_message_renews_the_60_seconds(server: FlowServer) -> None:
 
 # reference 2.1-e
 async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server: FlowServer) -> None:
-    server.send_buffer = SMALL
-    slow, fast = await server.client("slow", receive_buffer=SMALL), await server.client("fast")
+    server.send_buffer = SMALL_BUFFER
+    slow, fast = await server.client("slow", receive_buffer=SMALL_BUFFER), await server.client("fast")
     slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     start = now()
     for number in range(300):

@@ -11,11 +11,11 @@ from gateway.edge.clients import websocket_connection
 from gateway.edge.clients.frames import encoded
 from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.flows.bye import HELLO_TIMEOUT, bye
-from tests.gateway.edge.clients.test_websocket import NOW, SMALL, FlowServer, SessionClient, serving, until
+from tests.gateway.edge.clients.test_websocket import NOW, SMALL_BUFFER, FlowServer, SessionClient, serving, until
 from tests.gateway.edge.raw_client import CLOSE, PING, TEXT, RawClient
 
 CLOSE_FRAME = encoded((1000).to_bytes(2), CLOSE)
-LONG = 60_000  # characters of a message that does not fit into small socket buffers
+LONG_MESSAGE = 60_000  # characters of a message that does not fit into small socket buffers
 
 
 class RecordingTransport:
@@ -89,13 +89,13 @@ async def test_bye_to_a_connection_without_a_session_and_the_close_frame_are_one
 
 async def slow_client(server: FlowServer) -> tuple[SessionClient, WebSocketConnection]:
     """Connect a client that does not read, and shut the server down while a long message for it waits."""
-    server.send_buffer = SMALL
-    client = await server.client("slow", receive_buffer=SMALL)
+    server.send_buffer = SMALL_BUFFER
+    client = await server.client("slow", receive_buffer=SMALL_BUFFER)
     (connection,) = server.endpoint._connections
     client.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     session = server.harness.hub.find_resumable(client.resumeid)
     assert session is not None
-    server.harness.services.delivery.send(session, b'{"type":"x","x":"%s"}' % (b"x" * LONG))
+    server.harness.services.delivery.send(session, b'{"type":"x","x":"%s"}' % (b"x" * LONG_MESSAGE))
     server.endpoint.close()
     await until(lambda: connection._paused_at is not None)
     return client, connection
@@ -107,7 +107,7 @@ async def test_last_message_that_the_kernel_accepts_later_is_followed_by_the_clo
     monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 20.0)
     client, _ = await slow_client(server)
     client.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
-    assert len((await client.wire.receive())["x"]) == LONG
+    assert len((await client.wire.receive())["x"]) == LONG_MESSAGE
     assert await client.wire.wait_closed() == 1000
     await until(lambda: len(server.endpoint) == 0)
     again = await server.resumed(client)
@@ -121,7 +121,7 @@ async def test_last_message_that_the_kernel_never_accepts_is_repeated(server: Fl
     await until(lambda: connection._outbox is None)
     await until(lambda: len(server.endpoint) == 0)
     again = await server.resumed(client)
-    assert len((await again.wire.receive())["x"]) == LONG
+    assert len((await again.wire.receive())["x"]) == LONG_MESSAGE
 
 
 async def test_close_frame_behind_a_batch_is_not_counted_as_a_message(server: FlowServer) -> None:

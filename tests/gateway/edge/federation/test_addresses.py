@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.edge.federation.addresses import is_allowed
 from gateway.edge.http.address import Networks
 
-NONE = Networks(())
+NO_NETWORKS = Networks(())
 REFUSED_IPV4 = (
     *("0.0.0.0", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.0.1", "169.254.169.254", "172.16.0.1"),
     *("172.31.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "198.51.100.1"),
@@ -34,12 +34,12 @@ REFUSED_IPV6 = (
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "172.32.0.1", "2606:4700::1111", "2a01:4f8::1"])
 def test_public_addresses_are_allowed(address: str) -> None:
-    assert is_allowed(address, NONE)
+    assert is_allowed(address, NO_NETWORKS)
 
 
 @pytest.mark.parametrize("address", [*REFUSED_IPV4, *REFUSED_IPV6])
 def test_special_addresses_are_refused(address: str) -> None:
-    assert not is_allowed(address, NONE)
+    assert not is_allowed(address, NO_NETWORKS)
 
 
 @pytest.mark.parametrize("address", REFUSED_IPV4)
@@ -58,19 +58,19 @@ def test_ipv6_forms_of_refused_addresses_are_refused(address: str) -> None:
         "ISATAP": f"2606:4700::5efe:{address}",
         "ISATAP, universal": f"2606:4700::200:5efe:{address}",
     }
-    assert [name for name, form in forms.items() if is_allowed(form, NONE)] == []
+    assert [name for name, form in forms.items() if is_allowed(form, NO_NETWORKS)] == []
 
 
 @pytest.mark.parametrize("address", ["::ffff:8.8.8.8", "64:ff9b::8.8.8.8", "2606:4700::5efe:8.8.8.8"])
 def test_ipv6_forms_of_public_addresses_are_allowed(address: str) -> None:
-    assert is_allowed(address, NONE)
+    assert is_allowed(address, NO_NETWORKS)
 
 
 @pytest.mark.parametrize(
     "text", ["", "localhost", "127.1", "0x7f000001", "2130706433", "8.8.8.8:443", "[::1]", "8.8.8"]
 )
 def test_text_that_is_no_address_is_refused(text: str) -> None:
-    assert not is_allowed(text, NONE)
+    assert not is_allowed(text, NO_NETWORKS)
 
 
 def test_configured_networks_are_allowed_in_every_form_that_leads_to_them() -> None:
@@ -84,11 +84,11 @@ def test_configured_networks_are_allowed_in_every_form_that_leads_to_them() -> N
 @given(st.integers(0, 2**32 - 1).map(IPv4Address))
 def test_no_special_ipv4_address_is_allowed(address: IPv4Address) -> None:
     special = address.is_private or address.is_loopback or address.is_link_local or address.is_multicast
-    assert not (special and is_allowed(str(address), NONE))
-    assert is_allowed(f"::ffff:{address}", NONE) == is_allowed(str(address), NONE)
+    assert not (special and is_allowed(str(address), NO_NETWORKS))
+    assert is_allowed(f"::ffff:{address}", NO_NETWORKS) == is_allowed(str(address), NO_NETWORKS)
 
 
 @given(st.integers(0, 2**128 - 1).map(IPv6Address))
 def test_only_global_unicast_ipv6_addresses_are_allowed(address: IPv6Address) -> None:
-    if is_allowed(str(address), NONE):
+    if is_allowed(str(address), NO_NETWORKS):
         assert int(address) >> 125 == 0b001 or address.ipv4_mapped or str(address).startswith("64:ff9b::")

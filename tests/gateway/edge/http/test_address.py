@@ -15,12 +15,12 @@ from gateway.core.throttle import Address
 from gateway.edge.http import address
 from gateway.edge.http.address import Networks, TrustedProxies
 
-TRUSTED = TrustedProxies(["127.0.0.0/8", "::1", "10.0.0.0/8"])
+TRUSTED_PROXIES = TrustedProxies(["127.0.0.0/8", "::1", "10.0.0.0/8"])
 
 
 def real_ip(peer: str, *headers: tuple[str, str]) -> str:
     request = make_mocked_request("GET", "/", headers=CIMultiDict(headers)).clone(remote=peer)
-    return str(TRUSTED.real_ip(request))
+    return str(TRUSTED_PROXIES.real_ip(request))
 
 
 # reference 14.2-a
@@ -94,7 +94,7 @@ def test_ipv4_mapped_peer_is_the_ipv4_address() -> None:
 
 async def test_peer_of_a_unix_socket_counts_as_loopback(tmp_path: Path) -> None:
     async def answer_address(request: web.Request) -> web.Response:
-        return web.Response(text=str(TRUSTED.real_ip(request)))
+        return web.Response(text=str(TRUSTED_PROXIES.real_ip(request)))
 
     app = web.Application()
     app.router.add_get("/", answer_address)

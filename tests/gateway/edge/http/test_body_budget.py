@@ -10,7 +10,7 @@ import pytest
 from gateway.edge.http import body_budget
 from gateway.edge.http.body_budget import BodyBudget, Overloaded
 
-ONE, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+ONE_ADDRESS, OTHER_ADDRESS = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 
 
 class Reading:
@@ -149,8 +149,8 @@ async def test_cancelled_wait_frees_its_place() -> None:
 async def test_failure_of_the_block_is_not_reported_as_an_overload() -> None:
     budget = BodyBudget(asyncio.get_running_loop().time)
     with pytest.raises(KeyError):
-        async with budget.reserve(ONE, 1):
+        async with budget.reserve(ONE_ADDRESS, 1):
             raise KeyError
-    async with budget.reserve(OTHER, 1):
+    async with budget.reserve(OTHER_ADDRESS, 1):
         pass
     assert (budget._shares, budget._readings) == ({}, {})

@@ -16,17 +16,17 @@ from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, an
 from tests.gateway.test_app import config
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
-FORGED = "X-Real-IP: 203.0.113.99"
+FORGED_HEADER = "X-Real-IP: 203.0.113.99"
 
 
 # reference 14.2-a
 @pytest.mark.parametrize(
     "sent",
     [
-        head("GET /spreed HTTP/1.1", FORGED),
-        head("GET /spreed?by=aiohttp HTTP/1.1", FORGED),
+        head("GET /spreed HTTP/1.1", FORGED_HEADER),
+        head("GET /spreed?by=aiohttp HTTP/1.1", FORGED_HEADER),
         head("GET /spreed HTTP/1.1", "Sec-WebSocket-Protocol: janus-events"),
-        f"GET /metrics HTTP/1.1\r\nHost: h\r\n{FORGED}\r\n\r\n".encode(),
+        f"GET /metrics HTTP/1.1\r\nHost: h\r\n{FORGED_HEADER}\r\n\r\n".encode(),
     ],
     ids=["handshake", "handshake by aiohttp", "events of Janus", "request"],
 )

@@ -32,7 +32,7 @@ from tests.gateway.test_app import config
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 PATIENCE = 30.0  # seconds for an answer
 ROOM = masked('{"id":"early","type":"room","room":{"roomid":"r"}}')
-LONGEST = 8190  # octets of a header, or of the request's target
+MAX_LENGTH = 8190  # octets of a header, or of the request's target
 GET = "GET /spreed HTTP/1.1"
 
 
@@ -54,7 +54,7 @@ AT_ONCE = {
     "extension": head(GET, "Sec-WebSocket-Extensions: permessage-deflate"),
     "subprotocol": head(GET, "Sec-WebSocket-Protocol: other"),
     "headers of proxies": head(GET, "X-Forwarded-For: 192.0.2.1, 127.0.0.1", "X-Real-IP: 192.0.2.7"),
-    "longest header": head(GET, f"X: {'x' * (LONGEST - 1)}"),
+    "longest header": head(GET, f"X: {'x' * (MAX_LENGTH - 1)}"),
     "most headers": head(GET, *(f"X{n}: y" for n in range(128 - 5))),
     "message behind the head": head() + ROOM,
     "half a message behind the head": head() + ROOM[:9],
@@ -112,9 +112,9 @@ BY_AIOHTTP = {
     "header without colon": head(GET, "X"),
     "header with NUL": head(GET, "X: \0"),
     "header with CR": head(GET, "X: y\rz"),
-    "header too long": head(GET, f"X: {'x' * (LONGEST + 1)}"),
+    "header too long": head(GET, f"X: {'x' * (MAX_LENGTH + 1)}"),
     "too many headers": head(GET, *(f"X{n}: y" for n in range(130))),
-    "target too long": head(f"GET /{'x' * (LONGEST + 1)} HTTP/1.1"),
+    "target too long": head(f"GET /{'x' * (MAX_LENGTH + 1)} HTTP/1.1"),
     "TLS": b"\x16\x03\x01\x02\x00\r\n\r\n",
     "other request first": b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n" + head(),
 }

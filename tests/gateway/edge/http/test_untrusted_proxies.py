@@ -13,7 +13,7 @@ from gateway import log
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.untrusted_proxies import MAX_PEERS, UntrustedProxies
 
-TRUSTED = ["127.0.0.0/8", "::1/128"]
+TRUSTED_NETWORKS = ["127.0.0.0/8", "::1/128"]
 
 
 def forwarded(proxies: TrustedProxies, peer: str, *headers: str) -> None:
@@ -25,14 +25,14 @@ def forwarded(proxies: TrustedProxies, peer: str, *headers: str) -> None:
 @pytest.mark.parametrize("peer", ["10.1.2.3", "172.18.0.1", "192.168.1.1", "fd00::1"])
 @pytest.mark.parametrize("header", ["X-Forwarded-For", "X-Real-IP", "Forwarded"])
 def test_private_peer_is_named_once_in_a_line_that_makes_it_trusted(peer: str, header: str) -> None:
-    proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
+    proxies = TrustedProxies(TRUSTED_NETWORKS, UntrustedProxies().report)
     with log.captured_lines() as lines:
         for _ in range(3):
             forwarded(proxies, peer, header)
     (line,) = lines
     assert "203.0.113.9" not in line
     proposed = line.split("write under [http]: ")[1].rstrip().removesuffix('"').replace('\\"', '"')
-    assert tomllib.loads(proposed) == {"trusted_proxies": [*TRUSTED, peer]}
+    assert tomllib.loads(proposed) == {"trusted_proxies": [*TRUSTED_NETWORKS, peer]}
 
 
 def test_loopback_is_named_if_it_is_not_trusted() -> None:
@@ -43,7 +43,7 @@ def test_loopback_is_named_if_it_is_not_trusted() -> None:
 
 @pytest.mark.parametrize("peer", ["198.51.100.7", "2001:db8::7"])
 def test_peer_that_may_be_a_client_is_not_named(peer: str) -> None:
-    proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
+    proxies = TrustedProxies(TRUSTED_NETWORKS, UntrustedProxies().report)
     with log.captured_lines() as lines:
         forwarded(proxies, peer, "X-Forwarded-For")
     (line,) = lines
@@ -52,7 +52,7 @@ def test_peer_that_may_be_a_client_is_not_named(peer: str) -> None:
 
 
 def test_requests_that_are_not_forwarded_and_trusted_proxies_are_not_logged() -> None:
-    proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
+    proxies = TrustedProxies(TRUSTED_NETWORKS, UntrustedProxies().report)
     with log.captured_lines() as lines:
         forwarded(proxies, "10.1.2.3")
         request = make_mocked_request("GET", "/", headers={"X-Forwarded-For": "203.0.113.9"}).clone(remote="127.0.0.1")
@@ -62,7 +62,7 @@ def test_requests_that_are_not_forwarded_and_trusted_proxies_are_not_logged() ->
 
 def test_hosts_of_one_ipv6_network_are_one_peer_which_is_reported_again_after_a_reload() -> None:
     untrusted = UntrustedProxies()
-    proxies = TrustedProxies(TRUSTED, untrusted.report)
+    proxies = TrustedProxies(TRUSTED_NETWORKS, untrusted.report)
     with log.captured_lines() as lines:
         forwarded(proxies, "fd00::1", "Via")
         forwarded(proxies, "fd00::2", "Via")
@@ -72,7 +72,7 @@ def test_hosts_of_one_ipv6_network_are_one_peer_which_is_reported_again_after_a_
 
 
 def test_forged_headers_of_many_clients_write_a_bounded_number_of_lines() -> None:
-    proxies = TrustedProxies(TRUSTED, UntrustedProxies().report)
+    proxies = TrustedProxies(TRUSTED_NETWORKS, UntrustedProxies().report)
     with log.captured_lines() as lines:
         for number in range(2 * MAX_PEERS):
             forwarded(proxies, f"198.51.{number}.1", "X-Forwarded-For")

@@ -20,7 +20,7 @@ from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import RawClient
 from tests.gateway.test_app import config
 
-SHORT = 0.4  # seconds, instead of WRITE_TIMEOUT
+SHORT_TIMEOUT = 0.4  # seconds, instead of WRITE_TIMEOUT
 BODY = 16_777_216  # bytes: more than the kernel buffers for a client that does not read
 CHUNK = 131_072  # bytes written at once
 
@@ -39,7 +39,7 @@ async def streamed(request: web.Request) -> web.StreamResponse:
 
 @pytest.fixture
 def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", SHORT)
+    monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", SHORT_TIMEOUT)
 
 
 @asynccontextmanager
@@ -94,7 +94,7 @@ def test_write_timeout_is_that_of_the_reference() -> None:
 @pytest.mark.parametrize("path", ["/big", "/streamed"])
 async def test_connection_of_a_client_that_does_not_read_is_aborted(path: str) -> None:
     async with serving() as address, send_request(address, path) as reader:
-        await asyncio.sleep(4 * SHORT)
+        await asyncio.sleep(4 * SHORT_TIMEOUT)
         assert await count_remaining(reader) < BODY
 
 
@@ -108,7 +108,7 @@ async def test_tls_connection_of_a_client_that_does_not_read_is_aborted(tmp_path
         serving(str(certificate), str(key)) as address,
         send_request(address, "/streamed", tls) as reader,
     ):
-        await asyncio.sleep(4 * SHORT)
+        await asyncio.sleep(4 * SHORT_TIMEOUT)
         assert await count_remaining(reader) < BODY
 
 
@@ -116,7 +116,7 @@ async def test_tls_connection_of_a_client_that_does_not_read_is_aborted(tmp_path
 async def test_slow_client_gets_the_whole_answer_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", 20.0)
     async with serving() as address, send_request(address, "/big") as reader:
-        await asyncio.sleep(2 * SHORT)
+        await asyncio.sleep(2 * SHORT_TIMEOUT)
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(20):
             await reader.readexactly(BODY)
@@ -132,7 +132,7 @@ async def test_timer_does_not_run_between_requests_of_a_kept_connection() -> Non
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             async with asyncio.timeout(20):
                 await reader.readexactly(length)
-            await asyncio.sleep(1.5 * SHORT)  # longer than the timeout
+            await asyncio.sleep(1.5 * SHORT_TIMEOUT)  # longer than the timeout
         writer.close()
 
 
@@ -140,6 +140,6 @@ async def test_timer_does_not_run_between_requests_of_a_kept_connection() -> Non
 async def test_write_timeout_does_not_apply_to_a_websocket() -> None:
     async with serving() as address, await RawClient.connect(address) as client:
         assert (await client.receive())["type"] == "welcome"
-        await asyncio.sleep(3 * SHORT)
+        await asyncio.sleep(3 * SHORT_TIMEOUT)
         client.send({"id": "x", "type": "room", "room": {"roomid": "r"}})
         assert (await client.receive())["error"]["code"] == "hello_expected"

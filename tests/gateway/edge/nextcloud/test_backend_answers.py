@@ -18,8 +18,8 @@ from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answ
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
-LATER = b"later"  # the body of the answer to the next request
-FORGED = answer(b"forged")
+NEXT_BODY = b"later"  # the body of the answer to the next request
+FORGED_ANSWER = answer(b"forged")
 DEFLATE = zlib.compress(b"{}" * 500)
 
 
@@ -43,11 +43,11 @@ async def exchange(http: BackendHttp, data: bytes, *, close: bool = False, piece
             if close:
                 return
         while await connection.request():
-            await connection.send(answer(LATER))
+            await connection.send(answer(NEXT_BODY))
 
     async with scripted(script) as backend, asyncio.timeout(WAIT):
         outcome = await first_outcome(http, backend.url)
-        assert (await http.request("POST", backend.url, {}, b"{}")).body == LATER
+        assert (await http.request("POST", backend.url, {}, b"{}")).body == NEXT_BODY
         return outcome, len(backend.connections)
 
 
@@ -67,7 +67,7 @@ async def in_pieces(connection: Connection, data: bytes, size: int) -> None:
 
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-READABLE = {
+READABLE_ANSWERS = {
     "with a length": (answer(b"first"), b"first"),
     "without a body": (answer(b""), b""),
     "in chunks": (CHUNKED + b"3\r\nfir\r\n2;a=b\r\nst\r\n0\r\n\r\n", b"first"),
@@ -97,9 +97,9 @@ READABLE = {
 
 
 @pytest.mark.parametrize("pieces", [0, 7])
-@pytest.mark.parametrize("case", READABLE)
+@pytest.mark.parametrize("case", READABLE_ANSWERS)
 async def test_answer_is_read_and_the_connection_reused(http: BackendHttp, case: str, pieces: int) -> None:
-    data, body = READABLE[case]
+    data, body = READABLE_ANSWERS[case]
     if pieces and len(data) > 5000:
         pieces = 1000
     outcome, connections = await exchange(http, data, pieces=pieces)
@@ -108,7 +108,7 @@ async def test_answer_is_read_and_the_connection_reused(http: BackendHttp, case:
     assert connections == 1
 
 
-LAST = {
+LAST_ANSWERS = {
     "until the end": (OK + b"\r\nfirst", b"first"),
     "until the end, gzip": (OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"first"), b"first"),
     "close": (answer(b"first", "Connection: close"), b"first"),
@@ -116,39 +116,39 @@ LAST = {
 }
 
 
-@pytest.mark.parametrize("case", LAST)
+@pytest.mark.parametrize("case", LAST_ANSWERS)
 async def test_answer_is_read_and_the_connection_closed(http: BackendHttp, case: str) -> None:
-    data, body = LAST[case]
+    data, body = LAST_ANSWERS[case]
     outcome, connections = await exchange(http, data, close=True)
     assert isinstance(outcome, Reply)
     assert outcome.body == body
     assert connections == 2
 
 
-FOLLOWED = {
-    "a second answer": answer(b"first") + FORGED,
+FOLLOWED_ANSWERS = {
+    "a second answer": answer(b"first") + FORGED_ANSWER,
     "the beginning of a second answer": answer(b"first") + b"HTTP/1.1 200 O",
     "one octet of a second answer": answer(b"first") + b"H",
-    "the head of a second answer": answer(b"first") + FORGED[:-3],
+    "the head of a second answer": answer(b"first") + FORGED_ANSWER[:-3],
     "an interim response": answer(b"first") + b"HTTP/1.1 100 Continue\r\n\r\n",
     "more than the length": answer(b"first") + b"more",
-    "more than the length, like a head": OK + b"Content-Length: 0\r\n\r\n" + FORGED,
-    "a second answer behind chunks": CHUNKED + b"0\r\n\r\n" + FORGED,
-    "a second answer behind a close": answer(b"first", "Connection: close") + FORGED,
-    "a body with 204": b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n" + FORGED,
-    "a body with 304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nabc" + FORGED,
-    "a second answer behind 100": b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"first") + FORGED,
+    "more than the length, like a head": OK + b"Content-Length: 0\r\n\r\n" + FORGED_ANSWER,
+    "a second answer behind chunks": CHUNKED + b"0\r\n\r\n" + FORGED_ANSWER,
+    "a second answer behind a close": answer(b"first", "Connection: close") + FORGED_ANSWER,
+    "a body with 204": b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n" + FORGED_ANSWER,
+    "a body with 304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\nabc" + FORGED_ANSWER,
+    "a second answer behind 100": b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"first") + FORGED_ANSWER,
 }
 
 
 @pytest.mark.parametrize("pieces", [0, 1])
-@pytest.mark.parametrize("case", FOLLOWED)
+@pytest.mark.parametrize("case", FOLLOWED_ANSWERS)
 async def test_octets_after_an_answer_close_the_connection(
     http: BackendHttp, monkeypatch: pytest.MonkeyPatch, case: str, pieces: int
 ) -> None:
     async def script(connection: Connection) -> None:
         await connection.request()
-        await in_pieces(connection, FOLLOWED[case] if connection.number == 1 else answer(LATER), pieces)
+        await in_pieces(connection, FOLLOWED_ANSWERS[case] if connection.number == 1 else answer(NEXT_BODY), pieces)
         await connection.end()
 
     monkeypatch.setattr(backend_http, "KEEPALIVE", 10 * WAIT)
@@ -157,10 +157,10 @@ async def test_octets_after_an_answer_close_the_connection(
         assert not isinstance(outcome, Reply) or outcome.body in (b"first", b"")
         await backend.connections[0].ended.wait()
         assert http.connections() == {}
-        assert (await http.request("POST", backend.url, {}, b"{}")).body == LATER
+        assert (await http.request("POST", backend.url, {}, b"{}")).body == NEXT_BODY
 
 
-BROKEN = {
+BROKEN_ANSWERS = {
     "not HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "unknown"),
     "another version": (b"HTTP/3.7 200 OK\r\nContent-Length: 0\r\n\r\n", "unknown"),
     "HTTP/0.9": (b"<html></html>", "unknown"),
@@ -193,15 +193,15 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize("case", BROKEN_ANSWERS)
 async def test_broken_answer_is_an_error_without_waiting(http: BackendHttp, case: str) -> None:
-    data, label = BROKEN[case]
+    data, label = BROKEN_ANSWERS[case]
     outcome, connections = await exchange(http, data)
     assert outcome == label
     assert connections == 2
 
 
-INCOMPLETE = {
+INCOMPLETE_ANSWERS = {
     "the length": (answer(b"first")[:-1], "error_reading_body"),
     "a chunk": (CHUNKED + b"5\r\nfir", "error_reading_body"),
     "the last chunk": (CHUNKED + b"5\r\nfirst\r\n0\r\n", "error_reading_body"),
@@ -211,9 +211,9 @@ INCOMPLETE = {
 }
 
 
-@pytest.mark.parametrize("case", INCOMPLETE)
+@pytest.mark.parametrize("case", INCOMPLETE_ANSWERS)
 async def test_connection_that_ends_before_the_end_of_the_answer_is_an_error(http: BackendHttp, case: str) -> None:
-    data, label = INCOMPLETE[case]
+    data, label = INCOMPLETE_ANSWERS[case]
     assert await exchange(http, data, close=True) == (label, 2)
 
 
@@ -320,7 +320,7 @@ async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
         await connection.request()
         await connection.send(answer(b"%d" % connection.number))
         await forge.wait()
-        await connection.send(FORGED)
+        await connection.send(FORGED_ANSWER)
         await connection.end()
 
     async with scripted(script) as backend, asyncio.timeout(WAIT):
@@ -333,7 +333,7 @@ async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
 
 async def test_octets_before_the_first_request_close_the_connection() -> None:
     async def script(connection: Connection) -> None:
-        await connection.send(FORGED)
+        await connection.send(FORGED_ANSWER)
         await connection.end()
 
     async with scripted(script) as backend, asyncio.timeout(WAIT):

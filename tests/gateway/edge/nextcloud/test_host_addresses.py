@@ -16,7 +16,7 @@ from gateway.edge.nextcloud.host_addresses import HostAddresses
 from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted
 
 URL = "https://cloud.example/"
-FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
+FOUND_ADDRESSES = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
 
 
 class HangingNameServer:
@@ -87,10 +87,10 @@ async def test_requests_to_a_host_share_one_lookup_whatever_becomes_of_them(hang
     later = [asyncio.create_task(hosts.resolve("cloud.example", 443)) for _ in range(8)]
     await asyncio.sleep(0)
     assert hanging.lookups == 1
-    hanging.result.set_result(FOUND)
-    assert [await task for task in later] == [FOUND] * 8
+    hanging.result.set_result(FOUND_ADDRESSES)
+    assert [await task for task in later] == [FOUND_ADDRESSES] * 8
     assert all(task.cancelled() for task in first)
-    assert await hosts.resolve("cloud.example", 443) == FOUND
+    assert await hosts.resolve("cloud.example", 443) == FOUND_ADDRESSES
     assert hanging.lookups == 1
 
 
@@ -135,6 +135,6 @@ async def test_close_ends_lookups_and_later_ones_are_made(hanging: HangingNameSe
     await http.close()
     with pytest.raises(RequestFailed):
         await waiting
-    hanging.result.set_result(FOUND)
-    assert await http._hosts.resolve("cloud.example", 443) == FOUND
+    hanging.result.set_result(FOUND_ADDRESSES)
+    assert await http._hosts.resolve("cloud.example", 443) == FOUND_ADDRESSES
     assert hanging.lookups == 1 + asked

@@ -35,7 +35,7 @@ from tests.gateway.flows.fakes import DisconnectedCaller
 MAX_BODY = Limits().backend_request_bytes
 DELETE = b'{"type":"delete","delete":{"userids":[]}}'
 RANDOM = "r" * 64
-OTHER = Backend(id="other", urls=("https://other/",), secret="other-secret")
+OTHER_BACKEND = Backend(id="other", urls=("https://other/",), secret="other-secret")
 
 
 class ObservedThrottling(Throttling):
@@ -112,7 +112,7 @@ async def gateway() -> AsyncIterator[RoomsApiServer]:
     made = RoomsApiServer()
     async with made.cloud:
         proxies = TrustedProxies(["127.0.0.1"])
-        made.backends = Backends([made.cloud.backend(), OTHER])
+        made.backends = Backends([made.cloud.backend(), OTHER_BACKEND])
         bodies = BodyReader(lambda: made.read_time)
         api = RoomsApi(
             made,
@@ -245,7 +245,7 @@ async def test_no_body_is_kept_while_its_refusal_is_delayed(
     monkeypatch.setattr(BodyReader, "read", read)
     await fail(gateway, 8)
     gateway.throttling.began.clear()
-    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))
+    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM))
     async with asyncio.timeout(5):
         await gateway.throttling.began.wait()
     gc.collect()
@@ -323,7 +323,7 @@ async def test_backend_url_may_have_a_path_below_or_no_slash(gateway: RoomsApiSe
 # reference 1.4-d
 async def test_request_without_a_backend_url_is_checked_with_each_secret(gateway: RoomsApiServer) -> None:
     assert (await gateway.post(Spreed_Signaling_Backend=""))[0] == 200
-    other = checksum.sign(OTHER.secret, RANDOM, DELETE)
+    other = checksum.sign(OTHER_BACKEND.secret, RANDOM, DELETE)
     assert (await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=other))[0] == 200
     assert await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum="0" * 64) == AUTH
     assert [backend for backend, _, _ in gateway.calls] == ["cloud", "other"]
@@ -373,7 +373,7 @@ async def test_exception_is_logged_and_not_sent_to_the_caller(gateway: RoomsApiS
     assert await gateway.post() == (200, b"{}")
 
 
-WRONG = "0" * 64
+WRONG_CHECKSUM = "0" * 64
 
 
 async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") -> None:
@@ -384,7 +384,7 @@ async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") 
 # reference 1.4-c
 async def test_wrong_checksum_is_answered_late(gateway: RoomsApiServer) -> None:
     started = asyncio.get_running_loop().time()
-    assert await gateway.post(Spreed_Signaling_Checksum=WRONG) == AUTH
+    assert await gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM) == AUTH
     assert await gateway.post(Spreed_Signaling_Backend="https://unknown/") == AUTH
     assert asyncio.get_running_loop().time() - started >= 0.3
     assert gateway.counters.throttle_delayed == {("BackendRoomAuth", 100): 1, ("BackendRoomAuth", 200): 1}
@@ -397,7 +397,7 @@ async def test_address_with_ten_failures_is_refused_with_429_unless_its_signatur
 ) -> None:
     monkeypatch.setattr(throttling, "MAX_DELAY", 0.3)
     await fail(gateway, 10, "192.0.2.1")
-    wrong: dict[str, Any] = {"X_Real_IP": "192.0.2.1", "Spreed_Signaling_Checksum": WRONG}
+    wrong: dict[str, Any] = {"X_Real_IP": "192.0.2.1", "Spreed_Signaling_Checksum": WRONG_CHECKSUM}
     if backend is not None:
         wrong["Spreed_Signaling_Backend"] = backend
     started = asyncio.get_running_loop().time()
@@ -415,7 +415,7 @@ async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_onl
     await fail(gateway, 10)
     assert await gateway.post(Content_Type="text/plain") == TYPE
     assert await gateway.post(Spreed_Signaling_Random="") == AUTH
-    assert await gateway.post(b"{", Spreed_Signaling_Checksum=WRONG) == (429, b"Too many requests\n")
+    assert await gateway.post(b"{", Spreed_Signaling_Checksum=WRONG_CHECKSUM) == (429, b"Too many requests\n")
     assert (await gateway.post(b"{"))[0] == 400
 
 
@@ -428,9 +428,9 @@ async def test_refusals_are_logged_once_a_minute_for_each_cause(
     await fail(gateway, 10)
     for seconds in (0.0, 1.0, 2.0, 61.0):
         gateway.now = seconds
-        await gateway.post(Spreed_Signaling_Checksum=WRONG)
+        await gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM)
     for url in ("https://unknown:8443/a?secret=1", "https://unknown:8443/b", "http://localhost", "junk\x85", ""):
-        await gateway.post(Spreed_Signaling_Backend=url, Spreed_Signaling_Checksum=WRONG)
+        await gateway.post(Spreed_Signaling_Backend=url, Spreed_Signaling_Checksum=WRONG_CHECKSUM)
     gateway.max_body = 1
     await gateway.post()
     await gateway.post(Spreed_Signaling_Backend="https://unknown/")
@@ -456,10 +456,10 @@ async def test_refusals_are_logged_once_a_minute_for_each_cause(
 
 
 async def test_failed_signatures_are_counted_by_backend_and_cause(gateway: RoomsApiServer) -> None:
-    await gateway.post(Spreed_Signaling_Checksum=WRONG)
+    await gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM)
     await gateway.post(Spreed_Signaling_Checksum="")
     await gateway.post(Spreed_Signaling_Backend="https://unknown/")
-    await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=WRONG)
+    await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=WRONG_CHECKSUM)
     assert gateway.counters.authentication_failures == {
         ("cloud", "wrong_checksum"): 1,
         ("", "unsigned"): 1,
@@ -496,7 +496,7 @@ async def test_unsigned_requests_are_not_counted_as_failures(gateway: RoomsApiSe
 async def test_delay_ends_when_the_caller_disconnects(gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caller, "LOOK_PERIOD", 0.01)
     await fail(gateway, 8)
-    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG))  # for 25 s
+    waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM))  # for 25 s
     async with asyncio.timeout(5):
         await gateway.throttling.began.wait()
         waiting.cancel()

@@ -22,7 +22,7 @@ from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend, BackendQualityRules, QualityRules
 from gateway.core.room import RoomKey
 from gateway.edge.operator.admin import ID_LENGTH, AdminSocket
-from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness
+from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[FlowHarness]:
-    async with FlowHarness(CLOUD, OTHER) as harness:
+    async with FlowHarness(CLOUD, OTHER_CLOUD) as harness:
         admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         await admin.start(str(path))
         try:
@@ -120,7 +120,7 @@ async def test_room_without_publishers_is_explained(path: Path) -> None:
 
 async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
     async with running(path) as harness:
-        alice = await harness.member("alice", backend=OTHER)
+        alice = await harness.member("alice", backend=OTHER_CLOUD)
         alice.offer()
         await settle()
         result = await explain("r", "--socket", str(path))
@@ -141,7 +141,7 @@ async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
 async def test_refused_request_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
     async with running(path) as harness:
         await harness.member("alice", backend=CLOUD)
-        await harness.member("alice", backend=OTHER)
+        await harness.member("alice", backend=OTHER_CLOUD)
         result = await explain(*arguments, "--socket", str(path))
         assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")
         assert (await explain("r", "--backend", "other", "--socket", str(path))).exit_code == 0

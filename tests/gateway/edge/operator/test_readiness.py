@@ -12,12 +12,12 @@ from mcu.base import McuStatus, SfuState, SfuStatus
 
 OK, DEGRADED, AWAY = DependencyState.OK, DependencyState.DEGRADED, DependencyState.AWAY
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret")
-WORKS = SfuStatus("ws://one", SfuState.READY, log_name="Janus 1")
-LOST = SfuStatus("ws://two", SfuState.CONNECTING, reason="it does not answer", log_name="Janus 2")
+WORKING_SFU = SfuStatus("ws://one", SfuState.READY, log_name="Janus 1")
+LOST_SFU = SfuStatus("ws://two", SfuState.CONNECTING, reason="it does not answer", log_name="Janus 2")
 WRONG_KEY = SfuStatus("ws://two", SfuState.REFUSED, reason="another admin_key", log_name="Janus 2")
-RESTRICTED = SfuStatus("ws://three", SfuState.READY, restriction="labels are lost", log_name="Janus 3")
-DRAINING = SfuStatus("ws://four", SfuState.DRAINING, reason="accepts no new streams", log_name="Janus 4")
-STOPPED = SfuStatus("", SfuState.STOPPED)
+RESTRICTED_SFU = SfuStatus("ws://three", SfuState.READY, restriction="labels are lost", log_name="Janus 3")
+DRAINING_SFU = SfuStatus("ws://four", SfuState.DRAINING, reason="accepts no new streams", log_name="Janus 4")
+STOPPED_SFU = SfuStatus("", SfuState.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ def of_sfus(*sfus: SfuStatus) -> McuStatus:
 @pytest.mark.parametrize(
     ("sfus", "serving", "state", "entries"),
     [
-        ((WORKS,), True, OK, [Dependency("sfu Janus 1", OK, "", "ws://one")]),
-        ((RESTRICTED,), True, DEGRADED, [Dependency("sfu Janus 3", DEGRADED, "labels are lost", "ws://three")]),
+        ((WORKING_SFU,), True, OK, [Dependency("sfu Janus 1", OK, "", "ws://one")]),
+        ((RESTRICTED_SFU,), True, DEGRADED, [Dependency("sfu Janus 3", DEGRADED, "labels are lost", "ws://three")]),
         ((WRONG_KEY,), False, AWAY, [Dependency("sfu Janus 2", AWAY, "another admin_key", "ws://two")]),
-        ((DRAINING,), False, AWAY, [Dependency("sfu Janus 4", DEGRADED, "accepts no new streams", "ws://four")]),
-        ((STOPPED,), False, AWAY, [Dependency("sfu", AWAY, "stopped")]),
+        ((DRAINING_SFU,), False, AWAY, [Dependency("sfu Janus 4", DEGRADED, "accepts no new streams", "ws://four")]),
+        ((STOPPED_SFU,), False, AWAY, [Dependency("sfu", AWAY, "stopped")]),
         (
-            (WORKS, LOST),
+            (WORKING_SFU, LOST_SFU),
             True,
             DEGRADED,
             [
@@ -57,7 +57,7 @@ def test_gateway_serves_calls_as_long_as_one_sfu_takes_streams(
 
 
 def test_gateway_that_drains_serves_no_new_calls() -> None:
-    found = readiness(of_sfus(WORKS), (), lambda backend: None, draining=True)
+    found = readiness(of_sfus(WORKING_SFU), (), lambda backend: None, draining=True)
     assert (found.serving, found.state) == (False, AWAY)
     assert found.document(complete=False) == {"state": "away", "draining": True}
     assert found.document(complete=True) == {
@@ -78,7 +78,7 @@ def test_gateway_without_an_sfu_is_degraded() -> None:
 
 @pytest.mark.parametrize(("answered", "state"), [(True, DEGRADED), (False, AWAY)])
 def test_backend_that_refuses_or_is_away_does_not_take_the_gateway_out(answered: bool, state: DependencyState) -> None:
-    found = readiness(of_sfus(WORKS), (CLOUD,), lambda backend: Problem(answered, "error invalid_request"))
+    found = readiness(of_sfus(WORKING_SFU), (CLOUD,), lambda backend: Problem(answered, "error invalid_request"))
     assert (found.serving, found.state) == (True, DEGRADED)
     assert found.dependencies[1] == Dependency("backend cloud", state, "error invalid_request", CLOUD.urls[0])
     assert found.document(complete=False) == {"state": "degraded"}

@@ -10,8 +10,8 @@ from mcu.base import McuStatus, SfuState, SfuStatus
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 
 DETAILS = {"author": "A", "datachannels": True, "fulltrickle": True, "localip": "192.0.2.1", "ipv6": False}
-READY = SfuStatus("ws://one", SfuState.READY, "Janus", "1.1.2", details={**DETAILS, "videoroom": {"name": "R"}})
-AWAY = SfuStatus("ws://two", SfuState.CONNECTING, "Janus", "1.1.2", "it does not answer")
+READY_SFU = SfuStatus("ws://one", SfuState.READY, "Janus", "1.1.2", details={**DETAILS, "videoroom": {"name": "R"}})
+UNREACHABLE_SFU = SfuStatus("ws://two", SfuState.CONNECTING, "Janus", "1.1.2", "it does not answer")
 
 
 async def info(mcu: McuStatus | None = None) -> dict[str, Any]:
@@ -26,20 +26,20 @@ async def test_document_without_an_sfu_has_version_and_features() -> None:
 
 # reference 1.3-c
 async def test_janus_is_described_when_it_is_connected() -> None:
-    document = await info(McuStatus("janus", (READY,)))
+    document = await info(McuStatus("janus", (READY_SFU,)))
     janus = {"url": "ws://one", "connected": True, "name": "Janus", "version": "1.1.2", "videoroom": {"name": "R"}}
     assert document["sfu"] == {"mode": "janus", "janus": janus | DETAILS}
 
 
 async def test_disconnected_janus_has_only_its_url() -> None:
-    document = await info(McuStatus("janus", (AWAY,)))
+    document = await info(McuStatus("janus", (UNREACHABLE_SFU,)))
     assert document["sfu"] == {"mode": "janus", "janus": {"url": "ws://two", "connected": False}}
 
 
 # reference 1.3-d
 async def test_several_janus_are_listed_with_state_and_load() -> None:
     drained = SfuStatus("ws://three", SfuState.DRAINING, "Janus", "1.1.2", "takes no new streams", 1, 2, 4.5, 1.0)
-    document = await info(McuStatus("janus", (AWAY, drained, READY)))
+    document = await info(McuStatus("janus", (UNREACHABLE_SFU, drained, READY_SFU)))
     assert document["sfu"]["janus"] == {
         "url": "ws://two",
         "connected": False,
@@ -65,7 +65,7 @@ async def test_several_janus_are_listed_with_state_and_load() -> None:
 
 # reference 1.3-d
 async def test_inprocess_sfu_has_a_mode_of_its_own() -> None:
-    assert (await info(McuStatus("inprocess", (READY,))))["sfu"] == {"mode": "inprocess"}
+    assert (await info(McuStatus("inprocess", (READY_SFU,))))["sfu"] == {"mode": "inprocess"}
 
 
 def as_dialer(client: FakeClient) -> None:

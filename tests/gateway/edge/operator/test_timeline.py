@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from gateway.cli import main
 from gateway.core.room import RoomKey
 from tests.gateway.edge.operator.test_admin import CLOUD, running
-from tests.gateway.flows.harness import OTHER
+from tests.gateway.flows.harness import OTHER_CLOUD
 from tests.gateway.flows.media.calls import subscribe
 from tests.gateway.flows.virtual_time import settle
 
@@ -89,7 +89,7 @@ async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
 async def test_room_that_several_backends_have_had_needs_its_backend(path: Path) -> None:
     async with running(path) as harness:
         await harness.member("alice", backend=CLOUD)
-        await harness.member("bob", backend=OTHER)
+        await harness.member("bob", backend=OTHER_CLOUD)
         refused = await timeline(path, "r")
         chosen = await timeline(path, "r", "--backend", "other", "--json")
     expected = "several backends have had such a room: choose one of cloud, other"

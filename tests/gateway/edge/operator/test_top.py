@@ -28,7 +28,7 @@ from gateway.tools.admin_requests import GatewayUnreachable
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.base import BackendId, MediaKind, PublisherId, StreamKey, StreamReport, StreamType
 from mcu.inprocess import InprocessSettings
-from tests.gateway.flows.harness import CLOUD, OTHER, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FlowHarness
 from tests.interop.member import ROOM, Member
 from tests.media.loopback import loopback
 
@@ -46,7 +46,7 @@ def snapshots(harness: FlowHarness) -> SnapshotApi:
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[FlowHarness]:
-    async with FlowHarness(CLOUD, OTHER) as harness:
+    async with FlowHarness(CLOUD, OTHER_CLOUD) as harness:
         quality, draining = harness.media.quality, harness.flows.draining
         admin = AdminSocket(harness.services, quality, draining, lambda: 60.0, "1.2.3", snapshots(harness))
         await admin.start(str(path))

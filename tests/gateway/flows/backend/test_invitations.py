@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.flows.backend.requests import MalformedRequest
-from tests.gateway.flows.harness import OTHER, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -23,7 +23,7 @@ def switched(**body: Any) -> Json:
 async def test_invited_users_and_the_other_members_receive_events() -> None:
     async with FlowHarness() as harness:
         alice, again, bob = [await harness.hello(name) for name in ("alice", "alice", "bob")]
-        eve, guest = await harness.hello("alice", OTHER), await harness.hello("")
+        eve, guest = await harness.hello("alice", OTHER_CLOUD), await harness.hello("")
         body = {"userids": ["alice", "alice"], "alluserids": ["bob", "alice", "gone"], "properties": {"name": "R"}}
         harness.rooms_api("r", {"type": "invite", "invite": body})
         assert alice.received() == again.received() == [roomlist("invite", properties={"name": "R"})]
@@ -197,7 +197,7 @@ async def test_session_that_is_listed_twice_receives_the_disinvitation_twice_unl
 async def test_listed_sessions_receive_switchto() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
-        eve = await harness.member("eve", backend=OTHER)
+        eve = await harness.member("eve", backend=OTHER_CLOUD)
         alice.received()
         sessions = ["nc-bob", "0", "nobody", "nc-eve"]
         harness.rooms_api("r", {"type": "switchto", "switchto": {"roomid": "other", "sessions": sessions}})

@@ -7,7 +7,7 @@ import pytest
 from gateway.core.backends import Backends
 from gateway.flows.ports import NextcloudError
 from gateway.wire.backend import encode_request
-from tests.gateway.flows.harness import CLOUD, OTHER, FakeClient, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -86,7 +86,7 @@ async def test_sessions_of_a_removed_backend_are_still_pinged(limit: int) -> Non
         await settle()
         join(internal, "")
         await settle()
-        harness.change_settings(backends=Backends([OTHER]))
+        harness.change_settings(backends=Backends([OTHER_CLOUD]))
         harness.nextcloud.asked.clear()
         now = harness.services.clock()
         harness.pings.sweep(now + 10.0)

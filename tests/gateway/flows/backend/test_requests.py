@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -34,7 +34,7 @@ def participants(harness: FlowHarness, **body: Any) -> None:
 async def test_new_properties_are_sent_to_members_and_listed_users() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.hello("bob")
-        eve = await harness.hello("bob", OTHER)
+        eve = await harness.hello("bob", OTHER_CLOUD)
         body = {"userids": ["bob", "bob", "nobody"], "properties": {"name": "new"}}
         harness.rooms_api("r", {"type": "update", "update": body})
         assert alice.received() == [{"type": "room", "room": {"roomid": "r", "properties": {"name": "new"}}}]
@@ -98,7 +98,7 @@ async def test_request_for_an_unknown_room_has_no_effect(type: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         harness.rooms_api("elsewhere", {"type": type, type: {"data": 1, "changed": [{"sessionId": "nc-alice"}]}})
-        harness.rooms_api("r", {"type": type, type: {"data": 1, "changed": []}}, OTHER)
+        harness.rooms_api("r", {"type": type, type: {"data": 1, "changed": []}}, OTHER_CLOUD)
         assert alice.received() == []
 
 

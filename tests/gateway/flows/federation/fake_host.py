@@ -11,7 +11,7 @@ from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
 Json = dict[str, Any]
 
 REMOTE_ID, REMOTE_RESUME_ID = "id at the host", "resume id at the host"
-SILENT = ...  # no answer
+NO_ANSWER = ...  # no answer
 
 
 class FakeHostConnection:
@@ -52,7 +52,7 @@ class FakeHostConnection:
 
 
 class FakeHost:
-    """A host; ``hello``, ``resume`` and ``join`` are its answers to these requests: a body, an error, or ``SILENT``."""
+    """A host; ``hello``, ``resume`` and ``join`` are its answers to these requests: body, error, or ``NO_ANSWER``."""
 
     def __init__(self, *features: str) -> None:
         self.features = ("federation", *features)
@@ -73,7 +73,7 @@ class FakeHost:
             raise RemoteUnavailable("network_error", "The server could not be reached.")
         connection = FakeHostConnection(self)
         self.connections.append(connection)
-        if self.welcome is not SILENT:
+        if self.welcome is not NO_ANSWER:
             connection.deliver(self.welcome)
         return connection
 
@@ -93,7 +93,7 @@ class FakeHost:
             self._reply(connection, message, "hello", body)
         elif message["type"] == "room":
             body = self.join
-            if body is not SILENT and "code" not in body:
+            if body is not NO_ANSWER and "code" not in body:
                 body = {"roomid": message["room"]["roomid"]} | body
             self._reply(connection, message, "room", body)
         elif message["type"] == "bye" and self.answer_bye:
@@ -101,7 +101,7 @@ class FakeHost:
 
     @staticmethod
     def _reply(connection: FakeHostConnection, message: Json, type: str, body: Any) -> None:
-        if body is SILENT:
+        if body is NO_ANSWER:
             return
         type = "error" if "code" in body else type
         connection.deliver({"id": message["id"], "type": type, type: body})

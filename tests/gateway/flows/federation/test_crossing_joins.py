@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.gateway.flows.federation.fake_host import SILENT, FakeHost, error
+from tests.gateway.flows.federation.fake_host import NO_ANSWER, FakeHost, error
 from tests.gateway.flows.federation.test_rooms import TARGET, harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
@@ -25,7 +25,7 @@ async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doub
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.join = SILENT
+        host.join = NO_ANSWER
         request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(9.0)
         host.join = {}
@@ -44,7 +44,7 @@ async def test_session_at_a_host_that_does_not_answer_its_bye_is_abandoned() -> 
     host.answer_bye = False
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.join = SILENT
+        host.join = NO_ANSWER
         request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(11.0)
         host.join = {}
@@ -73,7 +73,7 @@ async def test_client_joins_while_its_session_at_the_host_ends() -> None:
     host.answer_bye = False
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.join = SILENT
+        host.join = NO_ANSWER
         request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(11.0)
         host.join = {}
@@ -91,7 +91,7 @@ async def test_room_is_joined_anew_until_the_host_answers() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.resume, host.join = error("no_such_session"), SILENT
+        host.resume, host.join = error("no_such_session"), NO_ANSWER
         host.connection.lose()
         await asyncio.sleep(9.0)
         host.resume, host.join = host.hello, {}
@@ -105,7 +105,7 @@ async def test_join_of_the_client_waits_for_the_one_after_a_lost_session() -> No
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.resume, host.join = error("no_such_session"), SILENT
+        host.resume, host.join = error("no_such_session"), NO_ANSWER
         host.connection.lose()
         await asyncio.sleep(1.0)
         client.received()
@@ -127,7 +127,7 @@ async def test_join_of_the_client_goes_on_if_the_one_after_a_lost_session_is_ref
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.resume, host.join = error("no_such_session"), SILENT
+        host.resume, host.join = error("no_such_session"), NO_ANSWER
         host.connection.lose()
         await asyncio.sleep(1.0)
         client.received()
@@ -191,7 +191,7 @@ async def test_client_that_joins_again_while_its_seat_is_interrupted_keeps_its_s
         host.unavailable = True
         host.connection.lose()
         await asyncio.sleep(0.01)
-        host.unavailable, host.join = False, SILENT
+        host.unavailable, host.join = False, NO_ANSWER
         request_join(client, "j2")
         await settle()
         new = host.connection
@@ -219,7 +219,7 @@ async def test_client_whose_old_and_new_session_at_the_host_end_gets_one_error()
         host.unavailable = True
         host.connection.lose()
         await asyncio.sleep(0.01)
-        host.unavailable, host.join = False, SILENT
+        host.unavailable, host.join = False, NO_ANSWER
         request_join(client, "j2")
         await settle()
         new = host.connection
@@ -252,7 +252,7 @@ async def test_host_may_end_a_session_that_joins_elsewhere() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.join = SILENT
+        host.join = NO_ANSWER
         request_join(client, "j2", "L2", url="https://other.example/")
         await settle()
         host.connections[0].deliver({"type": "bye", "bye": {"reason": "over"}})
@@ -267,7 +267,7 @@ async def test_guest_that_loses_its_seat_during_a_join_elsewhere_has_time_until_
     async with harness_with(host) as harness:
         guest = await seated_client(harness, "")
         first = host.connection
-        host.hello = host.join = SILENT
+        host.hello = host.join = NO_ANSWER
         request_join(guest, "j2", "L2", url="https://other.example/")
         await settle()
         first.deliver({"type": "room", "room": {"roomid": ""}})

@@ -17,7 +17,7 @@ from tests.gateway.flows.federation.test_rooms import harness_with, request_join
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
-REFUSED = "3"  # number of the room that its host, or Nextcloud, refuses
+REFUSED_ROOM = "3"  # number of the room that its host, or Nextcloud, refuses
 ACTIONS = 40
 
 
@@ -48,7 +48,7 @@ class OrderlyHost(FakeHost):
         return True
 
     def _enter(self, connection: FakeHostConnection, message: Json, room: str) -> None:
-        if room.endswith(REFUSED):
+        if room.endswith(REFUSED_ROOM):
             body: Json = error("no_such_room")
         elif self.rooms.get(connection) == room:
             body = error("already_joined")
@@ -62,7 +62,7 @@ class OrderlyHost(FakeHost):
 
 
 def refuse_some(joined: Any) -> Json | None:
-    refused = getattr(joined, "roomid", "").endswith(REFUSED)
+    refused = getattr(joined, "roomid", "").endswith(REFUSED_ROOM)
     return {"type": "error", "error": {"code": "no_such_room", "message": ""}} if refused else None
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from gateway.core.limits import FederationRules, Limits
-from tests.gateway.flows.federation.fake_host import REMOTE_ID, SILENT, FakeHost, error
+from tests.gateway.flows.federation.fake_host import NO_ANSWER, REMOTE_ID, FakeHost, error
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.sessions.test_federation import federated
 from tests.gateway.flows.virtual_time import settle
@@ -136,7 +136,7 @@ async def test_messages_after_the_join_request_go_to_the_host() -> None:
 @pytest.mark.parametrize("step", ["welcome", "hello", "join"])
 async def test_join_fails_after_10_seconds_at_a_silent_host(step: str) -> None:
     host = FakeHost()
-    setattr(host, step, SILENT)
+    setattr(host, step, NO_ANSWER)
     async with harness_with(host) as harness:
         client = await harness.member("alice")
         request_join(client)
@@ -246,7 +246,7 @@ async def test_connection_that_is_lost_before_the_host_answers_a_join_leads_to_a
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.join = SILENT
+        host.join = NO_ANSWER
         request_join(client, "j2", "L2", roomid="R2")
         await settle()
         host.connection.lose()
@@ -283,7 +283,7 @@ async def test_second_join_that_is_not_answered_leads_to_a_new_session_in_the_fi
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
-        host.join = SILENT
+        host.join = NO_ANSWER
         request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(9.0)
         host.join = {}
@@ -371,7 +371,7 @@ async def test_hostile_host_disturbs_no_other_session() -> None:
 
 async def test_bye_before_the_join_ends_the_attempt_only() -> None:
     host = FakeHost()
-    host.join = SILENT
+    host.join = NO_ANSWER
     async with harness_with(host) as harness:
         client = await harness.member("alice")
         request_join(client)
@@ -457,7 +457,7 @@ async def test_connection_to_a_host_that_ignores_a_bye_is_aborted() -> None:
 
 async def test_session_that_ends_during_the_join_leaves_no_seat_and_no_connection() -> None:
     host = FakeHost()
-    host.join = SILENT
+    host.join = NO_ANSWER
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
         request_join(client)

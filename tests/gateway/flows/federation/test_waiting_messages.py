@@ -9,7 +9,7 @@ import asyncio
 
 from gateway.flows.dispatch import PAUSE_AT, PAUSE_JOIN_AT, PAUSE_JOIN_AT_SIZE
 from tests.gateway.flows.federation.test_rooms import harness_with, request_join
-from tests.gateway.flows.federation.test_withdrawn_joins import WITHDRAWN, accept, answers, leave, silent_host
+from tests.gateway.flows.federation.test_withdrawn_joins import WITHDRAWN_ERROR, accept, answers, leave, silent_host
 from tests.gateway.flows.harness import FakeClient
 from tests.gateway.flows.virtual_time import settle
 
@@ -28,7 +28,7 @@ async def test_leave_is_seen_behind_many_messages() -> None:
         assert (alice.connection.paused, numbers(bob)) == (False, [])
         leave(alice)
         await settle()
-        assert answers(alice) == [WITHDRAWN]  # a session in no room gets no reply to a leave (4.2)
+        assert answers(alice) == [WITHDRAWN_ERROR]  # a session in no room gets no reply to a leave (4.2)
         assert numbers(bob) == list(range(PAUSE_JOIN_AT - 1))
         assert not alice.connection.paused
 
@@ -47,7 +47,7 @@ async def test_reading_goes_on_when_the_join_begins_behind_many_messages() -> No
         assert (alice.connection.paused, numbers(bob)) == (False, [])
         leave(alice)
         await settle()
-        assert answers(alice) == [("r", "r"), WITHDRAWN, ("l", "")]
+        assert answers(alice) == [("r", "r"), WITHDRAWN_ERROR, ("l", "")]
         assert numbers(bob) == list(range(PAUSE_AT))
 
 

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import FederationRules
-from tests.gateway.flows.federation.fake_host import SILENT, FakeHost, error
+from tests.gateway.flows.federation.fake_host import NO_ANSWER, FakeHost, error
 from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import FakeClient, Json
 from tests.gateway.flows.virtual_time import settle
 
 STAGES = ["welcome", "hello", "join"]  # the answer of the host for which the join waits
-WITHDRAWN = ("j", "room_join_failed")
+WITHDRAWN_ERROR = ("j", "room_join_failed")
 
 
 def silent_host(stage: str) -> FakeHost:
     """Return a host that does not send one of its answers."""
     host = FakeHost("ack")
-    setattr(host, stage, SILENT)
+    setattr(host, stage, NO_ANSWER)
     return host
 
 
@@ -83,7 +83,7 @@ async def test_leave_does_not_wait_for_the_host(stage: str) -> None:
         alice.send_message(bob, "before the leave")
         leave(alice)
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("l", "")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
         seen = bob.received()
         assert [message["type"] for message in seen] == ["message", "event"]  # in this order
         assert seen[0]["message"]["data"] == "before the leave"
@@ -101,7 +101,7 @@ async def test_bye_does_not_wait_for_the_host(stage: str) -> None:
         await settle()
         alice.send({"id": "b", "type": "bye"})
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("b", "bye")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("b", "bye")]
         assert harness.hub.sessions == {}
         assert requests(host) == (["R", "bye"] if stage == "join" else [])
         assert host.connection.aborted
@@ -116,7 +116,7 @@ async def test_join_of_a_local_room_does_not_wait_for_the_host(stage: str) -> No
         await settle()
         join_here(alice, "here", "h")
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("h", "here")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("h", "here")]
         assert harness.hub.seated == {}
         assert host.connection.aborted
 
@@ -132,7 +132,7 @@ async def test_join_of_a_room_elsewhere_does_not_wait_for_the_first_host(stage: 
         harness.services.remote_servers = answering
         request_join(alice, "j2", "L2", signaling="wss://other.example/")
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("j2", "L2")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("j2", "L2")]
         assert host.connection.aborted
         answering.connection.deliver(relayed("seen"))
         await settle()
@@ -185,7 +185,7 @@ async def test_guest_without_a_room_has_its_time_limit_again() -> None:
         await harness.sweep(9.0)
         leave(guest)
         await harness.sweep(9.0)
-        assert answers(guest) == [WITHDRAWN]  # a session in no room gets no reply to a leave (4.2)
+        assert answers(guest) == [WITHDRAWN_ERROR]  # a session in no room gets no reply to a leave (4.2)
         await harness.sweep(2.0)
         assert guest.received() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
 
@@ -214,7 +214,7 @@ async def test_answer_at_the_moment_of_the_next_request_leaves_no_doubt(turns: i
             join_here(alice, "here", "n")
         await settle()
         first, second = answers(alice)
-        assert first in (WITHDRAWN, ("j", "L"))
+        assert first in (WITHDRAWN_ERROR, ("j", "L"))
         assert second == ("n", {"leave": "", "bye": "bye", "here": "here"}[requested])
         assert requests(host) == ["R", "bye"]
         assert host.connection.aborted
@@ -234,7 +234,7 @@ async def test_acceptance_that_follows_the_withdrawal_has_no_effect() -> None:
         accept(host)
         host.connection.deliver(relayed("late"))
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("l", "")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
         assert requests(host) == ["R", "bye"]
         assert harness.hub.seated == {}
         assert not host.connection.aborted
@@ -269,7 +269,7 @@ async def moving(harness: Any, host: FakeHost) -> FakeClient:
     client = await seated_client(harness)
     refusal = {"type": "error", "error": {"code": "no_such_room", "message": ""}}
     harness.nextcloud.answer = lambda request: refusal
-    host.join = SILENT
+    host.join = NO_ANSWER
     request_join(client, roomid="R2", room="L2")
     await settle()
     return client
@@ -282,7 +282,7 @@ async def test_leave_during_a_move_ends_the_session_at_the_host() -> None:
         alice = await moving(harness, host)
         leave(alice)
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("l", "")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
         assert requests(host) == ["R", "R2", "bye"]
         assert host.connection.aborted
         assert harness.hub.seated == {}
@@ -297,7 +297,7 @@ async def test_client_whose_next_join_is_refused_is_in_its_room_at_the_host(acce
         alice.send_message({"type": "room"}, "for R")
         join_here(alice, "here", "h")
         await settle()
-        assert answers(alice) == [WITHDRAWN, ("h", "no_such_room")]
+        assert answers(alice) == [WITHDRAWN_ERROR, ("h", "no_such_room")]
         assert requests(host) == ["R", "R2", "R"]
         assert [message["type"] for message in host.connection.sent[-2:]] == ["room", "message"]
         if accepted:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Backend
-from tests.gateway.flows.harness import CLOUD, OTHER, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 CALL = {"number": "+4930123", "options": {"anonymous": True}}
-ACCEPTED = {"callid": "c1", "status": "accepted"}
+ACCEPTED_STATUS = {"callid": "c1", "status": "accepted"}
 
 
 def code(answer: tuple[int, Json]) -> tuple[int, str]:
@@ -72,7 +72,7 @@ async def test_malformed_dialout_is_refused(room: str, call: Json, error: str) -
 async def test_dialout_without_an_available_client_fails() -> None:
     async with FlowHarness() as harness:
         await harness.internal_hello()
-        await harness.internal_hello("start-dialout", backend=OTHER)
+        await harness.internal_hello("start-dialout", backend=OTHER_CLOUD)
         await harness.hello("alice", features=("start-dialout",))
         away = await harness.internal_hello("start-dialout")
         away.disconnect()
@@ -83,7 +83,7 @@ async def test_dialout_without_an_available_client_fails() -> None:
         busy.send({"type": "room", "room": {"roomid": ""}})
         busy.received()
         async with dialling(harness) as task:
-            status(busy, ACCEPTED, request=asked(busy))
+            status(busy, ACCEPTED_STATUS, request=asked(busy))
             assert await task == (200, {"callid": "c1"})
 
 
@@ -97,11 +97,11 @@ async def test_accepted_call_is_answered_and_its_status_stored() -> None:
             assert len(id) == 32
             order = {"roomid": "12", "backend": CLOUD.urls[0], "request": CALL}
             assert request == {"id": id, "type": "internal", "internal": {"type": "dialout", "dialout": order}}
-            status(bridge, ACCEPTED, request=id)
+            status(bridge, ACCEPTED_STATUS, request=id)
             assert await task == (200, {"callid": "c1"})
         key = "callstatus_c1"
         assert alice.received() == [
-            {"type": "transient", "transient": {"type": "set", "key": key, "value": ACCEPTED}},
+            {"type": "transient", "transient": {"type": "set", "key": key, "value": ACCEPTED_STATUS}},
         ]
         status(bridge, {"callid": "c1", "status": "connected"})
         cleared = {"callid": "c1", "status": "cleared", "cause": "busy", "code": 486, "message": "Busy here"}
@@ -133,7 +133,7 @@ async def test_dialout_needs_no_known_room() -> None:
         async with dialling(harness, call={"number": "+49"}) as task:
             (request,) = bridge.received()
             assert request["internal"]["dialout"]["request"] == {"number": "+49"}
-            status(bridge, ACCEPTED, request=request["id"])
+            status(bridge, ACCEPTED_STATUS, request=request["id"])
             assert await task == (200, {"callid": "c1"})
         assert not harness.hub.rooms
 
@@ -178,7 +178,7 @@ async def test_dialout_fails_without_an_answer_in_time() -> None:
             assert code(await task) == (502, "timeout")
         assert harness.services.clock() - started == pytest.approx(25, abs=0.01)
         alice = await harness.member("alice", "12")
-        status(bridge, ACCEPTED, request=id)
+        status(bridge, ACCEPTED_STATUS, request=id)
         assert [message["type"] for message in alice.received()] == ["transient"]
 
 
@@ -199,7 +199,7 @@ async def test_dialout_requests_go_to_one_client_after_another_and_the_first_fai
         async with dialling(harness) as task:
             answer(first, asked(first), refusal)
             await settle()
-            status(second, ACCEPTED, request=asked(second))
+            status(second, ACCEPTED_STATUS, request=asked(second))
             assert await task == (200, {"callid": "c1"})
 
 
@@ -229,7 +229,7 @@ async def test_repeated_request_does_not_dial_again_and_gets_the_same_reply() ->
             assert bridge.received() == []
         await asyncio.sleep(5)
         async with dialling(harness) as later, dialling(harness) as repeated:
-            status(bridge, ACCEPTED, request=asked(bridge))
+            status(bridge, ACCEPTED_STATUS, request=asked(bridge))
             assert await later == await repeated == await harness.dial_out("12", CALL) == (200, {"callid": "c1"})
             assert bridge.received() == []
 
@@ -259,10 +259,10 @@ async def test_another_call_is_dialled(room: str, call: Json) -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         async with dialling(harness) as first:
-            status(bridge, ACCEPTED, request=asked(bridge))
+            status(bridge, ACCEPTED_STATUS, request=asked(bridge))
             await first
         async with dialling(harness, room, call) as other:
-            status(bridge, {**ACCEPTED, "callid": "c2"}, request=asked(bridge))
+            status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=asked(bridge))
             assert await other == (200, {"callid": "c2"})
 
 
@@ -290,7 +290,7 @@ async def test_end_of_another_client_does_not_fail_the_dialout() -> None:
             other.send({"type": "bye"})
             await settle()
             assert not task.done()
-            status(bridge, ACCEPTED, request=id)
+            status(bridge, ACCEPTED_STATUS, request=id)
             bridge.send({"type": "bye"})
             assert (await task)[0] == 200
 
@@ -300,11 +300,11 @@ async def test_only_the_client_with_the_dialout_request_can_answer() -> None:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
         async with dialling(harness) as task:
             id = asked(bridge)
-            status(other, ACCEPTED, request=id)
-            status(bridge, ACCEPTED)
+            status(other, ACCEPTED_STATUS, request=id)
+            status(bridge, ACCEPTED_STATUS)
             await settle()
             assert not task.done()
-            status(bridge, {**ACCEPTED, "callid": "c2"}, request=id)
+            status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=id)
             assert await task == (200, {"callid": "c2"})
 
 
@@ -319,7 +319,7 @@ async def test_only_the_client_with_the_dialout_request_can_answer() -> None:
 async def test_error_without_a_pending_dialout_is_sent_to_the_room(body: Json, sent: Json) -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
-        eve = await harness.member("eve", "12", backend=OTHER)
+        eve = await harness.member("eve", "12", backend=OTHER_CLOUD)
         answer(bridge, "any", {"roomid": "12", **body})
         answer(bridge, "any", {"roomid": "13", **body})
         assert alice.received() == [{"type": "dialout", "dialout": {"type": body["type"], **sent}}]
@@ -367,7 +367,7 @@ async def _sent_url(backend: Backend, url: str) -> str:
         task = asyncio.create_task(harness.dial_out("1", CALL, backend, url))
         await settle()
         (request,) = bridge.received()
-        status(bridge, ACCEPTED, request=request["id"])
+        status(bridge, ACCEPTED_STATUS, request=request["id"])
         await task
         sent: str = request["internal"]["dialout"]["backend"]
         return sent

@@ -9,13 +9,13 @@ import pytest
 
 from gateway.wire import checksum
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER, WALL, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER_CLOUD, WALL_TIME, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
-LONG = "r" * 32
+LONG_ID = "r" * 32
 
 
-def params(secret: str = INTERNAL_SECRET, random: str = LONG, backend: str | None = CLOUD.urls[0]) -> Json:
+def params(secret: str = INTERNAL_SECRET, random: str = LONG_ID, backend: str | None = CLOUD.urls[0]) -> Json:
     given = {"random": random, "token": checksum.sign(secret, random, b"")}
     return given if backend is None else {**given, "backend": backend}
 
@@ -51,7 +51,7 @@ def update(message: Json) -> list[Json]:
 
 
 def own_entry(client: FakeClient, flags: int, **more: Any) -> Json:
-    now = int(WALL + client.harness.services.clock())
+    now = int(WALL_TIME + client.harness.services.clock())
     return {"inCall": flags, "sessionId": client.sessionid, "lastPing": now, "internal": True, **more}
 
 
@@ -77,7 +77,7 @@ async def test_internal_client_is_authenticated_by_the_shared_secret(version: st
         (params(secret="another"), "invalid_token"),
         (params(random="r" * 31), "invalid_token"),
         ({"backend": CLOUD.urls[0]}, "invalid_token"),
-        ({"random": LONG, "token": "ä", "backend": CLOUD.urls[0]}, "invalid_token"),
+        ({"random": LONG_ID, "token": "ä", "backend": CLOUD.urls[0]}, "invalid_token"),
         (params(backend="https://nobody.example/"), "invalid_backend"),
         (params(secret="another", backend="https://nobody.example/"), "invalid_token"),
         (params(backend=None), "invalid_format"),
@@ -364,7 +364,7 @@ async def test_internal_client_of_another_backend_cannot_subscribe() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
         alice.offer()
-        bridge = await harness.internal_hello(backend=OTHER)
+        bridge = await harness.internal_hello(backend=OTHER_CLOUD)
         bridge.media(alice, "requestoffer")
         await harness.sweep(11)
         assert bridge.error_codes() == ["client_not_found"]

@@ -11,7 +11,7 @@ from gateway.core.limits import Limits
 from gateway.flows.ports import NextcloudError
 from gateway.wire.backend import PingEntry, PingRequest, RoomRequest, SessionRequest
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import OTHER, WALL, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, WALL_TIME, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 ACTOR = {"actorId": "+491", "actorType": "phones"}
@@ -41,7 +41,7 @@ def public(bridge: FakeClient, name: str = "phone") -> str:
 
 
 def entry(bridge: FakeClient, flags: int, name: str = "phone") -> Json:
-    now = int(WALL + bridge.harness.services.clock())
+    now = int(WALL_TIME + bridge.harness.services.clock())
     return {"inCall": flags, "sessionId": public(bridge, name), "lastPing": now, "virtual": True}
 
 
@@ -152,7 +152,7 @@ async def test_virtual_session_without_an_actor_is_added_whatever_nextcloud_answ
 async def test_virtual_session_for_an_unknown_room_is_ignored() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
-        await harness.member("eve", "theirs", backend=OTHER)
+        await harness.member("eve", "theirs", backend=OTHER_CLOUD)
         before = len(harness.nextcloud.asked)
         assert await add(bridge, room="elsewhere") == await add(bridge, room="theirs") == []
         assert len(harness.nextcloud.asked) == before
@@ -407,7 +407,7 @@ async def test_owner_receives_the_messages_for_a_virtual_session(type: str) -> N
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge, userid="u")
-        eve = await harness.member("eve", backend=OTHER)
+        eve = await harness.member("eve", backend=OTHER_CLOUD)
         recipient = {"type": "session", "sessionid": public(bridge)}
         for client in (alice, eve):
             client.send({"type": type, type: {"recipient": recipient, "data": {"type": "mute", "audio": 1.0}}})

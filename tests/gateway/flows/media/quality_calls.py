@@ -10,7 +10,7 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.fake_mcu import FakePublisher
 from tests.gateway.flows.virtual_time import settle
 
-SETTLED = 2.0  # seconds after which a change has been evaluated and the new limits are sent
+SETTLE_TIME = 2.0  # seconds after which a change has been evaluated and the new limits are sent
 ROOM = RoomKey("cloud", "r")
 
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.core.ids import SessionId
 from gateway.flows.media.description_turns import TURN_BYTES, DescriptionsBusy, DescriptionTurns
 
-LONG = TURN_BYTES * 4
+LONG_DESCRIPTION = TURN_BYTES * 4
 
 
 async def take(turns: DescriptionTurns, session: str, size: int, order: list[str]) -> None:
@@ -34,7 +34,7 @@ async def test_short_descriptions_are_read_in_one_turn() -> None:
 
 async def test_long_descriptions_are_read_in_order_and_one_in_a_turn() -> None:
     turns, order, seen = DescriptionTurns(), list[str](), list[int]()
-    tasks = [asyncio.create_task(take(turns, str(number), LONG, order)) for number in range(5)]
+    tasks = [asyncio.create_task(take(turns, str(number), LONG_DESCRIPTION, order)) for number in range(5)]
     while len(order) < len(tasks):
         await asyncio.sleep(0)
         seen.append(len(order))
@@ -45,7 +45,7 @@ async def test_long_descriptions_are_read_in_order_and_one_in_a_turn() -> None:
 
 async def test_descriptions_that_arrive_later_do_not_overtake() -> None:
     turns, order = DescriptionTurns(), list[str]()
-    tasks = [asyncio.create_task(take(turns, name, LONG, order)) for name in ("first", "second", "third")]
+    tasks = [asyncio.create_task(take(turns, name, LONG_DESCRIPTION, order)) for name in ("first", "second", "third")]
     await asyncio.sleep(0)
     await take(turns, "late", 1, order)
     await asyncio.gather(*tasks)
@@ -55,11 +55,11 @@ async def test_descriptions_that_arrive_later_do_not_overtake() -> None:
 @pytest.mark.parametrize("leaves", ["before its turn", "in its turn"])
 async def test_session_that_leaves_does_not_block_the_next(leaves: str) -> None:
     turns, order = DescriptionTurns(), list[str]()
-    turns.take(SessionId("first"), LONG)
+    turns.take(SessionId("first"), LONG_DESCRIPTION)
     with contextlib.suppress(DescriptionsBusy):
-        turns.take(SessionId("gone"), LONG)
+        turns.take(SessionId("gone"), LONG_DESCRIPTION)
     if leaves == "before its turn":
         turns._waiting[0][1].cancel()
     async with asyncio.timeout(10):
-        await take(turns, "next", LONG, order)
+        await take(turns, "next", LONG_DESCRIPTION, order)
     assert order == ["next"]

@@ -14,7 +14,10 @@ from tests.gateway.flows.media.descriptions import offer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
 from tests.mcu.descriptions import described
 
-FAILED = {"code": "processing_failed", "message": "Processing of the message failed, please check server logs."}
+SFU_FAILED = {
+    "code": "processing_failed",
+    "message": "Processing of the message failed, please check server logs.",
+}
 
 
 def send_offer(client: FakeClient, sdp: str) -> None:
@@ -49,7 +52,7 @@ async def test_first_answer_that_cannot_be_mended_is_an_error_and_leaves_no_publ
         alice.offer()
         await settle()
         (reply,) = alice.received()
-        assert reply["error"] == FAILED
+        assert reply["error"] == SFU_FAILED
         assert harness.mcu.is_empty
         assert harness.media.open_streams == (0, 0)
 
@@ -60,7 +63,7 @@ async def test_later_answer_that_cannot_be_mended_is_an_error_and_the_stream_con
         harness.mcu.spoil = without_transport
         alice.offer()
         await settle()
-        assert [message["error"] for message in alice.received() if message["type"] == "error"] == [FAILED]
+        assert [message["error"] for message in alice.received() if message["type"] == "error"] == [SFU_FAILED]
         assert harness.publisher(alice) is not None
         harness.mcu.spoil = str
         alice.offer()
@@ -74,7 +77,7 @@ async def test_first_offer_that_breaks_a_rule_is_an_error_and_leaves_no_subscrib
         harness.mcu.spoil = without_transport
         bob.media(alice, "requestoffer")
         await settle()
-        assert [message["error"] for message in bob.received() if message["type"] == "error"] == [FAILED]
+        assert [message["error"] for message in bob.received() if message["type"] == "error"] == [SFU_FAILED]
         assert harness.mcu.subscribers == []
 
 

@@ -27,7 +27,7 @@ from sdp.codecs import CodecPreference
 from sdp.document import Description, parse
 from tests.gateway.flows.media.descriptions import ANSWER, offer
 from tests.gateway.flows.media.fake_mcu import FakePublisher
-from tests.gateway.flows.media.quality_calls import ROOM, SETTLED, backend_with, harness_with
+from tests.gateway.flows.media.quality_calls import ROOM, SETTLE_TIME, backend_with, harness_with
 
 MODULES = sorted(Path(gateway.flows.media.__path__[0]).glob("*.py"))
 
@@ -97,7 +97,7 @@ async def test_quality_limits_any_published_stream() -> None:
         stream = PlainStream(alice.session, key, publisher)
         plan = quality.plan_codecs(stream, parse(offer()), CodecPreference(), renegotiation=False)
         quality.stream_published(stream, plan, parse(ANSWER))
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert publisher.limits == [400_000]
         assert [decision.stream for decision in quality.explain(ROOM)] == [stream]
         quality.stream_unpublished(stream)

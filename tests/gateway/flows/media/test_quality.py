@@ -13,7 +13,7 @@ from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.media.descriptions import answer, description
 from tests.gateway.flows.media.quality_calls import (
     ROOM,
-    SETTLED,
+    SETTLE_TIME,
     backend_with,
     harness_with,
     last_limits,
@@ -41,26 +41,26 @@ async def test_first_limit_is_sent_with_the_answer_which_does_not_wait_for_it() 
 async def test_shares_follow_the_publishers_of_a_room_within_two_seconds() -> None:
     async with harness_with(room_budget=600_000, floor=50_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
         carol, dave = await publishing_clients(harness, "carol", "dave")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob, carol, dave) == [150_000] * 4
         harness.set_in_call("r", "dave", flags=0)  # leaves the call
         carol.send({"type": "room", "room": {"roomid": ""}})
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
         publisher_of(bob).end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)  # by the SFU
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice) == [600_000]
 
 
 async def test_simultaneous_changes_cause_one_decision() -> None:
     async with harness_with(room_budget=900_000) as harness:
         (alice,) = await publishing_clients(harness, "alice")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         await publishing_clients(harness, *"bcdefghi")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert publisher_of(alice).limits == [900_000, 100_000]
 
 
@@ -68,11 +68,11 @@ async def test_screen_has_priority_over_cameras() -> None:
     async with harness_with(room_budget=600_000, floor=100_000, screen=400_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
         alice.offer("screen", sid="2", roomType="screen", media=("video",))
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [100_000, 100_000]
         assert publisher_of(alice, StreamType.SCREEN).limits == [400_000]
         alice.media(alice, "unshareScreen", room_type="screen")
-        await asyncio.sleep(SETTLED + 1.0)
+        await asyncio.sleep(SETTLE_TIME + 1.0)
         assert last_limits(alice, bob) == [300_000, 300_000]
 
 
@@ -81,31 +81,31 @@ async def test_audio_alone_takes_no_share_until_video_is_added() -> None:
         (alice,) = await publishing_clients(harness, "alice")
         bob = await harness.member("bob", in_call=True, backend=backend_with(room_budget=600_000))
         bob.offer("bob", media=("audio",))
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice) == [600_000]
         assert publisher_of(bob).limits == []
         bob.offer("bob", media=("audio", "video"))
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
         inactive = description("bob", setup="actpass").replace("a=sendrecv", "a=inactive")
         bob.media(bob, "offer", payload={"type": "offer", "sdp": inactive})
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice) == [600_000]
 
 
 async def test_one_to_one_call_may_use_more_until_a_third_session_receives() -> None:
     async with harness_with(ceiling=300_000, one_to_one=700_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [700_000, 700_000]
         carol = await harness.member("carol", in_call=True, backend=backend_with())
         carol.media(alice, "requestoffer")
         await settle()
         carol.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
         harness.set_in_call("r", "carol", flags=0)
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [700_000, 700_000]
 
 
@@ -119,21 +119,21 @@ async def test_session_whose_subscription_ends_no_longer_counts(answers: bool, r
         await settle()
         if answers:
             carol.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
         (subscription,) = harness.mcu.subscribers
         if reason is None:
             carol.send({"type": "room", "room": {"roomid": ""}})
         else:
             subscription.end(reason)
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [700_000, 700_000]
 
 
 async def test_without_rules_no_limit_is_sent() -> None:
     async with harness_with() as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert (publisher_of(alice).limits, publisher_of(bob).limits) == ([], [])
         assert len(harness.services.tasks) == 0
 
@@ -143,7 +143,7 @@ async def test_bitrate_that_a_client_requested_is_not_exceeded() -> None:
         alice = await harness.member("alice", in_call=True, backend=backend_with(room_budget=900_000))
         alice.offer("alice", bitrate=120_000)
         (bob,) = await publishing_clients(harness, "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert publisher_of(alice).options.bitrate == 120_000
         assert publisher_of(alice).limits == []  # its ceiling from the start
         assert last_limits(bob) == [780_000]
@@ -152,11 +152,11 @@ async def test_bitrate_that_a_client_requested_is_not_exceeded() -> None:
 async def test_limit_that_the_sfu_refuses_is_sent_again() -> None:
     async with harness_with(room_budget=600_000) as harness:
         (alice,) = await publishing_clients(harness, "alice")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         publisher = publisher_of(alice)
         publisher.limit_error = Rejected("not now")
         await publishing_clients(harness, "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice) == [600_000]
         publisher.limit_error = None
         await asyncio.sleep(10.0)
@@ -166,12 +166,12 @@ async def test_limit_that_the_sfu_refuses_is_sent_again() -> None:
 async def test_limit_that_waits_to_be_sent_again_does_not_delay_the_others() -> None:
     async with harness_with(room_budget=600_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         publisher_of(alice).limit_error = Rejected("not now")
         (carol,) = await publishing_clients(harness, "carol")
         await asyncio.sleep(1.0)
         (dave,) = await publishing_clients(harness, "dave")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob, carol, dave) == [300_000, *[150_000] * 3]
         publisher_of(alice).limit_error = None
         await asyncio.sleep(6.0)
@@ -184,7 +184,7 @@ async def test_limit_is_not_confirmed_before_the_sfu_has_answered() -> None:
     async with harness_with(room_budget=600_000) as harness:
         gate = harness.mcu.limit_gate = asyncio.Event()
         await publishing_clients(harness, "alice")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         (decision,) = harness.media.quality.explain(ROOM)
         assert (decision.applied, decision.confirmed) == (True, False)
         gate.set()
@@ -196,7 +196,7 @@ async def test_limit_is_not_confirmed_before_the_sfu_has_answered() -> None:
 async def test_limit_is_not_sent_again_to_a_closed_publisher() -> None:
     async with harness_with(room_budget=600_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         publisher, gate = publisher_of(alice), asyncio.Event()
         publisher.limit_gate, publisher.limit_error = gate, Rejected("gone")
         bob.send({"type": "bye", "bye": {}})
@@ -204,14 +204,14 @@ async def test_limit_is_not_sent_again_to_a_closed_publisher() -> None:
         alice.send({"type": "bye", "bye": {}})
         await settle()
         gate.set()
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert len(harness.services.tasks) == 0
 
 
 async def test_limit_is_sent_to_a_replacing_publisher() -> None:
     async with harness_with(room_budget=600_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         alice.offer("again", sid="2")
         await settle()
         assert last_limits(alice, bob) == [300_000, 300_000]
@@ -223,20 +223,20 @@ async def test_stream_from_outside_of_the_room_counts_when_its_session_joins() -
         (alice,) = await publishing_clients(harness, "alice")
         bob = await harness.hello("bob", backend_with())
         bob.offer("bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [500_000, 500_000]
         bob.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-bob"}})
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
 
 
 async def test_changed_rules_apply_at_once_and_can_be_lifted() -> None:
     async with harness_with(room_budget=600_000) as harness:
         alice, bob = await publishing_clients(harness, "alice", "bob")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         for changed, expected in ((backend_with(room_budget=200_000), 100_000), (backend_with(), 1_000_000)):
             harness.change_settings(backends=type(harness.services.backends)([changed]))
-            await asyncio.sleep(SETTLED)
+            await asyncio.sleep(SETTLE_TIME)
             assert [publisher_of(client).limits[-1] for client in (alice, bob)] == [expected, expected]
 
 
@@ -244,9 +244,9 @@ async def test_changed_rules_apply_outside_of_rooms() -> None:
     async with harness_with(ceiling=500_000) as harness:
         alice = await harness.hello("alice", backend_with())
         alice.offer("alice")
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         harness.change_settings(backends=type(harness.services.backends)([backend_with(ceiling=200_000)]))
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         assert publisher_of(alice).limits == [500_000, 200_000]
 
 

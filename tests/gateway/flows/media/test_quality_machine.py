@@ -16,7 +16,7 @@ from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.media.fake_mcu import FakePublisher
 from tests.gateway.flows.media.quality_calls import (
     ROOM,
-    SETTLED,
+    SETTLE_TIME,
     backend_with,
 )
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
@@ -67,12 +67,12 @@ async def play(events: list[tuple[str, int]]) -> None:
                 case "wait":
                     await asyncio.sleep(0.7)
             await settle()
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(SETTLE_TIME)
         refusing = [publisher for publisher in harness.mcu.publishers.values() if publisher.limit_error is not None]
         assert_policy(harness, without=refusing)
         for publisher in refusing:
             publisher.limit_error = None
-        await asyncio.sleep(RETRY + SETTLED)
+        await asyncio.sleep(RETRY + SETTLE_TIME)
         assert_policy(harness)
         assert all(decision.confirmed for decision in harness.media.quality.explain(ROOM))
         assert harness.media.quality._due == {}

@@ -9,7 +9,7 @@ import pytest
 from mcu.base import (
     Rejected,
 )
-from tests.gateway.flows.harness import OTHER, FlowHarness
+from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import set_permissions
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
@@ -42,7 +42,7 @@ async def test_errors_of_sendoffer_are_sent_to_its_sender() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
-        foreign = await harness.hello("x", OTHER)
+        foreign = await harness.hello("x", OTHER_CLOUD)
         alice.media(bob, "sendoffer", id="late")
         await asyncio.sleep(10.1)
         alice.send_message(

@@ -18,7 +18,7 @@ from mcu.base import (
     NoSuchStream,
     Rejected,
 )
-from tests.gateway.flows.harness import OTHER, FlowHarness
+from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import answer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
@@ -172,7 +172,7 @@ async def test_request_is_refused_unless_subscriber_and_publisher_are_in_one_cal
     async with harness:
         outside = await harness.member("outside")
         elsewhere = await harness.member("elsewhere", "other", in_call=True)
-        foreign = await harness.member("foreign", in_call=True, backend=OTHER)
+        foreign = await harness.member("foreign", in_call=True, backend=OTHER_CLOUD)
         nowhere = await harness.hello("nowhere")
         for client in (outside, elsewhere, foreign, nowhere):
             client.received()
@@ -195,7 +195,7 @@ async def test_subscribe_any_allows_requests_outside_of_a_call_within_one_backen
     async with FlowHarness(media_limits=MediaLimits(subscribe_any=True)) as harness:
         alice = await harness.member("alice")
         elsewhere = await harness.member("elsewhere", "other")
-        nowhere, foreign = await harness.hello("nowhere"), await harness.hello("foreign", OTHER)
+        nowhere, foreign = await harness.hello("nowhere"), await harness.hello("foreign", OTHER_CLOUD)
         alice.offer()
         await settle()
         for client in (elsewhere, nowhere):

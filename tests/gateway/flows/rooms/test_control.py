@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -149,7 +149,7 @@ async def test_control_to_several_sessions(type: str) -> None:
 # reference 5.3-b
 async def test_control_does_not_reach_another_backend() -> None:
     async with FlowHarness() as harness:
-        alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER)
+        alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER_CLOUD)
         control(alice, to(eve))
         control(alice, {"type": "user", "userid": "eve"})
         assert eve.received() == alice.received() == []

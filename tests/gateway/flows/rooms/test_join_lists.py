@@ -14,7 +14,7 @@ from tests.gateway.flows.fakes import FakeConnection
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
-LONG = tuple(f"feature-{number:02}".ljust(64, "x") for number in range(64))  # 4 kB
+LONG_FEATURES = tuple(f"feature-{number:02}".ljust(64, "x") for number in range(64))  # 4 kB
 
 
 def listed(client: FakeClient) -> list[list[str]]:
@@ -26,7 +26,7 @@ def listed(client: FakeClient) -> list[list[str]]:
 # reference 4.3-a
 async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order() -> None:
     async with FlowHarness() as harness:
-        members = [await harness.member(f"m{number}", features=LONG) for number in range(20)]
+        members = [await harness.member(f"m{number}", features=LONG_FEATURES) for number in range(20)]
         newcomer = await harness.hello("newcomer")
         newcomer.send({"type": "room", "room": {"roomid": "r"}})
         await settle()
@@ -42,10 +42,10 @@ async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order(
 async def test_full_parts_are_the_same_bytes_for_all_newcomers() -> None:
     async with FlowHarness() as harness:
         for number in range(20):
-            await harness.member(f"m{number}", features=LONG)
+            await harness.member(f"m{number}", features=LONG_FEATURES)
         room = next(iter(harness.hub.rooms.values()))
         first = list_parts(room, room.members.values(), Form.FULL)
-        await harness.member("last", features=LONG)
+        await harness.member("last", features=LONG_FEATURES)
         second = list_parts(room, room.members.values(), Form.FULL)
         assert [old is new for old, new in zip(first, second, strict=False)][:-1] == [True] * (len(first) - 1)
         assert len(room.join_parts) < len(second)
@@ -72,7 +72,7 @@ async def test_entry_follows_the_session_id_of_nextcloud_and_the_form() -> None:
 async def test_long_list_does_not_end_the_session_that_receives_it(features: tuple[str, ...]) -> None:
     async with FlowHarness(outbox_bytes=65_536) as harness:
         for number in range(40):
-            await harness.member(f"m{number}", features=LONG)
+            await harness.member(f"m{number}", features=LONG_FEATURES)
         newcomer = await harness.hello("newcomer", features=features)
         assert isinstance(newcomer.connection, FakeConnection)
         newcomer.connection.stuck = True

@@ -14,7 +14,7 @@ from gateway.flows.settings import MediaLimits
 from gateway.tools.talk_rooms import TalkRoom
 from gateway.wire.backend import RoomRequest, encode_request
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import OTHER, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 PROPERTIES = TalkRoom("r", "r").properties("alice") | {"name": "r"}
@@ -405,7 +405,7 @@ async def test_join_that_nextcloud_does_not_allow_does_not_end_the_holder_of_the
 
 async def test_same_room_session_at_another_backend_is_another_session() -> None:
     async with FlowHarness() as harness:
-        alice, eve = await harness.member("alice"), await harness.member("alice", backend=OTHER)
+        alice, eve = await harness.member("alice"), await harness.member("alice", backend=OTHER_CLOUD)
         assert alice.received() == []
         assert alice.session.open
         assert eve.session.room == ("other", "r")

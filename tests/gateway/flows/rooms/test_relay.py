@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import OTHER, FlowHarness, Json
+from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness, Json
 from tests.gateway.flows.media.descriptions import CANDIDATE, answer, offer
 from tests.gateway.flows.virtual_time import settle
 
@@ -55,7 +55,7 @@ async def test_message_to_a_user_reaches_all_sessions_of_that_user_and_no_others
             await harness.hello("bob"),
             await harness.hello(""),
         )
-        eve = await harness.hello("bob", OTHER)
+        eve = await harness.hello("bob", OTHER_CLOUD)
         alice.send_message({"type": "user", "userid": "bob"}, "to bob")
         alice.send_message({"type": "user", "userid": "alice"}, "to myself")
         alice.send_message({"type": "user", "userid": "nobody"}, "to nobody")
@@ -114,7 +114,7 @@ async def test_message_to_the_call_reaches_its_members_and_may_come_from_outside
 # reference 5.1-e
 async def test_message_without_a_recipient_is_dropped() -> None:
     async with FlowHarness() as harness:
-        alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER)
+        alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER_CLOUD)
         alice.send_message({"type": "session", "sessionid": "unknown"}, "x")
         alice.send_message(eve, "x")
         alice.send_message(alice, "x")
@@ -173,7 +173,7 @@ def candidate(value: Any) -> Json:
     return {"type": "candidate", "roomType": "video", "payload": {"candidate": value}}
 
 
-BAD = [
+BAD_MESSAGES = [
     ({}, "invalid_format", "Invalid data format."),
     ({"type": ""}, "invalid_format", "Invalid data format."),
     ({"type": None, "payload": {}}, "invalid_format", "Invalid data format."),
@@ -202,7 +202,7 @@ BAD = [
 
 # reference 5.2-a, 5.2-b, 5.2-d, 5.2-e
 @pytest.mark.parametrize("to", ["session", "room", "call"])
-@pytest.mark.parametrize(("data", "code", "text"), BAD)
+@pytest.mark.parametrize(("data", "code", "text"), BAD_MESSAGES)
 async def test_data_is_checked_when_there_is_an_sfu(data: Json, code: str, text: str, to: str) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
@@ -226,9 +226,9 @@ async def test_data_is_not_checked_without_an_sfu(to: str) -> None:
     async with FlowHarness(mcu=False) as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
-        for data, _, _ in BAD:
+        for data, _, _ in BAD_MESSAGES:
             alice.send_message({"type": to, "sessionid": bob.sessionid, "userid": "bob"}, data)
-        assert [message["message"]["data"] for message in bob.received()] == [data for data, _, _ in BAD]
+        assert [message["message"]["data"] for message in bob.received()] == [data for data, _, _ in BAD_MESSAGES]
         assert alice.received() == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.flows.ports import NextcloudError
 from tests.gateway.flows.fakes import FakeRoom
-from tests.gateway.flows.harness import CLOUD, OTHER, FakeClient, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -48,11 +48,11 @@ async def test_join_of_an_ended_session_is_undone() -> None:
         assert leaves == [("r0", "nc-alice"), ("r1", "nc-alice")]
 
 
-REFUSED = {"type": "error", "error": {"code": "no_such_room", "message": "?"}}
+REFUSED_JOIN = {"type": "error", "error": {"code": "no_such_room", "message": "?"}}
 
 
 # reference 4.1-j
-@pytest.mark.parametrize("answer", [REFUSED, {"type": "room"}, NextcloudError("down"), None])
+@pytest.mark.parametrize("answer", [REFUSED_JOIN, {"type": "room"}, NextcloudError("down"), None])
 @pytest.mark.parametrize("held", [True, False])
 async def test_join_of_the_current_room_does_not_take_a_nextcloud_session_that_is_not_confirmed(
     answer: Any, held: bool
@@ -80,7 +80,7 @@ async def test_participants_request_for_an_unconfirmed_nextcloud_session_gives_n
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
         guest = await harness.member("")
-        harness.nextcloud.answer = lambda request: REFUSED
+        harness.nextcloud.answer = lambda request: REFUSED_JOIN
         join(guest, nc="nc-moderator")
         await settle()
         assert guest.error_codes() == ["already_joined"]
@@ -156,7 +156,10 @@ async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, 
         bridge.send(
             {"type": "internal", "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}}}
         )
-        eve, foreign = await (harness.member("eve") if again else harness.hello("eve")), await harness.hello("x", OTHER)
+        eve, foreign = (
+            await (harness.member("eve") if again else harness.hello("eve")),
+            await harness.hello("x", OTHER_CLOUD),
+        )
         await settle()
         ids = {
             "own": eve.sessionid,

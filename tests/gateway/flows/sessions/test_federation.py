@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.tools.fake_nextcloud import SigningKey
 from gateway.wire.backend import PingRequest, encode_request
-from tests.gateway.flows.harness import CLOUD, WALL, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import CLOUD, WALL_TIME, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 URL = CLOUD.urls[0]
@@ -21,7 +21,7 @@ async def federated(harness: FlowHarness, *, features: Sequence[str] = (), **use
     key = SigningKey()
     harness.nextcloud.keys[URL] = key.published
     harness.nextcloud.features.add("federation-v2")
-    token = key.sign({"iat": WALL + 1000, "exp": WALL + 1300, "sub": "zoe", "userdata": userdata})
+    token = key.sign({"iat": WALL_TIME + 1000, "exp": WALL_TIME + 1300, "sub": "zoe", "userdata": userdata})
     client = harness.connect()
     auth = {"type": "federation", "url": URL, "params": {"token": token}}
     client.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth, "features": features}})

@@ -12,7 +12,7 @@ from gateway.core.limits import Backend
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import SigningKey
 from gateway.wire.backend import AuthRequest
-from tests.gateway.flows.harness import CLOUD, OTHER, WALL, FakeClient, FlowHarness, Json
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, WALL_TIME, FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 URL = CLOUD.urls[0]
@@ -158,7 +158,13 @@ async def test_answer_of_nextcloud_decides_the_hello(answer: Json | NextcloudErr
 
 
 def token(key: SigningKey, **claims: Any) -> str:
-    given = {"iat": WALL + 1000, "exp": WALL + 1300, "sub": "alice", "userdata": {"displayname": "A"}, **claims}
+    given = {
+        "iat": WALL_TIME + 1000,
+        "exp": WALL_TIME + 1300,
+        "sub": "alice",
+        "userdata": {"displayname": "A"},
+        **claims,
+    }
     return key.sign({name: value for name, value in given.items() if value is not None})
 
 
@@ -181,11 +187,11 @@ async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) ->
 @pytest.mark.parametrize(
     ("claims", "code"),
     [
-        ({"exp": WALL + 1000 - 61}, "token_expired"),
+        ({"exp": WALL_TIME + 1000 - 61}, "token_expired"),
         ({"exp": None}, "token_expired"),
-        ({"iat": WALL + 1061 + 1}, "token_not_valid_yet"),
+        ({"iat": WALL_TIME + 1061 + 1}, "token_not_valid_yet"),
         ({"iat": None}, "token_not_valid_yet"),
-        ({"nbf": WALL + 1062}, "token_not_valid_yet"),
+        ({"nbf": WALL_TIME + 1062}, "token_not_valid_yet"),
     ],
 )
 async def test_token_that_is_expired_or_not_valid_yet_is_refused(claims: Json, code: str) -> None:
@@ -219,7 +225,7 @@ async def test_token_that_fits_the_renewed_key_opens_a_session() -> None:
     [
         ("junk", 0),
         ("e30.e30.e30", 0),
-        (token(SigningKey(), exp=WALL + 1), 1),
+        (token(SigningKey(), exp=WALL_TIME + 1), 1),
         (token(SigningKey()), 1),
         (token(SigningKey("ES256")), 1),
     ],
@@ -240,7 +246,7 @@ async def test_key_is_not_fetched_again_for_a_valid_or_expired_token() -> None:
     key = SigningKey()
     async with FlowHarness() as harness:
         harness.nextcloud.keys[URL] = key.published
-        for claims in ({}, {"exp": WALL + 1}):
+        for claims in ({}, {"exp": WALL_TIME + 1}):
             client = harness.connect()
             hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
             await settle()
@@ -587,19 +593,19 @@ async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
 
 async def test_hello_opens_a_session_of_the_backend_in_its_url() -> None:
     async with FlowHarness() as harness:
-        alice, eve = await harness.hello("alice"), await harness.hello("alice", OTHER)
+        alice, eve = await harness.hello("alice"), await harness.hello("alice", OTHER_CLOUD)
         assert alice.session.backend is CLOUD
-        assert eve.session.backend is OTHER
+        assert eve.session.backend is OTHER_CLOUD
 
 
 # -- the URL for requests to Nextcloud (3.6)
 
 
-APPENDED = ["", "apps/files/uploaded.json", "index.php/s/x/", "ocs/v2.php/apps/spreed/api/v1/signaling/backend"]
+APPENDED_PATHS = ["", "apps/files/uploaded.json", "index.php/s/x/", "ocs/v2.php/apps/spreed/api/v1/signaling/backend"]
 
 
 # reference 3.6-e
-@pytest.mark.parametrize("appended", APPENDED)
+@pytest.mark.parametrize("appended", APPENDED_PATHS)
 async def test_only_the_configured_url_authenticates_a_client(appended: str) -> None:
     async with FlowHarness() as harness:
         for url in (f"https://cloud.example/{appended}", f"HTTPS://CLOUD.example:443/{appended}"):
@@ -615,7 +621,7 @@ async def test_only_the_configured_url_authenticates_a_client(appended: str) -> 
 
 # reference 3.6-e
 @pytest.mark.parametrize("client_type", ["client", "federation"])
-@pytest.mark.parametrize("appended", APPENDED[1:3])
+@pytest.mark.parametrize("appended", APPENDED_PATHS[1:3])
 async def test_only_the_configured_url_has_the_key_of_tokens(appended: str, client_type: str) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.features = {"federation-v2"}
@@ -666,7 +672,7 @@ async def test_open_sessions_ask_at_the_url_of_a_reloaded_backend() -> None:
     async with FlowHarness() as harness:
         alice, internal = await harness.hello("alice"), await harness.internal_hello()
         moved = Backend("cloud", ("https://New.example/",), CLOUD.secret)
-        harness.change_settings(backends=Backends([moved, OTHER]))
+        harness.change_settings(backends=Backends([moved, OTHER_CLOUD]))
         harness.nextcloud.asked.clear()
         alice.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc"}})
         await settle()

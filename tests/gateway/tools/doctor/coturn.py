@@ -15,7 +15,7 @@ import pytest
 from gateway.tools.configuration.init import Site, write_set
 from tests.ports import PortBlock
 
-STARTED = 60.0  # seconds
+START_TIMEOUT = 60.0  # seconds
 
 
 class Coturn:
@@ -44,7 +44,7 @@ class Coturn:
         self._process = await asyncio.create_subprocess_exec(
             program, "-c", str(self.file), stdout=DEVNULL, stderr=DEVNULL
         )
-        async with asyncio.timeout(STARTED):
+        async with asyncio.timeout(START_TIMEOUT):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -59,7 +59,7 @@ class Coturn:
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
-            await asyncio.wait_for(process.wait(), STARTED)
+            await asyncio.wait_for(process.wait(), START_TIMEOUT)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

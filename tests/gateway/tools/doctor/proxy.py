@@ -14,7 +14,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 PREFIX = "/signal"  # below which it serves the gateway
-_OWN = ("Transfer-Encoding", "Content-Length", "Content-Encoding", "Date", "Server", "Connection")
+_OWN_HEADERS = ("Transfer-Encoding", "Content-Length", "Content-Encoding", "Date", "Server", "Connection")
 
 
 class FaultyProxy:
@@ -67,7 +67,7 @@ class FaultyProxy:
             data = _chunks(body) if self.chunks_bodies and body else body
             url = f"{self.upstream}{path}"
             async with http.request(request.method, url, headers=headers, data=data, allow_redirects=False) as answer:
-                kept = {name: value for name, value in answer.headers.items() if name not in _OWN}
+                kept = {name: value for name, value in answer.headers.items() if name not in _OWN_HEADERS}
                 replaced = kept | self.answer_headers
                 passed = {name: value for name, value in replaced.items() if value}
                 return web.Response(status=answer.status, body=await answer.read(), headers=passed)

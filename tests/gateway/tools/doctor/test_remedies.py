@@ -18,7 +18,7 @@ from mcu.janus.settings import JanusServerSettings
 from tests.gateway.tools.doctor.scene import Scene, failed_steps, scene
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
-OTHER = "ffeeddccbbaa99887766554433221100"
+OTHER_SECRET = "ffeeddccbbaa99887766554433221100"
 REQUEST_LIMIT = 60.0  # seconds
 
 
@@ -61,12 +61,12 @@ async def test_url_with_index_php(healthy: Scene) -> None:
 async def test_secret_that_differs(healthy: Scene, side: str) -> None:
     right = healthy.cloud.secret
     if side == "gateway":
-        healthy.text = healthy.text.replace(right, OTHER)
+        healthy.text = healthy.text.replace(right, OTHER_SECRET)
     else:
-        healthy.cloud.secret = OTHER
+        healthy.cloud.secret = OTHER_SECRET
     change = first_failed(await healthy.examine()).change
     assert change.startswith("use one secret for backend.secret and in Nextcloud")
-    healthy.text, healthy.cloud.secret = healthy.text.replace(OTHER, right), right
+    healthy.text, healthy.cloud.secret = healthy.text.replace(OTHER_SECRET, right), right
     assert failed_steps(await healthy.examine()) == []
 
 
@@ -84,7 +84,7 @@ def setting(folder: Path, file: str, name: str) -> str:
 async def test_secret_of_janus_that_differs(key: str) -> None:
     right: dict[str, Any] = {"api_secret": API_SECRET, "admin_key": ADMIN_KEY}
     async with JanusProcess() as janus:
-        configured = JanusServerSettings(janus.url, **(right | {key: OTHER}))
+        configured = JanusServerSettings(janus.url, **(right | {key: OTHER_SECRET}))
         failed = await connect_janus(Janus(configured), REQUEST_LIMIT)
         assert failed.state == "failed"
         ((ours, theirs, file),) = re.findall(

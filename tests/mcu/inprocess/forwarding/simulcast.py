@@ -27,7 +27,7 @@ RID_EXTENSION, REPAIRED_RID_EXTENSION = 10, 11
 CLOCK_RATE = 90_000
 FRAME_INTERVAL = 0.05  # seconds
 THREE_TEMPORAL_LAYERS = (0, 2, 1, 2)  # of consecutive pictures
-BEST = MediaSelection()
+BEST_LAYERS = MediaSelection()
 
 
 def simulcast_section(*streams: OfferedStream) -> PublisherSection:
@@ -97,7 +97,7 @@ class SimulcastCall:
     def __init__(
         self,
         streams: tuple[OfferedStream, ...] = tuple(map(OfferedStream, ("q", "h", "f"))),
-        selection: MediaSelection = BEST,
+        selection: MediaSelection = BEST_LAYERS,
     ) -> None:
         self.now = START
         self.to_publisher = RecordingSender()

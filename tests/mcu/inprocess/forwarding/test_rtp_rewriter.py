@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mcu.inprocess.forwarding.rtp_rewriter import MIN_SEGMENTS, RtpRewriter
 from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
-ONE, OTHER = cast(RtpStream, object()), cast(RtpStream, object())
+ONE_STREAM, OTHER_STREAM = cast(RtpStream, object()), cast(RtpStream, object())
 OUTCOMES = st.sampled_from(("sent", "sent", "sent", "dropped", "late", "late", "lost", "switch"))
 
 
@@ -19,13 +19,13 @@ def test_each_packet_gets_a_sequence_number_of_its_own_that_maps_back_to_it(outc
     rewriter = RtpRewriter()
     sent: dict[int, tuple[RtpStream, int]] = {}
     late: list[int] = []
-    stream, number = ONE, 1000
+    stream, number = ONE_STREAM, 1000
     first_sequence = rewriter.next_sequence
     segment = rewriter.begin_segment(stream, number + 1)
     for outcome in outcomes:
         number += 1
         if outcome == "switch":
-            stream, late = (OTHER if stream is ONE else ONE), []
+            stream, late = (OTHER_STREAM if stream is ONE_STREAM else ONE_STREAM), []
             number += 5000
             segment = rewriter.begin_segment(stream, number)
             outcome = "sent"
@@ -57,7 +57,7 @@ def test_sequence_number_never_assigned_maps_to_no_packet() -> None:
     assert rewriter.find_sent(5) is None
     assert rewriter.newest_segment is None
     first = rewriter.next_sequence
-    segment = rewriter.begin_segment(ONE, 100)
+    segment = rewriter.begin_segment(ONE_STREAM, 100)
     assert rewriter.find_sent(first & 0xFFFF) is None
     rewriter.next_sequence += 1
     assert rewriter.find_sent(first & 0xFFFF) == (segment, 100)
@@ -66,9 +66,9 @@ def test_sequence_number_never_assigned_maps_to_no_packet() -> None:
 
 def test_late_packet_of_a_replaced_stream_gets_no_sequence_number() -> None:
     rewriter = RtpRewriter()
-    rewriter.begin_segment(ONE, 100)
+    rewriter.begin_segment(ONE_STREAM, 100)
     rewriter.next_sequence += 10
-    rewriter.begin_segment(OTHER, 500)
+    rewriter.begin_segment(OTHER_STREAM, 500)
     assert rewriter.find_late(105) is None
     assert rewriter.find_late(499) is None
 
@@ -76,7 +76,7 @@ def test_late_packet_of_a_replaced_stream_gets_no_sequence_number() -> None:
 def test_old_segments_are_dropped() -> None:
     rewriter = RtpRewriter()
     first = rewriter.next_sequence
-    segment = rewriter.begin_segment(ONE, 0)
+    segment = rewriter.begin_segment(ONE_STREAM, 0)
     for number in range(0, 20_000, 2):
         rewriter.next_sequence = number + segment.sequence_offset + 1
         segment = rewriter.skip(number + 1, 0)
@@ -90,12 +90,12 @@ def test_old_segments_are_dropped() -> None:
 
 def test_numbers_reserved_for_packets_that_never_arrived_are_reused_at_a_switch() -> None:
     rewriter = RtpRewriter()
-    segment = rewriter.begin_segment(ONE, 1)
+    segment = rewriter.begin_segment(ONE_STREAM, 1)
     for number in (1, 2, 3):
         rewriter.next_sequence = number + segment.sequence_offset + 1
     rewriter.skip(6, 1)  # 4 and 5 may still arrive
     assert rewriter.find_late(5) == segment
-    other = rewriter.begin_segment(OTHER, 100)
+    other = rewriter.begin_segment(OTHER_STREAM, 100)
     for number in (100, 101, 102):
         rewriter.next_sequence = number + other.sequence_offset + 1
         assert rewriter.find_sent(number + other.sequence_offset & 0xFFFF) == (other, number)

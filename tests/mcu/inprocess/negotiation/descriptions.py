@@ -5,19 +5,19 @@ from __future__ import annotations
 from mcu.inprocess.negotiation.generation import write_answer
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, PublisherOffer, SubscriberSection
 from sdp.codecs import CodecPreference
-from tests.sdp.recorded import ALL, BY_ID
+from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID
 
-LOCAL = LocalTransportDescription(
+TRANSPORT = LocalTransportDescription(
     "ufrag", "password", "sha-256 AB:CD", ("candidate:1 1 udp 1 192.0.2.1 5000 typ host",), 7
 )
-OFFERS = [recorded for recorded in ALL if recorded.type == "offer" and recorded.program != "janus"]
+OFFERS = [recorded for recorded in ALL_DESCRIPTIONS if recorded.type == "offer" and recorded.program != "janus"]
 CAMERA = BY_ID["chromium/camera.offer.sdp"].text
 NO_PREFERENCE = CodecPreference()
 
 
 def answer(offer: PublisherOffer) -> str:
     """Return the SFU's answer to a publisher's offer."""
-    return str(write_answer(offer, LOCAL, dtls_client=True, version=1))
+    return str(write_answer(offer, TRANSPORT, dtls_client=True, version=1))
 
 
 def subscriber_sections(offer: PublisherOffer) -> list[SubscriberSection]:

@@ -22,9 +22,9 @@ from sdp.document import parse
 from tests.mcu.descriptions import described
 from tests.mcu.inprocess.negotiation.descriptions import (
     CAMERA,
-    LOCAL,
     NO_PREFERENCE,
     OFFERS,
+    TRANSPORT,
     answer,
     subscriber_sections,
 )
@@ -55,7 +55,7 @@ def test_answer_to_a_real_offer_is_a_valid_subset_of_it(recorded: Recorded) -> N
 def test_publishers_codecs_and_ssrcs_are_offered_to_subscribers(recorded: Recorded) -> None:
     offer = read_offer(described(recorded.text), NO_PREFERENCE)
     sections = subscriber_sections(offer)
-    text = write_offer(sections, LOCAL, setup="actpass", version=1)
+    text = write_offer(sections, TRANSPORT, setup="actpass", version=1)
     aiortc_sdp.SessionDescription.parse(str(text))
     reparsed = read_offer(text, NO_PREFERENCE)
     for section, parsed in zip(sections, reparsed.sections, strict=True):
@@ -74,7 +74,7 @@ def test_h264_profile_and_packetization_mode_are_offered_unchanged(preferred: Pa
     video = description.media[1]
     video.formats = [str(preferred.type), *(token for token in video.formats if token != str(preferred.type))]
     section = subscriber_sections(read_offer(described(str(description)), NO_PREFERENCE))[1]
-    reparsed = read_offer(write_offer([section], LOCAL, setup="actpass", version=1), NO_PREFERENCE).sections[0]
+    reparsed = read_offer(write_offer([section], TRANSPORT, setup="actpass", version=1), NO_PREFERENCE).sections[0]
     assert reparsed is not None
     assert reparsed.codec is not None
     assert (reparsed.codec.payload.type, reparsed.codec.payload.fmtp) == (preferred.type, preferred.fmtp)
@@ -84,7 +84,7 @@ def test_h264_profile_and_packetization_mode_are_offered_unchanged(preferred: Pa
 def test_line_breaks_other_than_lf_in_parameters_are_not_forwarded(hidden: str) -> None:
     changed = re.sub(r"(?m)^(a=fmtp:\d+ .*?)\r$", rf"\1{hidden}a=candidate:hidden\r", CAMERA)
     offer = read_offer(described(changed), NO_PREFERENCE)
-    assert "hidden" not in str(write_offer(subscriber_sections(offer), LOCAL, setup="actpass", version=1))
+    assert "hidden" not in str(write_offer(subscriber_sections(offer), TRANSPORT, setup="actpass", version=1))
     assert "hidden" not in answer(offer)
 
 
@@ -97,6 +97,6 @@ def test_orientation_extension_is_answered_where_offered_and_offered_to_every_su
     assert (ORIENTATION in video.extensions) == offered
     assert (f" {ORIENTATION}" in answer(offer)) == offered
     section = SubscriberSection(MediaKind.VIDEO, "0", codec=video.codec)
-    reparsed = read_offer(write_offer([section], LOCAL, setup="actpass", version=1), NO_PREFERENCE).sections[0]
+    reparsed = read_offer(write_offer([section], TRANSPORT, setup="actpass", version=1), NO_PREFERENCE).sections[0]
     assert reparsed is not None
     assert reparsed.extensions == EXTENSIONS["video"]

@@ -22,7 +22,13 @@ from mcu.inprocess.negotiation.parsing import MAX_FMTP, read_answer, read_offer
 from sdp.codecs import CodecPreference
 from sdp.document import parse
 from tests.mcu.descriptions import described
-from tests.mcu.inprocess.negotiation.descriptions import CAMERA, LOCAL, NO_PREFERENCE, answer, subscriber_sections
+from tests.mcu.inprocess.negotiation.descriptions import (
+    CAMERA,
+    NO_PREFERENCE,
+    TRANSPORT,
+    answer,
+    subscriber_sections,
+)
 from tests.sdp.recorded import BY_ID
 
 
@@ -127,7 +133,7 @@ def test_malformed_sctp_port_is_replaced_by_the_default(port: str, parsed: int) 
 
 def test_subscribers_answer_sets_the_payload_types_to_send() -> None:
     sections = subscriber_sections(read_offer(described(CAMERA), CodecPreference(video=("h264",))))
-    text = str(write_offer(sections, LOCAL, setup="actpass", version=1))
+    text = str(write_offer(sections, TRANSPORT, setup="actpass", version=1))
     video = sections[1].codec
     assert video is not None
     assert video.rtx is not None
@@ -143,7 +149,7 @@ def test_subscribers_answer_sets_the_payload_types_to_send() -> None:
 
 def test_answer_that_does_not_match_the_offer_is_refused() -> None:
     sections = subscriber_sections(read_offer(described(CAMERA), NO_PREFERENCE))
-    text = write_offer(sections, LOCAL, setup="actpass", version=1)
+    text = write_offer(sections, TRANSPORT, setup="actpass", version=1)
     with pytest.raises(Rejected, match="more media sections"):
         read_answer(text, sections[:2])
     with pytest.raises(Rejected, match="differ in kind"):
@@ -154,7 +160,7 @@ def test_answer_that_does_not_match_the_offer_is_refused() -> None:
 
 def test_answer_may_reject_all_sections() -> None:
     sections = subscriber_sections(read_offer(described(CAMERA), NO_PREFERENCE))
-    offer = str(write_offer(sections, LOCAL, setup="actpass", version=1))
+    offer = str(write_offer(sections, TRANSPORT, setup="actpass", version=1))
     text = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer)
     accepted, remote = read_answer(described(text), sections)
     assert remote is None
@@ -163,7 +169,7 @@ def test_answer_may_reject_all_sections() -> None:
 
 def test_section_of_an_answer_to_a_superseded_offer_is_skipped() -> None:
     sections = subscriber_sections(read_offer(described(CAMERA), NO_PREFERENCE))
-    text = str(write_offer(sections, LOCAL, setup="actpass", version=1))
+    text = str(write_offer(sections, TRANSPORT, setup="actpass", version=1))
     reused = [sections[0], replace(sections[1], mid="another"), sections[2]]
     stopped = [sections[0], replace(sections[1], rejected=True), sections[2]]
     for now in (reused, stopped):

@@ -16,7 +16,7 @@ from mcu.inprocess.counters import LayerCounters, SentMediaCounters
 from mcu.inprocess.transport.impairment import MAX_DELAY, ImpairedLink, Impairment
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender, viewer
 
-UNPUBLISHED = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
+UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def test_figures_out_of_bounds_are_refused(mcu: InprocessMcu, figures: dic
 async def test_controls_of_an_unpublished_stream_raise(mcu: InprocessMcu) -> None:
     for control in (mcu.impair, mcu.silence, mcu.revive):
         with pytest.raises(NoSuchStream):
-            control(UNPUBLISHED)
+            control(UNPUBLISHED_STREAM)
     with pytest.raises(ValueError, match="nowhere"):
         mcu.impair(KEY, leg="nowhere")
     assert mcu.counters() == []

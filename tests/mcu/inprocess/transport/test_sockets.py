@@ -20,7 +20,7 @@ from tests.sdp.recorded import BY_ID
 
 ELSEWHERE = "192.0.2.1"  # RFC 5737: an address of no machine
 CAMERA = BY_ID["chromium/camera.offer.sdp"].text
-SOON = 0.05
+SHORT_PAUSE = 0.05
 
 
 async def publish_without_descriptors() -> None:
@@ -79,7 +79,7 @@ async def test_one_bindable_address_of_several_makes_the_sfu_ready() -> None:
 
 
 async def test_sfu_becomes_ready_when_a_port_is_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "BIND_RETRY", SOON)
+    monkeypatch.setattr(backend, "BIND_RETRY", SHORT_PAUSE)
     states: asyncio.Queue[McuStatus] = asyncio.Queue()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))

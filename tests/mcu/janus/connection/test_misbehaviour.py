@@ -18,7 +18,7 @@ from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, WaitableListener
 from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
-LATE = {"janus": "success", "data": {"id": 7}}
+LATE_SUCCESS = {"janus": "success", "data": {"id": 7}}
 
 
 class FailingListener:
@@ -295,7 +295,7 @@ async def test_a_success_in_the_turn_of_the_cancellation_is_undone(states: Recor
                     session.request("attach", undo=lambda late: undone.append(late.data.id))
                 )
                 attach = await fake.until("attach", 2 + 2 * turns + answered_first)
-                answer = parse(json.dumps({**LATE, "transaction": attach["transaction"]}))
+                answer = parse(json.dumps({**LATE_SUCCESS, "transaction": attach["transaction"]}))
                 if answered_first:
                     session.receive(answer)
                 requesting.cancel()

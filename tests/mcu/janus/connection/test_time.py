@@ -20,7 +20,7 @@ from tests.mcu.janus.conftest import CAMERA, RecordedStates, WaitableListener
 from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
 TIMEOUT = 10.0  # seconds: the default
-NEAR = 0.5  # seconds of tolerance for the work of the sockets
+TOLERANCE = 0.5  # seconds of tolerance for the work of the sockets
 
 
 def in_virtual_time(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -60,7 +60,7 @@ def test_janus_gets_a_keepalive_every_3_seconds() -> None:
             await states.until(lambda status: status.ready)
             start = now()
             await asyncio.sleep(15.5)
-            assert [time - start for time in janus.of("keepalive")] == pytest.approx([3, 6, 9, 12, 15], abs=NEAR)
+            assert [time - start for time in janus.of("keepalive")] == pytest.approx([3, 6, 9, 12, 15], abs=TOLERANCE)
             await mcu.stop()
 
     in_virtual_time(scenario)
@@ -78,7 +78,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
             start = now()
             with pytest.raises((McuTimeout, McuLost)):
                 await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
-            assert now() - start == pytest.approx(10, abs=NEAR)
+            assert now() - start == pytest.approx(10, abs=TOLERANCE)
             await mcu.stop()
 
     in_virtual_time(scenario)
@@ -98,7 +98,7 @@ def test_the_gateway_connects_again_to_a_janus_that_refuses_it_after_1_to_16_sec
             await asyncio.sleep(66)
             times = janus.of("create")
             pauses = [after - before for before, after in itertools.pairwise(times)]
-            assert pauses == pytest.approx([1, 2, 4, 8, 16, 16, 16], abs=NEAR)
+            assert pauses == pytest.approx([1, 2, 4, 8, 16, 16, 16], abs=TOLERANCE)
             await mcu.stop()
 
     in_virtual_time(scenario)
@@ -120,7 +120,7 @@ def test_the_gateway_connects_to_a_janus_unreachable_for_long_every_16_seconds(m
             await asyncio.sleep(QUICK_PERIOD + STEADY_PERIOD + 100)
             late = [time - start for time in times if time - start > STEADY_PERIOD + 16]
             pauses = [after - before for before, after in itertools.pairwise(late)]
-            assert pauses == pytest.approx([16] * len(pauses), abs=NEAR)
+            assert pauses == pytest.approx([16] * len(pauses), abs=TOLERANCE)
             assert len(pauses) > 2
             await mcu.stop()
 

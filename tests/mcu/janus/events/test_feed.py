@@ -16,7 +16,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from mcu.base import Mcu, MediaKind, PublishOptions, StreamReport, SubscribeOptions
 from mcu.janus.backend import JanusMcu
-from tests.gateway.test_metric_names import JANUS, SERVED, SEVERAL, parsed, rows
+from tests.gateway.test_metric_names import JANUS, SERVED_METRICS, SHARED_METRICS, parsed, rows
 from tests.janus_process import JanusApi, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, SCREEN, JanusCall, settings_for
 from tests.media import MediaPeer, PublishingPeer, WatchingPeer
@@ -197,7 +197,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
     assert lost["events_total"].keys() >= {("handle",), ("media",), ("webrtc",)}
     assert ("broken",) not in lost["events_total"]
     measured = {row for row in parsed(harness.text) if row[0].startswith("signaling_mcu_")}
-    assert measured - SERVED - SEVERAL == JANUS | rows("counter", "type", of="mcu_events_total")
+    assert measured - SERVED_METRICS - SHARED_METRICS == JANUS | rows("counter", "type", of="mcu_events_total")
 
     await watcher.close()
     await harness.until(lambda seen: at_least(seen, "peerconnection_state_total", {("DTLS alert", "hangup"): 1}))

@@ -26,7 +26,7 @@ from tests.mcu.janus.events.sample_events import OWN_OPAQUE_ID, janus_event, sta
 
 ATTACHED = janus_event(2, None, name="attached")
 DETACHED = janus_event(2, None, name="detached")
-FOREIGN = "other|tests|cloud|anna|video"
+FOREIGN_OPAQUE_ID = "other|tests|cloud|anna|video"
 
 
 class EventFeed:
@@ -87,7 +87,8 @@ def test_only_the_increase_of_a_counter_is_added(feed: EventFeed) -> None:
 def test_simulcast_layers_are_added_up(feed: EventFeed) -> None:
     layers = ["video", "video-sim1", "video-sim2"]
     feed.send(
-        ATTACHED, *(statistics_event(media=media, bytes_received=100, bytes_received_lastsec=40) for media in layers)
+        ATTACHED,
+        *(statistics_event(media=media, bytes_received=100, bytes_received_lastsec=40) for media in layers),
     )
     assert feed.received() == 300
     assert feed.rows("bandwidth") == {("incoming",): 120, ("outgoing",): 0}
@@ -154,12 +155,12 @@ def test_handles_with_the_same_id_on_two_janus_are_counted_separately(feed: Even
 
 def test_handles_of_other_applications_are_not_counted(feed: EventFeed) -> None:
     feed.send(
-        janus_event(2, None, 1, 8, FOREIGN, name="attached"),
-        statistics_event(1, 8, FOREIGN, bytes_received=900, rtt=5),
+        janus_event(2, None, 1, 8, FOREIGN_OPAQUE_ID, name="attached"),
+        statistics_event(1, 8, FOREIGN_OPAQUE_ID, bytes_received=900, rtt=5),
         statistics_event(1, 8, "", bytes_received=900),
         statistics_event(1, 9, "portunus|another|cloud|anna|video", bytes_received=900),
-        janus_event(16, 1, 1, 8, FOREIGN, ice="ready"),
-        janus_event(16, 1, 1, 8, FOREIGN),
+        janus_event(16, 1, 1, 8, FOREIGN_OPAQUE_ID, ice="ready"),
+        janus_event(16, 1, 1, 8, FOREIGN_OPAQUE_ID),
     )
     assert feed.received() == 0
     assert feed.rows("ice_state_total") == {}
@@ -170,7 +171,12 @@ def test_handles_of_other_applications_are_not_counted(feed: EventFeed) -> None:
 def test_broken_and_unknown_events_are_counted_and_do_not_affect_others(feed: EventFeed) -> None:
     feed.statistics.receive(b"{")
     feed.send(
-        ATTACHED, statistics_event(bytes_received=10), 7, janus_event(16, 1), janus_event(64, None), janus_event(256, 1)
+        ATTACHED,
+        statistics_event(bytes_received=10),
+        7,
+        janus_event(16, 1),
+        janus_event(64, None),
+        janus_event(256, 1),
     )
     feed.send(statistics_event(bytes_received=20))
     assert feed.received() == 20
@@ -318,7 +324,7 @@ _events = st.one_of(
         _counter,
         _counter,
         _counter,
-        st.sampled_from([OWN_OPAQUE_ID, FOREIGN]),
+        st.sampled_from([OWN_OPAQUE_ID, FOREIGN_OPAQUE_ID]),
     ),
     st.sampled_from([ATTACHED, DETACHED, janus_event(16, 6, connection="hangup", reason="x"), janus_event(32, 3), 7]),
 )

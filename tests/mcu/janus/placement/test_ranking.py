@@ -15,7 +15,7 @@ from mcu.janus.placement.ranking import (
 
 GERMAN = ClientLocation("DE", "EU")
 FRENCH = ClientLocation("FR", "EU")
-UNKNOWN = ClientLocation()
+UNKNOWN_LOCATION = ClientLocation()
 
 
 @pytest.mark.parametrize(
@@ -47,20 +47,20 @@ def test_the_least_loaded_janus_is_ranked_first() -> None:
         ServerLoad(publishers=1, subscribers=3),
         ServerLoad(subscribers=7),
     ]
-    assert rank_for_publisher(servers, UNKNOWN) == [1, 2, 0]
+    assert rank_for_publisher(servers, UNKNOWN_LOCATION) == [1, 2, 0]
 
 
 def test_a_janus_of_twice_the_weight_gets_twice_as_many_publishers() -> None:
     counts = [0, 0]
     for _ in range(30):
         servers = [ServerLoad(publishers=counts[0], weight=2.0), ServerLoad(publishers=counts[1], weight=1.0)]
-        counts[rank_for_publisher(servers, UNKNOWN)[0]] += 1
+        counts[rank_for_publisher(servers, UNKNOWN_LOCATION)[0]] += 1
     assert counts == [20, 10]
 
 
 def test_equally_loaded_janus_keep_the_order_of_the_configuration() -> None:
     assert rank_for_publisher(
-        [ServerLoad(publishers=2), ServerLoad(subscribers=4), ServerLoad(publishers=2)], UNKNOWN
+        [ServerLoad(publishers=2), ServerLoad(subscribers=4), ServerLoad(publishers=2)], UNKNOWN_LOCATION
     ) == [0, 1, 2]
 
 
@@ -71,13 +71,13 @@ def test_the_country_counts_before_the_continent_and_the_continent_before_the_lo
     assert rank_for_publisher([far, near, here], GERMAN) == [2, 1, 0]
     assert rank_for_publisher([far, near, here], ClientLocation("IT", "EU")) == [1, 2, 0]
     assert rank_for_publisher([far, near, here], ClientLocation("JP", "AS")) == [0, 1, 2]
-    assert rank_for_publisher([far, near, here], UNKNOWN) == [0, 1, 2]
+    assert rank_for_publisher([far, near, here], UNKNOWN_LOCATION) == [0, 1, 2]
 
 
 def test_a_janus_without_a_location_is_far_from_every_client() -> None:
     nowhere, there = ServerLoad(), ServerLoad(publishers=9, country="DE")
     assert rank_for_publisher([nowhere, there], GERMAN) == [1, 0]
-    assert rank_for_publisher([nowhere, there], UNKNOWN) == [0, 1]
+    assert rank_for_publisher([nowhere, there], UNKNOWN_LOCATION) == [0, 1]
 
 
 def test_a_continent_may_be_served_from_another_continent() -> None:
@@ -100,14 +100,14 @@ def test_a_subscriber_is_served_by_the_source_if_no_other_janus_is_better() -> N
 
 def test_an_overloaded_source_is_relieved() -> None:
     source = ServerLoad(publishers=10, subscribers=31)
-    assert better_for_subscriber(source, [ServerLoad()], UNKNOWN) == 0
-    assert better_for_subscriber(source, [ServerLoad(subscribers=1)], UNKNOWN) is None  # 51 is not more than 2 * 1 + 50
+    assert better_for_subscriber(source, [ServerLoad()], UNKNOWN_LOCATION) == 0
+    assert better_for_subscriber(source, [ServerLoad(subscribers=1)], UNKNOWN_LOCATION) is None  # 51 <= 2 * 1 + 50
     big = ServerLoad(subscribers=400)
     assert (
         better_for_subscriber(
             big,
             [ServerLoad(subscribers=100), ServerLoad(subscribers=20), ServerLoad(subscribers=20)],
-            UNKNOWN,
+            UNKNOWN_LOCATION,
         )
         == 1
     )
@@ -127,7 +127,7 @@ def test_a_subscriber_is_served_by_the_nearest_janus() -> None:
     assert better_for_subscriber(source, [paris, berlin], FRENCH) == 0
     assert better_for_subscriber(source, [paris, berlin], ClientLocation("IT", "EU")) == 0
     assert better_for_subscriber(source, [paris, berlin], ClientLocation("CA", "NA")) is None
-    assert better_for_subscriber(source, [paris, berlin], UNKNOWN) is None
+    assert better_for_subscriber(source, [paris, berlin], UNKNOWN_LOCATION) is None
 
 
 def test_a_janus_that_has_the_stream_is_preferred_among_equally_near_ones() -> None:

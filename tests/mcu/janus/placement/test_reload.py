@@ -12,7 +12,7 @@ from mcu.base import PublishOptions, SfuState, SubscribeOptions
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, POLL, WAIT, WaitableListener
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
-from tests.mcu.janus.placement.test_several import SOON, offer_of_closed_peer
+from tests.mcu.janus.placement.test_several import SHORT_WAIT, offer_of_closed_peer
 from tests.media.loopback import loopback
 
 pytestmark = pytest.mark.usefixtures("janus_version")
@@ -32,7 +32,7 @@ async def test_a_janus_whose_draining_is_taken_back_while_it_disconnects_accepts
         reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)
         listener = WaitableListener()
-        publisher, _ = await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, listener)
+        publisher, _ = await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SHORT_WAIT, listener)
         await reloading
         await asyncio.sleep(0.1)
         assert listener.closed == []
@@ -79,7 +79,7 @@ async def test_stop_waits_once_for_all_streams_of_a_frozen_janus(
         await group.start()
         description = await offer_of_closed_peer()
         for number in range(6):
-            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
+            await group.mcu.publish(stream_key(f"{number}"), described(description), SHORT_WAIT, WaitableListener())
         group.janus[0].freeze()
         async with asyncio.timeout(25.0):  # one time limit, not six
             await group.mcu.stop()

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("janus_version")
 
 __all__ = ["loopback"]
 
-SOON = PublishOptions(timeout=WAIT)
-LONG = PublishOptions(timeout=4 * WAIT)  # with it a call would wait for a Janus that is away for half of that
+SHORT_WAIT = PublishOptions(timeout=WAIT)
+LONG_WAIT = PublishOptions(timeout=4 * WAIT)  # with it a call would wait for a Janus that is away for half of that
 
 
 async def offer_of_closed_peer() -> str:
@@ -66,8 +66,8 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
         group.change(0, country="DE")
         await group.start()
         description = await offer_of_closed_peer()
-        heavy, _ = await group.mcu.publish(stream_key("heavy"), described(description), SOON, WaitableListener())
-        light, _ = await group.mcu.publish(stream_key("light"), described(description), SOON, WaitableListener())
+        heavy, _ = await group.mcu.publish(stream_key("heavy"), described(description), SHORT_WAIT, WaitableListener())
+        light, _ = await group.mcu.publish(stream_key("light"), described(description), SHORT_WAIT, WaitableListener())
         assert isinstance(heavy, JanusPublisher)
         assert isinstance(light, JanusPublisher)
         for publisher, rate in ((heavy, 1_000_000), (light, 12_500)):
@@ -77,7 +77,7 @@ async def test_the_bandwidth_in_janus_events_counts_as_load_and_becomes_a_metric
         await asyncio.sleep(BANDWIDTH_AGE)  # until then an earlier measurement is used
         assert [sfu.load for sfu in group.mcu.status().sfus] == [10.0, 2.1]
         for number in range(3):
-            await group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
+            await group.mcu.publish(stream_key(f"{number}"), described(description), SHORT_WAIT, WaitableListener())
         assert await group.room_counts() == [1, 4]
         metrics = {metric.name: dict(metric.samples) for metric in group.mcu.metrics()}
         first, second = (server.url for server in group.servers)
@@ -102,7 +102,7 @@ async def test_thirty_publishers_at_once_are_spread_over_three_by_weight(loopbac
             description = await peer.offer()
             await asyncio.gather(
                 *(
-                    group.mcu.publish(stream_key(f"{number}"), described(description), SOON, WaitableListener())
+                    group.mcu.publish(stream_key(f"{number}"), described(description), SHORT_WAIT, WaitableListener())
                     for number in range(30)
                 )
             )
@@ -152,7 +152,9 @@ async def test_no_call_waits_for_an_unreachable_janus(states: RecordedStates, lo
         await mcu.start(states)
         await states.until(lambda status: status.ready)
         async with asyncio.timeout(WAIT):
-            publisher, _ = await mcu.publish(CAMERA, described(await offer_of_closed_peer()), LONG, WaitableListener())
+            publisher, _ = await mcu.publish(
+                CAMERA, described(await offer_of_closed_peer()), LONG_WAIT, WaitableListener()
+            )
         assert [sfu.state for sfu in mcu.status().sfus] == [SfuState.CONNECTING, SfuState.READY]
         await publisher.close()
         await mcu.stop()
@@ -167,7 +169,7 @@ async def test_a_stream_that_one_janus_refuses_before_the_offer_is_published_on_
         await mcu.start(states)
         await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
         mcu.server(refusing.url).rooms.admin_key = "wrong"
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SHORT_WAIT, WaitableListener())
         assert [len(await process.rooms()) for process in (refusing, accepting)] == [0, 1]
         await mcu.stop()
         assert await refusing.handles() == []
@@ -178,7 +180,7 @@ async def test_an_offer_that_a_janus_has_refused_is_not_sent_to_the_next(loopbac
     async with start_several(2) as group:
         await group.start()
         with pytest.raises(Rejected):
-            await group.mcu.publish(CAMERA, WITHOUT_MEDIA, SOON, WaitableListener())
+            await group.mcu.publish(CAMERA, WITHOUT_MEDIA, SHORT_WAIT, WaitableListener())
         await group.until_clean()
 
 
@@ -215,7 +217,7 @@ async def test_a_killed_janus_ends_only_its_own_streams_and_they_are_published_o
         assert group.mcu.status().ready
         waiting = asyncio.create_task(call.subscriber(lost))  # waits for the publisher on any Janus
         async with asyncio.timeout(WAIT):
-            _, again, _ = await call.publisher(3, key=lost, video=True, options=LONG)
+            _, again, _ = await call.publisher(3, key=lost, video=True, options=LONG_WAIT)
         _, back, _ = await waiting
         await back.wait_for_picture(3)
         await back.wait_for_tone(again.frequency)
@@ -244,7 +246,7 @@ async def test_streams_of_a_frozen_janus_are_published_on_the_other_and_removed_
         group.janus[0].freeze()
         await group.states.until(lambda status: status.sfus[0].state is SfuState.CONNECTING)
         async with asyncio.timeout(WAIT):  # the frozen Janus, which may resume, is not waited for
-            _, sender, _ = await call.publisher(3, key=lost, options=LONG)
+            _, sender, _ = await call.publisher(3, key=lost, options=LONG_WAIT)
         assert await subscriber.close_reason() is CloseReason.REPLACED
         _, again, _ = await call.subscriber(lost)
         await again.wait_for_tone(sender.frequency)
@@ -280,7 +282,7 @@ async def test_a_publish_under_way_on_a_janus_that_is_killed_succeeds_on_the_oth
         await group.start()
         group.janus[0].freeze()
         publishing = asyncio.create_task(
-            group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
+            group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SHORT_WAIT, WaitableListener())
         )
         async with asyncio.timeout(WAIT):
             while group.status(0).load == 0:  # noqa: ASYNC110  there is no event of a publisher that is being opened
@@ -350,13 +352,13 @@ async def test_a_janus_that_drains_from_the_start_is_not_connected_to(loopback: 
         await group.start()
         assert group.status(0).state is SfuState.STOPPED
         assert await group.janus[0].handles() == []
-        await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
+        await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SHORT_WAIT, WaitableListener())
         group.change(1, draining=True)
         await group.reload()
         assert not group.mcu.status().ready
         with pytest.raises(Rejected, match="being drained"):
             await group.mcu.publish(
-                stream_key("other"), described(await offer_of_closed_peer()), SOON, WaitableListener()
+                stream_key("other"), described(await offer_of_closed_peer()), SHORT_WAIT, WaitableListener()
             )
         with pytest.raises(Rejected, match="being drained"):
             await group.mcu.subscribe(stream_key("other"), SubscribeOptions(timeout=5.0), WaitableListener())
@@ -389,4 +391,4 @@ async def test_the_error_names_each_unreachable_janus(states: RecordedStates, lo
         )
     await mcu.stop()
     with pytest.raises(McuLost, match="stopped"):
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SOON, WaitableListener())
+        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), SHORT_WAIT, WaitableListener())

@@ -21,7 +21,7 @@ from mcu.janus.settings import JanusServerSettings
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WAIT, RecordedStates
 from tests.mcu.janus.fake_janus import FakeJanus
 
-OWN = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
+OWN_LABEL = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
 
 
 class SweptRooms:
@@ -36,7 +36,7 @@ class SweptRooms:
     async def create(self) -> int:
         """Create a room, which Janus lists from now on."""
         room = await self.registry.create(self.session, CAMERA, PublishOptions())
-        self.fake.answers["list"] = success(list=[{"room": room, "description": OWN, "num_participants": 0}])
+        self.fake.answers["list"] = success(list=[{"room": room, "description": OWN_LABEL, "num_participants": 0}])
         return room
 
     async def answer(self, request: dict[str, Any], answer: dict[str, Any]) -> None:

@@ -24,8 +24,8 @@ from tests.media import PublishingPeer
 
 pytestmark = pytest.mark.usefixtures("janus_version")
 
-OWN = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
-FOREIGN = {"somebody else's", "portunus|another|cloud|anna|video", "portunus|cloud|of an old version|video"}
+OWN_LABEL = f"portunus|{INSTANCE}|cloud|anna|video"  # the label of CAMERA
+FOREIGN_LABELS = {"somebody else's", "portunus|another|cloud|anna|video", "portunus|cloud|of an old version|video"}
 
 
 @pytest.fixture(autouse=True)
@@ -112,13 +112,13 @@ async def until_rooms_are(janus: JanusProcess, descriptions: set[str], limit: fl
 @pytest.mark.parametrize("key", [ADMIN_KEY, ""])
 async def test_rooms_of_an_earlier_process_are_destroyed_and_foreign_ones_are_not(loopback: None, key: str) -> None:
     async with JanusProcess(ADMIN_KEY=key) as janus, OtherProgram(janus) as other, AsyncExitStack() as stack:
-        for description in FOREIGN:
+        for description in FOREIGN_LABELS:
             await other.create_room(description)
         await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video")
         await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video|remote")
         mcu = await stack.enter_async_context(RunningMcu(janus, INSTANCE, admin=False))
         _, sender, _ = await JanusCall(mcu, stack).publisher()
-        await until_rooms_are(janus, FOREIGN | {OWN})
+        await until_rooms_are(janus, FOREIGN_LABELS | {OWN_LABEL})
         _, watcher, _ = await JanusCall(mcu, stack).subscriber()
         await watcher.wait_for_tone(sender.frequency)
 
@@ -173,7 +173,7 @@ async def test_a_room_that_is_being_created_or_in_use_is_not_taken_for_an_orphan
                 searches.get_nowait()
             for _ in range(4):  # the first may have begun before; an unknown room would be destroyed at the third
                 await asyncio.wait_for(searches.get(), WAIT)
-            assert await descriptions_of_rooms(janus) == {OWN}
+            assert await descriptions_of_rooms(janus) == {OWN_LABEL}
             assert listener.closed == []
             await publisher.close()
     assert janus.runs
@@ -182,8 +182,8 @@ async def test_a_room_that_is_being_created_or_in_use_is_not_taken_for_an_orphan
 async def test_a_silent_session_of_this_instance_is_destroyed(sweeping: JanusMcu, janus: JanusProcess) -> None:
     async with AsyncExitStack() as stack:
         earlier, mixed, foreign, second = [await stack.enter_async_context(OtherProgram(janus)) for _ in range(4)]
-        orphans = {await earlier.attach(f"portunus|{INSTANCE}"), await earlier.attach(OWN)}
-        kept = {await mixed.attach(OWN), await mixed.attach("somebody else's")}
+        orphans = {await earlier.attach(f"portunus|{INSTANCE}"), await earlier.attach(OWN_LABEL)}
+        kept = {await mixed.attach(OWN_LABEL), await mixed.attach("somebody else's")}
         kept |= {await foreign.attach(""), await second.attach("portunus|another")}
         async with asyncio.timeout(WAIT):
             while orphans & {handle["handle_id"] for handle in await janus.handles()}:  # noqa: ASYNC110 - Janus sends no event of it
@@ -240,7 +240,7 @@ async def test_rooms_of_a_killed_gateway_are_destroyed_when_it_is_started_again(
     for name, value in (("FIRST_PAUSES", (0.5, 1.5, *[2.0] * 7, 4.0, 4.0)), ("PAUSE", 60.0), ("MIN_SILENCE", 12.0)):
         monkeypatch.setattr(f"mcu.janus.rooms.sweep.{name}", value)
     async with PublishingPeer(1, 440.0, video=False) as peer, OtherProgram(janus) as other:
-        for description in FOREIGN:
+        for description in FOREIGN_LABELS:
             await other.create_room(description)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", EARLIER_PROCESS, janus.url, API_SECRET, ADMIN_KEY,
@@ -251,11 +251,11 @@ async def test_rooms_of_a_killed_gateway_are_destroyed_when_it_is_started_again(
         process.stdin.write((await peer.offer()).encode())
         process.stdin.close()
         assert await asyncio.wait_for(process.stdout.readline(), 60) == b"published\n"
-        assert len(await janus.rooms()) == len(FOREIGN) + 1
+        assert len(await janus.rooms()) == len(FOREIGN_LABELS) + 1
         process.kill()
         await process.wait()
         async with RunningMcu(janus, INSTANCE, admin=admin):
-            await until_rooms_are(janus, FOREIGN, 60)
+            await until_rooms_are(janus, FOREIGN_LABELS, 60)
             own = [handle for handle in await janus.handles() if handle["opaque_id"].startswith("portunus|of")]
             assert len(own) == 1  # the control handle
 

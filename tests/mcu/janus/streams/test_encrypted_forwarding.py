@@ -28,7 +28,7 @@ IN_US = PublishOptions(country="US")
 FROM_DE = SubscribeOptions(country="DE")
 VP8_START_CODE = b"\x9d\x01\x2a"  # in each keyframe (RFC 6386 9.1)
 RTP_HEADER = 12  # bytes; Janus forwards no CSRC
-SEARCHED = 64  # bytes of a packet in which the start code of a keyframe stands
+SEARCHED_BYTES = 64  # bytes of a packet in which the start code of a keyframe stands
 
 
 class RtpRelay:
@@ -60,7 +60,7 @@ class RtpRelay:
     @property
     def has_plain_keyframe(self) -> bool:
         """Whether a VP8 keyframe has passed unencrypted."""
-        return any(VP8_START_CODE in datagram[RTP_HEADER:SEARCHED] for datagram in self.datagrams)
+        return any(VP8_START_CODE in datagram[RTP_HEADER:SEARCHED_BYTES] for datagram in self.datagrams)
 
 
 class RelayedRequests:

@@ -18,7 +18,7 @@ from sdp.document import Description
 from tests.mcu.descriptions import described
 from tests.sdp.recorded import FIXTURES
 
-REVERSED = (26_000, 13_000, 7_000)  # bytes per second, by Janus' numbers
+REVERSED_RATES = (26_000, 13_000, 7_000)  # bytes per second, by Janus' numbers
 
 
 class MeasuredLayers:
@@ -51,7 +51,7 @@ def test_without_measurements_selections_are_passed_on() -> None:
 @pytest.mark.parametrize(
     ("rates", "numbers"),
     [
-        (REVERSED, [2, 1, 0]),
+        (REVERSED_RATES, [2, 1, 0]),
         ((7_000, 13_000, 26_000), [0, 1, 2]),
         ((26_000, 7_000, 13_000), [1, 2, 0]),
         ((13_000, 26_000, 7_000), [2, 0, 1]),
@@ -81,21 +81,21 @@ def test_rates_that_prove_nothing_change_nothing(rates: tuple[int, ...]) -> None
 def test_an_order_needs_consecutive_measurements() -> None:
     layers = MeasuredLayers()
     for _ in range(5):
-        layers.measure(*REVERSED, times=CONFIRMATIONS - 1)
+        layers.measure(*REVERSED_RATES, times=CONFIRMATIONS - 1)
         layers.measure(7_000, 13_000, 26_000, times=1)
     assert layers.numbers == [0, 1, 2]
 
 
 def test_one_measurement_that_is_passed_several_times_counts_once() -> None:
     order = LayerOrder(3)
-    assert not any(order.observe(LayerRates(1.0, REVERSED)) for _ in range(2 * CONFIRMATIONS))
+    assert not any(order.observe(LayerRates(1.0, REVERSED_RATES)) for _ in range(2 * CONFIRMATIONS))
     assert order.is_janus_order
 
 
 def test_an_order_that_changes_is_followed() -> None:
     layers = MeasuredLayers()
-    layers.measure(*REVERSED)
-    layers.measure(*REVERSED[::-1])
+    layers.measure(*REVERSED_RATES)
+    layers.measure(*REVERSED_RATES[::-1])
     assert layers.numbers == [0, 1, 2]
 
 
@@ -108,14 +108,14 @@ def test_layers_that_are_not_sent_keep_their_places() -> None:
 
 def test_a_stopped_layer_is_replaced_where_janus_would_not_do_it() -> None:
     layers = MeasuredLayers()
-    layers.measure(*REVERSED)
+    layers.measure(*REVERSED_RATES)
     assert layers.measure(0, 13_000, 7_000, times=STOP_MEASUREMENTS) == [False] * (STOP_MEASUREMENTS - 1) + [True]
     assert layers.numbers == [2, 1, 1]
     layers.measure(0, 13_000, 0, times=STOP_MEASUREMENTS)
     assert layers.numbers == [1, 1, 1]
     layers.measure(0, 0, 0, times=STOP_MEASUREMENTS)
     assert layers.numbers == [2, 1, 0]
-    layers.measure(*REVERSED, times=1)
+    layers.measure(*REVERSED_RATES, times=1)
     assert layers.numbers == [2, 1, 0]
 
 
@@ -128,13 +128,13 @@ def test_two_layers_have_no_third() -> None:
 def test_an_order_is_watched_closely_until_it_is_proved() -> None:
     proved, unproved, changed = MeasuredLayers(), MeasuredLayers(), MeasuredLayers()
     assert proved.order.needs_close_watch
-    proved.measure(*REVERSED[::-1])
+    proved.measure(*REVERSED_RATES[::-1])
     assert not proved.order.needs_close_watch
     unproved.measure(7_000, 0, 0, times=CLOSE_WATCH_MEASUREMENTS - 1)
     assert unproved.order.needs_close_watch
     unproved.measure(7_000, 0, 0, times=1)
     assert not unproved.order.needs_close_watch
-    changed.measure(*REVERSED, times=CLOSE_WATCH_MEASUREMENTS)
+    changed.measure(*REVERSED_RATES, times=CLOSE_WATCH_MEASUREMENTS)
     assert changed.order.needs_close_watch
 
 

@@ -13,7 +13,7 @@ from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import CAMERA, WAIT, JanusCall, WaitableListener
 from tests.media import PublishingPeer
 
-SMALLEST = SubscribeOptions(selection=MediaSelection(substream=0))
+SMALLEST_LAYER = SubscribeOptions(selection=MediaSelection(substream=0))
 
 
 async def publish_layers(call: JanusCall, peer: PublishingPeer) -> JanusPublisher:
@@ -48,7 +48,7 @@ async def test_subscribers_get_the_layers_that_they_selected_by_the_measured_ord
     async with PublishingPeer(5, 400.0, audio=False, video=True, channels=()) as peer:
         publisher = await publish_layers(call, peer)
         _, watcher, _ = await call.subscriber()
-        small, _, _ = await call.subscriber(options=SMALLEST)
+        small, _, _ = await call.subscriber(options=SMALLEST_LAYER)
         await watcher.wait_for_picture(5)
         await until_targets(janus, 0, 2)
         await small.select(MediaSelection(substream=1))

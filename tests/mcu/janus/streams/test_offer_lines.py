@@ -6,9 +6,9 @@ import pytest
 
 from mcu.janus.streams.offer_lines import adapted
 from sdp.document import Description, parse
-from tests.sdp.recorded import ALL, Recorded
+from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
 
-OFFERS = [recorded for recorded in ALL if recorded.type == "offer" and recorded.program != "janus"]
+OFFERS = [recorded for recorded in ALL_DESCRIPTIONS if recorded.type == "offer" and recorded.program != "janus"]
 
 
 def section(formats: str, *lines: str) -> Description:

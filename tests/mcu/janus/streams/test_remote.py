@@ -22,7 +22,7 @@ __all__ = ["loopback"]
 IN_US = PublishOptions(country="US")
 FROM_US = SubscribeOptions(country="US")
 FROM_DE = SubscribeOptions(country="DE")
-QUICK = 4.0  # seconds for video: without a keyframe request, aiortc sends a keyframe every 30 s or so
+PICTURE_TIMEOUT = 4.0  # seconds for video: without a keyframe request, aiortc sends a keyframe every 30 s or so
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
     assert await group.room_counts() == [1, 0]
     joined = await asyncio.gather(*(call.subscriber(options=FROM_DE) for _ in range(3)))
     for _, watcher, _ in joined:
-        await watcher.wait_for_picture(5, QUICK)
+        await watcher.wait_for_picture(5, PICTURE_TIMEOUT)
         await watcher.wait_for_tone(sender.frequency)
     assert await group.room_counts() == [1, 1]
     assert await group.handle_counts() == [2, 3]
@@ -58,7 +58,7 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
     assert await forward_count(group, publisher.feed.room) == 0
     await local.wait_for_picture(5)
     _, watcher, _ = await call.subscriber(options=FROM_DE)
-    await watcher.wait_for_picture(5, QUICK)
+    await watcher.wait_for_picture(5, PICTURE_TIMEOUT)
     await publisher.close()
     await group.until_clean()
 
@@ -80,10 +80,10 @@ async def test_a_late_subscriber_gets_video_at_once(group: JanusGroup) -> None:
     call = group.new_call()
     await call.publisher(6, video=True, channels=False, options=IN_US)
     _, first, _ = await call.subscriber(options=FROM_DE)
-    await first.wait_for_picture(6, QUICK)
+    await first.wait_for_picture(6, PICTURE_TIMEOUT)
     for _ in range(3):
         _, late, _ = await call.subscriber(options=FROM_DE)
-        await late.wait_for_picture(6, QUICK)
+        await late.wait_for_picture(6, PICTURE_TIMEOUT)
 
 
 @pytest.mark.full
@@ -96,7 +96,7 @@ async def test_an_added_camera_is_offered_at_the_target(group: JanusGroup) -> No
     await sender.accept(await publisher.update(described(await sender.offer())))
     await listener.until(lambda: bool(listener.offers))
     await subscriber.accept(described(await watcher.answer(listener.offers[0])))
-    await watcher.wait_for_picture(3, QUICK)
+    await watcher.wait_for_picture(3, PICTURE_TIMEOUT)
     sender.switch_camera(False)
     await sender.accept(await publisher.update(described(await sender.offer())))
     _, later, _ = await call.subscriber(options=FROM_DE)
@@ -167,7 +167,7 @@ async def test_h264_and_a_selection_work_at_the_target(group: JanusGroup) -> Non
     await watcher.wait_for_tone(sender.frequency)
     assert watcher.frames == {}
     await subscriber.select(MediaSelection(video=True))
-    await watcher.wait_for_picture(7, QUICK)
+    await watcher.wait_for_picture(7, PICTURE_TIMEOUT)
     codecs = {report.codec for report in group.mcu.streams() if report.kind is MediaKind.VIDEO and report.subscriber}
     assert codecs == {"h264"}
 

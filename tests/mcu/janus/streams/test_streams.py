@@ -38,7 +38,7 @@ from tests.media import PublishingPeer
 
 pytestmark = pytest.mark.usefixtures("janus_version")
 
-SOON = PublishOptions(timeout=WAIT)
+SHORT_WAIT = PublishOptions(timeout=WAIT)
 
 
 async def counts(janus: JanusProcess) -> tuple[int, int]:
@@ -192,7 +192,7 @@ async def test_a_subscription_to_an_unconnected_publisher_times_out_and_leaves_n
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SOON, WaitableListener())
+        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SHORT_WAIT, WaitableListener())
         with pytest.raises(McuTimeout):
             await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener())
         assert await counts(janus) == (1, 1)
@@ -227,13 +227,13 @@ async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for step in range(20):  # cancelled at different points of its execution
-            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SOON, WaitableListener()))
+            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SHORT_WAIT, WaitableListener()))
             await asyncio.sleep(step * 0.0004)
             publishing.cancel()
             await asyncio.wait([publishing])
             if not publishing.cancelled():
                 await publishing.result()[0].close()
-        publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, WaitableListener())
+        publisher, _ = await mcu.publish(CAMERA, described(offer), SHORT_WAIT, WaitableListener())
         await publisher.close()
     await until_counts(janus, rooms=0, handles=0)
 
@@ -242,7 +242,7 @@ async def test_publishing_and_closing_repeatedly_does_not_crash_janus(mcu: Janus
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for _ in range(60):  # removed at the same time, handle and room crash Janus 1.1.2 within 20 rounds
-            publisher, _ = await mcu.publish(CAMERA, described(offer), SOON, WaitableListener())
+            publisher, _ = await mcu.publish(CAMERA, described(offer), SHORT_WAIT, WaitableListener())
             await publisher.close()
     assert await counts(janus) == (0, 0)
     assert janus.runs
@@ -431,7 +431,7 @@ async def test_offer_that_janus_does_not_survive_replaces_no_publisher(call: Jan
     _, sender, _ = await call.publisher()
     _, watcher, listener = await call.subscriber()
     with pytest.raises(Rejected):
-        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SOON, WaitableListener())
+        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SHORT_WAIT, WaitableListener())
     await watcher.wait_for_tone(sender.frequency)
     assert listener.closed == []
 
@@ -484,7 +484,7 @@ async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_wait
 async def test_a_publisher_that_never_connects_fails(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
     listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        await mcu.publish(CAMERA, described(await silent.offer()), SOON, listener)
+        await mcu.publish(CAMERA, described(await silent.offer()), SHORT_WAIT, listener)
         assert await listener.close_reason(60) is CloseReason.ICE_FAILED
     await until_counts(janus, rooms=0, handles=0)
 
@@ -493,7 +493,7 @@ async def test_a_subscriber_that_janus_refuses_as_too_early_waits_for_the_publis
     call: JanusCall, mcu: JanusMcu
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SOON, WaitableListener())
+        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SHORT_WAIT, WaitableListener())
         assert isinstance(publisher, JanusPublisher)
         publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers a join with 428
         waiting = asyncio.create_task(call.subscriber())

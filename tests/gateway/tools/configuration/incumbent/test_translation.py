@@ -33,13 +33,13 @@ from gateway.tools.configuration.incumbent.translation import Translation
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.certificates import make_certificate
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 HASH_KEY = "5ad2f0c1b7e94836a1d0c2b3f4e59687"
 ENVIRON = {"HASH_KEY": HASH_KEY, "INTERNAL": "e3b0c442", "ONE": "98fc1c14", "JANUS_PORT": "8188"}
-MINIMAL = (
+MINIMAL_FILE = (
     f"[sessions]\nhashkey = {HASH_KEY}\n[backend]\nbackends = a\nsecret = 98fc1c14\n[a]\nurls = https://a.example.com\n"
 )
-PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+PRIVATE_NETWORKS = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
 def translate(text: str, **environ: str) -> Translation:
@@ -59,7 +59,7 @@ def imported(folder: Path, text: str) -> Config:
 
 
 def test_file_with_every_option_is_loaded_with_its_settings(tmp_path: Path) -> None:
-    translation = translate((HERE / "everything.conf").read_text(), **ENVIRON)
+    translation = translate((FOLDER / "everything.conf").read_text(), **ENVIRON)
     assert loaded(tmp_path, translation.text) == Config(
         sessions=SessionsSection(secret=HASH_KEY),
         http=HttpSection(
@@ -98,7 +98,7 @@ def test_file_with_every_option_is_loaded_with_its_settings(tmp_path: Path) -> N
 
 
 def test_every_option_without_equivalent_has_a_comment() -> None:
-    text = (HERE / "everything.conf").read_text()
+    text = (FOLDER / "everything.conf").read_text()
     comments = translate(text, **ENVIRON).text.replace("\n#  ", "")
     missing = []
     conf = ServerConf(text, ENVIRON)
@@ -119,16 +119,16 @@ def test_every_option_without_equivalent_has_a_comment() -> None:
 
 
 def test_options_for_backends_in_the_old_manner_are_named_where_they_have_no_effect() -> None:
-    comments = translate((HERE / "everything.conf").read_text(), **ENVIRON).text
+    comments = translate((FOLDER / "everything.conf").read_text(), **ENVIRON).text
     for option in ("sessionlimit = 7", "maxstreambitrate = 8", "maxscreenbitrate = 9"):
         assert f"# [backend] {option}: " in comments
 
 
 def test_stock_file_is_loaded_with_new_secrets_and_an_example_of_a_backend(tmp_path: Path) -> None:
-    translation = translate((HERE / "stock.conf").read_text())
+    translation = translate((FOLDER / "stock.conf").read_text())
     assert loaded(tmp_path, translation.text) == Config(
         sessions=SessionsSection(secret="new-1-9f86d081884c7d659a2feaa0c55ad015"),
-        http=HttpSection(trusted_proxies=PRIVATE),
+        http=HttpSection(trusted_proxies=PRIVATE_NETWORKS),
         internal=InternalSection("new-2-9f86d081884c7d659a2feaa0c55ad015"),
         backends=(Backend("cloud", ("https://cloud.example.com/",), "new-3-9f86d081884c7d659a2feaa0c55ad015"),),
         stats=StatsSection(("127.0.0.1/32", "::1/128")),
@@ -139,7 +139,7 @@ def test_stock_file_is_loaded_with_new_secrets_and_an_example_of_a_backend(tmp_p
 
 @pytest.mark.parametrize("name", ["stock.conf", "everything.conf"])
 def test_check_finds_only_problems_of_the_file_and_of_the_environment(name: str, tmp_path: Path) -> None:
-    translation = translate((HERE / name).read_text(), **ENVIRON)
+    translation = translate((FOLDER / name).read_text(), **ENVIRON)
     loaded(tmp_path, translation.text)
     found = {(finding.level, finding.key) for finding in check(tmp_path / "portunus.toml", {}, None)}
     expected = {
@@ -151,7 +151,7 @@ def test_check_finds_only_problems_of_the_file_and_of_the_environment(name: str,
 
 def test_tls_is_taken_over_if_there_is_no_plain_address(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    text = f"[https]\nlisten = 127.0.0.1:8443\ncertificate = {certificate}\nkey = {key}\n{MINIMAL}"
+    text = f"[https]\nlisten = 127.0.0.1:8443\ncertificate = {certificate}\nkey = {key}\n{MINIMAL_FILE}"
     http = imported(tmp_path, text).http
     assert (http.listen, http.certificate, http.key) == (("127.0.0.1:8443",), str(certificate), str(key))
     translation = translate(text.replace("key = ", "#key = "))
@@ -160,7 +160,7 @@ def test_tls_is_taken_over_if_there_is_no_plain_address(tmp_path: Path) -> None:
 
 
 def test_all_hosts_are_allowed_with_the_common_secret(tmp_path: Path) -> None:
-    config = imported(tmp_path, MINIMAL.replace("[backend]\n", "[backend]\nallowall = true\n"))
+    config = imported(tmp_path, MINIMAL_FILE.replace("[backend]\n", "[backend]\nallowall = true\n"))
     assert (config.nextcloud.allow_any, config.nextcloud.secret, config.backends) == (True, "98fc1c14", ())
 
 
@@ -192,13 +192,13 @@ secret = 98fc1c14\nsessionlimit = 5\nmaxstreambitrate = 6\nmaxscreenbitrate = 7"
     ],
 )
 def test_sfu_is_chosen_as_the_go_server_does(options: str, type: str, note: str, tmp_path: Path) -> None:
-    translation = translate(f"[mcu]\n{options}\n{MINIMAL}")
+    translation = translate(f"[mcu]\n{options}\n{MINIMAL_FILE}")
     assert loaded(tmp_path, translation.text).mcu.type == type
     assert any(note in sentence for sentence in translation.notes) or not note
 
 
 def test_backends_without_usable_url_are_left_out_and_named(tmp_path: Path) -> None:
-    text = MINIMAL.replace("backends = a", "backends = a, b, c, compat, a")
+    text = MINIMAL_FILE.replace("backends = a", "backends = a, b, c, compat, a")
     text += "[b]\nurls = https://a.example.com:443/\n[compat]\nurl = https://d.example.com/\n"
     translation = translate(text)
     assert [backend.id for backend in loaded(tmp_path, translation.text).backends] == ["a", "compat-backend"]
@@ -207,7 +207,7 @@ def test_backends_without_usable_url_are_left_out_and_named(tmp_path: Path) -> N
 
 
 def test_sections_that_nothing_refers_to_are_named() -> None:
-    notes = translate(MINIMAL + "[b]\nurls = https://b.example.com\nsecret = ab12\n[stats]\nother = 1\n").notes
+    notes = translate(MINIMAL_FILE + "[b]\nurls = https://b.example.com\nsecret = ab12\n[stats]\nother = 1\n").notes
     assert "[b] urls = https://b.example.com: the section is unknown, or that of a backend that is not listed." in notes
     assert "[b] secret = …: the section is unknown, or that of a backend that is not listed." in notes
     assert "[stats] other = 1: this option is unknown." in notes
@@ -246,28 +246,28 @@ def run(*arguments: str | Path, **environ: str) -> Result:
 
 
 def test_command_prints_the_result(tmp_path: Path) -> None:
-    done = run(HERE / "everything.conf", **ENVIRON)
+    done = run(FOLDER / "everything.conf", **ENVIRON)
     assert done.exit_code == 0
     assert loaded(tmp_path, done.stdout).sessions.secret == HASH_KEY
 
 
 def test_command_writes_a_new_file_for_the_owner_only(tmp_path: Path) -> None:
     out = tmp_path / "portunus.toml"
-    done = run(HERE / "stock.conf", "--out", out)
+    done = run(FOLDER / "stock.conf", "--out", out)
     assert done.exit_code == 0
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     secret = load(out, {}).sessions.secret
     assert len(secret) == 64
     assert "note: [sessions] hashkey is a placeholder" in done.stderr
     assert secret not in done.output
-    again = run(HERE / "stock.conf", "--out", out)
+    again = run(FOLDER / "stock.conf", "--out", out)
     assert again.exit_code == 1
     assert "cannot be written (File exists)" in again.output
     assert load(out, {}).sessions.secret == secret
 
 
 def test_file_that_cannot_be_imported_is_refused_with_status_1(tmp_path: Path) -> None:
-    done = run(HERE / "everything.conf")
+    done = run(FOLDER / "everything.conf")
     assert done.exit_code == 1
     assert "names the variable HASH_KEY, which is not set" in done.output
     (tmp_path / "server.conf").write_bytes(b"\xff\xfe")
