@@ -5,6 +5,8 @@ Source: reference 2.8, 5.5, 12.2.
 
 from __future__ import annotations
 
+from collections import deque
+
 from gateway.core.session import Session
 from gateway.core.visibility import Form
 from gateway.flows.federation.listed_participants import ListedParticipants
@@ -12,8 +14,11 @@ from gateway.flows.federation.remote_session import KeptBytes
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
 from gateway.wire import remote_messages
-from gateway.wire.remote_messages import RemoteEvent, RemoteMessage
+from gateway.wire.remote_messages import RemoteError, RemoteEvent, RemoteMessage
 from gateway.wire.server import RoomDataBody
+
+REQUESTS = 500  # latest requests of the client that the host may answer with an error
+ID_LENGTH = 64  # characters of their ids that count
 
 
 class HostMessages:
@@ -23,9 +28,20 @@ class HostMessages:
         self._delivery = services.delivery
         self._session = session
         self._participants = ListedParticipants(lists)
+        self._requests: deque[str] = deque(maxlen=REQUESTS)  # ids
+
+    def expect_answer(self, id: str | None) -> None:
+        """Note the id of a request that goes to the host."""
+        if id:
+            self._requests.append(id[:ID_LENGTH])
 
     def pass_on(self, local: RemoteMessage) -> None:
-        """Send the client a message whose session ids are those of the local server."""
+        """Send the client a message whose session ids are those of the local server.
+
+        An error is dropped if it answers a request that the host has not got: this server answers that one.
+        """
+        if isinstance(local, RemoteError) and local.id and local.id[:ID_LENGTH] not in self._requests:
+            return
         if isinstance(local, RemoteEvent):
             self._participants.note(local.event)
         if isinstance(local, RemoteEvent) and local.event.message is not None:

@@ -151,6 +151,7 @@ class FederatedSeat:
         if self._names is None:
             return
         self.return_to_room()
+        self._messages.expect_answer(message.id)
         if not self._remote.send(federation.to_remote(text, message, self._names)):
             cause = ("kept", self.room.signaling)
             self._services.warnings.warning(cause, "too much is kept for the host of a federated room: joining it anew")

@@ -201,3 +201,21 @@ async def test_acknowledgements_that_the_host_does_not_confirm_have_a_number(mon
             "room",
         ]
         assert len(host.connections) == 2
+
+
+# attack: an error in place of the answer of the client's own server
+async def test_host_answers_only_requests_that_it_has_got() -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        alice = await seated_client(harness)
+        harness.nextcloud.gate = asyncio.Event()
+        alice.send({"id": "5", "type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
+        alice.send({"id": "6", "type": "room", "room": {"roomid": "here", "sessionid": "nc-local"}})
+        for id in ("6", "7", "5", ""):
+            host.connection.deliver({"id": id, "type": "error", "error": error("not_allowed")})
+        await settle()
+        assert [message.get("id", "") for message in alice.received()] == ["5", ""]
+        harness.nextcloud.gate.set()
+        await settle()
+        answer = alice.received()[0]
+        assert (answer["type"], answer["id"]) == ("room", "6")
