@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from sdp.document import MediaSection
 
+MAX_LINES = 4  # "a=simulcast" lines that are read; a section has at most one (RFC 8853 5.1)
 MAX_STREAMS = 64  # of one direction that are read; clients have up to 4
 
 _SPATIAL_RIDS = {"q": 0, "h": 1, "f": 2}  # quarter, half, full: the names in WebRTC's own examples
@@ -23,7 +24,7 @@ def sent_layers(section: MediaSection) -> tuple[str, ...]:
     """
     named = (value.split(" ", 2) for value in section.attributes("rid"))
     described = {words[0] for words in named if words[1:2] == ["send"]}
-    for value in section.attributes("simulcast"):
+    for value in section.attributes("simulcast")[:MAX_LINES]:
         words = value.split(None, 4)[:4]
         for direction, streams in zip(words[::2], words[1::2], strict=False):
             if direction == "send":
@@ -38,7 +39,7 @@ def sent_layers(section: MediaSection) -> tuple[str, ...]:
 def layers(section: MediaSection, direction: str) -> dict[str, bool]:
     """Return the rids of ``a=simulcast`` in a direction ("send", "recv"), mapped to whether they are paused (``~``)."""
     found = {}
-    for value in section.attributes("simulcast"):
+    for value in section.attributes("simulcast")[:MAX_LINES]:
         words = value.split(None, 4)[:4]
         for named, streams in zip(words[::2], words[1::2], strict=False):
             if named == direction:
@@ -50,7 +51,7 @@ def layers(section: MediaSection, direction: str) -> dict[str, bool]:
 def streams(section: MediaSection, direction: str) -> list[tuple[str, ...]]:
     """Return the simulcast streams of ``a=simulcast`` in a direction, each as its alternative rids, preferred first."""
     found: list[tuple[str, ...]] = []
-    for value in section.attributes("simulcast"):
+    for value in section.attributes("simulcast")[:MAX_LINES]:
         words = value.split(None, 4)[:4]
         for named, listed in zip(words[::2], words[1::2], strict=False):
             if named == direction:

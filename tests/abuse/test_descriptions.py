@@ -21,6 +21,8 @@ OFFERS = 250  # more than the burst of a session
 SENDERS = 8
 OFFERS_EACH = 20  # within the burst
 IN_PROCESS = '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
+# so that a slow machine, too, handles fewer offers than are sent
+LOW_RATES = "[limits]\ndescription_bytes_per_second = 1000\nbytes_per_second = 1000\n"
 HEAD = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\na=fingerprint:sha-256 AA:BB\r\n"
     "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\na=rtcp-mux\r\na=sendonly\r\na=setup:actpass\r\n"
@@ -49,7 +51,7 @@ def offer(line: Callable[[int], str]) -> str:
 
 @pytest.mark.parametrize("form", sorted(LINES))
 async def test_flood_of_large_offers(tmp_path: Path, form: str) -> None:
-    async with running(tmp_path, mcu=IN_PROCESS) as scene, scene.undisturbed(memory=64 << 20):
+    async with running(tmp_path, LOW_RATES, mcu=IN_PROCESS) as scene, scene.undisturbed(memory=64 << 20):
         errors = await flood(scene, offer(LINES[form]))
         assert errors["too_many_requests"] > 1
         assert await scene.limits_met("description_bytes_per_second") > 0

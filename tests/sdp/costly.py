@@ -97,7 +97,7 @@ def costly() -> dict[str, str]:
             layers + "a=simulcast:send " + ";".join(map(str, range(2000))) + "\r\n", "a=rid:{} send\r\n".format
         ),
         "long simulcast": long(layers + "a=rid:1 send\r\na=rid:2 send\r\n", "a=simulcast:send 1;2", ";3"),
-        "simulcast lines": many(layers, lambda _: "a=simulcast:send 1;2 recv 3\r\n"),
+        "simulcast lines": many(layers, lambda index: f"a=simulcast:send {index};a;b recv c\r\n"),
         "short lines": many(one, lambda _: "a=x\r\n"),
         "spellings": many(one, lambda index: f"a=RTPMAP:{index % 128} vp8/9\r\n"),
     }
