@@ -1,6 +1,7 @@
 """``portunus`` with a clock at its garbage collector: ``python -m bench.collector REPORT serve -c FILE``.
 
-At its end the process writes the longest collection of each generation, in seconds, to REPORT.
+At its end the process writes the longest collection of each generation to REPORT, in seconds of CPU time: other load of
+the machine does not count.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ class Pauses:
     def observe(self, phase: str, details: dict[str, int]) -> None:
         """Note the begin or the end of a collection: a callback of ``gc``."""
         if phase == "start":
-            self._begun = time.perf_counter()
+            self._begun = time.thread_time()
         elif gc.get_freeze_count():  # the collections before are a part of the start
             generation = details["generation"]
-            self._longest[generation] = max(self._longest[generation], time.perf_counter() - self._begun)
+            self._longest[generation] = max(self._longest[generation], time.thread_time() - self._begun)
 
     def write(self) -> None:
         """Write the report."""
@@ -41,9 +42,10 @@ def command(report: Path) -> list[str]:
     return [sys.executable, "-m", "bench.collector", str(report)]
 
 
-def longest(report: Path) -> float:
-    """Return the longest pause of a report in seconds."""
-    return float(max(json.loads(report.read_text()).values()))
+def longest(report: Path) -> list[float]:
+    """Return the longest pause of each generation in seconds, the youngest first."""
+    pauses: dict[str, float] = json.loads(report.read_text())
+    return [pauses[generation] for generation in sorted(pauses)]
 
 
 if __name__ == "__main__":

@@ -46,12 +46,13 @@ def measure_idle(bench: Bench, names: Sequence[str]) -> Row:
     return row
 
 
-def measure_pauses(bench: Bench) -> Row:
-    """Measure the longest collection of garbage while sessions are opened, messages relayed and hellos sent."""
+def measure_pauses(bench: Bench) -> list[Row]:
+    """Measure the longest collections of garbage while sessions are opened, messages relayed and hellos sent."""
     count = bench.count(SESSIONS, 10)
-    row = Row("longest pause of the garbage collector", f"{count:,} sessions", "ms", PAUSE)
+    rows = [Row(f"longest pause, generation {it}", f"{count:,} sessions", "ms", PAUSE) for it in range(3)]
     report = bench.site.scratch / "pauses"
     command = bench.site.command(*collector.command(report))
+    once = replace(bench, rounds=1)
     for _ in range(bench.rounds):
         with (
             (bench.site.scratch / "portunus.log").open("ab") as log,
@@ -59,8 +60,8 @@ def measure_pauses(bench: Bench) -> Row:
         ):
             server = Server(PORTUNUS, process.pid, port)
             with sessions(bench, server, count):
-                once = replace(bench, rounds=1)
                 messages.measure(once, [server], messages.PAIRS)
                 hellos.measure(once, [server], replace(hellos.PLAIN, floor=False))
-        row.figures.setdefault(PORTUNUS, []).append(collector.longest(report) * 1000)
-    return row
+        for row, pause in zip(rows, collector.longest(report), strict=True):
+            row.figures.setdefault(PORTUNUS, []).append(pause * 1000)
+    return rows

@@ -40,7 +40,7 @@ def _updates(bench: Bench) -> list[Row]:
 
 def _memory(bench: Bench) -> list[Row]:
     names = bench.site.names
-    return [memory.measure_empty(bench, names), memory.measure_idle(bench, names), memory.measure_pauses(bench)]
+    return [memory.measure_empty(bench, names), memory.measure_idle(bench, names)]
 
 
 def _quick(bench: Bench) -> list[Row]:
@@ -57,6 +57,7 @@ ALL: dict[str, Callable[[Bench], list[Row]]] = {
     "joins": _joins,
     "updates": _updates,
     "memory": _memory,
+    "pauses": memory.measure_pauses,
     "absent": lambda bench: absent.measure(bench, bench.site.names),
     "start": lambda bench: [start.measure(bench, bench.site.names)],
     "descriptions": publish_descriptions.measure,
