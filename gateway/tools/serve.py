@@ -16,7 +16,7 @@ from gateway.config import Config, ConfigError
 from gateway.edge.http.descriptors import raise_limit
 from gateway.edge.operator.readiness import NO_SFU
 
-COLLECTION_THRESHOLDS = (20_000, 20, 50)  # see gc.set_threshold; Python's own are 700, 10, 10
+COLLECTION_THRESHOLDS = (5_000, 10, 400)  # see gc.set_threshold; with many sessions the second bounds the pauses
 
 log = logging.getLogger("portunus")
 
