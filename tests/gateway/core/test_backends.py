@@ -245,3 +245,24 @@ def test_backend_with_an_invalid_url_is_refused() -> None:
 def test_secrets_are_listed_by_backend() -> None:
     backends = Backends([Backend("a", ("https://a.example/",), "one"), Backend("b", ("https://b.example/",), "two")])
     assert backends.secrets == {"a": "one", "b": "two"}
+
+
+# reference 3.6-f
+def test_session_continues_with_the_settings_of_the_same_nextcloud_only() -> None:
+    before, compat = Backend("a", ("https://a.example/",), "one"), Backend(COMPAT, (), "any")
+    moved, other = Backend("a", ("https://new.example/",), "one"), Backend("a", ("https://new.example/",), "two")
+    swapped = Backend("b", before.urls, "one")
+    for backends, continues in (
+        (Backends([before]), True),
+        (Backends([moved]), True),
+        (Backends([moved], compat), True),
+        (Backends([other]), False),
+        (Backends([other], compat), False),
+        (Backends([other, swapped]), False),
+        (Backends([swapped]), False),
+        (Backends([]), True),
+        (Backends([], compat), True),
+    ):
+        assert backends.continue_with(before, "https://a.example/") is continues
+    assert Backends([], Backend(COMPAT, (), "changed")).continue_with(compat, "https://a.example/")
+    assert not Backends([before]).continue_with(compat, "https://a.example/")

@@ -366,8 +366,12 @@ def test_first_evicting_event_stays_until_the_session_leaves() -> None:
     hub.evict(member, b"first")
     hub.evict(member, b"second")
     assert member.evicted_by == b"first"
+    assert not member.accepts_messages
     joined(hub, member, "another")
     assert member.evicted_by is None
+    assert member.accepts_messages
+    hub.close(member)
+    assert not member.accepts_messages
 
 
 # -- limits per network

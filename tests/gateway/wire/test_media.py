@@ -86,6 +86,12 @@ def test_type_that_stands_twice_is_refused(first: str, name: str) -> None:
 
 
 # reference 5.2-i
+def test_data_whose_types_are_nested_too_deeply_to_count_is_refused() -> None:
+    with pytest.raises(ProtocolError):
+        decode('{"type":"type","x":' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+# reference 5.2-i
 @pytest.mark.parametrize(
     "text",
     [
