@@ -57,15 +57,26 @@ class Violation:
 
 def violations(offer: Description, answer: Description) -> list[Violation]:
     """Return every rule that the answer breaks, in the order of the sections; an empty list for a valid answer."""
+    return list(_violations(offer, answer))
+
+
+def is_valid_answer(offer: Description, answer: Description) -> bool:
+    """Return whether an answer breaks no rule; the check ends with the first broken one."""
+    return next(_violations(offer, answer), None) is None
+
+
+def _violations(offer: Description, answer: Description) -> Iterator[Violation]:
     if len(offer.media) != len(answer.media):
-        return [Violation(Rule.SECTIONS)]
-    found = [] if _has_session_lines(answer) else [Violation(Rule.LINES)]
+        yield Violation(Rule.SECTIONS)
+        return
+    if not _has_session_lines(answer):
+        yield Violation(Rule.LINES)
     if not _groups_fit(offer, answer):
-        found.append(Violation(Rule.BUNDLE))
+        yield Violation(Rule.BUNDLE)
     offering, answering = _Shared(offer), _Shared(answer)
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
-        found += [Violation(rule, index) for rule in _broken_rules(offering, offered, answering, answered)]
-    return found
+        for rule in _broken_rules(offering, offered, answering, answered):
+            yield Violation(rule, index)
 
 
 def offer_violations(offer: Description, previous: Description | None = None) -> list[Violation]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from mcu.base import Rejected
 from sdp.document import Description
 from sdp.mending import mend, tidy
-from sdp.offer_answer import Violation, offer_violations, violations
+from sdp.offer_answer import Violation, is_valid_answer, offer_violations, violations
 
 
 class UnusableDescription(Rejected):
@@ -27,9 +27,9 @@ def checked_answer(offer: Description, answer: Description) -> Description:
     """
     corrected = answer.copy()
     tidy(offer, corrected)
-    if violations(offer, corrected):
+    if not is_valid_answer(offer, corrected):
         mend(offer, corrected)
-    _require_none("answer", violations(offer, corrected))
+        _require_none("answer", violations(offer, corrected))
     return corrected.freeze()
 
 
