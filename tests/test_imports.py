@@ -195,11 +195,11 @@ THIRD_PARTY: dict[str, tuple[str, ...]] = {
 }
 
 
-def within(module: str, part: str) -> bool:
+def is_within(module: str, part: str) -> bool:
     return module == part or module.startswith(part + ".")
 
 
-def imported(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
+def imported_modules(source: str, module: str, is_package: bool) -> Iterator[tuple[int, str]]:
     """Yield (line, module) of every import, those inside functions and by literal name included."""
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(source)):
@@ -232,15 +232,15 @@ def is_module(name: str) -> bool:
 def violations(source: str, module: str, is_package: bool = False) -> list[str]:
     """Return what a module must not import, one sentence each."""
     found = []
-    part = max((name for name in RULES if within(module, name)), key=len)
-    for line, name in imported(source, module, is_package):
+    part = max((name for name in RULES if is_within(module, name)), key=len)
+    for line, name in imported_modules(source, module, is_package):
         top = name.partition(".")[0]
         if top in OWN_PACKAGES:
-            allowed = any(within(name, other) for other in (part, *RULES[part]))
+            allowed = any(is_within(name, other) for other in (part, *RULES[part]))
         elif is_pure(module):
             allowed = top in PURE_MAY | exceptions(module)
         elif top in THIRD_PARTY:
-            allowed = any(within(module, other) for other in THIRD_PARTY[top])
+            allowed = any(is_within(module, other) for other in THIRD_PARTY[top])
         else:
             allowed = top in sys.stdlib_module_names or top == "msgspec"
         if not allowed:
@@ -249,7 +249,7 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
 
 
 def is_pure(module: str) -> bool:
-    return any(within(module, part) for part in PURE)
+    return any(is_within(module, part) for part in PURE)
 
 
 def exceptions(module: str) -> frozenset[str]:

@@ -52,7 +52,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed_commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheel and the pinned packages in an environment; return its ``bin`` folder."""
     home = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", home / "venv", cwd=home)
@@ -63,7 +63,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def serving(cwd: Path, program: Path, *arguments: str) -> Iterator[str]:
+def served_address(cwd: Path, program: Path, *arguments: str) -> Iterator[str]:
     """Start ``portunus``, yield the address that it listens on, end it with SIGTERM and require status 0."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     process = subprocess.Popen(
@@ -122,16 +122,16 @@ def test_wheel_holds_the_three_packages_with_their_data_and_nothing_else(wheel: 
     }
 
 
-def test_pinned_packages_satisfy_the_requirements_of_the_wheel(installed: Path) -> None:
-    assert "No broken requirements" in run(installed / "python", "-m", "pip", "check", cwd=installed)
+def test_pinned_packages_satisfy_the_requirements_of_the_wheel(installed_commands: Path) -> None:
+    assert "No broken requirements" in run(installed_commands / "python", "-m", "pip", "check", cwd=installed_commands)
 
 
-def test_installed_command_prints_its_version(installed: Path) -> None:
-    assert VERSION in run(installed / "portunus", "--version", cwd=installed)
+def test_installed_command_prints_its_version(installed_commands: Path) -> None:
+    assert VERSION in run(installed_commands / "portunus", "--version", cwd=installed_commands)
 
 
-def test_installed_demo_serves_the_call_page(installed: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, installed / "portunus", "demo", "--port", "0") as address:
+def test_installed_demo_serves_the_call_page(installed_commands: Path, tmp_path: Path) -> None:
+    with served_address(tmp_path, installed_commands / "portunus", "demo", "--port", "0") as address:
         status, page = get(f"{address}/")
         assert status == 200
         assert b"<!doctype html>" in page[:200].lower()
@@ -140,9 +140,9 @@ def test_installed_demo_serves_the_call_page(installed: Path, tmp_path: Path) ->
         assert all(get(f"{address}/{script.decode().lstrip('./')}")[0] == 200 for script in scripts)
 
 
-def test_installed_gateway_serves_without_the_demo(installed: Path, tmp_path: Path) -> None:
+def test_installed_gateway_serves_without_the_demo(installed_commands: Path, tmp_path: Path) -> None:
     (tmp_path / "portunus.toml").write_text(CONFIG)
-    with serving(tmp_path, installed / "portunus", "serve", "-c", "portunus.toml") as address:
+    with served_address(tmp_path, installed_commands / "portunus", "serve", "-c", "portunus.toml") as address:
         assert get(f"{address}/")[0] == 404
         status, body = get(f"{address}/api/v1/welcome")
         assert status == 200
@@ -150,22 +150,22 @@ def test_installed_gateway_serves_without_the_demo(installed: Path, tmp_path: Pa
 
 
 def test_installed_command_writes_a_set_of_configurations_with_the_files_for_janus(
-    installed: Path, tmp_path: Path
+    installed_commands: Path, tmp_path: Path
 ) -> None:
     options = ("--nextcloud", "https://cloud.example.com", "--domain", "signal.example.com", "--out", "set")
-    run(installed / "portunus", "config", "init", *options, cwd=tmp_path)
+    run(installed_commands / "portunus", "config", "init", *options, cwd=tmp_path)
     for source in (ROOT / "janus-config").iterdir():
         if source.is_file():
             assert (tmp_path / "set" / "janus" / source.name).read_bytes() == source.read_bytes()
-    assert f"ExecStart={installed}/portunus serve" in (tmp_path / "set" / "portunus.service").read_text()
-    run(installed / "portunus", "config", "check", "--no-world", "set/portunus.toml", cwd=tmp_path)
+    assert f"ExecStart={installed_commands}/portunus serve" in (tmp_path / "set" / "portunus.service").read_text()
+    run(installed_commands / "portunus", "config", "check", "--no-world", "set/portunus.toml", cwd=tmp_path)
 
 
 def test_installed_gateway_names_an_unknown_configuration_key_and_the_nearest_valid_one(
-    installed: Path, tmp_path: Path
+    installed_commands: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "portunus.toml").write_text(CONFIG.replace("listen", "lisetn"))
-    command = [str(installed / "portunus"), "serve", "-c", "portunus.toml"]
+    command = [str(installed_commands / "portunus"), "serve", "-c", "portunus.toml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "portunus.toml" in done.stderr

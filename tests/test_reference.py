@@ -68,7 +68,7 @@ def prose(python: str) -> Iterator[str]:
     yield block
 
 
-def cited(text: str, form: re.Pattern[str]) -> set[str]:
+def cited_marks(text: str, form: re.Pattern[str]) -> set[str]:
     """Return the sections, and the marks, that a text cites in this form; of a range both ends."""
     found: set[str] = set()
     for match in form.finditer(CONTINUED.sub(" ", text)):
@@ -79,12 +79,12 @@ def cited(text: str, form: re.Pattern[str]) -> set[str]:
 
 def citations(name: str, text: str) -> set[str]:
     """Return all that a file cites."""
-    found = cited(text, CITATION)
+    found = cited_marks(text, CITATION)
     if name.endswith(".py"):
         for part in prose(text):
-            found |= cited(part, BARE)
+            found |= cited_marks(part, BARE)
     if name == REFERENCE:
-        found |= cited(text, BARE)
+        found |= cited_marks(text, BARE)
     return found
 
 
@@ -109,7 +109,7 @@ def named_by_tests() -> set[str]:
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                found |= cited(f"{comment_above(node, text)}\n\n{ast.get_docstring(node) or ''}", CITATION)
+                found |= cited_marks(f"{comment_above(node, text)}\n\n{ast.get_docstring(node) or ''}", CITATION)
     return {item for item in found if re.search(r"-[a-z]$", item)}
 
 
@@ -190,7 +190,7 @@ def test_citations_are_found_in_every_part_of_the_repository() -> None:
     ],
 )
 def test_citations_are_found(text: str, expected: set[str]) -> None:
-    assert cited(text, CITATION) == expected
+    assert cited_marks(text, CITATION) == expected
 
 
 def test_a_title_that_does_not_exist_is_found() -> None:
@@ -211,4 +211,4 @@ def test_a_title_that_does_not_exist_is_found() -> None:
     ],
 )
 def test_bare_numbers_are_found(text: str, expected: set[str]) -> None:
-    assert cited(text, BARE) == expected
+    assert cited_marks(text, BARE) == expected

@@ -24,7 +24,7 @@ READERS = (
 )
 
 
-def called(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def called_functions(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield line and name of each function that is called."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
@@ -38,7 +38,7 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 def tasks_in_constructors(tree: ast.Module) -> list[int]:
     """Return the lines where a constructor starts a task."""
     constructors = (function for function in functions(tree) if function.name == "__init__")
-    return [line for it in constructors for line, name in called(it) if name.rpartition(".")[2] in STARTS]
+    return [line for it in constructors for line, name in called_functions(it) if name.rpartition(".")[2] in STARTS]
 
 
 def collections_of_modules(tree: ast.Module) -> list[int]:
@@ -53,7 +53,7 @@ def collections_of_modules(tree: ast.Module) -> list[int]:
 
 def clocks_that_are_read(tree: ast.Module) -> list[int]:
     """Return the lines that read a clock other than one that was given."""
-    return [line for line, name in called(tree) if CLOCKS.fullmatch(name)]
+    return [line for line, name in called_functions(tree) if CLOCKS.fullmatch(name)]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -27,7 +27,7 @@ async def inprocess_demo() -> AsyncIterator[Demo]:
     await demo.stop()
 
 
-async def focused(page: CallPage) -> tuple[str, str, str]:
+async def focused_element(page: CallPage) -> tuple[str, str, str]:
     """Return id, role and accessible name of the focused element."""
     devtools = await page.page.context.new_cdp_session(page.page)
     found = await devtools.send("Runtime.evaluate", {"expression": "document.activeElement"})
@@ -42,7 +42,7 @@ async def tab_to(page: CallPage, id: str) -> None:
     """Press Tab until an element has the focus; each one on the way has a name and shows that it is focused."""
     for _ in range(30):
         await page.page.keyboard.press("Tab")
-        now, role, name = await focused(page)
+        now, role, name = await focused_element(page)
         if await page.page.evaluate("document.activeElement === document.body"):
             continue  # between the last and the first control
         assert name, f"{role} {now!r} has no name"
@@ -58,7 +58,7 @@ async def test_a_call_needs_the_keyboard_only(browser: Browser, inprocess_demo: 
     await bob.join("Bob")
     ada = await CallPage.open(browser, inprocess_demo.url)
     keyboard = ada.page.keyboard
-    assert (await focused(ada))[0] == "name"
+    assert (await focused_element(ada))[0] == "name"
     await keyboard.type("Ada")
     await tab_to(ada, "room")
     await keyboard.type("kitchen")
@@ -82,7 +82,7 @@ async def test_a_call_needs_the_keyboard_only(browser: Browser, inprocess_demo: 
     await keyboard.press("Enter")
     await tab_to(ada, "call-bitrate")
     await keyboard.press("Escape")
-    assert (await focused(ada))[0] == "show-settings"
+    assert (await focused_element(ada))[0] == "show-settings"
     await tab_to(ada, "leave")
     await keyboard.press("Enter")
     await bob.until_no_tile("Ada")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.config import GeoIpSection, McuSection
-from tests.browser.test_simulcast import HEIGHTS, WAIT, SimulcastPage, calling
+from tests.browser.test_simulcast import HEIGHTS, WAIT, SimulcastPage, two_page_call
 
 pytestmark = pytest.mark.full
 
@@ -29,7 +29,7 @@ async def until_frames(person: SimulcastPage, wanted: set[str], least: int = 20)
 
 
 async def test_encrypted_frames_reach_a_receiver_with_the_key_in_each_layer(mcu: McuSection) -> None:
-    async with calling(mcu, GeoIpSection()) as call:
+    async with two_page_call(mcu, GeoIpSection()) as call:
         ada, bob = call.ada, call.bob
         async with asyncio.timeout(WAIT):
             assert await ada.page.evaluate("message => share(message)", [bob.id, KEY, "7"]) == "7"

@@ -13,7 +13,7 @@ import pytest
 from gateway.config import GeoIpSection, McuSection
 from mcu.janus.settings import JanusServerSettings
 from tests.browser.conftest import inprocess
-from tests.browser.test_simulcast import ALL_TEMPORAL_LAYERS, HEIGHTS, TwoPageCall, calling
+from tests.browser.test_simulcast import ALL_TEMPORAL_LAYERS, HEIGHTS, TwoPageCall, two_page_call
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
@@ -24,7 +24,7 @@ async def call(request: pytest.FixtureRequest) -> AsyncIterator[TwoPageCall]:
     """A call over each SFU that shows the sizes."""
     async with AsyncExitStack() as stack:
         if request.param == "inprocess":
-            yield await stack.enter_async_context(calling(inprocess(), GeoIpSection()))
+            yield await stack.enter_async_context(two_page_call(inprocess(), GeoIpSection()))
             return
         janus = JanusProcess()
         settings = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
@@ -36,7 +36,7 @@ async def call(request: pytest.FixtureRequest) -> AsyncIterator[TwoPageCall]:
                 admin_url=janus.admin_url,
                 admin_secret=ADMIN_SECRET,
             )
-        call = await stack.enter_async_context(calling(McuSection("janus", settings=(settings,)), GeoIpSection()))
+        call = await stack.enter_async_context(two_page_call(McuSection("janus", settings=(settings,)), GeoIpSection()))
         if request.param == "janus with events":
             janus.values["EVENTS_URL"] = call.url.replace("http", "ws", 1) + "/spreed"
         await stack.enter_async_context(janus)
@@ -67,7 +67,7 @@ async def test_an_old_janus_gets_the_largest_layer_only_of_a_codec_whose_layers_
     async with AsyncExitStack() as stack:
         janus = await stack.enter_async_context(JanusProcess())
         settings = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
-        call = await stack.enter_async_context(calling(McuSection("janus", settings=(settings,)), GeoIpSection()))
+        call = await stack.enter_async_context(two_page_call(McuSection("janus", settings=(settings,)), GeoIpSection()))
         ada, bob = call.ada, call.bob
         await ada.publish("fqh", codec="av1", accepted="f")
         await bob.subscribe(ada, {"substream": 0})

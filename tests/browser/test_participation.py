@@ -41,7 +41,7 @@ async def demo() -> AsyncIterator[Demo]:
     await running.stop()
 
 
-async def joined(browser: Browser, demo: Demo, name: str, **choices: str) -> CallPage:
+async def joined_page(browser: Browser, demo: Demo, name: str, **choices: str) -> CallPage:
     page = await CallPage.open(browser, demo.url)
     await page.join(name, **choices)
     await page.until_state("Connected")
@@ -49,7 +49,7 @@ async def joined(browser: Browser, demo: Demo, name: str, **choices: str) -> Cal
 
 
 async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(browser: Browser, demo: Demo) -> None:
-    ada = await joined(browser, demo, "Ada")
+    ada = await joined_page(browser, demo, "Ada")
     await ada.page.evaluate(_GATE, "getDisplayMedia")
     for _ in range(2):
         await ada.page.click("#share")
@@ -65,7 +65,7 @@ async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(b
 
 @pytest.mark.parametrize("button", ["share", "camera"])
 async def test_devices_granted_after_leaving_are_closed(browser: Browser, demo: Demo, button: str) -> None:
-    ada = await joined(browser, demo, "Ada")
+    ada = await joined_page(browser, demo, "Ada")
     if button == "camera":
         await ada.page.click("#camera")  # off
     await ada.page.evaluate(_GATE, "getDisplayMedia" if button == "share" else "getUserMedia")
@@ -83,7 +83,7 @@ async def test_leaving_during_the_device_dialog_does_not_join(browser: Browser, 
     await ada.page.evaluate(_GATE, "getUserMedia")
     await ada.join("Ada")
     await ada.page.evaluate("dispatchEvent(new Event('pagehide'))")  # the browser may bring the page back
-    bob = await joined(browser, demo, "Bob")
+    bob = await joined_page(browser, demo, "Bob")
     await ada.page.evaluate(_GRANT)
     await ada.until("devices that were let go", _NOTHING_LIVE)
     await ada.page.click("#join")
@@ -105,7 +105,7 @@ _LOSE_SESSION = "() => portunus.signaling.dispatchEvent(new CustomEvent('session
 
 
 async def test_a_session_lost_again_while_rejoining_joins_once(browser: Browser, demo: Demo) -> None:
-    ada = await joined(browser, demo, "Ada")
+    ada = await joined_page(browser, demo, "Ada")
     await ada.page.evaluate(_REJOINS)
     await ada.page.evaluate(_LOSE_SESSION)
     await ada.until_notice("not now")  # tried again in 2 s
@@ -126,7 +126,7 @@ _CALL_REFUSED_ONCE = """() => {
 
 
 async def test_entering_the_call_at_the_second_attempt_shows_the_others(browser: Browser, demo: Demo) -> None:
-    ada, bob = await joined(browser, demo, "Ada"), await joined(browser, demo, "Bob")
+    ada, bob = await joined_page(browser, demo, "Ada"), await joined_page(browser, demo, "Bob")
     await bob.until_advances("Ada")
     await ada.page.evaluate(_CALL_REFUSED_ONCE)
     await demo.stop_gateway()

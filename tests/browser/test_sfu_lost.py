@@ -9,7 +9,7 @@ from playwright.async_api import Browser
 
 from tests.browser.call_page import CallPage
 from tests.browser.conftest import janus
-from tests.browser.test_trouble import demo_with, joined
+from tests.browser.test_trouble import demo_with, joined_page
 from tests.janus_process import JanusProcess
 
 pytestmark = pytest.mark.full
@@ -21,9 +21,9 @@ _RECORD = """globalThis.asked = [];
   })"""
 
 
-async def both(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
+async def two_pages(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
     """Two pages that receive each other, and the first one's screen."""
-    ada, bob = await joined(browser, url, "Ada"), await joined(browser, url, "Bob")
+    ada, bob = await joined_page(browser, url, "Ada"), await joined_page(browser, url, "Bob")
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")
     await ada.page.click("#share")
@@ -36,7 +36,7 @@ async def both(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
 @pytest.mark.parametrize("away", [0.0, 4.0])
 async def test_tiles_recover_from_a_killed_janus_without_a_reload(browser: Browser, away: float) -> None:
     async with JanusProcess() as process, demo_with(janus(process)) as demo:
-        ada, bob = await both(browser, demo.url)
+        ada, bob = await two_pages(browser, demo.url)
         sessions = [await ada.session_id(), await bob.session_id()]
         await process.kill()
         await asyncio.sleep(away)
@@ -55,7 +55,7 @@ async def test_tiles_recover_from_a_killed_janus_without_a_reload(browser: Brows
 @pytest.mark.parametrize("seconds", [3.0, 12.0])
 async def test_tiles_recover_from_a_stopped_janus(browser: Browser, seconds: float) -> None:
     async with JanusProcess() as process, demo_with(janus(process)) as demo:
-        ada, bob = await both(browser, demo.url)
+        ada, bob = await two_pages(browser, demo.url)
         sessions = [await ada.session_id(), await bob.session_id()]
         process.freeze()
         await asyncio.sleep(seconds)

@@ -137,12 +137,12 @@ class TwoPageCall:
 
 @pytest.fixture
 async def call(mcu: McuSection) -> AsyncIterator[TwoPageCall]:
-    async with calling(mcu, GeoIpSection()) as call:
+    async with two_page_call(mcu, GeoIpSection()) as call:
         yield call
 
 
 @asynccontextmanager
-async def calling(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPageCall]:
+async def two_page_call(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPageCall]:
     """Bring two pages into a call over a gateway with that SFU."""
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import GeoIpSection, McuSection
 from mcu.janus.settings import JanusServerSettings
-from tests.browser.test_simulcast import ALL_TEMPORAL_LAYERS, BASE_TEMPORAL_LAYER, HEIGHTS, WAIT, calling
+from tests.browser.test_simulcast import ALL_TEMPORAL_LAYERS, BASE_TEMPORAL_LAYER, HEIGHTS, WAIT, two_page_call
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
@@ -25,7 +25,7 @@ async def test_a_subscriber_selects_layers_of_a_stream_from_another_janus() -> N
         )
         near = msgspec.structs.replace(near, country="DE", draining=True)
         geoip = GeoIpSection(overrides={"127.0.0.1": "DE"})
-        call = await stack.enter_async_context(calling(McuSection("janus", settings=(far, near)), geoip))
+        call = await stack.enter_async_context(two_page_call(McuSection("janus", settings=(far, near)), geoip))
         ada, bob = call.ada, call.bob
         await ada.publish("qhf")
         near = msgspec.structs.replace(near, draining=False)

@@ -46,7 +46,7 @@ async def inprocess_demo() -> AsyncIterator[Demo]:
         yield demo
 
 
-async def joined(browser: Browser, url: str, name: str, **choices: str) -> CallPage:
+async def joined_page(browser: Browser, url: str, name: str, **choices: str) -> CallPage:
     page = await CallPage.open(browser, url)
     await page.join(name, **choices)
     return page
@@ -65,8 +65,8 @@ async def test_without_devices_the_page_sends_a_generated_picture(
     browser: Browser, inprocess_demo: Demo, flags: tuple[str, ...], sentence: str
 ) -> None:
     async with chromium(*flags) as without:
-        ada = await joined(without, inprocess_demo.url, "Ada")
-        bob = await joined(browser, inprocess_demo.url, "Bob")
+        ada = await joined_page(without, inprocess_demo.url, "Ada")
+        bob = await joined_page(browser, inprocess_demo.url, "Bob")
         await ada.until_notice(sentence)
         await bob.until_advances("Ada")
         await bob.until_tile("Ada", "microphone on" if NO_CAMERA in flags else "microphone muted", "camera on")
@@ -74,8 +74,8 @@ async def test_without_devices_the_page_sends_a_generated_picture(
 
 
 async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser, inprocess_demo: Demo) -> None:
-    ada = await joined(browser, inprocess_demo.url, "Ada", wanted="listen")
-    bob = await joined(browser, inprocess_demo.url, "Bob")
+    ada = await joined_page(browser, inprocess_demo.url, "Ada", wanted="listen")
+    bob = await joined_page(browser, inprocess_demo.url, "Bob")
     await ada.until_notice("You take part as a listener")
     await ada.until_advances("Bob")
     await bob.until_people("Ada", "listening")
@@ -83,7 +83,7 @@ async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser
 
 
 async def test_a_missing_stream_is_named(browser: Browser, inprocess_demo: Demo) -> None:
-    ada = await joined(browser, inprocess_demo.url, "Ada")
+    ada = await joined_page(browser, inprocess_demo.url, "Ada")
     await ada.until_state("Connected")
     async with silent_participant(inprocess_demo.url, "Zoe"):
         await ada.until_notice("does not find the stream of Zoe (client_not_found)")
@@ -119,11 +119,11 @@ async def reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
 async def test_media_that_cannot_connect_are_reported_and_retried(browser: Browser) -> None:
     async with network("inprocess") as (demo, media):
         media.cut = True
-        ada = await joined(browser, demo.url, "Ada")
+        ada = await joined_page(browser, demo.url, "Ada")
         await ada.until_state("Connecting picture and sound")
         await ada.until_notice("The media connection failed: your picture and sound do not reach the server")
         assert not any(state.startswith("Connected") for state in await ada.shown_texts("state"))
-        bob = await joined(browser, demo.url, "Bob")
+        bob = await joined_page(browser, demo.url, "Bob")
         await bob.until_tile("Ada")
         media.cut = False
         await bob.until_advances("Ada")
@@ -151,8 +151,8 @@ async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaRelay]]:
 
 async def test_an_interrupted_connection_is_resumed_while_media_continue(browser: Browser, demo: Demo) -> None:
     async with SignalingRelay(port_of(demo)) as signaling:
-        ada = await joined(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
-        bob = await joined(browser, demo.url, "Bob")
+        ada = await joined_page(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
+        bob = await joined_page(browser, demo.url, "Bob")
         await ada.until_advances("Bob")
         session = await ada.session_id()
         await signaling.cut()
@@ -160,7 +160,7 @@ async def test_an_interrupted_connection_is_resumed_while_media_continue(browser
         await ada.until_state("Gateway away, connecting again")
         await ada.until_advances("Bob")
         await bob.until_advances("Ada")
-        cleo = await joined(browser, demo.url, "Cleo")
+        cleo = await joined_page(browser, demo.url, "Cleo")
         await cleo.until_advances("Ada")
         await ada.page.click("#share")  # a request in the meantime is carried out after the resume
         await signaling.restore()
@@ -174,8 +174,8 @@ async def test_an_interrupted_connection_is_resumed_while_media_continue(browser
 
 async def test_media_continue_while_the_gateway_is_stopped_and_continued(browser: Browser) -> None:
     async with JanusProcess() as janus_process, demo_process(janus_process.url) as (url, process):
-        ada = await joined(browser, url, "Ada")
-        bob = await joined(browser, url, "Bob")
+        ada = await joined_page(browser, url, "Ada")
+        bob = await joined_page(browser, url, "Bob")
         await ada.until_advances("Bob")
         await bob.until_advances("Ada")
         session = await ada.session_id()
@@ -209,8 +209,8 @@ async def demo_process(janus: str) -> AsyncIterator[tuple[str, asyncio.subproces
 
 
 async def test_after_a_restart_of_the_gateway_the_page_keeps_its_tiles(browser: Browser, demo: Demo) -> None:
-    ada = await joined(browser, demo.url, "Ada")
-    bob = await joined(browser, demo.url, "Bob")
+    ada = await joined_page(browser, demo.url, "Ada")
+    bob = await joined_page(browser, demo.url, "Bob")
     for page, other in ((ada, "Bob"), (bob, "Ada")):
         await page.until_advances(other)
         await page.page.evaluate("for (const tile of document.querySelectorAll('.tile:not(.own)')) tile.before = true")
@@ -231,8 +231,8 @@ async def test_after_a_restart_of_the_gateway_the_page_keeps_its_tiles(browser: 
 
 async def test_a_call_recovers_after_a_restart_of_janus(browser: Browser) -> None:
     async with JanusProcess() as janus_process, demo_with(janus(janus_process)) as demo:
-        ada = await joined(browser, demo.url, "Ada")
-        bob = await joined(browser, demo.url, "Bob")
+        ada = await joined_page(browser, demo.url, "Ada")
+        bob = await joined_page(browser, demo.url, "Bob")
         await bob.until_advances("Ada")
         await janus_process.kill()
         await ada.until_state("interrupted, waiting for the network")
@@ -245,8 +245,8 @@ async def test_a_call_recovers_after_a_restart_of_janus(browser: Browser) -> Non
 @pytest.mark.parametrize("sfu", ["inprocess", "janus"])
 async def test_a_screen_share_survives_ten_seconds_without_network(browser: Browser, sfu: str) -> None:
     async with network(sfu) as (demo, media), SignalingRelay(port_of(demo)) as signaling:
-        ada = await joined(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
-        bob = await joined(browser, demo.url, "Bob")
+        ada = await joined_page(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
+        bob = await joined_page(browser, demo.url, "Bob")
         await ada.page.click("#share")
         await bob.until_advances("Ada's screen")
         assert media.forwarded > 0

@@ -22,7 +22,7 @@ from tests.compare.go_configuration import ENDPOINT
 from tests.compare.go_server import go_server
 from tests.conversations.player import Conversation, Json
 from tests.gateway.cutting_proxy import CuttingProxy
-from tests.gateway.federated import PERMISSIONS, REMOTE_ROOM, ROOM, SECRETS, running
+from tests.gateway.federated import PERMISSIONS, REMOTE_ROOM, ROOM, SECRETS, running_gateway
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 
 QUIET_TIME = 0.7  # seconds without a message after which a step has had its effect
@@ -180,11 +180,13 @@ async def _go(binary: Path, janus: str) -> AsyncIterator[FederatedServer]:
 async def _portunus(name: str, janus: str, **sections: Any) -> AsyncIterator[FederatedServer]:
     sfu = McuSection(type="janus", settings=(JanusServerSettings(janus),))
     async with FakeNextcloud(secret=SECRETS[name]) as cloud, AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(running(name, cloud, sfu, **sections))]
+        servers = [await stack.enter_async_context(running_gateway(name, cloud, sfu, **sections))]
 
         async def restart() -> None:
             gateway, url = servers[-1]
             await gateway.stop()
-            servers.append(await stack.enter_async_context(running(name, cloud, sfu, urlsplit(url).netloc, **sections)))
+            servers.append(
+                await stack.enter_async_context(running_gateway(name, cloud, sfu, urlsplit(url).netloc, **sections))
+            )
 
         yield FederatedServer(servers[0][1], cloud, restart)

@@ -61,13 +61,13 @@ def steps(verb: str, *, of_nextcloud: bool = False) -> Iterator[Json]:
 
 
 @cache
-def sent() -> frozenset[str]:
+def sent_members() -> frozenset[str]:
     """Return ``path`` and ``path=value`` of each member of the messages that clients send."""
     return frozenset(path for message in steps("sends") for path in paths(message))
 
 
 @cache
-def received() -> frozenset[str]:
+def received_members() -> frozenset[str]:
     """Return the same of the messages that clients have to receive."""
     return frozenset(path for message in steps("receives") for path in paths(message))
 
@@ -95,7 +95,7 @@ def sections() -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def named(section: str, row: str = "") -> set[str]:
+def words_in(section: str, row: str = "") -> set[str]:
     """Return the words in backticks in a section, or in its lines that begin with ``row``."""
     lines = [line for line in sections()[section].splitlines() if line.startswith(row)]
     return set(re.findall(r"`([^`]+)`", "\n".join(lines)))
@@ -106,17 +106,17 @@ def named(section: str, row: str = "") -> set[str]:
 
 @pytest.mark.parametrize("message_type", [*types(client.ClientMessage), "bye"])
 def test_each_message_of_clients_is_sent(message_type: str) -> None:
-    assert f"type={message_type}" in sent()
+    assert f"type={message_type}" in sent_members()
 
 
 @pytest.mark.parametrize("message_type", types(internal.Internal))
 def test_each_message_of_internal_clients_is_sent(message_type: str) -> None:
-    assert f"internal.{message_type}" in sent()
+    assert f"internal.{message_type}" in sent_members()
 
 
 @pytest.mark.parametrize(("path", "value"), [(path, value) for path in SUBTYPES for value in SUBTYPES[path]])
 def test_each_variant_of_a_message_is_sent(path: str, value: str) -> None:
-    assert f"{path}={value}" in sent()
+    assert f"{path}={value}" in sent_members()
 
 
 @pytest.mark.parametrize("message_type", types(backend.RoomsRequest))
@@ -137,17 +137,17 @@ def test_each_form_of_a_request_is_sent(path: str) -> None:
 # reference 2.5-e
 @pytest.mark.parametrize("reason", REASONS)
 def test_each_reason_of_a_bye_is_received(reason: str) -> None:
-    assert f"bye.reason={reason}" in received()
+    assert f"bye.reason={reason}" in received_members()
 
 
 @pytest.mark.parametrize("message", get_args(server.ServerMessage), ids=lambda message: str(message.__name__))
 def test_each_message_of_the_server_is_received(message: type[Struct]) -> None:
-    assert f"type={message.__struct_config__.tag}" in received()
+    assert f"type={message.__struct_config__.tag}" in received_members()
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_each_event_is_received(event: str) -> None:
-    assert f"event.{event}" in received()
+    assert f"event.{event}" in received_members()
 
 
 # reference 16-a
@@ -165,27 +165,27 @@ def test_each_error_is_received(code: Code) -> None:
 
 @pytest.mark.parametrize("message_type", [*types(client.ClientMessage), "bye"])
 def test_each_message_of_clients_is_documented(message_type: str) -> None:
-    assert message_type in named("2.2", "| ")
+    assert message_type in words_in("2.2", "| ")
 
 
 @pytest.mark.parametrize("message_type", types(internal.Internal))
 def test_each_message_of_internal_clients_is_documented(message_type: str) -> None:
-    assert message_type in named("2.2", "| `internal`")
+    assert message_type in words_in("2.2", "| `internal`")
 
 
 @pytest.mark.parametrize("message_type", types(backend.RoomsRequest))
 def test_each_request_of_nextcloud_is_documented(message_type: str) -> None:
-    assert message_type in named("6")
+    assert message_type in words_in("6")
 
 
 @pytest.mark.parametrize("message", get_args(server.ServerMessage), ids=lambda message: str(message.__name__))
 def test_each_message_of_the_server_is_documented(message: type[Struct]) -> None:
-    assert message.__struct_config__.tag in named("2.2", "| ")
+    assert message.__struct_config__.tag in words_in("2.2", "| ")
 
 
 @pytest.mark.parametrize("event", [*EVENTS, "federation_interrupted", "federation_resumed"])
 def test_each_event_is_documented(event: str) -> None:
-    assert event in " ".join(named("2.2", "| `event`"))
+    assert event in " ".join(words_in("2.2", "| `event`"))
 
 
 def test_each_error_is_documented_and_no_other() -> None:

@@ -83,7 +83,7 @@ class Servers:
         await self.host.stop()
         await self.stack.aclose()
         listen = urlsplit(self.host_url).netloc
-        self.host, _ = await self.stack.enter_async_context(running("host", self.host_cloud, self.sfu, listen))
+        self.host, _ = await self.stack.enter_async_context(running_gateway("host", self.host_cloud, self.sfu, listen))
 
     async def join(self, client: TalkClient, userid: str, room_session: str = "", **token: Any) -> Json:
         """Join the room of ``host`` as a client of ``home``."""
@@ -105,13 +105,13 @@ async def two_servers(
         host_cloud.features.append("federation-v2")
         host_cloud.rooms[REMOTE_ROOM] = NextcloudRoom({"name": "remote"}, list(PERMISSIONS))
         async with AsyncExitStack() as stack:
-            host, host_url = await stack.enter_async_context(running("host", host_cloud, host_sfu or sfu))
+            host, host_url = await stack.enter_async_context(running_gateway("host", host_cloud, host_sfu or sfu))
             line = CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60)
             async with line:
                 port = urlsplit(line.url).port
                 allowed: Json = {"allow_insecure": True, "ports": (port,), "allowed": ("127.0.0.0/8",)}
                 home.setdefault("federation", FederationRules(**(allowed | (rules or {}))))
-                async with running("home", home_cloud, sfu, **home) as (gateway, home_url):
+                async with running_gateway("home", home_cloud, sfu, **home) as (gateway, home_url):
                     yield Servers(gateway, home_url, home_cloud, host, host_url, host_cloud, line, sfu, stack, budgets)
 
 
@@ -159,7 +159,7 @@ async def with_host_process(folder: Path) -> AsyncIterator[tuple[Servers, HostPr
             allow_insecure=True, ports=(urlsplit(process.url).port or 0,), allowed=("127.0.0.1/32",)
         )
         try:
-            async with running("home", home_cloud, False, federation=rules) as (home, url):
+            async with running_gateway("home", home_cloud, False, federation=rules) as (home, url):
                 stack = AsyncExitStack()
                 yield Servers(home, url, home_cloud, home, process.url, host_cloud, line, False, stack), process
         finally:
@@ -194,7 +194,7 @@ async def two_clouds() -> AsyncIterator[Servers]:
 
 
 @asynccontextmanager
-async def running(
+async def running_gateway(
     name: str, cloud: FakeNextcloud, sfu: bool | McuSection, listen: str = "127.0.0.1:0", **sections: Any
 ) -> AsyncIterator[tuple[Gateway, str]]:
     """Run one gateway; ``sfu``: with the in-process SFU, or with this one."""

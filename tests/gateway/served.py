@@ -18,7 +18,7 @@ LOG = "portunus.log"
 
 
 @asynccontextmanager
-async def served(folder: Path, cloud: FakeNextcloud, configuration: str = "") -> AsyncIterator[str]:
+async def served_gateway(folder: Path, cloud: FakeNextcloud, configuration: str = "") -> AsyncIterator[str]:
     """Run ``portunus serve`` and yield its URL; ``configuration`` has further sections of its file."""
     text = (
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\n'

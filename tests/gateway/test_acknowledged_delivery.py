@@ -23,7 +23,7 @@ SLICE = 5  # messages sent at once
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[tuple[str, FakeNextcloud]]:
+async def running_gateway() -> AsyncIterator[tuple[str, FakeNextcloud]]:
     async with FakeNextcloud(secret=SECRET) as nextcloud:
         sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=("127.0.0.1:0",))
         gateway = Gateway(Config(sessions=sessions, http=http, backends=(nextcloud.backend(),)))
@@ -65,7 +65,7 @@ async def exchange(seed: int, features: tuple[str, ...], limit: float) -> tuple[
     Return the numbers that each received, and how often the connection broke.
     """
     rng = random.Random(seed)
-    async with running() as (url, nextcloud):
+    async with running_gateway() as (url, nextcloud):
         line = CuttingProxy(url, lambda: rng.randrange(1500, 12_000))
         async with line, TalkClient(url, nextcloud.url) as bob:
             alice = TalkClient(line.url, nextcloud.url, features=features)

@@ -110,7 +110,7 @@ class BadInputScene:
 
 
 @asynccontextmanager
-async def playing(*, mcu: bool = True) -> AsyncIterator[BadInputScene]:
+async def bad_input_scene(*, mcu: bool = True) -> AsyncIterator[BadInputScene]:
     async with socket_level(Conversation("bad input", "", mcu, {}, (), ())) as level:
         scene = BadInputScene(level)
         await scene.begin()
@@ -121,7 +121,7 @@ async def playing(*, mcu: bool = True) -> AsyncIterator[BadInputScene]:
 @pytest.fixture
 async def scene(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[BadInputScene]:
     monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.1)
-    async with playing() as made:
+    async with bad_input_scene() as made:
         yield made
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
@@ -476,7 +476,7 @@ _frames = st.one_of(
 
 def test_random_input_does_not_disturb_a_call(caplog: pytest.LogCaptureFixture) -> None:
     with asyncio.Runner() as runner:
-        context = playing()
+        context = bad_input_scene()
         scene = runner.run(context.__aenter__())
 
         async def attack(known: bool, frames: list[bytes]) -> None:
@@ -514,7 +514,7 @@ async def test_all_bad_input_beside_a_call_with_media(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", only_loopback)
-    async with playing() as scene, PublishingPeer(7, 440.0) as publisher, WatchingPeer() as watcher:
+    async with bad_input_scene() as scene, PublishingPeer(7, 440.0) as publisher, WatchingPeer() as watcher:
         alice, bob = scene.call._callers
         payload = {"type": "offer", "sdp": await publisher.offer()}
         alice.send_message(alice, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload})

@@ -57,7 +57,7 @@ class ServedCall:
 
 
 @asynccontextmanager
-async def served(folder: Path) -> AsyncIterator[ServedCall]:
+async def served_call(folder: Path) -> AsyncIterator[ServedCall]:
     """Run a gateway whose calls may go on without end after SIGTERM."""
     async with FakeNextcloud() as cloud:
         file, admin = folder / "portunus.toml", folder / "admin.sock"
@@ -83,7 +83,7 @@ async def served(folder: Path) -> AsyncIterator[ServedCall]:
 # reference 2.5-h
 @pytest.mark.full
 async def test_call_goes_on_after_sigterm_and_the_process_ends_with_it(tmp_path: Path) -> None:
-    async with served(tmp_path) as call, AsyncExitStack() as stack, aiohttp.ClientSession() as http:
+    async with served_call(tmp_path) as call, AsyncExitStack() as stack, aiohttp.ClientSession() as http:
         anna, ben = await call.client(stack, "anna"), await call.client(stack, "ben")
         await call.client(stack, "listed")  # in the room only
         for name in ("anna", "ben"):
@@ -117,7 +117,7 @@ async def test_call_goes_on_after_sigterm_and_the_process_ends_with_it(tmp_path:
 
 @pytest.mark.full
 async def test_second_sigterm_ends_the_process_in_a_call(tmp_path: Path) -> None:
-    async with served(tmp_path) as call, AsyncExitStack() as stack:
+    async with served_call(tmp_path) as call, AsyncExitStack() as stack:
         anna = await call.client(stack, "anna")
         await call.set_in_call("anna", 7)
         call.process.send_signal(signal.SIGTERM)
@@ -129,7 +129,7 @@ async def test_second_sigterm_ends_the_process_in_a_call(tmp_path: Path) -> None
 
 @pytest.mark.full
 async def test_drain_command_is_cancelled_and_begun_again(tmp_path: Path) -> None:
-    async with served(tmp_path) as call, AsyncExitStack() as stack:
+    async with served_call(tmp_path) as call, AsyncExitStack() as stack:
         await call.client(stack, "anna")
         await call.set_in_call("anna", 7)
         assert (await asyncio.to_thread(command.begin, call.admin, None)).draining
@@ -143,7 +143,7 @@ async def test_drain_command_is_cancelled_and_begun_again(tmp_path: Path) -> Non
 # reference 2.5-f, 2.5-h
 @pytest.mark.full
 async def test_sigterm_after_sigusr1_waits_for_calls_only(tmp_path: Path) -> None:
-    async with served(tmp_path) as call, AsyncExitStack() as stack:
+    async with served_call(tmp_path) as call, AsyncExitStack() as stack:
         await call.client(stack, "anna")
         call.process.send_signal(signal.SIGUSR1)
         await call.log_line("draining: no new sessions are accepted; sessions open: 1;")

@@ -34,7 +34,7 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def running(limits: Limits | None = None) -> AsyncIterator[str]:
+async def gateway_with_call(limits: Limits | None = None) -> AsyncIterator[str]:
     """Run a gateway with a call of two clients that exchange messages all the time."""
     async with FakeNextcloud(secret=SECRET) as cloud:
         http = HttpSection(listen=("127.0.0.1:0",))
@@ -72,7 +72,7 @@ async def talk(anna: TalkClient, ben: TalkClient) -> None:
         await asyncio.sleep(0.02)
 
 
-async def met(url: str, limit: str) -> int:
+async def times_met(url: str, limit: str) -> int:
     """Return how often a limit was reached according to the metrics."""
     async with aiohttp.ClientSession() as http, http.get(url + "/metrics") as metrics:
         name = f'signaling_limits_met_total{{limit="{limit}"}} '
@@ -82,17 +82,17 @@ async def met(url: str, limit: str) -> int:
 
 @pytest.mark.parametrize("sent", [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y"])
 async def test_connection_without_a_request_is_closed(sent: bytes) -> None:
-    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
+    async with gateway_with_call(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         reader, writer = await connect(url)
         writer.write(sent)
         async with asyncio.timeout(5):
             assert await reader.read() == b""
         writer.close()
-        assert await met(url, "http_read_timeout") == 1
+        assert await times_met(url, "http_read_timeout") == 1
 
 
 async def test_slow_header_does_not_hold_the_connection() -> None:
-    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
+    async with gateway_with_call(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: ")
 
@@ -107,22 +107,22 @@ async def test_slow_header_does_not_hold_the_connection() -> None:
                 assert await reader.read() == b""
         dripping.cancel()
         writer.close()
-        assert await met(url, "http_read_timeout") == 1
+        assert await times_met(url, "http_read_timeout") == 1
 
 
 async def test_idle_connection_is_closed_after_its_response_without_counting_an_excess() -> None:
-    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
+    async with gateway_with_call(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         reader, writer = await connect(url)
         writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n")
         async with asyncio.timeout(5):
             assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
-        assert await met(url, "http_read_timeout") == 0
+        assert await times_met(url, "http_read_timeout") == 0
 
 
 @pytest.mark.parametrize("path", ["/api/v1/room/r", "/spreed/poll"])
 async def test_missing_body_is_answered_with_400(path: str) -> None:
-    async with running(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
+    async with gateway_with_call(Limits(http_read_timeout=QUICK_TIMEOUT)) as url:
         async with aiohttp.ClientSession() as http, http.post(url + "/spreed/poll") as opened:
             secret = (await opened.json())["secret"]
         head = {
@@ -140,11 +140,11 @@ async def test_missing_body_is_answered_with_400(path: str) -> None:
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert SERVER_HEADER.encode() in answer
         writer.close()
-        assert await met(url, "http_read_timeout") == 1
+        assert await times_met(url, "http_read_timeout") == 1
 
 
 async def test_oldest_connection_without_a_request_is_closed_beyond_the_limit() -> None:
-    async with running(Limits(idle_connections_per_address=10)) as url:
+    async with gateway_with_call(Limits(idle_connections_per_address=10)) as url:
         silent = [await connect(url) for _ in range(20)]
         async with asyncio.timeout(5):
             for reader, _ in silent[:5]:
@@ -152,13 +152,13 @@ async def test_oldest_connection_without_a_request_is_closed_beyond_the_limit() 
                     assert await reader.read() == b""
         async with aiohttp.ClientSession() as http, http.get(url + "/healthz") as answer:
             assert answer.status == 200
-        assert await met(url, "idle_connections_per_address") >= 10
+        assert await times_met(url, "idle_connections_per_address") >= 10
         for _, writer in silent:
             writer.close()
 
 
 async def test_request_of_nextcloud_beyond_the_limit_is_answered_with_413() -> None:
-    async with running(Limits(backend_request_bytes=10_000)) as url:
+    async with gateway_with_call(Limits(backend_request_bytes=10_000)) as url:
         head = {
             "Content-Type": "application/json",
             "Spreed-Signaling-Random": RANDOM,
@@ -168,11 +168,11 @@ async def test_request_of_nextcloud_beyond_the_limit_is_answered_with_413() -> N
         room = url + "/api/v1/room/r"
         async with aiohttp.ClientSession() as http, http.post(room, data=b"{" * 10_001, headers=head) as answer:
             assert answer.status == 413
-        assert await met(url, "backend_request_bytes") == 1
+        assert await times_met(url, "backend_request_bytes") == 1
 
 
 async def test_read_timeout_can_be_switched_off() -> None:
-    async with running(Limits(http_read_timeout=0)) as url:
+    async with gateway_with_call(Limits(http_read_timeout=0)) as url:
         reader, writer = await connect(url)
         for _ in range(2):  # the connection is kept behind an answer, too
             await asyncio.sleep(QUICK_TIMEOUT)
@@ -184,7 +184,7 @@ async def test_read_timeout_can_be_switched_off() -> None:
 
 
 async def test_connections_beyond_the_limit_get_429_and_others_stay_open() -> None:
-    async with running(Limits(connections_per_address=4)) as url, aiohttp.ClientSession() as http:
+    async with gateway_with_call(Limits(connections_per_address=4)) as url, aiohttp.ClientSession() as http:
         first, second = [await http.ws_connect(url + "/spreed") for _ in range(2)]
         await first.receive_json()
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -199,23 +199,23 @@ async def test_connections_beyond_the_limit_get_429_and_others_stay_open() -> No
         await second.close()
         async with http.ws_connect(url + "/spreed") as third:
             assert (await third.receive_json())["type"] == "welcome"
-        assert await met(url, "connections_per_address") == 2
+        assert await times_met(url, "connections_per_address") == 2
         await first.close()
 
 
 async def test_connections_without_a_hello_beyond_the_limit_get_429() -> None:
-    async with running(Limits(hellos_per_address=2)) as url, aiohttp.ClientSession() as http:
+    async with gateway_with_call(Limits(hellos_per_address=2)) as url, aiohttp.ClientSession() as http:
         silent = [await http.ws_connect(url + "/spreed") for _ in range(2)]
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect(url + "/spreed")
         assert refused.value.status == 429
-        assert await met(url, "hellos_per_address") == 1
+        assert await times_met(url, "hellos_per_address") == 1
         for one in silent:
             await one.close()
 
 
 async def test_client_behind_a_trusted_proxy_is_limited_by_its_own_address() -> None:
-    async with running(Limits(connections_per_address=2)) as url, aiohttp.ClientSession() as http:
+    async with gateway_with_call(Limits(connections_per_address=2)) as url, aiohttp.ClientSession() as http:
         forwarded = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in (1, 1, 2, 3)]
         clients = [await http.ws_connect(url + "/spreed", headers=headers) for headers in forwarded]
         assert len(clients) == 4
@@ -240,7 +240,7 @@ async def test_federated_rooms_are_limited_and_may_be_replaced(limits: Limits, l
         with pytest.raises(RequestRefused) as refused:
             await servers.join(again, "alice")
         assert refused.value.code == "limit_exceeded"
-        assert await met(servers.home_url, limit)
+        assert await times_met(servers.home_url, limit)
         await alice.join("")
         while True:  # until the host has closed the connection
             with contextlib.suppress(RequestRefused):
@@ -256,7 +256,11 @@ async def test_federated_rooms_are_limited_and_may_be_replaced(limits: Limits, l
     ],
 )
 async def test_flood_is_answered_and_the_connection_closed(limits: Limits, message: str, limit: str) -> None:
-    async with running(limits) as url, aiohttp.ClientSession() as http, http.ws_connect(url + "/spreed") as client:
+    async with (
+        gateway_with_call(limits) as url,
+        aiohttp.ClientSession() as http,
+        http.ws_connect(url + "/spreed") as client,
+    ):
         await client.receive_json()
 
         async def flood() -> None:
@@ -271,4 +275,4 @@ async def test_flood_is_answered_and_the_connection_closed(limits: Limits, messa
         assert set(codes[:-1]) == {"invalid_format"}
         assert codes[-1] == "too_many_requests"
         assert client.close_code == 1000
-        assert await met(url, limit) == 1
+        assert await times_met(url, limit) == 1

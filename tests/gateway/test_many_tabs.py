@@ -14,7 +14,7 @@ import pytest
 
 from gateway.tools.fake_nextcloud import FakeNextcloud, RecordedRequest
 from gateway.tools.talk_client import Json, RequestRefused, TalkClient
-from tests.gateway.served import served
+from tests.gateway.served import served_gateway
 
 TABS = 50
 ALICE = "alice"
@@ -72,7 +72,7 @@ async def check_that_all_receive(tabs: list[Tab], friend: TalkClient, number: in
 async def test_user_of_many_tabs_calls_resumes_and_starts_anew(tmp_path: Path) -> None:
     async with FakeNextcloud() as cloud, AsyncExitStack() as stack:
         cloud.latency = LATENCY
-        async with served(tmp_path, cloud) as url:
+        async with served_gateway(tmp_path, cloud) as url:
             cloud.gateway = url
             tabs = [Tab(url, cloud, number) for number in range(TABS)]
             for tab in tabs:
@@ -107,7 +107,7 @@ async def test_user_of_many_tabs_calls_resumes_and_starts_anew(tmp_path: Path) -
             await check_that_all_receive(tabs, friend, 2)
             assert sum(is_leave(request) for request in cloud.requests) == 0
 
-        async with served(tmp_path, cloud) as restarted:  # it knows none of the sessions
+        async with served_gateway(tmp_path, cloud) as restarted:  # it knows none of the sessions
 
             async def start_anew(tab: Tab, client: TalkClient) -> None:
                 renewed = TalkClient(restarted, cloud.url)

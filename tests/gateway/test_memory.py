@@ -26,7 +26,7 @@ SLACK = 16 << 20  # bytes for buffers of sockets and transports, and for garbage
 
 
 @asynccontextmanager
-async def served(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Process, str]]:
+async def served_process(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Process, str]]:
     """Run ``portunus serve`` and yield its process and URL."""
     file = folder / "portunus.toml"
     file.write_text(
@@ -52,7 +52,7 @@ def resident(process: Process) -> int:
 
 
 async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path) -> None:
-    async with FakeNextcloud() as cloud, served(tmp_path, cloud) as (process, url):
+    async with FakeNextcloud() as cloud, served_process(tmp_path, cloud) as (process, url):
         async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
             for client, name in ((anna, "anna"), (ben, "ben")):
                 await client.hello(cloud.ticket(name))

@@ -111,14 +111,14 @@ async def nextcloud() -> AsyncIterator[FakeNextcloud]:
 
 
 @pytest.fixture
-async def small() -> AsyncIterator[FakeNextcloud]:
+async def small_nextcloud() -> AsyncIterator[FakeNextcloud]:
     """A Nextcloud whose session limit is 1."""
     async with FakeNextcloud() as fake:
         yield fake
 
 
-def config(nextcloud: FakeNextcloud, small: FakeNextcloud) -> Config:
-    full = Backend("full", (small.url,), small.secret, session_limit=1)
+def config(nextcloud: FakeNextcloud, small_nextcloud: FakeNextcloud) -> Config:
+    full = Backend("full", (small_nextcloud.url,), small_nextcloud.secret, session_limit=1)
     gone = Backend("gone", ("http://127.0.0.1:9/",), nextcloud.secret)
     return Config(
         sessions=SessionsSection(secret=SECRET),
@@ -149,15 +149,15 @@ async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> Non
         await ben.client.request("transient", transient)
 
 
-async def fail(url: str, small: FakeNextcloud, stack: AsyncExitStack) -> None:
+async def fail(url: str, small_nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
     """Resume a session, fail to resume, exceed the session limit, and use an unreachable backend."""
-    carl = await stack.enter_async_context(TalkClient(url, small.url))
-    await carl.hello(small.ticket("carl"))
+    carl = await stack.enter_async_context(TalkClient(url, small_nextcloud.url))
+    await carl.hello(small_nextcloud.ticket("carl"))
     await carl.connect()
     await carl.resume()
-    dora = await stack.enter_async_context(TalkClient(url, small.url))
+    dora = await stack.enter_async_context(TalkClient(url, small_nextcloud.url))
     with pytest.raises(RequestRefused, match="session_limit_exceeded"):
-        await dora.hello(small.ticket("dora"))
+        await dora.hello(small_nextcloud.ticket("dora"))
     with pytest.raises(RequestRefused, match="no_such_session"):
         await dora.request("hello", {"version": "1.0", "resumeid": "none"})
     lost = await stack.enter_async_context(TalkClient(url, "http://127.0.0.1:9/"))
@@ -187,15 +187,15 @@ async def scraped(url: str) -> str:
 # reference 2.1-h, 14.5-a
 @pytest.mark.usefixtures("loopback")
 async def test_metrics_of_a_busy_gateway_have_the_names_of_the_reference(
-    nextcloud: FakeNextcloud, small: FakeNextcloud
+    nextcloud: FakeNextcloud, small_nextcloud: FakeNextcloud
 ) -> None:
-    gateway = Gateway(config(nextcloud, small))
+    gateway = Gateway(config(nextcloud, small_nextcloud))
     (url,) = await gateway.start()
     nextcloud.gateway = url
     try:
         async with AsyncExitStack() as stack:
             await call(url, nextcloud, stack)
-            await fail(url, small, stack)
+            await fail(url, small_nextcloud, stack)
             await guess(url, nextcloud)
             found = parsed(await scraped(url))
     finally:

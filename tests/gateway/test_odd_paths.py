@@ -50,7 +50,7 @@ class GatewayUnderLoad:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[GatewayUnderLoad]:
+async def loaded_gateway() -> AsyncIterator[GatewayUnderLoad]:
     async with FakeNextcloud() as nextcloud:
         limits = Limits(
             connections_per_address=0,
@@ -75,12 +75,14 @@ async def running() -> AsyncIterator[GatewayUnderLoad]:
             await gateway.stop()
 
 
-async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(running: GatewayUnderLoad) -> None:
-    clients = [running.client() for _ in range(CROWD_SIZE)]
+async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(
+    loaded_gateway: GatewayUnderLoad,
+) -> None:
+    clients = [loaded_gateway.client() for _ in range(CROWD_SIZE)]
     try:
         for n, client in enumerate(clients):  # one by one: each has 2 s for its hello, also on a busy machine
             await client.connect()
-            await client.hello(running.nextcloud.ticket(f"u{n}"))
+            await client.hello(loaded_gateway.nextcloud.ticket(f"u{n}"))
         await asyncio.gather(*(client.join("crowd", nextcloud_session(f"{n}")) for n, client in enumerate(clients)))
         everybody = sorted(client.session_id for client in clients)
         for client in clients:
@@ -90,23 +92,25 @@ async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_other
         await asyncio.gather(*(client.disconnect() for client in clients))
 
 
-async def test_a_thousand_pipelined_messages_arrive_in_order(running: GatewayUnderLoad) -> None:
-    async with running.client() as anna, running.client() as ben:
-        await anna.hello(running.nextcloud.ticket("anna"))
-        await ben.hello(running.nextcloud.ticket("ben"))
+async def test_a_thousand_pipelined_messages_arrive_in_order(loaded_gateway: GatewayUnderLoad) -> None:
+    async with loaded_gateway.client() as anna, loaded_gateway.client() as ben:
+        await anna.hello(loaded_gateway.nextcloud.ticket("anna"))
+        await ben.hello(loaded_gateway.nextcloud.ticket("ben"))
         for number in range(1000):
             await anna.send_message(ben.session_id, {"number": number})
         await ben.wait_for(lambda message: numbers([message]) == [999])
         assert numbers(ben.messages) == list(range(1000))
 
 
-async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(running: GatewayUnderLoad) -> None:
-    async with running.client() as anna, running.client() as ben:
+async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory(
+    loaded_gateway: GatewayUnderLoad,
+) -> None:
+    async with loaded_gateway.client() as anna, loaded_gateway.client() as ben:
         for client, name in ((anna, "anna"), (ben, "ben")):
-            await client.hello(running.nextcloud.ticket(name))
+            await client.hello(loaded_gateway.nextcloud.ticket(name))
             await client.join("busy", nextcloud_session(name))
-        raw, stalled = await _stalled_member(running.url, running.nextcloud, "stalled")
-        hub = running.gateway.hub
+        raw, stalled = await _stalled_member(loaded_gateway.url, loaded_gateway.nextcloud, "stalled")
+        hub = loaded_gateway.gateway.hub
         most, number = 0, 0
         while stalled in hub.sessions and number < 5000:
             message = {"recipient": {"type": "room"}, "data": {"number": number, "ballast": "x" * 16_000}}
@@ -119,7 +123,7 @@ async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory
         assert OUTBOX // 2 < most <= OUTBOX
         assert numbers(ben.messages) == list(range(number))
         start = asyncio.get_running_loop().time()
-        await running.gateway.stop()
+        await loaded_gateway.gateway.stop()
         assert asyncio.get_running_loop().time() - start < 4 * CLOSE_TIME  # a client cannot delay the stop
         raw.writer.transport.abort()
 

@@ -10,7 +10,7 @@ import pytest
 from gateway.tools.poll_client import PollClient
 from gateway.tools.talk_client import TalkClient
 from tests.gateway.cutting_proxy import CuttingProxy
-from tests.gateway.test_acknowledged_delivery import running
+from tests.gateway.test_acknowledged_delivery import running_gateway
 
 COUNT = 200  # messages in each direction
 
@@ -18,7 +18,7 @@ COUNT = 200  # messages in each direction
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_message_is_lost_or_duplicated_when_answers_are_cut(seed: int) -> None:
     rng = random.Random(seed)
-    async with running() as (url, nextcloud):
+    async with running_gateway() as (url, nextcloud):
         line = CuttingProxy(url, lambda: rng.randrange(100, 5000))
         async with line, TalkClient(url, nextcloud.url) as bob, PollClient(line.url) as alice, asyncio.timeout(60):
             await bob.hello(nextcloud.ticket("bob"))

@@ -29,7 +29,7 @@ def config(certificate: Path | str = "", key: Path | str = "", proxies: tuple[st
 
 
 @asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
+async def served_gateway(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
     gateway = Gateway(config)
     (url,) = await gateway.start()
     try:
@@ -59,7 +59,7 @@ def folder(parent: Path, name: str) -> Path:
 async def test_reload_changes_the_certificate_of_new_connections(tmp_path: Path, same_paths: bool) -> None:
     paths = make_certificate(folder(tmp_path, "old"), rsa_key=True)
     old = paths[0].read_bytes()
-    async with serving(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
+    async with served_gateway(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
         trust = ssl.create_default_context(cadata=old.decode())
         async with http.ws_connect(url + "/spreed", ssl=trust) as client:
             assert (await client.receive_json())["type"] == "welcome"
@@ -76,7 +76,7 @@ async def test_reload_with_an_unusable_certificate_changes_nothing(tmp_path: Pat
     paths = make_certificate(folder(tmp_path, "one"))
     old = paths[0].read_bytes()
     other_key = make_certificate(folder(tmp_path, "two"))[1]
-    async with serving(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
+    async with served_gateway(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
         for certificate, key in ((paths[0], other_key), (tmp_path / "none", paths[1])):
             changed = msgspec.structs.replace(config(certificate, key), stats=StatsSection(("192.0.2.1/32",)))
             with pytest.raises(OSError):  # noqa: PT011 - the text is OpenSSL's or the system's
@@ -88,16 +88,16 @@ async def test_reload_with_an_unusable_certificate_changes_nothing(tmp_path: Pat
 
 async def test_reload_that_turns_tls_on_or_off_needs_a_restart(tmp_path: Path) -> None:
     paths = make_certificate(tmp_path)
-    async with serving(config()) as (gateway, _):
+    async with served_gateway(config()) as (gateway, _):
         assert await gateway.reload(config(*paths)) == ["http.certificate"]
-    async with serving(config(*paths)) as (gateway, url):
+    async with served_gateway(config(*paths)) as (gateway, url):
         assert await gateway.reload(config()) == ["http.certificate"]
         assert await is_trusted(url, paths[0].read_bytes())
         assert await gateway.reload(config(*paths)) == ["http.certificate"]
 
 
 async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statistics() -> None:
-    async with serving(config()) as (gateway, url), aiohttp.ClientSession() as http:
+    async with served_gateway(config()) as (gateway, url), aiohttp.ClientSession() as http:
 
         async def status(forwarded_for: str) -> int:
             async with http.get(url + "/metrics", headers={"X-Forwarded-For": forwarded_for}) as response:

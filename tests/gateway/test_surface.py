@@ -53,7 +53,7 @@ class RunningGateway:
 
 
 @pytest.fixture(params=["none", "inprocess"])
-async def running(request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
+async def running_gateway(request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
     sfu = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
@@ -90,12 +90,14 @@ def known(features: list[str]) -> set[str]:
 
 
 # reference 1.2-a
-async def test_each_route_is_served_below_both_prefixes(running: RunningGateway, http: aiohttp.ClientSession) -> None:
+async def test_each_route_is_served_below_both_prefixes(
+    running_gateway: RunningGateway, http: aiohttp.ClientSession
+) -> None:
     for prefix in PREFIXES:
         for method, path, status in ROUTES:
-            async with http.request(method, running.url + prefix + path) as response:
+            async with http.request(method, running_gateway.url + prefix + path) as response:
                 assert (path, response.status) == (path, status)
-        async with http.ws_connect(running.url + prefix + "/spreed") as client:
+        async with http.ws_connect(running_gateway.url + prefix + "/spreed") as client:
             assert (await client.receive_json())["type"] == "welcome"
 
 
@@ -126,9 +128,9 @@ async def test_each_registered_route_is_tested() -> None:
     ],
 )
 async def test_wrong_method_is_405(
-    running: RunningGateway, http: aiohttp.ClientSession, method: str, path: str
+    running_gateway: RunningGateway, http: aiohttp.ClientSession, method: str, path: str
 ) -> None:
-    async with http.request(method, running.url + path) as response:
+    async with http.request(method, running_gateway.url + path) as response:
         assert response.status == 405
 
 
@@ -136,16 +138,16 @@ async def test_wrong_method_is_405(
 @pytest.mark.parametrize(
     "path", ["/", "/spreed/", "/api/v1/room/", "/api/v1/room/a/b", "/api/vi/room/a", "/debug/pprof/"]
 )
-async def test_unknown_path_is_404(running: RunningGateway, http: aiohttp.ClientSession, path: str) -> None:
-    async with http.post(running.url + path) as response:
+async def test_unknown_path_is_404(running_gateway: RunningGateway, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.post(running_gateway.url + path) as response:
         assert response.status == 404
 
 
 # reference 1.2-b
 async def test_each_response_names_the_server_and_its_features(
-    running: RunningGateway, http: aiohttp.ClientSession
+    running_gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
-    async with http.get(running.url + "/api/v1/serverinfo") as response:
+    async with http.get(running_gateway.url + "/api/v1/serverinfo") as response:
         features = (await response.json())["features"]
     for method, path in [
         *((method, path) for method, path, _ in ROUTES),
@@ -153,13 +155,13 @@ async def test_each_response_names_the_server_and_its_features(
         ("PUT", "/spreed"),
         ("GET", "/standalone-signaling/api/v1/welcome"),
     ]:
-        async with http.request(method, running.url + path) as response:
+        async with http.request(method, running_gateway.url + path) as response:
             assert (path, response.headers["Server"]) == (path, SERVER_HEADER)
             assert bare(response.headers[HEADER]) == features
-    async with http.ws_connect(running.url + "/spreed") as client:
+    async with http.ws_connect(running_gateway.url + "/spreed") as client:
         assert client._response.headers["Server"] == SERVER_HEADER
         assert bare(client._response.headers[HEADER]) == features
-    parts = urlsplit(running.url)
+    parts = urlsplit(running_gateway.url)
     _, headers, _ = await exchange((parts.hostname or "", parts.port or 0), b"junk\r\n\r\n")
     assert headers["server"] == SERVER_HEADER
     assert bare(headers[HEADER.lower()]) == features
@@ -167,9 +169,9 @@ async def test_each_response_names_the_server_and_its_features(
 
 # reference 13.1-a
 async def test_each_endpoint_announces_its_features_and_the_version(
-    running: RunningGateway, http: aiohttp.ClientSession
+    running_gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
-    async with http.get(running.url + "/api/v1/serverinfo") as response:
+    async with http.get(running_gateway.url + "/api/v1/serverinfo") as response:
         regular = await response.json()
     features = regular["features"]
     has_mcu = "mcu" in features
@@ -177,20 +179,22 @@ async def test_each_endpoint_announces_its_features_and_the_version(
     assert known(features) == REGULAR_FEATURES | (WITH_AN_SFU if has_mcu else set())
     assert regular["version"] == SERVER_VERSION
     async with (
-        TalkClient(running.url, running.cloud.url) as alice,
-        TalkClient(running.url, running.cloud.url) as bridge,
+        TalkClient(running_gateway.url, running_gateway.cloud.url) as alice,
+        TalkClient(running_gateway.url, running_gateway.cloud.url) as bridge,
     ):
         welcome = {"version": SERVER_VERSION, "features": sorted([*features, "virtual-sessions"])}
         assert alice.messages[0]["welcome"] == welcome
-        reply = (await alice.hello(running.cloud.ticket("alice")))["hello"]["server"]
+        reply = (await alice.hello(running_gateway.cloud.ticket("alice")))["hello"]["server"]
         assert reply == {"version": SERVER_VERSION, "features": features}
-        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(running.cloud.url)))["hello"]["server"]
+        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(running_gateway.cloud.url)))["hello"][
+            "server"
+        ]
         expected = {*features, "virtual-sessions"} - {"audio-video-permissions"}
         assert internal == {"version": SERVER_VERSION, "features": sorted(expected)}
         await alice.join("r", nextcloud_session("alice"))
-    for asked in running.cloud.requests:
+    for asked in running_gateway.cloud.requests:
         assert asked.headers["User-Agent"] == SERVER_HEADER
         if asked.type != "capabilities":
             assert bare(asked.headers[HEADER]) == features
-    async with http.get(running.url + "/api/v1/welcome") as response:
+    async with http.get(running_gateway.url + "/api/v1/welcome") as response:
         assert await response.text() == f'{{"nextcloud-spreed-signaling":"Welcome","version":"{SERVER_VERSION}"}}\n'

@@ -57,14 +57,14 @@ async def nginx(gateway: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
     configuration.write_text(NGINX.format(folder=folder, address=SERVER_ADDRESS, gateway=gateway))
     process = await asyncio.create_subprocess_exec(binary, "-c", str(configuration), "-p", str(folder))
     try:
-        await listening((SERVER_ADDRESS, 8443))
+        await wait_listening((SERVER_ADDRESS, 8443))
         yield SERVER_ADDRESS, 8443
     finally:
         process.terminate()
         await process.wait()
 
 
-async def listening(address: tuple[str, int]) -> None:
+async def wait_listening(address: tuple[str, int]) -> None:
     """Wait until a port accepts connections."""
     async with asyncio.timeout(60):
         while True:

@@ -80,7 +80,9 @@ def program(name: str, package: str) -> str:
 
 
 @asynccontextmanager
-async def running(*command: str | Path, log: Path, environment: dict[str, str] | None = None) -> AsyncIterator[None]:
+async def running_program(
+    *command: str | Path, log: Path, environment: dict[str, str] | None = None
+) -> AsyncIterator[None]:
     """Run a program until the context ends."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -140,9 +142,9 @@ async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, por
     trusted = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
     base = f"https://127.0.0.1:{ports.first + 4}/standalone-signaling"
     async with (
-        running(*start, log=folder / "janus.log", environment=environment),
-        running(*gateway, log=folder / "gateway.log"),
-        running(*nginx, log=folder / "nginx.log"),
+        running_program(*start, log=folder / "janus.log", environment=environment),
+        running_program(*gateway, log=folder / "gateway.log"),
+        running_program(*nginx, log=folder / "nginx.log"),
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as client,
     ):
         ready = await answer(
@@ -182,8 +184,8 @@ async def test_coturn_serves_clients_with_the_secret_and_relays_to_no_loopback_a
     local = ("--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--userdb", folder / "turndb")
     output = ("--log-file", "stdout", "--simple-log", "--pidfile", folder / "turn.pid")
     (secret,) = re.findall(r"^static-auth-secret=(.*)$", configuration.read_text(), re.M)
-    async with running(program("turnserver", "coturn"), "-c", configuration, *local, *output, log=log):
-        await accepting(ports.first + 3)
+    async with running_program(program("turnserver", "coturn"), "-c", configuration, *local, *output, log=log):
+        await wait_accepting(ports.first + 3)
         # the client asks for an allocation, then for a channel to the address that the option -e names
         assert "channel bind: error 403 (Forbidden IP)" in await relay(port, secret)
         refused = await relay(port, secret[::-1])
@@ -192,7 +194,7 @@ async def test_coturn_serves_clients_with_the_secret_and_relays_to_no_loopback_a
     assert re.findall(r"(?im)^.*(?:unknown|wrong|bad|illegal).*$", end_of(log)) == []
 
 
-async def accepting(port: int) -> None:
+async def wait_accepting(port: int) -> None:
     """Wait until a TCP port of loopback accepts connections."""
     async with asyncio.timeout(START_TIMEOUT):
         while True:
@@ -250,8 +252,8 @@ url = "ws://127.0.0.1:{ports.first + 1}"
     gateway = (sys.executable, "-c", serve, "serve", "-c", tmp_path / "portunus.toml")
     log = tmp_path / "gateway.log"
     async with (
-        running("/usr/bin/janus", "-F", configuration, "-C", core, log=tmp_path / "janus.log"),
-        running(*gateway, log=log),
+        running_program("/usr/bin/janus", "-F", configuration, "-C", core, log=tmp_path / "janus.log"),
+        running_program(*gateway, log=log),
         aiohttp.ClientSession() as client,
     ):
         ready = await answer(client, f"http://127.0.0.1:{ports.first}/readyz", r'\{\s*"state": "ok"', log)

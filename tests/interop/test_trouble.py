@@ -36,14 +36,14 @@ async def test_publishing_waits_for_a_janus_that_starts_later(loopback: None) ->
         (url,) = await gateway.start()
         nextcloud.gateway = url
         try:
-            assert await ready(url) == 503
+            assert await readiness_status(url) == 503
             async with Member(url, nextcloud, "anna", 1) as anna:
                 publishing = asyncio.create_task(anna.publish())
                 await anna.client.send("{}")
                 await anna.client.wait_for(lambda message: message["type"] == "error")  # still answered
                 await janus.start()
                 await publishing
-                assert await ready(url) == 200
+                assert await readiness_status(url) == 200
                 assert len(await janus.rooms()) == 1
         finally:
             await gateway.stop()
@@ -95,7 +95,7 @@ async def test_requestoffer_without_a_publisher_fails_after_the_timeout(gateway:
     await gateway.wait_for_streams(0)
 
 
-async def ready(url: str) -> int:
+async def readiness_status(url: str) -> int:
     """Return the status of the readiness check."""
     async with aiohttp.ClientSession() as http, http.get(url + "/readyz") as response:
         return response.status

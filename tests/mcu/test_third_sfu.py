@@ -13,7 +13,7 @@ import pytest
 
 from tests.setup.commands import copy_tree, run
 from tests.setup.pins import ROOT
-from tests.test_packaging import serving
+from tests.test_packaging import served_address
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
@@ -183,7 +183,7 @@ def test_gateway_runs_with_its_configuration(copy: Path) -> None:
     file.write_text(CONFIGURATION)
     portunus = ("-c", "from gateway.cli import main; main()", "serve", "-c", str(file))
     with (
-        serving(copy, Path(sys.executable), *portunus) as address,
+        served_address(copy, Path(sys.executable), *portunus) as address,
         urllib.request.urlopen(f"{address}/api/v1/welcome", timeout=10) as response,
     ):
         assert response.status == 200

@@ -30,7 +30,7 @@ def sections(count: int, port: int = 9) -> str:
     return "".join(section(mid, port=port) for mid in range(count))
 
 
-def many(head: str, line: Callable[[int], str], tail: str = "") -> str:
+def many_lines(head: str, line: Callable[[int], str], tail: str = "") -> str:
     """Return a description with as many lines, or groups of lines, as fit between ``head`` and ``tail``."""
     left, lines = SIZE - len(json.dumps(head + tail)), MAX_LINES - 1 - (head + tail).count("\n")
     added: list[str] = []
@@ -43,7 +43,7 @@ def many(head: str, line: Callable[[int], str], tail: str = "") -> str:
         added.append(text)
 
 
-def long(head: str, start: str, unit: str) -> str:
+def long_line(head: str, start: str, unit: str) -> str:
     """Return a description whose last line repeats ``unit`` as often as fits."""
     left = SIZE - len(json.dumps(head + start + "\r\n"))
     return head + start + unit * (left // len(unit)) + "\r\n"
@@ -64,12 +64,14 @@ def costly() -> dict[str, str]:
     red = "".join(f"a=rtpmap:{number} red/8000\r\n" for number in TYPES)
     fifteen = "".join(f"a=x:{number}\r\n" for number in range(12))
     return {
-        "long fmtp of 127 rtx": long(h264 + rtx, "a=fmtp:96 ", "a=b;"),
-        "fmtp lines of 127 rtx": many(h264 + rtx, lambda _: "a=fmtp:96 a=1;b=2;c=3\r\n"),
-        "feedback for all types": many(h264 + rtx, lambda _: "a=rtcp-fb:* nack pli\r\n"),
-        "rtpmaps": many(h264, lambda index: f"a=rtpmap:{index % 128} VP8/90000\r\n"),
-        "profiles": many(h264, lambda index: f"a=rtpmap:{index % 128} H264/9\r\na=fmtp:{index % 128} x=1;y=2\r\n"),
-        "red of all types": long(h264.replace("video", "audio") + red, "a=fmtp:1 1", "/1"),
+        "long fmtp of 127 rtx": long_line(h264 + rtx, "a=fmtp:96 ", "a=b;"),
+        "fmtp lines of 127 rtx": many_lines(h264 + rtx, lambda _: "a=fmtp:96 a=1;b=2;c=3\r\n"),
+        "feedback for all types": many_lines(h264 + rtx, lambda _: "a=rtcp-fb:* nack pli\r\n"),
+        "rtpmaps": many_lines(h264, lambda index: f"a=rtpmap:{index % 128} VP8/90000\r\n"),
+        "profiles": many_lines(
+            h264, lambda index: f"a=rtpmap:{index % 128} H264/9\r\na=fmtp:{index % 128} x=1;y=2\r\n"
+        ),
+        "red of all types": long_line(h264.replace("video", "audio") + red, "a=fmtp:1 1", "/1"),
         "formats": SESSION + BUNDLE_ONE + section(0, "96" + " 9" * 29_000),
         "groups": SESSION + BUNDLE_ALL * MAX_GROUPS + sections(MAX_SECTIONS),
         "groups of rejected sections": SESSION + BUNDLE_ALL * MAX_GROUPS + sections(MAX_SECTIONS, port=0),
@@ -82,22 +84,22 @@ def costly() -> dict[str, str]:
         "sections with layers": every_section(
             lambda _: f"a=extmap:1 {RID}\r\na=simulcast:send 1;2;3\r\na=rid:1 send\r\na=rid:2 send\r\na=rid:3 send\r\n"
         ),
-        "session-level extensions": many(
+        "session-level extensions": many_lines(
             SESSION + BUNDLE_ALL, lambda index: f"a=extmap:{index} a\r\n", sections(MAX_SECTIONS - 1)
         ),
-        "candidates": many(one, lambda index: f"a=candidate:{index} 1 udp 1 192.0.2.1 {index + 1} typ host\r\n"),
-        "fingerprints": many(one, lambda index: f"a=fingerprint:sha-256 {index}\r\n"),
-        "ssrcs": many(one, lambda index: f"a=ssrc:{index} cname:x\r\n"),
-        "ssrc groups": many(one, lambda index: f"a=ssrc-group:FID {index} {index + 1}\r\n"),
-        "long ssrc group": long(one, "a=ssrc-group:SIM 1", " 1"),
-        "extensions": many(one, lambda index: f"a=extmap:{index} urn:x\r\n"),
-        "rids": many(layers, lambda index: f"a=rid:{index} send pt=96;a=b\r\n"),
-        "long rid": long(layers, "a=rid:1 send pt=", ",96"),
-        "layers": many(
+        "candidates": many_lines(one, lambda index: f"a=candidate:{index} 1 udp 1 192.0.2.1 {index + 1} typ host\r\n"),
+        "fingerprints": many_lines(one, lambda index: f"a=fingerprint:sha-256 {index}\r\n"),
+        "ssrcs": many_lines(one, lambda index: f"a=ssrc:{index} cname:x\r\n"),
+        "ssrc groups": many_lines(one, lambda index: f"a=ssrc-group:FID {index} {index + 1}\r\n"),
+        "long ssrc group": long_line(one, "a=ssrc-group:SIM 1", " 1"),
+        "extensions": many_lines(one, lambda index: f"a=extmap:{index} urn:x\r\n"),
+        "rids": many_lines(layers, lambda index: f"a=rid:{index} send pt=96;a=b\r\n"),
+        "long rid": long_line(layers, "a=rid:1 send pt=", ",96"),
+        "layers": many_lines(
             layers + "a=simulcast:send " + ";".join(map(str, range(2000))) + "\r\n", "a=rid:{} send\r\n".format
         ),
-        "long simulcast": long(layers + "a=rid:1 send\r\na=rid:2 send\r\n", "a=simulcast:send 1;2", ";3"),
-        "simulcast lines": many(layers, lambda index: f"a=simulcast:send {index};a;b recv c\r\n"),
-        "short lines": many(one, lambda _: "a=x\r\n"),
-        "spellings": many(one, lambda index: f"a=RTPMAP:{index % 128} vp8/9\r\n"),
+        "long simulcast": long_line(layers + "a=rid:1 send\r\na=rid:2 send\r\n", "a=simulcast:send 1;2", ";3"),
+        "simulcast lines": many_lines(layers, lambda index: f"a=simulcast:send {index};a;b recv c\r\n"),
+        "short lines": many_lines(one, lambda _: "a=x\r\n"),
+        "spellings": many_lines(one, lambda index: f"a=RTPMAP:{index % 128} vp8/9\r\n"),
     }

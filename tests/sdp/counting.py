@@ -20,7 +20,7 @@ class Counts:
 
 
 @contextmanager
-def counting() -> Iterator[Counts]:
+def counted_calls() -> Iterator[Counts]:
     """Count the calls of ``sdp.document.parse`` and ``str(Description)`` until the end of the block."""
     counts = Counts()
 

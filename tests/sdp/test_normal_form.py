@@ -9,7 +9,7 @@ from sdp.document import SdpError, parse
 from sdp.normal_form import MAX_LINES, MAX_SECTIONS, check_size, normalise
 from sdp.payloads import payloads
 from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
-from tests.sdp.test_properties import mutated
+from tests.sdp.test_properties import mutated_text
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
 VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:0\r\n"
@@ -173,7 +173,7 @@ def test_number_of_lines_and_sections_is_bounded() -> None:
 
 
 @settings(max_examples=200)
-@given(mutated())
+@given(mutated_text())
 def test_normal_form_is_reached_at_once_or_refused(text: str) -> None:
     try:
         once = normal(text)

@@ -10,7 +10,7 @@ from sdp.document import Description, SdpError, parse
 from sdp.mending import mend, reject, rejection
 from sdp.offer_answer import Rule, bundles, offer_violations, stops_all_media, transport_mid, violations
 from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
-from tests.sdp.test_properties import mutated
+from tests.sdp.test_properties import mutated_text
 
 ANSWERS = [recorded for recorded in ALL_DESCRIPTIONS if recorded.answers]
 
@@ -58,11 +58,11 @@ ANSWER = (
 )
 
 
-def broken(offer: str, answer: str) -> list[str]:
+def broken_rules(offer: str, answer: str) -> list[str]:
     return [str(violation) for violation in violations(parse(offer), parse(answer))]
 
 
-def mended(offer: str, answer: str) -> Description:
+def mended_answer(offer: str, answer: str) -> Description:
     """Mend an answer, check that it then breaks no rule, and return it."""
     description = parse(answer)
     mend(parse(offer), description)
@@ -83,7 +83,7 @@ def test_answers_of_real_programs_break_no_rule_and_are_not_changed(recorded: Re
 
 
 def test_valid_answer_breaks_no_rule() -> None:
-    assert broken(OFFER, ANSWER) == []
+    assert broken_rules(OFFER, ANSWER) == []
 
 
 @pytest.mark.parametrize(
@@ -121,36 +121,36 @@ def test_valid_answer_breaks_no_rule() -> None:
 def test_each_broken_rule_is_named(old: str, new: str, expected: str | None) -> None:
     answer = ANSWER.replace(old, new)
     assert answer != ANSWER
-    found = "|".join(broken(OFFER, answer))
+    found = "|".join(broken_rules(OFFER, answer))
     assert found if expected is None else found == expected
 
 
 def test_other_number_of_sections_is_the_only_violation_named() -> None:
-    assert broken(OFFER, ANSWER[: ANSWER.index("m=application")]) == ["number of media sections"]
+    assert broken_rules(OFFER, ANSWER[: ANSWER.index("m=application")]) == ["number of media sections"]
 
 
 def test_answer_without_the_offers_rtcp_mux_and_groups_is_valid() -> None:
-    assert broken(OFFER, ANSWER.replace("a=rtcp-mux\n", "").replace("a=group:BUNDLE 0 1 2\n", "")) == []
+    assert broken_rules(OFFER, ANSWER.replace("a=rtcp-mux\n", "").replace("a=group:BUNDLE 0 1 2\n", "")) == []
 
 
 def test_setup_of_the_answer_must_complete_the_offers() -> None:
-    assert broken(OFFER.replace("actpass", "active"), ANSWER.replace("setup:active", "setup:passive")) == []
-    assert broken(OFFER.replace("actpass", "active"), ANSWER) == [
+    assert broken_rules(OFFER.replace("actpass", "active"), ANSWER.replace("setup:active", "setup:passive")) == []
+    assert broken_rules(OFFER.replace("actpass", "active"), ANSWER) == [
         f"ICE, DTLS or rtcp-mux parameters of section {index}" for index in range(3)
     ]
 
 
 def test_section_that_the_offer_rejects_stays_rejected() -> None:
     offer = OFFER.replace("m=video 9", "m=video 0").replace("BUNDLE 0 1 2", "BUNDLE 0 2")
-    assert broken(offer, ANSWER) == ["BUNDLE group", "accepted section that the offer rejects of section 1"]
-    answer = mended(offer, ANSWER)
+    assert broken_rules(offer, ANSWER) == ["BUNDLE group", "accepted section that the offer rejects of section 1"]
+    answer = mended_answer(offer, ANSWER)
     assert sections(answer) == [("audio", 9, "0"), ("video", 0, "1"), ("application", 9, "2")]
     assert bundles(answer) == [("0", "2")]
     assert answer.media[1].direction == "inactive"
 
 
 def test_section_with_port_0_in_the_offers_bundle_is_rejected() -> None:
-    answer = mended(OFFER.replace("m=video 9", "m=video 0"), ANSWER.replace("a=mid:1", "a=mid:1\na=bundle-only"))
+    answer = mended_answer(OFFER.replace("m=video 9", "m=video 0"), ANSWER.replace("a=mid:1", "a=mid:1\na=bundle-only"))
     assert [port for _, port, _ in sections(answer)] == [9, 0, 9]
     assert bundles(answer) == [("0", "2")]
     assert "bundle-only" not in str(answer)
@@ -159,7 +159,7 @@ def test_section_with_port_0_in_the_offers_bundle_is_rejected() -> None:
 def test_no_group_is_left_when_the_only_section_is_stopped() -> None:
     offer = OFFER[: OFFER.index("m=video")].replace("BUNDLE 0 1 2", "LS 0").replace("m=audio 9", "m=audio 0")
     answer = ANSWER[: ANSWER.index("m=video")].replace("BUNDLE 0 1 2", "BUNDLE 0")
-    description = mended(offer, answer)
+    description = mended_answer(offer, answer)
     assert sections(description) == [("audio", 0, "0")]
     assert bundles(description) == []
 
@@ -167,12 +167,12 @@ def test_no_group_is_left_when_the_only_section_is_stopped() -> None:
 def test_bundle_only_section_outside_of_every_group_is_rejected() -> None:
     offer = OFFER.replace("m=audio 9", "m=audio 0").replace("a=mid:0", "a=mid:0\na=bundle-only")
     offer = offer.replace("BUNDLE 0 1 2", "BUNDLE 1 2")
-    assert sections(mended(offer, ANSWER))[0] == ("audio", 0, "0")
+    assert sections(mended_answer(offer, ANSWER))[0] == ("audio", 0, "0")
 
 
 def test_section_with_formats_that_were_not_offered_is_rejected_with_one_of_the_offer() -> None:
     offer = OFFER.replace("SAVPF 111 0", "SAVPF 103 104").replace("rtpmap:111 opus", "rtpmap:103 ISAC")
-    answer = mended(offer, ANSWER.replace("SAVPF 111 0", "SAVPF 0"))
+    answer = mended_answer(offer, ANSWER.replace("SAVPF 111 0", "SAVPF 0"))
     assert answer.media[0].formats == ("103",)
     assert sections(answer)[0] == ("audio", 0, "0")
     assert bundles(answer) == [("1", "2")]
@@ -180,13 +180,13 @@ def test_section_with_formats_that_were_not_offered_is_rejected_with_one_of_the_
 
 def test_offer_without_bundle_is_answered_with_its_first_acceptable_section() -> None:
     offer = OFFER.replace("a=group:BUNDLE 0 1 2\n", "")
-    answer = mended(offer, ANSWER)
+    answer = mended_answer(offer, ANSWER)
     assert [port for _, port, _ in sections(answer)] == [9, 0, 0]
     assert bundles(answer) == []
 
 
 def test_section_outside_of_the_offers_group_is_rejected() -> None:
-    answer = mended(OFFER.replace("BUNDLE 0 1 2", "BUNDLE 0 1"), ANSWER)
+    answer = mended_answer(OFFER.replace("BUNDLE 0 1 2", "BUNDLE 0 1"), ANSWER)
     assert [port for _, port, _ in sections(answer)] == [9, 9, 0]
     assert bundles(answer) == [("0", "1")]
 
@@ -195,13 +195,13 @@ def test_section_outside_of_the_offers_group_is_rejected() -> None:
 def test_offer_without_mids_is_answered_without_mids_and_group(ending: str) -> None:
     offer = OFFER[: OFFER.index("m=video")].replace("a=group:BUNDLE 0 1 2\n", "").replace("a=mid:0\n", "")
     answer = ANSWER[: ANSWER.index("m=video")].replace("BUNDLE 0 1 2", "BUNDLE (null)").replace("mid:0", "mid:(null)")
-    description = mended(offer.replace("\n", ending), answer.replace("\n", ending))
+    description = mended_answer(offer.replace("\n", ending), answer.replace("\n", ending))
     assert "null" not in str(description)
     assert str(description).count(ending) == str(description).count("\n")
 
 
 def test_missing_mid_and_group_are_added_to_the_answer() -> None:
-    answer = mended(OFFER, ANSWER.replace("a=mid:1\n", "").replace("BUNDLE 0 1 2", "BUNDLE (null) 1"))
+    answer = mended_answer(OFFER, ANSWER.replace("a=mid:1\n", "").replace("BUNDLE 0 1 2", "BUNDLE (null) 1"))
     assert [mid for _, _, mid in sections(answer)] == ["0", "1", "2"]
     assert bundles(answer) == [("0", "1", "2")]
 
@@ -210,8 +210,8 @@ def test_data_channels_in_the_older_notation_share_a_format_whatever_their_ports
     old = "a=sctpmap:5001 webrtc-datachannel 1024\n"
     offer = OFFER.replace("UDP/DTLS/SCTP webrtc-datachannel\n", "DTLS/SCTP 5001\n" + old)
     answer = ANSWER.replace("UDP/DTLS/SCTP webrtc-datachannel\n", "DTLS/SCTP 5000\n" + old.replace("5001", "5000"))
-    assert broken(offer, answer) == []
-    assert broken(offer, answer.replace("a=sctpmap", "a=x")) == ["formats of section 2"]
+    assert broken_rules(offer, answer) == []
+    assert broken_rules(offer, answer.replace("a=sctpmap", "a=x")) == ["formats of section 2"]
 
 
 def test_answer_with_other_sections_than_the_offer_is_not_changed() -> None:
@@ -229,7 +229,7 @@ def test_rejecting_twice_changes_nothing() -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(ANSWERS), mutated(), mutated())
+@given(st.sampled_from(ANSWERS), mutated_text(), mutated_text())
 def test_any_pair_of_descriptions_is_checked_and_mended_without_an_exception(
     recorded: Recorded, offer: str, answer: str
 ) -> None:
@@ -292,7 +292,7 @@ def test_next_offer_keeps_its_sections_and_recycles_rejected_ones_only() -> None
 
 
 @settings(max_examples=200)
-@given(mutated(), mutated())
+@given(mutated_text(), mutated_text())
 def test_any_offers_are_checked_without_an_exception(offer: str, previous: str) -> None:
     try:
         offered, before = parse(offer), parse(previous)

@@ -56,7 +56,7 @@ assembled = st.builds(
 
 
 @st.composite
-def mutated(draw: st.DrawFn) -> str:
+def mutated_text(draw: st.DrawFn) -> str:
     """A fixture with a few lines removed, duplicated, moved or overwritten."""
     lines = draw(st.sampled_from(ALL_DESCRIPTIONS)).text.split("\n")
     for _ in range(draw(st.integers(1, 6))):
@@ -108,13 +108,13 @@ def test_no_text_raises_anything_but_an_sdp_error(text: str) -> None:
 
 
 @settings(max_examples=300)
-@given(mutated())
+@given(mutated_text())
 def test_no_mutation_of_a_real_description_raises_anything_but_an_sdp_error(text: str) -> None:
     read(text)
 
 
 @settings(max_examples=300)
-@given(mutated() | assembled, st.sampled_from(EDITS))
+@given(mutated_text() | assembled, st.sampled_from(EDITS))
 def test_edits_keep_their_promises_on_each_text_that_parses(text: str, edit: Edit) -> None:
     try:
         parse(text)

@@ -38,7 +38,7 @@ def pinned_version(pin: Requirement) -> str:
     return specifier.version
 
 
-def required(*groups: str) -> list[Requirement]:
+def required_packages(*groups: str) -> list[Requirement]:
     """Return the project's dependencies and those of the dependency groups, with the groups that these include."""
     texts = list(pyproject()["project"]["dependencies"])
     for group in groups:

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from tests.setup.commands import PINNED_OPTIONS, attempt, copy_tree, run
 from tests.setup.index import NEWER_VERSION, make_wheel, metadata, serving_index, write_pages
-from tests.setup.pins import DEVELOPMENT, PYTHONS, RUNTIME, pinned_version, pins, required
+from tests.setup.pins import DEVELOPMENT, PYTHONS, RUNTIME, pinned_version, pins, required_packages
 
 CURRENT_PIP = Path(__file__).with_name("current-pip.txt")
 UV = Path(sys.executable).with_name("uv")
@@ -173,7 +173,7 @@ def test_pins_are_the_complete_closure_of_the_requirements(
     pinned = pinned_versions(file, python)
     base = marker_environment(python)
     followed: set[tuple[str, str]] = set()
-    pending = required(group)
+    pending = required_packages(group)
     while pending:
         requirement = pending.pop()
         name = canonicalize_name(requirement.name)

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.setup.commands import PINNED_OPTIONS
-from tests.setup.pins import DEVELOPMENT, PYTHONS, ROOT, RUNTIME, blocks, pins, pyproject, required
+from tests.setup.pins import DEVELOPMENT, PYTHONS, ROOT, RUNTIME, blocks, pins, pyproject, required_packages
 
 FILES = [pytest.param(RUNTIME, "build", id="runtime"), pytest.param(DEVELOPMENT, "dev", id="development")]
 
@@ -26,7 +26,7 @@ def test_each_package_is_pinned_to_one_version_with_hashes(file: Path, group: st
 @pytest.mark.parametrize(("file", "group"), FILES)
 def test_each_requirement_of_pyproject_is_pinned_within_its_range(file: Path, group: str) -> None:
     pinned = pins(file)
-    for requirement in required(group):
+    for requirement in required_packages(group):
         (specifier,) = pinned[canonicalize_name(requirement.name)].specifier
         assert requirement.specifier.contains(specifier.version), requirement
 

@@ -34,14 +34,14 @@ def session(
     return Session(ids, backend, backend.urls[0], userid, user, features, Outbox(1000), client_type)
 
 
-def opened(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float = 0.0) -> Session:
+def open_session(hub: Hub, userid: str = "user", backend: Backend = CLOUD, now: float = 0.0) -> Session:
     """Return an open session."""
     made = session(userid, backend)
     hub.open(made, now)
     return made
 
 
-def joined(hub: Hub, member: Session, room: str = "r", nc: str = "", now: float = 0.0) -> Room:
+def join_room(hub: Hub, member: Session, room: str = "r", nc: str = "", now: float = 0.0) -> Room:
     """Join a session to a room and return the room; ``nc`` is Nextcloud's session id."""
     hub.join(member, room, EMPTY_OBJECT, room_session=nc, room_userid="", permissions=None, now=now)
     return hub.rooms[RoomKey(member.backend.id, room)]

@@ -9,14 +9,14 @@ from gateway.core.acknowledged import AcknowledgedOutbox
 ALL_BYTES = 1 << 30
 
 
-def filled(*messages: bytes, limit: int = 1000) -> AcknowledgedOutbox:
+def filled_outbox(*messages: bytes, limit: int = 1000) -> AcknowledgedOutbox:
     outbox = AcknowledgedOutbox(limit)
     assert all(outbox.append(message) for message in messages)
     return outbox
 
 
 def test_taken_messages_are_sent_again_until_they_are_acknowledged() -> None:
-    outbox = filled(b"1", b"2", b"3")
+    outbox = filled_outbox(b"1", b"2", b"3")
     assert outbox.take(ALL_BYTES) == [b"1", b"2", b"3"]
     outbox.confirm()
     assert not outbox.waiting
@@ -26,7 +26,7 @@ def test_taken_messages_are_sent_again_until_they_are_acknowledged() -> None:
 
 
 def test_acknowledging_between_two_batches_keeps_the_position() -> None:
-    outbox = filled(b"1", b"2", b"3")
+    outbox = filled_outbox(b"1", b"2", b"3")
     assert outbox.take(1) == [b"1"]
     assert outbox.acknowledge(1)
     assert outbox.acknowledged_count == 1
@@ -36,7 +36,7 @@ def test_acknowledging_between_two_batches_keeps_the_position() -> None:
 
 
 def test_acknowledging_twice_changes_nothing() -> None:
-    outbox = filled(b"1", b"2")
+    outbox = filled_outbox(b"1", b"2")
     outbox.take(ALL_BYTES)
     assert outbox.acknowledge(1)
     assert outbox.acknowledge(1)
@@ -44,7 +44,7 @@ def test_acknowledging_twice_changes_nothing() -> None:
 
 
 def test_acknowledging_unsent_or_fewer_messages_than_before_is_refused() -> None:
-    outbox = filled(b"1", b"2", b"3")
+    outbox = filled_outbox(b"1", b"2", b"3")
     outbox.take(2)
     assert not outbox.acknowledge(3)
     assert outbox.acknowledge(2)
@@ -53,7 +53,7 @@ def test_acknowledging_unsent_or_fewer_messages_than_before_is_refused() -> None
 
 
 def test_messages_that_an_earlier_connection_took_can_be_acknowledged_after_a_rewind() -> None:
-    outbox = filled(b"1", b"2", b"3")
+    outbox = filled_outbox(b"1", b"2", b"3")
     outbox.take(ALL_BYTES)
     outbox.rewind()
     outbox.take(1)
@@ -63,7 +63,7 @@ def test_messages_that_an_earlier_connection_took_can_be_acknowledged_after_a_re
 
 
 def test_unacknowledged_messages_count_against_the_limit() -> None:
-    outbox = filled(b"12345", limit=8)
+    outbox = filled_outbox(b"12345", limit=8)
     outbox.take(ALL_BYTES)
     outbox.confirm()
     assert not outbox.append(b"6789")
@@ -72,7 +72,7 @@ def test_unacknowledged_messages_count_against_the_limit() -> None:
 
 
 def test_taken_messages_count_as_received_for_a_client_that_resumes_without_a_count() -> None:
-    outbox = filled(b"1", b"2")
+    outbox = filled_outbox(b"1", b"2")
     outbox.take(1)
     outbox.rewind()
     outbox.acknowledge_all()

@@ -10,16 +10,16 @@ from gateway.core.ids import SessionId
 from gateway.core.session import ClientType
 from gateway.core.virtual import VirtualSession
 from gateway.wire.client import ClientMessage
-from tests.gateway.core.members import joined, opened, session
+from tests.gateway.core.members import join_room, open_session, session
 
 
 # reference 2.5-h
 def test_members_of_calls_are_counted_without_internal_clients() -> None:
     hub = Hub()
-    alice, bob, recorder = opened(hub), opened(hub), session(client_type=ClientType.INTERNAL)
+    alice, bob, recorder = open_session(hub), open_session(hub), session(client_type=ClientType.INTERNAL)
     hub.open(recorder, 0.0)
     for member in (alice, bob, recorder):
-        room = joined(hub, member)
+        room = join_room(hub, member)
     assert (client_sessions(hub), sessions_in_calls(hub)) == (2, 0)
     for member in (alice, recorder):
         hub.set_in_call(room, member.id, True)
@@ -31,8 +31,8 @@ def test_members_of_calls_are_counted_without_internal_clients() -> None:
 def test_drain_is_over_without_awaited_sessions_or_at_its_deadline() -> None:
     hub, drain = Hub(), Drain()
     assert not drain.is_over(hub, 0.0)
-    alice = opened(hub)
-    room = joined(hub, alice)
+    alice = open_session(hub)
+    room = join_room(hub, alice)
     drain.begin(AwaitedSessions.IN_CALLS, 20.0)
     assert drain.is_over(hub, 10.0)
     hub.set_in_call(room, alice.id, True)
@@ -66,9 +66,9 @@ class Elsewhere:
 
 def test_phone_in_a_call_and_session_in_a_room_of_another_server_are_counted() -> None:
     hub = Hub()
-    alice, bridge = opened(hub), session(client_type=ClientType.INTERNAL)
+    alice, bridge = open_session(hub), session(client_type=ClientType.INTERNAL)
     hub.open(bridge, 0.0)
-    room = joined(hub, bridge)
+    room = join_room(hub, bridge)
     phone = VirtualSession(
         SessionId("phone"), bridge, "p", room.key, userid="", user=Raw(b"1"), flags=0, call_flags=9, actor=None
     )

@@ -18,7 +18,7 @@ from gateway.core.room import PING_INTERVAL, RoomKey
 from gateway.core.session import EXPIRY, JOIN_TIMEOUT
 from gateway.wire.client import ClientMessage
 from tests.gateway.core import members
-from tests.gateway.core.members import CLOUD, EMPTY_OBJECT, OTHER_BACKEND, joined, opened
+from tests.gateway.core.members import CLOUD, EMPTY_OBJECT, OTHER_BACKEND, join_room, open_session
 
 FIRST_CONNECTION, SECOND_CONNECTION = ConnectionId(1), ConnectionId(2)
 
@@ -39,8 +39,8 @@ def test_core_has_no_coroutines(module: ModuleType) -> None:
 
 def test_session_is_found_by_each_of_its_ids() -> None:
     hub = Hub()
-    alice = opened(hub, "alice")
-    joined(hub, alice, nc="nc1")
+    alice = open_session(hub, "alice")
+    join_room(hub, alice, nc="nc1")
     assert hub.find(CLOUD, alice.id) is alice
     assert hub.find_resumable(alice.resume_id) is alice
     assert hub.sessions_of_user(CLOUD, "alice") == [alice]
@@ -49,15 +49,15 @@ def test_session_is_found_by_each_of_its_ids() -> None:
 
 def test_public_id_does_not_resume() -> None:
     hub = Hub()
-    alice = opened(hub)
+    alice = open_session(hub)
     assert hub.find_resumable(alice.id) is None
     assert hub.find(CLOUD, alice.resume_id) is None
 
 
 def test_backends_are_isolated() -> None:
     hub = Hub()
-    alice, eve = opened(hub, "alice"), opened(hub, "alice", OTHER_BACKEND)
-    assert joined(hub, alice, "r", "nc") is not joined(hub, eve, "r", "nc")
+    alice, eve = open_session(hub, "alice"), open_session(hub, "alice", OTHER_BACKEND)
+    assert join_room(hub, alice, "r", "nc") is not join_room(hub, eve, "r", "nc")
     assert hub.find(OTHER_BACKEND, alice.id) is None
     assert hub.sessions_of_user(OTHER_BACKEND, "alice") == [eve]
     assert hub.find_by_room_session("other", "nc") is eve
@@ -76,15 +76,15 @@ def test_backends_are_isolated() -> None:
 
 def test_anonymous_sessions_are_not_found_by_user() -> None:
     hub = Hub()
-    opened(hub, "")
+    open_session(hub, "")
     assert hub.sessions_of_user(CLOUD, "") == []
 
 
 def test_session_limit_counts_open_sessions_of_the_backend() -> None:
     hub = Hub()
     small = Backend("small", ("https://small.example/",), "secret", session_limit=1)
-    first = opened(hub, "a", small)
-    opened(hub, "b")
+    first = open_session(hub, "a", small)
+    open_session(hub, "b")
     late = members.session("c", small)
     with pytest.raises(LimitReached):
         hub.open(late, 0.0)
@@ -97,8 +97,8 @@ def test_session_limit_counts_open_sessions_of_the_backend() -> None:
 
 def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None:
     hub = Hub()
-    alice, again = opened(hub, "alice"), opened(hub, "alice")
-    joined(hub, alice, nc="nc1")
+    alice, again = open_session(hub, "alice"), open_session(hub, "alice")
+    join_room(hub, alice, nc="nc1")
     change = hub.close(alice)
     assert change is not None
     assert change.left is not None
@@ -118,7 +118,7 @@ def test_closed_session_is_not_found_and_closing_it_again_does_nothing() -> None
 
 def test_session_expires_30_seconds_after_its_connection_was_lost() -> None:
     hub = Hub()
-    alice = opened(hub)
+    alice = open_session(hub)
     hub.attach(alice, FIRST_CONNECTION)
     assert hub.detach(alice, FIRST_CONNECTION, 100.0)
     assert hub.sweep(100.0 + EXPIRY - 0.01) == []
@@ -127,7 +127,7 @@ def test_session_expires_30_seconds_after_its_connection_was_lost() -> None:
 
 def test_resumed_session_has_no_deadline_when_its_old_connection_is_lost() -> None:
     hub = Hub()
-    alice = opened(hub)
+    alice = open_session(hub)
     hub.attach(alice, FIRST_CONNECTION)
     hub.detach(alice, FIRST_CONNECTION, 100.0)
     hub.attach(alice, SECOND_CONNECTION)
@@ -138,7 +138,7 @@ def test_resumed_session_has_no_deadline_when_its_old_connection_is_lost() -> No
 
 def test_anonymous_session_must_join_in_time_even_while_disconnected() -> None:
     hub = Hub()
-    guest = opened(hub, "", now=10.0)
+    guest = open_session(hub, "", now=10.0)
     hub.attach(guest, FIRST_CONNECTION)
     hub.detach(guest, FIRST_CONNECTION, 10.5)
     assert hub.sweep(10.0 + JOIN_TIMEOUT - 0.01) == []
@@ -147,8 +147,8 @@ def test_anonymous_session_must_join_in_time_even_while_disconnected() -> None:
 
 def test_joining_stops_the_join_timer_and_leaving_by_request_restarts_it() -> None:
     hub = Hub()
-    guest = opened(hub, "")
-    joined(hub, guest)
+    guest = open_session(hub, "")
+    join_room(hub, guest)
     assert hub.sweep(1000.0) == []
     hub.leave(guest)
     assert hub.sweep(1000.0) == []
@@ -158,7 +158,7 @@ def test_joining_stops_the_join_timer_and_leaving_by_request_restarts_it() -> No
 
 def test_authenticated_session_need_not_join() -> None:
     hub = Hub()
-    alice = opened(hub, "alice")
+    alice = open_session(hub, "alice")
     hub.restart_join_timer(alice, 0.0)
     assert hub.sweep(1000.0) == []
 
@@ -168,9 +168,9 @@ def test_authenticated_session_need_not_join() -> None:
 
 def test_join_returns_the_other_members_and_the_left_room() -> None:
     hub = Hub()
-    alice, bob = opened(hub, "alice"), opened(hub, "bob")
-    joined(hub, alice, "old", "nc1")
-    joined(hub, bob, "new")
+    alice, bob = open_session(hub, "alice"), open_session(hub, "bob")
+    join_room(hub, alice, "old", "nc1")
+    join_room(hub, bob, "new")
     change = hub.join(
         alice, "new", Raw(b"[]"), room_session="nc2", room_userid="shown", permissions=["control"], now=1.0
     )
@@ -190,17 +190,17 @@ def test_join_returns_the_other_members_and_the_left_room() -> None:
 # reference 8-b
 def test_join_without_permissions_keeps_the_previous_ones() -> None:
     hub = Hub()
-    alice = opened(hub)
+    alice = open_session(hub)
     hub.set_permissions(alice, ["publish-audio"])
-    joined(hub, alice)
+    join_room(hub, alice)
     assert alice.permissions.may_publish(["audio"])
     assert not alice.permissions.may_publish(["video"])
 
 
 def test_session_without_a_nextcloud_id_is_registered_under_its_public_id_and_its_leave_is_not_reported() -> None:
     hub = Hub()
-    alice = opened(hub)
-    joined(hub, alice)
+    alice = open_session(hub)
+    join_room(hub, alice)
     assert hub.find_by_room_session("cloud", alice.id) is alice
     left = hub.leave(alice)
     assert left is not None
@@ -210,8 +210,8 @@ def test_session_without_a_nextcloud_id_is_registered_under_its_public_id_and_it
 
 def test_new_registration_replaces_the_old_one() -> None:
     hub = Hub()
-    alice = opened(hub)
-    joined(hub, alice, nc="nc1")
+    alice = open_session(hub)
+    join_room(hub, alice, nc="nc1")
     hub.register(alice, "nc2")
     assert hub.find_by_room_session("cloud", "nc1") is None
     assert hub.find_by_room_session("cloud", "nc2") is alice
@@ -219,8 +219,8 @@ def test_new_registration_replaces_the_old_one() -> None:
 
 def test_public_id_registered_besides_the_confirmed_id_ends_with_it() -> None:
     hub = Hub()
-    alice = opened(hub)
-    joined(hub, alice, nc="nc")
+    alice = open_session(hub)
+    join_room(hub, alice, nc="nc")
     hub.register_public_id(alice)
     hub.register_public_id(alice)
     assert [hub.find_by_room_session("cloud", id) for id in ("nc", alice.id)] == [alice, alice]
@@ -230,8 +230,8 @@ def test_public_id_registered_besides_the_confirmed_id_ends_with_it() -> None:
 
 def test_public_id_counts_as_given_after_a_second_join_without_an_id() -> None:
     hub = Hub()
-    bridge = opened(hub)
-    joined(hub, bridge)
+    bridge = open_session(hub)
+    join_room(hub, bridge)
     assert not bridge.room_session_given
     hub.register_public_id(bridge)
     assert bridge.room_session_given
@@ -240,9 +240,9 @@ def test_public_id_counts_as_given_after_a_second_join_without_an_id() -> None:
 
 def test_registration_taken_over_by_another_session_is_not_removed_by_the_first() -> None:
     hub = Hub()
-    alice, bob = opened(hub), opened(hub)
-    joined(hub, alice, nc="nc")
-    joined(hub, bob)
+    alice, bob = open_session(hub), open_session(hub)
+    join_room(hub, alice, nc="nc")
+    join_room(hub, bob)
     hub.register(bob, "nc")
     hub.leave(alice)
     assert hub.find_by_room_session("cloud", "nc") is bob
@@ -250,8 +250,8 @@ def test_registration_taken_over_by_another_session_is_not_removed_by_the_first(
 
 def test_leave_is_not_reported_to_nextcloud_without_notify_backend() -> None:
     hub = Hub()
-    alice = opened(hub)
-    joined(hub, alice, nc="nc")
+    alice = open_session(hub)
+    join_room(hub, alice, nc="nc")
     left = hub.leave(alice, notify_backend=False)
     assert left is not None
     assert left.room_session == ""
@@ -259,7 +259,7 @@ def test_leave_is_not_reported_to_nextcloud_without_notify_backend() -> None:
 
 def test_leaving_without_a_room_does_nothing() -> None:
     hub = Hub()
-    alice = opened(hub)
+    alice = open_session(hub)
     assert hub.leave(alice) is None
     assert hub.room_of(alice) is None
 
@@ -267,8 +267,8 @@ def test_leaving_without_a_room_does_nothing() -> None:
 # reference 4.2-c
 def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     hub = Hub()
-    alice, bob = opened(hub, "alice"), opened(hub, "")
-    room = joined(hub, alice)
+    alice, bob = open_session(hub, "alice"), open_session(hub, "")
+    room = join_room(hub, alice)
     hub.join(bob, "r", EMPTY_OBJECT, room_session="", room_userid="guest", permissions=None, now=0.0)
     sender = bob.sender("room")
     hub.set_in_call(room, bob.id, True)
@@ -280,9 +280,9 @@ def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
 
 def test_deleting_a_room_removes_all_members() -> None:
     hub = Hub()
-    alice, bob = opened(hub), opened(hub)
-    room = joined(hub, alice, nc="nc1")
-    joined(hub, bob)
+    alice, bob = open_session(hub), open_session(hub)
+    room = join_room(hub, alice, nc="nc1")
+    join_room(hub, bob)
     left = hub.delete_room(room)
     assert [(change.session, change.room_session) for change in left] == [(alice, "nc1"), (bob, "")]
     assert hub.rooms == {}
@@ -293,7 +293,7 @@ def test_deleting_a_room_removes_all_members() -> None:
 # reference 4.6-a
 def test_properties_change_when_they_differ_byte_for_byte() -> None:
     hub = Hub()
-    room = joined(hub, opened(hub))
+    room = join_room(hub, open_session(hub))
     assert not hub.change_properties(room, Raw(b"{}"))
     assert hub.change_properties(room, Raw(b"{ }"))
     assert bytes(room.properties) == b"{ }"
@@ -301,8 +301,8 @@ def test_properties_change_when_they_differ_byte_for_byte() -> None:
 
 def test_each_room_is_due_for_a_ping_at_its_own_times() -> None:
     hub = Hub()
-    early = joined(hub, opened(hub), "early", now=0.0)
-    late = joined(hub, opened(hub), "late", now=5.0)
+    early = join_room(hub, open_session(hub), "early", now=0.0)
+    late = join_room(hub, open_session(hub), "late", now=5.0)
     assert hub.due_for_ping(PING_INTERVAL - 0.01) == []
     assert hub.due_for_ping(PING_INTERVAL) == [early]
     assert hub.due_for_ping(PING_INTERVAL + 5) == [late]
@@ -314,9 +314,9 @@ def test_each_room_is_due_for_a_ping_at_its_own_times() -> None:
 
 def test_call_membership_decides_which_media_end() -> None:
     hub = Hub()
-    alice, bob, stranger = opened(hub), opened(hub), opened(hub)
-    room = joined(hub, alice)
-    joined(hub, bob)
+    alice, bob, stranger = open_session(hub), open_session(hub), open_session(hub)
+    room = join_room(hub, alice)
+    join_room(hub, bob)
     assert hub.set_in_call(room, alice.id, True) is None
     assert not hub.in_same_call(alice, bob)
     assert hub.set_in_call(room, bob.id, True) is None
@@ -331,9 +331,9 @@ def test_call_membership_decides_which_media_end() -> None:
 
 def test_all_clients_enter_and_leave_the_call_and_none_is_notified_twice() -> None:
     hub = Hub()
-    alice, bob = opened(hub), opened(hub)
-    room = joined(hub, alice)
-    joined(hub, bob)
+    alice, bob = open_session(hub), open_session(hub)
+    room = join_room(hub, alice)
+    join_room(hub, bob)
     hub.set_in_call(room, alice.id, True)
     change = hub.set_all_in_call(room, True)
     assert (change.notified, change.ended) == ((alice, bob), ())
@@ -351,7 +351,7 @@ def test_all_clients_enter_and_leave_the_call_and_none_is_notified_twice() -> No
 
 def test_reload_changes_the_backend_settings_of_sessions_unless_the_backend_is_removed() -> None:
     hub = Hub()
-    alice, eve = opened(hub), opened(hub, backend=OTHER_BACKEND)
+    alice, eve = open_session(hub), open_session(hub, backend=OTHER_BACKEND)
     changed = Backend("cloud", CLOUD.urls, "another secret", max_stream_bitrate=5)
     hub.replace_backends({"cloud": changed}.get)
     assert alice.backend is changed
@@ -361,13 +361,13 @@ def test_reload_changes_the_backend_settings_of_sessions_unless_the_backend_is_r
 
 def test_first_evicting_event_stays_until_the_session_leaves() -> None:
     hub = Hub()
-    member = opened(hub)
-    joined(hub, member)
+    member = open_session(hub)
+    join_room(hub, member)
     hub.evict(member, b"first")
     hub.evict(member, b"second")
     assert member.evicted_by == b"first"
     assert not member.accepts_messages
-    joined(hub, member, "another")
+    join_room(hub, member, "another")
     assert member.evicted_by is None
     assert member.accepts_messages
     hub.close(member)
@@ -391,7 +391,7 @@ def test_sessions_of_a_network_are_counted_until_they_end() -> None:
 
 def test_text_that_begins_like_an_id_of_an_open_session_resembles_it() -> None:
     hub = Hub()
-    alice = opened(hub, "alice")
+    alice = open_session(hub, "alice")
     assert hub.resembles_an_id(alice.id)
     assert hub.resembles_an_id(alice.resume_id)
     assert not hub.resembles_an_id("elsewhere")
@@ -399,7 +399,7 @@ def test_text_that_begins_like_an_id_of_an_open_session_resembles_it() -> None:
 
 def test_eviction_without_a_room_only_marks_the_session() -> None:
     hub = Hub()
-    alice = opened(hub, "alice")
+    alice = open_session(hub, "alice")
     hub.evict(alice, b"event")
     assert alice.evicted_by == b"event"
 
@@ -425,8 +425,8 @@ class FakeSeat:
 # reference 12.1-b
 def test_session_that_takes_a_seat_elsewhere_leaves_its_room_and_need_not_join_another() -> None:
     hub = Hub()
-    member = opened(hub, "")
-    joined(hub, member, nc="nc")
+    member = open_session(hub, "")
+    join_room(hub, member, nc="nc")
     hub.restart_join_timer(member, 1.0)
     seat = FakeSeat()
     left = hub.take_seat(member, seat)
@@ -452,7 +452,7 @@ class FakeJoin:
 
 def test_join_elsewhere_is_known_until_it_has_ended() -> None:
     hub = Hub()
-    member = opened(hub, "alice")
+    member = open_session(hub, "alice")
     assert member.joining is None
     join = FakeJoin()
     hub.set_joining(member, join)
@@ -464,7 +464,7 @@ def test_join_elsewhere_is_known_until_it_has_ended() -> None:
 
 def test_closed_session_has_no_seat() -> None:
     hub = Hub()
-    member = opened(hub)
+    member = open_session(hub)
     assert hub.take_seat(member, FakeSeat()) is None
     hub.close(member)
     assert hub.seated == {}

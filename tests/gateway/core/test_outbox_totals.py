@@ -10,7 +10,7 @@ from gateway.core.session import Session
 from tests.gateway.core.members import session
 
 
-def holding(*messages: bytes) -> Session:
+def session_with_messages(*messages: bytes) -> Session:
     """Return a session with these messages in its outbox."""
     made = session()
     made.outbox = Outbox(1 << 20)
@@ -25,29 +25,36 @@ def message_of(size: int) -> bytes:
 
 @pytest.mark.parametrize("limit", [0, 3 * (1000 + OVERHEAD)])
 def test_outboxes_within_the_limit_stay(limit: int) -> None:
-    assert sessions_to_end([holding(message_of(1000)) for _ in range(3)], limit) == []
+    assert sessions_to_end([session_with_messages(message_of(1000)) for _ in range(3)], limit) == []
 
 
 def test_largest_outboxes_are_ended_first_and_no_more_than_needed() -> None:
-    small, large, middle = holding(message_of(100)), holding(message_of(5000)), holding(message_of(1001))
+    small, large, middle = (
+        session_with_messages(message_of(100)),
+        session_with_messages(message_of(5000)),
+        session_with_messages(message_of(1001)),
+    )
     assert sessions_to_end([small, large, middle], 5000) == [large]
     assert sessions_to_end([small, large, middle], 1100) == [large, middle]
 
 
 def test_message_that_several_outboxes_hold_counts_once() -> None:
     shared = message_of(1000)
-    members = [holding(shared) for _ in range(10)]
+    members = [session_with_messages(shared) for _ in range(10)]
     assert sessions_to_end(members, 1000 + 10 * OVERHEAD) == []
-    hoarder = holding(shared, message_of(3000))
+    hoarder = session_with_messages(shared, message_of(3000))
     assert sessions_to_end([*members, hoarder], 1000 + 11 * OVERHEAD) == [hoarder]
 
 
 def test_sessions_that_hold_only_a_shared_message_are_ended_until_it_is_freed() -> None:
     shared = message_of(10_000)
-    members = [holding(shared) for _ in range(3)]
+    members = [session_with_messages(shared) for _ in range(3)]
     assert len(sessions_to_end(members, 5000)) == 3
 
 
 def test_many_short_messages_count_with_their_overhead() -> None:
-    hoarder, other = holding(*[b"%d" % number for number in range(1000)]), holding(message_of(2000))
+    hoarder, other = (
+        session_with_messages(*[b"%d" % number for number in range(1000)]),
+        session_with_messages(message_of(2000)),
+    )
     assert sessions_to_end([hoarder, other], 30_000) == [hoarder]

@@ -13,7 +13,7 @@ from gateway.core.ids import SessionId
 from gateway.core.room import Room
 from gateway.core.session import ClientType, Session
 from gateway.wire.backend import ParticipantEntry
-from tests.gateway.core.members import joined, opened, session
+from tests.gateway.core.members import join_room, open_session, session
 
 KNOWN_SESSIONS = {"nc1": SessionId("public1"), "nc2": SessionId("public2")}
 
@@ -22,7 +22,7 @@ def entry(text: str) -> ParticipantEntry:
     return msgspec.json.decode(text, type=dict[str, Raw])
 
 
-def shown(entries: list[ParticipantEntry]) -> list[object]:
+def decoded_entries(entries: list[ParticipantEntry]) -> list[object]:
     decoded: list[object] = msgspec.json.decode(msgspec.json.encode(entries))
     return decoded
 
@@ -42,7 +42,7 @@ def test_session_id_is_replaced_and_the_rest_stays_byte_for_byte() -> None:
 # reference 7.1-a
 def test_lower_case_key_is_accepted() -> None:
     (found,) = resolve('{"sessionid":"nc2"}')
-    assert shown([found.entry]) == [{"sessionid": "public2"}]
+    assert decoded_entries([found.entry]) == [{"sessionid": "public2"}]
 
 
 # reference 7.2-a
@@ -98,7 +98,7 @@ def test_absent_in_call_is_unknown() -> None:
 def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
     users = resolve('{"sessionId":"nc1","a":1}')
     changed = resolve('{"sessionId":"nc1","a":2}', '{"sessionId":"nc2","a":3}')
-    assert shown(participants.merge([user.entry for user in users], changed)) == [
+    assert decoded_entries(participants.merge([user.entry for user in users], changed)) == [
         {"sessionId": "public1", "a": 1},
         {"sessionId": "public2", "a": 3},
     ]
@@ -106,13 +106,13 @@ def test_changed_entries_are_appended_unless_they_are_among_the_users() -> None:
 
 def test_list_has_the_last_of_several_changed_entries_of_a_session() -> None:
     changed = resolve('{"sessionId":"nc1","a":1}', '{"sessionId":"nc1","a":2}')
-    assert shown(participants.merge([], changed)) == [{"sessionId": "public1", "a": 2}]
+    assert decoded_entries(participants.merge([], changed)) == [{"sessionId": "public1", "a": 2}]
 
 
 # reference 7.2-d
 def test_several_entries_of_a_session_become_one() -> None:
     listed = resolve('{"sessionId":"nc1","a":1}', '{"sessionId":"nc2","a":3}', '{"sessionId":"nc1","a":2}')
-    assert shown([one.entry for one in participants.once(listed)]) == [
+    assert decoded_entries([one.entry for one in participants.once(listed)]) == [
         {"sessionId": "public1", "a": 2},
         {"sessionId": "public2", "a": 3},
     ]
@@ -120,13 +120,13 @@ def test_several_entries_of_a_session_become_one() -> None:
 
 def test_flags_are_set_in_every_entry() -> None:
     entries = [entry('{"sessionId":"a","inCall":7}'), entry('{"sessionId":"b"}')]
-    assert shown(participants.with_flags(entries, 0)) == [
+    assert decoded_entries(participants.with_flags(entries, 0)) == [
         {"sessionId": "a", "inCall": 0},
         {"sessionId": "b", "inCall": 0},
     ]
 
 
-def reported(member: Session, flags: bytes) -> participants.Participant:
+def reported_participant(member: Session, flags: bytes) -> participants.Participant:
     own: ParticipantEntry = {"sessionId": Raw(msgspec.json.encode(member.id)), "inCall": Raw(flags)}
     return participants.Participant(member.id, own, None, participants.in_call(own["inCall"]))
 
@@ -135,9 +135,9 @@ def call_of(*userids: str) -> tuple[Hub, Room, list[Session]]:
     """Return a room with an internal client and members with these user ids, empty ones for guests."""
     hub, bridge = Hub(), session(client_type=ClientType.INTERNAL)
     hub.open(bridge, 0.0)
-    members = [bridge, *(opened(hub, userid) for userid in userids)]
+    members = [bridge, *(open_session(hub, userid) for userid in userids)]
     for member in members:
-        room = joined(hub, member)
+        room = join_room(hub, member)
     return hub, room, members
 
 
@@ -150,9 +150,9 @@ def flags_of(entries: list[ParticipantEntry]) -> dict[str, int]:
 
 def test_members_without_an_entry_get_one_and_internal_clients_do_not() -> None:
     hub, room, (_, alice, bob, guest) = call_of("alice", "bob", "")
-    hub.update_participants(room, [reported(bob, b"7")])
+    hub.update_participants(room, [reported_participant(bob, b"7")])
     hub.set_in_call(room, guest.id, True)
-    assert shown(list(participants.unlisted_entries(room, 5, flags=3).values())) == [
+    assert decoded_entries(list(participants.unlisted_entries(room, 5, flags=3).values())) == [
         {"sessionId": alice.id, "inCall": 0, "lastPing": 5, "userId": "alice"},
         {"sessionId": guest.id, "inCall": 3, "lastPing": 5},
     ]
@@ -163,8 +163,8 @@ def test_entry_of_a_federated_member_names_its_actor() -> None:
     zoe = session("zoe", client_type=ClientType.FEDERATION)
     zoe.actor = Actor("zoe@there.example", "federated_users")
     hub.open(zoe, 0.0)
-    joined(hub, zoe)
-    assert shown(list(participants.unlisted_entries(room, 5).values()))[1:] == [
+    join_room(hub, zoe)
+    assert decoded_entries(list(participants.unlisted_entries(room, 5).values()))[1:] == [
         {
             "sessionId": zoe.id,
             "inCall": 0,
@@ -179,17 +179,17 @@ def test_entry_of_a_federated_member_names_its_actor() -> None:
 def test_list_is_known_once_nextcloud_has_reported_on_the_call() -> None:
     hub, room, (bridge, alice, bob) = call_of("alice", "bob")
     assert participants.known_entries(room, 5) == []
-    hub.update_participants(room, [reported(alice, b"7")])
+    hub.update_participants(room, [reported_participant(alice, b"7")])
     assert flags_of(participants.known_entries(room, 5)) == {alice.id: 7, bob.id: 0, bridge.id: 3}
 
 
 # reference 7.3-h
 def test_known_list_has_no_member_that_left_the_call_unless_all_did() -> None:
     hub, room, (bridge, alice, bob) = call_of("alice", "bob")
-    hub.update_participants(room, [reported(alice, b"7"), reported(bob, b"3")])
-    hub.update_participants(room, [reported(alice, b"0")])
+    hub.update_participants(room, [reported_participant(alice, b"7"), reported_participant(bob, b"3")])
+    hub.update_participants(room, [reported_participant(alice, b"0")])
     assert flags_of(participants.known_entries(room, 5)) == {bob.id: 3, bridge.id: 3}
-    hub.update_participants(room, [reported(bob, b"0")])
+    hub.update_participants(room, [reported_participant(bob, b"0")])
     assert flags_of(participants.known_entries(room, 5)) == {alice.id: 0, bob.id: 0, bridge.id: 3}
 
 
@@ -197,9 +197,9 @@ def test_known_list_has_no_member_that_left_the_call_unless_all_did() -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_sessions_elsewhere_are_not_stored_and_leaving_sessions_are_removed(whole: bool) -> None:
     hub, room, (_, alice, bob) = call_of("alice", "bob")
-    carol = opened(hub, "carol")
-    joined(hub, carol, "elsewhere")
-    entries = [reported(member, flags) for member, flags in ((alice, b"7"), (bob, b"0"), (carol, b"7"))]
+    carol = open_session(hub, "carol")
+    join_room(hub, carol, "elsewhere")
+    entries = [reported_participant(member, flags) for member, flags in ((alice, b"7"), (bob, b"0"), (carol, b"7"))]
     if whole:
         hub.replace_participants(room, entries, entries)
     else:

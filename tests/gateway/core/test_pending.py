@@ -18,12 +18,12 @@ def entries(*texts: str) -> list[ParticipantEntry]:
     return [msgspec.json.decode(text, type=dict[str, Raw]) for text in texts]
 
 
-def pending(client_type: ClientType = ClientType.CLIENT) -> PendingJoin:
+def pending_join(client_type: ClientType = ClientType.CLIENT) -> PendingJoin:
     return PendingJoins().add(session("alice", client_type=client_type), ROOM, "nc1")
 
 
 def test_call_membership_and_entry_of_the_joining_session_are_kept() -> None:
-    join = pending()
+    join = pending_join()
     join.note_in_call(entries('{"sessionId":"nc2","inCall":7}'), None)
     assert (join.in_call, join.entry) == (None, None)
     join.note_in_call(entries('{"sessionId":"nc1","inCall":7}', '{"sessionId":"nc2","inCall":0}'), None)
@@ -36,7 +36,7 @@ def test_call_membership_and_entry_of_the_joining_session_are_kept() -> None:
 
 
 def test_flags_for_all_participants_count_for_clients_only() -> None:
-    client, internal = pending(), pending(ClientType.INTERNAL)
+    client, internal = pending_join(), pending_join(ClientType.INTERNAL)
     client.note_in_call(None, entries('{"sessionId":"nc1","inCall":0}'))
     for join in (client, internal):
         join.note_all_in_call(7)
@@ -49,7 +49,7 @@ def test_flags_for_all_participants_count_for_clients_only() -> None:
 
 
 def test_latest_permissions_are_kept() -> None:
-    join = pending()
+    join = pending_join()
     join.note_permissions(entries('{"sessionId":"nc1","permissions":["control"]}'))
     join.note_permissions(entries('{"sessionId":"nc1"}', '{"sessionId":"nc2","permissions":[]}'))
     join.note_permissions(None)

@@ -10,7 +10,7 @@ from gateway.core.token_bucket import UNLIMITED, QuantityBucket, TokenBucket
 LIMITS = Limits(messages_per_second=10, messages_burst=20, bytes_per_second=1000, bytes_burst=5000)
 
 
-def taken(bucket: TokenBucket, now: float, size: int = 1, limits: Limits = LIMITS) -> bool:
+def take_message(bucket: TokenBucket, now: float, size: int = 1, limits: Limits = LIMITS) -> bool:
     """Subtract one message, as the dispatcher does."""
     bucket.messages -= 1
     bucket.octets -= size
@@ -19,33 +19,33 @@ def taken(bucket: TokenBucket, now: float, size: int = 1, limits: Limits = LIMIT
 
 def test_burst_may_be_sent_at_once_and_no_further_message() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
-    assert all(taken(bucket, 0.0) for _ in range(20))
-    assert not taken(bucket, 0.0)
+    assert all(take_message(bucket, 0.0) for _ in range(20))
+    assert not take_message(bucket, 0.0)
 
 
 def test_bytes_are_limited_separately_from_messages() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
-    assert taken(bucket, 0.0, 5000)
-    assert not taken(bucket, 0.0, 1)
+    assert take_message(bucket, 0.0, 5000)
+    assert not take_message(bucket, 0.0, 1)
     assert bucket.messages >= 0 > bucket.octets
 
 
 def test_sending_at_the_rate_never_exceeds_the_limit() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
-    assert all(taken(bucket, number / 10, 100) for number in range(1000))
+    assert all(take_message(bucket, number / 10, 100) for number in range(1000))
 
 
 def test_sending_above_the_rate_exceeds_the_limit_once_the_burst_is_used() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
-    sent = next(number for number in range(1000) if not taken(bucket, number / 20))
+    sent = next(number for number in range(1000) if not take_message(bucket, number / 20))
     assert 20 / (1 - 10 / 20) - 2 <= sent <= 20 / (1 - 10 / 20) + 2
 
 
 def test_pause_refills_the_burst_and_no_more_than_twice_the_burst_passes() -> None:
     bucket = TokenBucket(LIMITS, 0.0)
     for _ in range(5):
-        taken(bucket, 0.0)
-    sent = next(number for number in range(1000) if not taken(bucket, 3600.0))
+        take_message(bucket, 0.0)
+    sent = next(number for number in range(1000) if not take_message(bucket, 3600.0))
     assert 20 <= sent <= 40
 
 
@@ -55,9 +55,9 @@ def test_pause_refills_the_burst_and_no_more_than_twice_the_burst_passes() -> No
 def test_zero_disables_one_limit_and_keeps_the_other(limits: Limits) -> None:
     bucket = TokenBucket(limits, 0.0)
     assert UNLIMITED in (bucket.messages, bucket.octets)
-    assert all(taken(bucket, 0.0, limits=limits) for _ in range(10))
-    assert not taken(bucket, 0.0, limits=limits)
-    assert taken(bucket, 1.0, limits=limits)
+    assert all(take_message(bucket, 0.0, limits=limits) for _ in range(10))
+    assert not take_message(bucket, 0.0, limits=limits)
+    assert take_message(bucket, 1.0, limits=limits)
     assert UNLIMITED in (bucket.messages, bucket.octets)
 
 

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from gateway.core.hub import Hub
 from gateway.core.transient import TransientChange, TransientData, deadline, is_same_value, session_key
-from tests.gateway.core.members import OTHER_BACKEND, joined, opened
+from tests.gateway.core.members import OTHER_BACKEND, join_room, open_session
 
 ONE, TWO = Raw(b"1"), Raw(b"2")
 
@@ -78,7 +78,7 @@ def test_time_to_live_is_in_nanoseconds(ttl: int | None, at: float | None) -> No
 
 def test_value_expires_at_its_time_and_not_before() -> None:
     hub = Hub()
-    room = joined(hub, opened(hub))
+    room = join_room(hub, open_session(hub))
     hub.set_transient(room, "l", ONE, 3_000_000_000, 0.0)
     hub.set_transient(room, "k", ONE, 2_000_000_000, 0.0)
     hub.set_transient(room, "for ever", ONE, None, 0.0)
@@ -103,9 +103,9 @@ def test_new_value_and_equal_value_replace_the_expiry_time(value: Raw) -> None:
 
 def test_session_entry_is_removed_with_its_session_and_others_with_the_room() -> None:
     hub = Hub()
-    alice, bob = opened(hub, "alice"), opened(hub, "bob")
-    room = joined(hub, alice)
-    joined(hub, bob)
+    alice, bob = open_session(hub, "alice"), open_session(hub, "bob")
+    room = join_room(hub, alice)
+    join_room(hub, bob)
     hub.set_transient(room, session_key(alice.id), ONE, None, 0.0)
     hub.set_transient(room, "k", ONE, 10, 0.0)
     left = hub.leave(alice)
@@ -114,12 +114,12 @@ def test_session_entry_is_removed_with_its_session_and_others_with_the_room() ->
     assert hub.next_transient_deadline() == 1e-8
     hub.leave(bob)
     assert hub.next_transient_deadline() is None
-    assert len(joined(hub, bob).transient) == 0
+    assert len(join_room(hub, bob).transient) == 0
 
 
 def test_expired_values_are_returned_with_their_rooms() -> None:
     hub = Hub()
-    one, other = joined(hub, opened(hub)), joined(hub, opened(hub, backend=OTHER_BACKEND))
+    one, other = join_room(hub, open_session(hub)), join_room(hub, open_session(hub, backend=OTHER_BACKEND))
     hub.set_transient(one, "k", ONE, 1_000_000_000, 0.0)
     hub.set_transient(other, "k", TWO, 2_000_000_000, 0.0)
     assert hub.next_transient_deadline() == 1.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gateway.core.hub import Hub
 from gateway.core.room import RoomKey
 from gateway.core.transient_deadlines import TransientDeadlines
-from tests.gateway.core.members import EMPTY_OBJECT, joined, opened
+from tests.gateway.core.members import EMPTY_OBJECT, join_room, open_session
 
 ROOM = RoomKey("cloud", "r")
 SECOND = 1_000_000_000
@@ -75,10 +75,10 @@ def test_setting_a_value_does_not_read_values_of_other_rooms() -> None:
 
 def test_new_room_of_the_same_name_does_not_inherit_expiry_times() -> None:
     hub = Hub()
-    alice = opened(hub)
-    hub.set_transient(joined(hub, alice), "k", EMPTY_OBJECT, SECOND, 0.0)
+    alice = open_session(hub)
+    hub.set_transient(join_room(hub, alice), "k", EMPTY_OBJECT, SECOND, 0.0)
     hub.leave(alice)
-    room = joined(hub, alice)
+    room = join_room(hub, alice)
     hub.set_transient(room, "k", EMPTY_OBJECT, None, 0.5)
     assert hub.next_transient_deadline() is None
     assert hub.expire_transient(2.0) == []

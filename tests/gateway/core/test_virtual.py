@@ -14,7 +14,7 @@ from gateway.core.room import Room
 from gateway.core.session import ClientType, Session
 from gateway.core.transient import TransientChange, session_key
 from gateway.core.virtual import VirtualSession
-from tests.gateway.core.members import CLOUD, OTHER_BACKEND, joined, opened, session
+from tests.gateway.core.members import CLOUD, OTHER_BACKEND, join_room, open_session, session
 
 LIMITED_BACKEND = Backend("limited", ("https://limited.example/",), "secret", session_limit=1)
 ONE = Raw(b"1")
@@ -26,7 +26,7 @@ def internal(hub: Hub, backend: Backend = CLOUD, features: tuple[str, ...] = ())
     return made
 
 
-def added(hub: Hub, owner: Session, room: Room, name: str = "p", flags: int = 9) -> VirtualSession:
+def add_virtual_session(hub: Hub, owner: Session, room: Room, name: str = "p", flags: int = 9) -> VirtualSession:
     virtual = VirtualSession(
         SessionId(f"virtual {name}"), owner, name, room.key, userid="", user=ONE, flags=0, call_flags=flags, actor=None
     )
@@ -34,7 +34,7 @@ def added(hub: Hub, owner: Session, room: Room, name: str = "p", flags: int = 9)
     return virtual
 
 
-def shown(room: Room, *entries: str) -> list[dict[str, object]]:
+def shown_entries(room: Room, *entries: str) -> list[dict[str, object]]:
     given = [msgspec.json.decode(text, type=dict[str, Raw]) for text in entries]
     completed: list[dict[str, object]] = msgspec.json.decode(msgspec.json.encode(participants.complete(given, room, 5)))
     return completed
@@ -45,13 +45,17 @@ def shown(room: Room, *entries: str) -> list[dict[str, object]]:
 
 def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     hub = Hub()
-    clients = [internal(hub, LIMITED_BACKEND), internal(hub, LIMITED_BACKEND), opened(hub, "alice", LIMITED_BACKEND)]
+    clients = [
+        internal(hub, LIMITED_BACKEND),
+        internal(hub, LIMITED_BACKEND),
+        open_session(hub, "alice", LIMITED_BACKEND),
+    ]
     assert hub.sweep(1e9) == []
     assert set(hub.internals.values()) == set(clients[:2])
     for client in clients:
         hub.close(client)
     assert not hub.internals
-    opened(hub, "bob", LIMITED_BACKEND)
+    open_session(hub, "bob", LIMITED_BACKEND)
 
 
 # reference 3.4-c
@@ -67,9 +71,9 @@ def test_initial_call_flags_of_an_internal_client(
 
 def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_subscribe() -> None:
     hub = Hub()
-    alice, bridge = opened(hub, "alice"), internal(hub)
-    room = joined(hub, alice)
-    joined(hub, bridge)
+    alice, bridge = open_session(hub, "alice"), internal(hub)
+    room = join_room(hub, alice)
+    join_room(hub, bridge)
     assert not hub.in_same_call(alice, bridge)
     hub.set_in_call(room, alice.id, True)
     assert hub.in_same_call(alice, bridge)
@@ -78,9 +82,9 @@ def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_sub
 
 def test_virtual_session_can_be_subscribed_to_once_it_is_in_the_call() -> None:
     hub = Hub()
-    alice, bridge = opened(hub, "alice"), internal(hub)
-    room = joined(hub, alice)
-    virtual = added(hub, bridge, room)
+    alice, bridge = open_session(hub, "alice"), internal(hub)
+    room = join_room(hub, alice)
+    virtual = add_virtual_session(hub, bridge, room)
     hub.set_in_call(room, alice.id, True)
     assert not hub.in_same_call(alice, virtual)  # its initial flags do not count
     hub.set_in_call(room, virtual.id, True)
@@ -99,10 +103,10 @@ def test_setting_the_same_call_flags_again_is_no_change() -> None:
 # reference 7.4-b
 def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_does_not() -> None:
     hub = Hub()
-    alice, bridge = opened(hub, "alice"), internal(hub)
-    room = joined(hub, alice)
-    joined(hub, bridge)
-    virtual = added(hub, bridge, room)
+    alice, bridge = open_session(hub, "alice"), internal(hub)
+    room = join_room(hub, alice)
+    join_room(hub, bridge)
+    virtual = add_virtual_session(hub, bridge, room)
     assert hub.set_all_in_call(room, True).notified == (alice,)
     assert room.in_call == {alice.id}
     assert not virtual.in_call
@@ -119,8 +123,8 @@ def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_do
 
 def test_virtual_session_is_found_in_its_backend_only() -> None:
     hub = Hub()
-    room = joined(hub, opened(hub))
-    virtual = added(hub, internal(hub), room)
+    room = join_room(hub, open_session(hub))
+    virtual = add_virtual_session(hub, internal(hub), room)
     assert hub.find_virtual(CLOUD, virtual.id) is virtual
     assert hub.find_virtual(OTHER_BACKEND, virtual.id) is None
     assert hub.find(CLOUD, virtual.id) is None
@@ -129,9 +133,9 @@ def test_virtual_session_is_found_in_its_backend_only() -> None:
 # reference 4.2-d
 def test_room_is_removed_with_its_last_member_or_virtual_session() -> None:
     hub = Hub()
-    alice, bridge = opened(hub), internal(hub)
-    room = joined(hub, alice)
-    virtual = added(hub, bridge, room)
+    alice, bridge = open_session(hub), internal(hub)
+    room = join_room(hub, alice)
+    virtual = add_virtual_session(hub, bridge, room)
     hub.set_transient(room, session_key(virtual.id), ONE, None, 0.0)
     hub.leave(alice)
     assert hub.rooms
@@ -148,9 +152,9 @@ def test_room_is_removed_with_its_last_member_or_virtual_session() -> None:
 
 def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
     hub = Hub()
-    alice, bridge = opened(hub, "alice"), internal(hub)
-    room = joined(hub, alice)
-    virtuals = [added(hub, bridge, room, name) for name in "ab"]
+    alice, bridge = open_session(hub, "alice"), internal(hub)
+    room = join_room(hub, alice)
+    virtuals = [add_virtual_session(hub, bridge, room, name) for name in "ab"]
     closed = hub.close(bridge)
     assert closed is not None
     assert [change.virtual for change in closed.virtuals] == virtuals
@@ -160,7 +164,7 @@ def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
 
 def test_setting_the_same_flags_of_a_virtual_session_again_is_no_change() -> None:
     hub = Hub()
-    virtual = added(hub, internal(hub), joined(hub, opened(hub)))
+    virtual = add_virtual_session(hub, internal(hub), join_room(hub, open_session(hub)))
     assert hub.set_flags(virtual, 4)
     assert not hub.set_flags(virtual, 4)
 
@@ -171,24 +175,31 @@ def test_setting_the_same_flags_of_a_virtual_session_again_is_no_change() -> Non
 # reference 7.3-c
 def test_guest_entries_get_the_user_id_that_nextcloud_assigned_for_the_room() -> None:
     hub = Hub()
-    guest = opened(hub, "")
+    guest = open_session(hub, "")
     hub.join(guest, "r", Raw(b"{}"), room_session="", room_userid="mail", permissions=None, now=0.0)
     (room,) = hub.rooms.values()
-    assert shown(room, f'{{"sessionId":"{guest.id}"}}') == [{"sessionId": guest.id, "userId": "mail"}]
-    assert shown(room, f'{{"sessionid":"{guest.id}","userId":""}}') == [{"sessionid": guest.id, "userId": "mail"}]
-    assert shown(room, f'{{"sessionId":"{guest.id}","userId":"own"}}') == [{"sessionId": guest.id, "userId": "own"}]
-    assert shown(room, '{"sessionId":"nobody"}', '{"userId":null}') == [{"sessionId": "nobody"}, {"userId": None}]
+    assert shown_entries(room, f'{{"sessionId":"{guest.id}"}}') == [{"sessionId": guest.id, "userId": "mail"}]
+    assert shown_entries(room, f'{{"sessionid":"{guest.id}","userId":""}}') == [
+        {"sessionid": guest.id, "userId": "mail"}
+    ]
+    assert shown_entries(room, f'{{"sessionId":"{guest.id}","userId":"own"}}') == [
+        {"sessionId": guest.id, "userId": "own"}
+    ]
+    assert shown_entries(room, '{"sessionId":"nobody"}', '{"userId":null}') == [
+        {"sessionId": "nobody"},
+        {"userId": None},
+    ]
 
 
 # reference 7.3-c
 def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
     hub = Hub()
-    alice, plain, rich = opened(hub), internal(hub), internal(hub, features=("a",))
-    room = joined(hub, alice)
-    first, second = added(hub, plain, room, "a"), added(hub, plain, room, "b", flags=1)
-    joined(hub, plain)
-    joined(hub, rich)
-    assert shown(room, '{"sessionId":"x","n":1.50}') == [
+    alice, plain, rich = open_session(hub), internal(hub), internal(hub, features=("a",))
+    room = join_room(hub, alice)
+    first, second = add_virtual_session(hub, plain, room, "a"), add_virtual_session(hub, plain, room, "b", flags=1)
+    join_room(hub, plain)
+    join_room(hub, rich)
+    assert shown_entries(room, '{"sessionId":"x","n":1.50}') == [
         {"sessionId": "x", "n": 1.5},
         {"inCall": 3, "sessionId": plain.id, "lastPing": 5, "internal": True},
         {"inCall": 3, "sessionId": rich.id, "lastPing": 5, "internal": True, "features": ["a"]},
@@ -200,9 +211,9 @@ def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
 # reference 7.3-e
 def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
     hub = Hub()
-    room = joined(hub, opened(hub))
-    virtual = added(hub, internal(hub), room)
+    room = join_room(hub, open_session(hub))
+    virtual = add_virtual_session(hub, internal(hub), room)
     listed = f'{{"sessionId":"{virtual.id}","inCall":0}}'
-    assert shown(room, listed) == [{"sessionId": virtual.id, "inCall": 9, "virtual": True}]
+    assert shown_entries(room, listed) == [{"sessionId": virtual.id, "inCall": 9, "virtual": True}]
     named = f'{{"sessionId":"{virtual.id}","inCall":0,"userId":"u"}}'
-    assert shown(room, named) == [{"sessionId": virtual.id, "inCall": 0, "userId": "u"}]
+    assert shown_entries(room, named) == [{"sessionId": virtual.id, "inCall": 0, "userId": "u"}]

@@ -17,7 +17,7 @@ from gateway.limited_log import LimitedLog
 
 
 @asynccontextmanager
-async def served(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator[tuple[str, int]]:
+async def served_routes(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator[tuple[str, int]]:
     """Serve the routes on a free port; yield host and port."""
     app = web.Application(client_max_size=0)
     app.router.add_routes(routes)

@@ -58,7 +58,7 @@ class VirtualTimeGateway:
 
 
 @pytest.fixture
-async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualTimeGateway]:
+async def virtual_gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualTimeGateway]:
     monkeypatch.setattr(app, "time", SimpleNamespace(monotonic=now, time=lambda: 1_700_000_000.0 + now()))
     async with FakeNextcloud(secret=SECRET) as cloud:
         gateway = Gateway(
@@ -79,7 +79,7 @@ async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[VirtualTimeG
 
 
 @asynccontextmanager
-async def lasting(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
+async def assert_lasts(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
     """Assert that the block lasts ``seconds``, or up to ``more`` longer."""
     start = now()
     yield
@@ -91,37 +91,37 @@ async def received_bye(client: TalkClient, reason: str) -> None:
     assert await client.wait_closed() == 1000
 
 
-async def test_hello_must_come_in_2_seconds(running: VirtualTimeGateway) -> None:
-    async with lasting(2, SWEEP), running.client() as silent:
+async def test_hello_must_come_in_2_seconds(virtual_gateway: VirtualTimeGateway) -> None:
+    async with assert_lasts(2, SWEEP), virtual_gateway.client() as silent:
         await received_bye(silent, "hello_timeout")
 
 
-async def test_anonymous_client_must_join_in_10_seconds(running: VirtualTimeGateway) -> None:
-    async with running.client() as guest:
-        await guest.hello(running.cloud.ticket(""))
-        async with lasting(10, SWEEP):
+async def test_anonymous_client_must_join_in_10_seconds(virtual_gateway: VirtualTimeGateway) -> None:
+    async with virtual_gateway.client() as guest:
+        await guest.hello(virtual_gateway.cloud.ticket(""))
+        async with assert_lasts(10, SWEEP):
             await received_bye(guest, "room_join_timeout")
 
 
-async def test_session_ends_30_seconds_after_its_connection(running: VirtualTimeGateway) -> None:
-    async with running.client() as anna, running.client() as ben:
+async def test_session_ends_30_seconds_after_its_connection(virtual_gateway: VirtualTimeGateway) -> None:
+    async with virtual_gateway.client() as anna, virtual_gateway.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
-            await client.hello(running.cloud.ticket(name))
+            await client.hello(virtual_gateway.cloud.ticket(name))
             await client.join("r", nextcloud_session(name))
-        async with lasting(30, SWEEP):
+        async with assert_lasts(30, SWEEP):
             await anna.disconnect()
             left = await ben.wait_for(lambda message: message.get("event", {}).get("type") == "leave", limit=LONG_TIME)
         assert left["event"]["leave"] == [anna.session_id]
 
 
-async def test_keep_alive_ping_is_sent_every_10_seconds(running: VirtualTimeGateway) -> None:
-    async with running.client() as anna:
-        await anna.hello(running.cloud.ticket("anna"))
-        async with lasting(10, SWEEP):
+async def test_keep_alive_ping_is_sent_every_10_seconds(virtual_gateway: VirtualTimeGateway) -> None:
+    async with virtual_gateway.client() as anna:
+        await anna.hello(virtual_gateway.cloud.ticket("anna"))
+        async with assert_lasts(10, SWEEP):
             await anna.join("r", nextcloud_session("anna"))
-            await running.cloud.wait_for(lambda seen: seen.type == "ping")
-        async with lasting(10, SWEEP):
-            await running.cloud.wait_for(lambda seen: seen.type == "ping", 2)
+            await virtual_gateway.cloud.wait_for(lambda seen: seen.type == "ping")
+        async with assert_lasts(10, SWEEP):
+            await virtual_gateway.cloud.wait_for(lambda seen: seen.type == "ping", 2)
 
 
 # reference 1.1-a
@@ -129,10 +129,10 @@ async def test_keep_alive_ping_is_sent_every_10_seconds(running: VirtualTimeGate
     "sent",
     [b"", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\nX: y", b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"],
 )
-async def test_head_of_a_request_must_come_in_15_seconds(running: VirtualTimeGateway, sent: bytes) -> None:
+async def test_head_of_a_request_must_come_in_15_seconds(virtual_gateway: VirtualTimeGateway, sent: bytes) -> None:
     """The time counts from the connect, or from the previous answer."""
-    reader, writer = await running.raw()
-    async with lasting(15):
+    reader, writer = await virtual_gateway.raw()
+    async with assert_lasts(15):
         writer.write(sent)
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ") is sent.endswith(b"\r\n\r\n")
     writer.close()
@@ -140,9 +140,11 @@ async def test_head_of_a_request_must_come_in_15_seconds(running: VirtualTimeGat
 
 # reference 1.1-a
 @pytest.mark.parametrize("sent", [b"G", b"GET /spreed HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n"])
-async def test_first_octets_of_a_request_do_not_renew_its_15_seconds(running: VirtualTimeGateway, sent: bytes) -> None:
-    reader, writer = await running.raw()
-    async with lasting(15):
+async def test_first_octets_of_a_request_do_not_renew_its_15_seconds(
+    virtual_gateway: VirtualTimeGateway, sent: bytes
+) -> None:
+    reader, writer = await virtual_gateway.raw()
+    async with assert_lasts(15):
         await asyncio.sleep(10)
         writer.write(sent)
         assert await reader.read() == b""
@@ -150,7 +152,7 @@ async def test_first_octets_of_a_request_do_not_renew_its_15_seconds(running: Vi
 
 
 # reference 1.1-a
-async def test_body_of_a_request_must_come_in_15_seconds(running: VirtualTimeGateway) -> None:
+async def test_body_of_a_request_must_come_in_15_seconds(virtual_gateway: VirtualTimeGateway) -> None:
     head = {
         "Host": "h",
         "Content-Type": "application/json",
@@ -159,53 +161,55 @@ async def test_body_of_a_request_must_come_in_15_seconds(running: VirtualTimeGat
         "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, b"{"),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    reader, writer = await running.raw()
-    async with lasting(15):
+    reader, writer = await virtual_gateway.raw()
+    async with assert_lasts(15):
         writer.write(f"POST /api/v1/room/r HTTP/1.1\r\n{lines}\r\n{{".encode())
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
     writer.close()
 
 
-async def test_requestoffer_waits_10_seconds_for_the_stream(running: VirtualTimeGateway) -> None:
-    async with running.client() as anna, running.client() as ben:
+async def test_requestoffer_waits_10_seconds_for_the_stream(virtual_gateway: VirtualTimeGateway) -> None:
+    async with virtual_gateway.client() as anna, virtual_gateway.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
-            await client.hello(running.cloud.ticket(name))
+            await client.hello(virtual_gateway.cloud.ticket(name))
             await client.join("r", nextcloud_session(name))
         for name in ("anna", "ben"):
-            await running.cloud.talk.set_in_call("r", nextcloud_session(name), 3)
-        async with lasting(10):
+            await virtual_gateway.cloud.talk.set_in_call("r", nextcloud_session(name), 3)
+        async with assert_lasts(10):
             await ben.send_message(anna.session_id, {"type": "requestoffer", "roomType": "video"}, "q")
             answer = await ben.wait_for(lambda message: message.get("id") == "q", limit=LONG_TIME)
         assert answer["error"]["code"] == "client_not_found"
 
 
-async def test_phone_call_must_be_accepted_in_25_seconds(running: VirtualTimeGateway) -> None:
-    async with running.client("start-dialout") as bridge:
-        await bridge.hello_internal(internal_params(running.cloud.url))
-        async with lasting(25):
-            status, answer = await post_to_room(running, "12", b'{"type":"dialout","dialout":{"number":"+4930123"}}')
+async def test_phone_call_must_be_accepted_in_25_seconds(virtual_gateway: VirtualTimeGateway) -> None:
+    async with virtual_gateway.client("start-dialout") as bridge:
+        await bridge.hello_internal(internal_params(virtual_gateway.cloud.url))
+        async with assert_lasts(25):
+            status, answer = await post_to_room(
+                virtual_gateway, "12", b'{"type":"dialout","dialout":{"number":"+4930123"}}'
+            )
         assert (status, answer["dialout"]["error"]["code"]) == (502, "timeout")
 
 
 async def test_call_that_is_not_accepted_is_answered_before_talk_gives_up_and_repeats_it(
-    running: VirtualTimeGateway,
+    virtual_gateway: VirtualTimeGateway,
 ) -> None:
-    async with running.client("start-dialout") as bridge:
-        await bridge.hello_internal(internal_params(running.cloud.url))
-        async with lasting(25):
-            answer = await running.cloud.talk.dial("12", "+4930123")
+    async with virtual_gateway.client("start-dialout") as bridge:
+        await bridge.hello_internal(internal_params(virtual_gateway.cloud.url))
+        async with assert_lasts(25):
+            answer = await virtual_gateway.cloud.talk.dial("12", "+4930123")
         assert answer.status == 502
         assert len([message for message in bridge.messages if message["type"] == "internal"]) == 1
 
 
-async def post_to_room(running: VirtualTimeGateway, room: str, body: bytes) -> tuple[int, Json]:
+async def post_to_room(virtual_gateway: VirtualTimeGateway, room: str, body: bytes) -> tuple[int, Json]:
     headers = {
         "Content-Type": "application/json",
         "Spreed-Signaling-Random": RANDOM,
         "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, body),
-        "Spreed-Signaling-Backend": running.cloud.url,
+        "Spreed-Signaling-Backend": virtual_gateway.cloud.url,
     }
     async with aiohttp.ClientSession() as http:
-        url = f"{running.url}/api/v1/room/{room}"
+        url = f"{virtual_gateway.url}/api/v1/room/{room}"
         async with http.post(url, data=body, headers=headers, timeout=aiohttp.ClientTimeout(LONG_TIME)) as response:
             return response.status, await response.json()

@@ -19,7 +19,7 @@ from gateway.flows import throttling
 from gateway.flows.refusals import Refusals
 from gateway.flows.throttling import Throttling
 from gateway.metrics import Counters
-from tests.gateway.edge.serving import exchange, served
+from tests.gateway.edge.serving import exchange, served_routes
 from tests.gateway.flows.fakes import DisconnectedCaller
 
 NOW = 1_700_000_000.9
@@ -38,7 +38,7 @@ async def ask(
 ) -> tuple[int, dict[str, str], bytes]:
     handler = (credentials or turn(settings)).handle
     head = f"GET /turn/credentials{query} HTTP/1.1\r\nHost: h\r\nX-Real-IP: {address}\r\n\r\n"
-    async with served([web.get("/turn/credentials", handler)]) as server:
+    async with served_routes([web.get("/turn/credentials", handler)]) as server:
         return await exchange(server, head.encode())
 
 

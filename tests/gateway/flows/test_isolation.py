@@ -13,7 +13,7 @@ import pytest
 from gateway.core.limits import Backend
 from gateway.core.session import ClientType
 from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness, Json
-from tests.gateway.flows.sessions.test_federation import federated
+from tests.gateway.flows.sessions.test_federation import federated_client
 from tests.gateway.flows.virtual_time import settle
 
 MessageFactory = Callable[[str, str], Json]  # makes a message from the public ids of a session and of a virtual session
@@ -192,7 +192,7 @@ async def test_federated_sessions_count_and_virtual_ones_do_not() -> None:
             bridge.send({"type": "internal", "internal": add})
         await settle()
         assert len(harness.hub.virtuals) == 2
-        zoe = await federated(harness)
+        zoe = await federated_client(harness)
         assert zoe.session.client_type is ClientType.FEDERATION
         guest = harness.connect()
         guest.received()

@@ -54,7 +54,7 @@ class RecordingGateway:
 
 
 @asynccontextmanager
-async def attached() -> AsyncIterator[tuple[FakeNextcloud, RecordingGateway]]:
+async def attached_nextcloud() -> AsyncIterator[tuple[FakeNextcloud, RecordingGateway]]:
     async with FakeNextcloud() as cloud:
         gateway = RecordingGateway(cloud)
         app = web.Application()
@@ -89,7 +89,7 @@ def test_properties_are_hidden_from_others_and_name_the_begin_of_the_call() -> N
 
 
 async def test_headers_and_escapes_are_those_of_talk() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         session = cloud.talk.open("r", "alice")
         await cloud.talk.set_in_call("r", session, 7)
         await cloud.talk.send_message("r", {"text": "ä/"})
@@ -102,7 +102,7 @@ async def test_headers_and_escapes_are_those_of_talk() -> None:
 
 
 async def test_leaver_stands_only_in_changed_and_the_list_ends_empty() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         alice, guest = cloud.talk.open("r", "alice"), cloud.talk.open("r")
         for session, flags in ((alice, 7), (guest, 3), (alice, 0), (guest, 0)):
             await cloud.talk.set_in_call("r", session, flags)
@@ -131,7 +131,7 @@ async def test_leaver_stands_only_in_changed_and_the_list_ends_empty() -> None:
 
 
 async def test_permissions_are_sent_with_the_participants_without_session_ids_of_calls() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         alice = cloud.talk.open("r", "alice")
         zoe = cloud.talk.open("r", "zoe", cloud_id="zoe@http://other.example")
         await cloud.talk.invite("r", "bob")
@@ -151,7 +151,7 @@ async def test_permissions_are_sent_with_the_participants_without_session_ids_of
 
 
 async def test_removal_is_two_requests_and_a_leave_of_a_guest_is_one() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         for userid in ("alice", ""):
             session = cloud.talk.open("r", userid)
             await cloud.talk.remove("r", session)
@@ -167,7 +167,7 @@ async def test_removal_is_two_requests_and_a_leave_of_a_guest_is_one() -> None:
 
 
 async def test_lists_are_left_out_once_a_gateway_has_announced_changed_users() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         alice, bob = cloud.talk.open("r", "alice"), cloud.talk.open("r", "bob")
         await cloud.talk.change("r", name="New")
         assert gateway.sent[-1]["update"]["userids"] == ["alice", "bob"]
@@ -194,7 +194,7 @@ async def test_lists_are_left_out_once_a_gateway_has_announced_changed_users() -
 
 
 async def test_requests_precede_the_answers_to_the_leave_and_the_phone_call_that_cause_them() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         alice, guest = cloud.talk.open("r", "alice"), cloud.talk.open("r")
         await cloud.talk.set_in_call("r", alice, 7)
         phone = {"version": "1.0", "roomid": "r", "sessionid": "phone", "userid": "", "incall": 9}
@@ -213,7 +213,7 @@ async def test_requests_precede_the_answers_to_the_leave_and_the_phone_call_that
 
 @pytest.mark.parametrize("userid", ["alice", ""])
 async def test_leave_is_answered_with_the_whole_room_unless_talk_has_ended_the_session(userid: str) -> None:
-    async with attached() as (cloud, _):
+    async with attached_nextcloud() as (cloud, _):
         session = cloud.talk.open("r", userid)
         leave = {"version": "1.0", "roomid": "r", "sessionid": session, "userid": userid, "action": "leave"}
         answer = (await ask(cloud, "room", leave))["room"]
@@ -236,7 +236,7 @@ async def test_leave_is_answered_with_the_whole_room_unless_talk_has_ended_the_s
     [([200], 0, 1), ([502, 500, 200], 0, 3), ([502, 502, 502], 502, 3), ([403], 403, 1), ([413], 413, 1)],
 )
 async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[int], failed: int, count: int) -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         gateway.statuses = statuses[:]
         with pytest.raises(NotCarriedOut, match=str(failed)) if failed else nullcontext():
             await cloud.talk.send_message("r", {})
@@ -251,7 +251,7 @@ async def test_request_is_repeated_after_an_error_of_the_server(statuses: list[i
 
 
 async def test_request_without_an_answer_is_aborted_and_repeated() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         assert cloud.notifier.attempt_timeout == 30.0
         cloud.notifier.attempt_timeout, gateway.silent = 0.1, True
         with pytest.raises(TimeoutError):
@@ -260,7 +260,7 @@ async def test_request_without_an_answer_is_aborted_and_repeated() -> None:
 
 
 async def test_answer_of_a_gateway_that_lacks_a_required_feature_is_an_error() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         gateway.features -= {"switchto"}
         with pytest.raises(UpdateRequired, match="switchto") as raised:
             await cloud.talk.send_message("r", {})
@@ -268,7 +268,7 @@ async def test_answer_of_a_gateway_that_lacks_a_required_feature_is_an_error() -
 
 
 async def test_leave_fails_if_the_gateway_does_not_carry_out_the_request_that_it_causes() -> None:
-    async with attached() as (cloud, gateway):
+    async with attached_nextcloud() as (cloud, gateway):
         guest = cloud.talk.open("r")
         gateway.statuses = [403]
         with pytest.raises(aiohttp.ClientResponseError, match="500"):

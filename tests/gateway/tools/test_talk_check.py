@@ -15,11 +15,11 @@ from gateway.tools import talk_check
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_check import REQUIRED_FEATURES, UpdateRequired, check_server
 from gateway.version import SERVER_VERSION
-from tests.gateway.served import served
+from tests.gateway.served import served_gateway
 
 
 async def test_talk_accepts_a_served_gateway(tmp_path: Path) -> None:
-    async with FakeNextcloud() as cloud, served(tmp_path, cloud) as url:
+    async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud) as url:
         check = await check_server(url)
         assert check.version == SERVER_VERSION
         assert check.missing_features == frozenset()
@@ -31,12 +31,12 @@ async def test_talk_accepts_a_served_gateway(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("ahead", "agrees"), [(0, True), (40, True), (-40, True), (60, False), (-60, False)])
 async def test_clocks_may_differ_by_45_seconds(ahead: float, agrees: bool) -> None:
-    async with welcoming({"version": "1"}) as url:
+    async with welcome_server({"version": "1"}) as url:
         assert (await check_server(url, now=time.time() - ahead)).clock_agrees is agrees
 
 
 async def test_server_without_the_features_is_refused() -> None:
-    async with welcoming({"version": "1"}) as url:
+    async with welcome_server({"version": "1"}) as url:
         check = await check_server(url)
         assert check.missing_features == REQUIRED_FEATURES
         assert check.warnings == {"dialout", "join-features", "chat-relay", "changed-users"}
@@ -44,13 +44,13 @@ async def test_server_without_the_features_is_refused() -> None:
 
 @pytest.mark.parametrize("welcome", [{}, {"version": ""}, {"version": 1}, [], None])
 async def test_welcome_without_a_version_is_an_error(welcome: object) -> None:
-    async with welcoming(welcome) as url:
+    async with welcome_server(welcome) as url:
         with pytest.raises(ValueError, match="version"):
             await check_server(url)
 
 
 async def test_status_of_an_error_is_an_error() -> None:
-    async with welcoming({"version": "1"}, status=502) as url:
+    async with welcome_server({"version": "1"}, status=502) as url:
         with pytest.raises(aiohttp.ClientResponseError):
             await check_server(url)
 
@@ -62,7 +62,7 @@ def test_answer_is_accepted_with_all_required_features() -> None:
 
 
 @asynccontextmanager
-async def welcoming(welcome: object, status: int = 200) -> AsyncIterator[str]:
+async def welcome_server(welcome: object, status: int = 200) -> AsyncIterator[str]:
     """Serve a welcome."""
 
     async def answer(request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from tests.mcu.contract.sfus import JanusSfu, Sfu
 from tests.mcu.descriptions import described, is_frozen
 from tests.media import PublishingPeer, WatchingPeer
 from tests.media.peers import WAIT
-from tests.sdp.counting import counting
+from tests.sdp.counting import counted_calls
 
 
 class RecordingConnection(FakeConnection):
@@ -85,18 +85,18 @@ async def test_each_description_is_parsed_and_serialised_once_in_the_gateway(sfu
         bob, to_bob = await connect(harness, "bob")
         for _ in ("publish", "update"):
             offer = {"type": "offer", "sdp": await peer.offer()}
-            with counting() as counts:
+            with counted_calls() as counts:
                 alice.media(alice, "offer", sid="1", payload=offer)
                 _, answer = await to_alice.receive_description("answer")
             assert (counts.parsed, counts.serialised) == (2, 1 + remote)
             await peer.accept(answer["sdp"])
         async with WatchingPeer() as watcher:
-            with counting() as counts:
+            with counted_calls() as counts:
                 bob.media(alice, "requestoffer")
                 sid, offered = await to_bob.receive_description("offer")
             assert (counts.parsed, counts.serialised) == (1, 1)
             answered = {"type": "answer", "sdp": await watcher.answer(offered["sdp"])}
-            with counting() as counts:
+            with counted_calls() as counts:
                 bob.media(alice, "answer", sid=sid, payload=answered)
                 await watcher.wait_for_tone(500.0)
             assert (counts.parsed, counts.serialised) == (1, int(remote))
@@ -105,7 +105,7 @@ async def test_each_description_is_parsed_and_serialised_once_in_the_gateway(sfu
 
 @pytest.mark.parametrize("text", ["v=0\r\n", "v=0"])
 def test_counting_sees_each_call(text: str) -> None:
-    with counting() as counts:
+    with counted_calls() as counts:
         description = described(text)
         assert f"{description}" == str(description) == text
     assert (counts.parsed, counts.serialised) == (1, 2)

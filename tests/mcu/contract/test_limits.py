@@ -75,20 +75,21 @@ async def test_streams_are_reported(sfu: Sfu) -> None:
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_picture(44)
 
-        def found(kind: MediaKind, subscriber: bool) -> list[StreamReport]:
+        def stream_reports(kind: MediaKind, subscriber: bool) -> list[StreamReport]:
             return [r for r in sfu.mcu.streams() if r.key == KEY and r.kind is kind and r.subscriber is subscriber]
 
         await wait_until(
-            lambda: len(found(MediaKind.AUDIO, False)) == len(found(MediaKind.VIDEO, False)) == 1, "reports"
+            lambda: len(stream_reports(MediaKind.AUDIO, False)) == len(stream_reports(MediaKind.VIDEO, False)) == 1,
+            "reports",
         )
-        assert found(MediaKind.AUDIO, False)[0].codec == "opus"
-        assert found(MediaKind.VIDEO, False)[0].codec == "vp8"
+        assert stream_reports(MediaKind.AUDIO, False)[0].codec == "opus"
+        assert stream_reports(MediaKind.VIDEO, False)[0].codec == "vp8"
 
 
 async def test_flowing_media_are_counted(sfu: Sfu) -> None:
     screen = StreamKey(KEY.backend, KEY.publisher, StreamType.SCREEN)
 
-    def counted() -> list[dict[tuple[str, ...], float | HistogramSample]]:
+    def counted_samples() -> list[dict[tuple[str, ...], float | HistogramSample]]:
         metrics = {metric.name: dict(metric.samples) for metric in sfu.mcu.metrics()}
         return [metrics["publisher_streams"], metrics["subscriber_streams"]]
 
@@ -98,10 +99,12 @@ async def test_flowing_media_are_counted(sfu: Sfu) -> None:
         await carol.subscribe(sfu.mcu)
         await carol.peer.wait_for_picture(48)
         published = {("audio",): 1, ("video",): 1, ("screen",): 1}
-        await wait_until(lambda: counted() == [published, {("audio",): 1, ("video",): 1}], "the media of both streams")
+        await wait_until(
+            lambda: counted_samples() == [published, {("audio",): 1, ("video",): 1}], "the media of both streams"
+        )
         await alice.publisher.close()
         await shared.publisher.close()
-        assert counted() == [{}, {}]
+        assert counted_samples() == [{}, {}]
 
 
 async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:

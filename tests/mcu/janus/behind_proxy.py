@@ -59,6 +59,6 @@ class JanusBehindProxy:
 
 
 @pytest.fixture
-async def proxied(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[JanusBehindProxy]:
+async def proxied_janus(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[JanusBehindProxy]:
     async with TcpProxy(janus.values["WS_PORT"]) as proxy, AsyncExitStack() as stack:
         yield JanusBehindProxy(janus, proxy, states, stack)

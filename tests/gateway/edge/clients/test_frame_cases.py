@@ -15,7 +15,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.edge.clients.frame_cases import endings, frames, texts
 from tests.gateway.edge.clients.frame_cases.events import Case, Event, answer, event, text
 from tests.gateway.edge.raw_client import CLOSE, PING, RawClient, masked
-from tests.gateway.served import served
+from tests.gateway.served import served_gateway
 
 AT_ONCE = 16  # connections
 LAST = "the last message"  # its answer follows all others
@@ -102,7 +102,7 @@ async def _read(client: RawClient, received: list[Event]) -> None:
 
 # reference 2.1-p, 2.1-q
 async def test_frames_are_answered_or_refused_as_in_rfc_6455(tmp_path: Path) -> None:
-    async with FakeNextcloud() as cloud, served(tmp_path, cloud) as url:
+    async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud) as url:
         cases = Cases(url, cloud)
         await asyncio.gather(
             *(

@@ -91,7 +91,7 @@ def test_octets_may_arrive_in_any_pieces(texts: list[str], data: st.DataObject) 
     assert not reader.unread
 
 
-def changed(frame: bytes, at: int, value: int) -> bytes:
+def changed_frame(frame: bytes, at: int, value: int) -> bytes:
     """Return a frame with another value of one of its octets."""
     return frame[:at] + bytes((value,)) + frame[at + 1 :]
 
@@ -107,7 +107,7 @@ def result_of(read: Callable[[], _T]) -> _T | int:
 @given(st.text(min_size=100, max_size=600), st.integers(0, 9), st.integers(0, 255), st.integers(-2, 2))
 def test_whole_message_is_read_as_any_other_or_not_at_all(text: str, at: int, value: int, more: int) -> None:
     frame = masked(text)
-    octets = changed(frame, at, value)
+    octets = changed_frame(frame, at, value)
     octets = octets + b"\x81\x80"[:more] if more > 0 else octets[: len(octets) + more]
     reader, whole = FrameReader(500), FrameReader(500)
     reader.feed(octets)

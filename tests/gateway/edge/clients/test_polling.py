@@ -21,7 +21,7 @@ from gateway.edge.clients.polling import MAX_BODY, MAX_MESSAGES, MAX_POSTS, SECR
 from gateway.edge.clients.polling_connection import FETCH_TIME, SILENCE, PollingConnection
 from gateway.edge.http.address import TrustedProxies
 from gateway.tools.poll_client import PollClient
-from tests.gateway.edge.serving import served
+from tests.gateway.edge.serving import served_routes
 from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import VirtualLoop, settle
 
@@ -37,13 +37,13 @@ class DirectPoller:
 
     harness: FlowHarness
     connection: PollingConnection
-    posted: int = 0
+    posted_count: int = 0
     received: int = 0
 
     async def post(self, *messages: Any) -> None:
         texts = [message if isinstance(message, str) else json.dumps(message) for message in messages]
-        assert await self.connection.deliver(self.posted + 1, posted(*texts))
-        self.posted += len(texts)
+        assert await self.connection.deliver(self.posted_count + 1, posted_texts(*texts))
+        self.posted_count += len(texts)
 
     async def fetch(self) -> list[Json]:
         """Acknowledge all received messages and return the next messages."""
@@ -83,7 +83,7 @@ def in_virtual_time(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any
     return run
 
 
-def posted(*texts: str) -> list[Raw]:
+def posted_texts(*texts: str) -> list[Raw]:
     """Return texts as they arrive in the body of a request."""
     return [Raw(json.dumps(text).encode()) for text in texts]
 
@@ -162,10 +162,10 @@ async def test_repeated_messages_are_skipped_and_a_gap_is_refused(
         json.dumps({"type": "message", "message": {"recipient": {"type": "user", "userid": "bob"}, "data": number}})
         for number in range(3)
     ]
-    first = poller.posted + 1
-    assert await poller.connection.deliver(first, posted(*texts[:2]))
-    assert await poller.connection.deliver(first, posted(*texts))
-    assert not await poller.connection.deliver(first + 4, posted(*texts))
+    first = poller.posted_count + 1
+    assert await poller.connection.deliver(first, posted_texts(*texts[:2]))
+    assert await poller.connection.deliver(first, posted_texts(*texts))
+    assert not await poller.connection.deliver(first + 4, posted_texts(*texts))
     assert [message["message"]["data"] for message in bob.received()] == [0, 1, 2]
     assert poller.connection.accepted == first + 2
 
@@ -253,7 +253,7 @@ async def test_bye_closes_the_connection(harness: FlowHarness, endpoint: Polling
 
 
 async def test_last_answer_of_an_ended_connection_is_repeated() -> None:
-    async with serving() as (url, harness), PollClient(url) as client:
+    async with polling_server() as (url, harness), PollClient(url) as client:
         await client.receive()
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
         client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
@@ -282,11 +282,11 @@ async def test_posts_that_wait_are_counted(harness: FlowHarness, endpoint: Polli
     await poller.hello()
     harness.nextcloud.gate = asyncio.Event()
     join = json.dumps({"type": "room", "room": {"roomid": "r"}})
-    first = poller.posted + 1
-    posts = [asyncio.create_task(poller.connection.deliver(first, posted(join) * 100)) for _ in range(MAX_POSTS)]
+    first = poller.posted_count + 1
+    posts = [asyncio.create_task(poller.connection.deliver(first, posted_texts(join) * 100)) for _ in range(MAX_POSTS)]
     await settle()
     assert poller.connection.posts == MAX_POSTS
-    refused = await endpoint._post(poller.connection, first, posted("{"))
+    refused = await endpoint._post(poller.connection, first, posted_texts("{"))
     assert refused is not None
     assert refused.status == 429
     harness.nextcloud.gate.set()
@@ -301,14 +301,16 @@ async def test_post_waits_while_the_connection_is_paused(harness: FlowHarness, e
     await poller.hello()
     harness.nextcloud.gate = asyncio.Event()
     join = {"type": "room", "room": {"roomid": "r"}}
-    posting = asyncio.create_task(poller.connection.deliver(poller.posted + 1, posted(json.dumps(join)) * 100))
+    posting = asyncio.create_task(
+        poller.connection.deliver(poller.posted_count + 1, posted_texts(json.dumps(join)) * 100)
+    )
     await settle()
     accepted = poller.connection.accepted
     assert accepted < 100
     assert not posting.done()
     harness.nextcloud.gate.set()
     assert await posting
-    assert poller.connection.accepted == poller.posted + 100
+    assert poller.connection.accepted == poller.posted_count + 100
     await settle()
 
 
@@ -343,12 +345,12 @@ async def test_connection_without_a_hello_is_closed(harness: FlowHarness, endpoi
 
 
 @asynccontextmanager
-async def serving(limits: Limits | None = None) -> AsyncIterator[tuple[str, FlowHarness]]:
+async def polling_server(limits: Limits | None = None) -> AsyncIterator[tuple[str, FlowHarness]]:
     async with FlowHarness(mcu=False) as harness:
         harness.change_settings(limits=limits or Limits())
         endpoint = PollingEndpoint(harness.dispatch, harness.counters, TrustedProxies(()))
         routes = [web.post("/spreed/poll", endpoint.handle), web.options("/spreed/poll", endpoint.preflight)]
-        async with served(routes) as (host, port):
+        async with served_routes(routes) as (host, port):
             try:
                 yield f"http://{host}:{port}", harness
             finally:
@@ -364,7 +366,7 @@ async def status_of(url: str, body: bytes, secret: str | None) -> int:
 
 async def test_secret_is_required_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        async with serving() as (url, _), PollClient(url) as client:
+        async with polling_server() as (url, _), PollClient(url) as client:
             assert (await client.receive())["type"] == "welcome"
             secret = client._secret
             assert len(secret) >= 43
@@ -376,37 +378,37 @@ async def test_secret_is_required_and_not_logged(caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"messages":7}', b'{"received":-1}', b'{"first":0}', b"[" * 9999])
 async def test_malformed_poll_request_is_refused(body: bytes) -> None:
-    async with serving() as (url, _), PollClient(url) as client:
+    async with polling_server() as (url, _), PollClient(url) as client:
         assert await status_of(url, body, client._secret) == 400
 
 
 async def test_body_is_limited() -> None:
-    async with serving() as (url, _), PollClient(url) as client:
+    async with polling_server() as (url, _), PollClient(url) as client:
         assert await status_of(url, b" " * (MAX_BODY + 1), client._secret) == 413
         assert await status_of(url, b"{}".ljust(MAX_BODY), client._secret) == 200
 
 
 async def test_number_of_messages_is_limited() -> None:
-    async with serving() as (url, _), PollClient(url) as client:
+    async with polling_server() as (url, _), PollClient(url) as client:
         for count, status in ((MAX_MESSAGES + 1, 400), (MAX_MESSAGES, 200)):
             body = json.dumps({"first": 1, "messages": ["x"] * count}).encode()
             assert await status_of(url, body, client._secret) == status
 
 
 async def test_impossible_message_number_is_refused() -> None:
-    async with serving() as (url, _), PollClient(url) as client:
+    async with polling_server() as (url, _), PollClient(url) as client:
         assert await status_of(url, b'{"received":7}', client._secret) == 409
         assert await status_of(url, b'{"first":7,"messages":[]}', client._secret) == 409
 
 
 async def test_connections_of_one_address_are_limited() -> None:
-    async with serving(Limits(connections_per_address=1)) as (url, _), PollClient(url):
+    async with polling_server(Limits(connections_per_address=1)) as (url, _), PollClient(url):
         assert await status_of(url, b"", None) == 429
 
 
 async def test_preflight_allows_other_origins() -> None:
     async with (
-        serving() as (url, _),
+        polling_server() as (url, _),
         aiohttp.ClientSession() as http,
         http.options(url + "/spreed/poll") as response,
     ):
@@ -415,7 +417,7 @@ async def test_preflight_allows_other_origins() -> None:
 
 
 async def test_message_that_is_not_a_text_is_invalid_format() -> None:
-    async with serving() as (url, _), PollClient(url) as client:
+    async with polling_server() as (url, _), PollClient(url) as client:
         await client.receive()
         for value in (7, None, dict[str, Any](), list[Any]()):
             client.send_raw(value)
@@ -423,7 +425,7 @@ async def test_message_that_is_not_a_text_is_invalid_format() -> None:
 
 
 async def test_session_stays_after_its_connection_is_closed() -> None:
-    async with serving() as (url, harness), PollClient(url) as client:
+    async with polling_server() as (url, harness), PollClient(url) as client:
         await client.receive()
         auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("alice")}
         client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})

@@ -35,7 +35,7 @@ def say(server: FlowServer, *comments: Json) -> None:
         server.harness.rooms_api(ROOM, {"type": "message", "message": {"data": data}})
 
 
-def shown(messages: list[Json]) -> list[object]:
+def shown_messages(messages: list[Json]) -> list[object]:
     """Return what a client shows of messages to its room: ids of comments, texts, "refresh"."""
     data = [m["event"]["message"]["data"] for m in messages if m.get("event", {}).get("type") == "message"]
     chat = [value["chat"] for value in data]
@@ -51,7 +51,7 @@ async def until_ping(client: SessionClient) -> tuple[list[object], bytes]:
     while True:
         opcode, payload = await client.wire.frame()
         if opcode == PING:
-            return shown(messages), payload
+            return shown_messages(messages), payload
         if opcode == TEXT:
             messages.append(json.loads(payload))
 
@@ -62,7 +62,7 @@ async def until_reply(client: SessionClient) -> list[object]:
     messages: list[Json] = []
     while not messages or messages[-1].get("id") != "last":
         messages.append(await client.wire.receive())
-    return shown(messages)
+    return shown_messages(messages)
 
 
 async def test_pong_confirms_the_messages_before_its_ping(server: FlowServer) -> None:

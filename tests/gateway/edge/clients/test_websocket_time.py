@@ -88,12 +88,12 @@ async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server:
     start = now()
     for number in range(300):
         fast.send_message(slow, [number, "x" * 4000])
-    while connected(server, slow):  # noqa: ASYNC110 - the end of a connection has no event
+    while is_connected(server, slow):  # noqa: ASYNC110 - the end of a connection has no event
         await asyncio.sleep(0.01)
     assert now() - start == pytest.approx(10, abs=TOLERANCE)
 
 
-def connected(server: FlowServer, client: SessionClient) -> bool:
+def is_connected(server: FlowServer, client: SessionClient) -> bool:
     """Return whether the gateway has a connection of this client."""
     sessions = [
         connection._client.session for connection in server.endpoint._connections if connection._client is not None

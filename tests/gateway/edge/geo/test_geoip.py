@@ -31,7 +31,7 @@ from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDa
 from gateway.edge.geo.geoip import GeoIp
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.edge.geo import mmdb
-from tests.gateway.edge.serving import served
+from tests.gateway.edge.serving import served_routes
 
 SWISS, JAPANESE, ELSEWHERE = "192.0.2.7", "2001:db8::1", "203.0.113.1"
 DATABASE = mmdb.write({"192.0.2.0/24": mmdb.country("CH", "EU"), "2001:db8::/32": mmdb.country("JP", "AS")})
@@ -195,7 +195,7 @@ async def test_database_is_downloaded_and_decompressed(body: bytes) -> None:
     async def handle(request: web.Request) -> web.Response:
         return web.Response(body=body)
 
-    async with served([web.get("/countries", handle)]) as (host, port):
+    async with served_routes([web.get("/countries", handle)]) as (host, port):
         database = await DatabaseDownload(f"http://{host}:{port}/countries").read()
     assert database is not None
     assert database.get(SWISS) == mmdb.country("CH", "EU")
@@ -209,7 +209,7 @@ async def test_unchanged_database_is_not_downloaded_again() -> None:
         same = asked[-1] == '"1"'
         return web.Response(status=304) if same else web.Response(body=DATABASE, headers={"ETag": '"1"'})
 
-    async with served([web.get("/", handle)]) as (host, port):
+    async with served_routes([web.get("/", handle)]) as (host, port):
         download = DatabaseDownload(f"http://{host}:{port}/")
         assert await download.read() is not None
         assert await download.read() is None
@@ -242,7 +242,7 @@ async def test_failed_download_is_an_error_without_the_host(monkeypatch: pytest.
         request.transport.abort()
         return cut
 
-    async with served([web.get("/", handle)]) as (host, port):
+    async with served_routes([web.get("/", handle)]) as (host, port):
         download = DatabaseDownload(f"http://{host}:{port}/")
         assert await download.read() is not None
         for _ in range(8):

@@ -37,7 +37,7 @@ async def turns() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body_budget, "ADDRESS_LIMIT", 100)
     monkeypatch.setattr(body_budget, "MAX_BUFFERED", 10)
     monkeypatch.setattr(body_budget, "WAITING_LIMIT", 20)

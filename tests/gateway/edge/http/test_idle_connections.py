@@ -17,7 +17,7 @@ class ClosableConnection:
         self.aborted = True
 
 
-def added(idle: IdleConnections, *connections: ClosableConnection) -> list[bool]:
+def add_connections(idle: IdleConnections, *connections: ClosableConnection) -> list[bool]:
     """Add connections, and return which of them were closed."""
     for connection in connections:
         idle.add(connection)
@@ -29,7 +29,7 @@ def test_oldest_connection_of_a_peer_is_closed_beyond_the_limit() -> None:
     idle = IdleConnections(lambda: 2, met.append)
     other = ClosableConnection("192.0.2.2")
     idle.add(other)
-    assert added(idle, *[ClosableConnection() for _ in range(4)]) == [True, True, False, False]
+    assert add_connections(idle, *[ClosableConnection() for _ in range(4)]) == [True, True, False, False]
     assert not other.aborted
     assert met == ["idle_connections_per_address"] * 2
 
@@ -40,7 +40,7 @@ def test_connection_with_a_request_is_not_closed() -> None:
     idle.add(busy)
     idle.remove(busy)
     idle.remove(busy)
-    assert added(idle, ClosableConnection(), ClosableConnection()) == [True, False]
+    assert add_connections(idle, ClosableConnection(), ClosableConnection()) == [True, False]
     assert not busy.aborted
     idle.add(busy)
     assert len(idle) == 1
@@ -48,17 +48,17 @@ def test_connection_with_a_request_is_not_closed() -> None:
 
 def test_0_is_no_limit() -> None:
     idle = IdleConnections(lambda: 0, lambda limit: None)
-    assert not any(added(idle, *[ClosableConnection() for _ in range(1000)]))
+    assert not any(add_connections(idle, *[ClosableConnection() for _ in range(1000)]))
 
 
 def test_oldest_connection_of_all_is_closed_when_descriptors_run_out() -> None:
     met: list[str] = []
     idle = IdleConnections(lambda: 10, met.append)
     old, young = ClosableConnection("192.0.2.2"), ClosableConnection("192.0.2.3")
-    assert added(idle, old, young, ClosableConnection(scarce=True)) == [True, False, False]
+    assert add_connections(idle, old, young, ClosableConnection(scarce=True)) == [True, False, False]
     assert met == ["descriptors"]
 
 
 def test_only_connection_may_have_the_last_descriptor() -> None:
     idle = IdleConnections(lambda: 10, lambda limit: None)
-    assert added(idle, ClosableConnection(scarce=True)) == [False]
+    assert add_connections(idle, ClosableConnection(scarce=True)) == [False]

@@ -12,7 +12,7 @@ from msgspec import structs
 from gateway.core.throttle import Address
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.request_head import RequestHead
-from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, answer, head, running
+from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, answer, head, running_gateway
 from tests.gateway.test_app import config
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
@@ -44,7 +44,7 @@ async def test_client_that_resets_its_connection_at_once_is_not_taken_for_a_trus
     monkeypatch.setattr(TrustedProxies, "real_ip", real_ip)
     made = config()
     made = structs.replace(made, http=structs.replace(made.http, trusted_proxies=("127.0.0.1",)))
-    async with running(made) as url, asyncio.timeout(PATIENCE):
+    async with running_gateway(made) as url, asyncio.timeout(PATIENCE):
         with socket.socket() as client:  # without a turn of the loop in between, so that nothing is accepted meanwhile
             client.bind(("127.0.0.2", 0))
             client.connect(address_of(url))

@@ -121,7 +121,7 @@ BY_AIOHTTP = {
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[UpgradeRequest]:
+def taken_requests(monkeypatch: pytest.MonkeyPatch) -> list[UpgradeRequest]:
     """Record the requests whose WebSockets are opened at once."""
     requests: list[UpgradeRequest] = []
     original = WebSocketEndpoint.upgrade
@@ -137,7 +137,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[UpgradeRequest]:
 
 
 @asynccontextmanager
-async def running(made: Config, *, at_once: bool = True) -> AsyncIterator[str]:
+async def running_gateway(made: Config, *, at_once: bool = True) -> AsyncIterator[str]:
     """Run a gateway, which leaves all connections to aiohttp unless ``at_once``; yield its URL."""
     gateway = Gateway(made)
     if not at_once:
@@ -181,24 +181,24 @@ def is_complete(received: bytes, *, has_body: bool) -> bool:
     """Return whether octets contain an answer with its body, or an upgrade and the welcome."""
     first, end, rest = received.partition(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", first)
-    ended = length is not None and len(rest) >= (int(length[1]) if has_body else 0)
-    return bool(end) and (b'"welcome"]' in rest or ended)
+    is_closed = length is not None and len(rest) >= (int(length[1]) if has_body else 0)
+    return bool(end) and (b'"welcome"]' in rest or is_closed)
 
 
 @pytest.mark.parametrize("name", [*AT_ONCE, *BY_AIOHTTP])
-async def test_answer_is_the_same_as_by_aiohttp(name: str, taken: list[UpgradeRequest]) -> None:
+async def test_answer_is_the_same_as_by_aiohttp(name: str, taken_requests: list[UpgradeRequest]) -> None:
     sent = AT_ONCE.get(name) or BY_AIOHTTP[name]
-    async with running(config()) as url, running(config(), at_once=False) as other:
+    async with running_gateway(config()) as url, running_gateway(config(), at_once=False) as other:
         received = await answer(url, sent)
-        assert len(taken) == (1 if name in AT_ONCE else 0)
+        assert len(taken_requests) == (1 if name in AT_ONCE else 0)
         assert received == await answer(other, sent)
-        assert len(taken) == (1 if name in AT_ONCE else 0)
+        assert len(taken_requests) == (1 if name in AT_ONCE else 0)
     assert (b" 101 " in received.partition(b"\r\n")[0]) >= (name in AT_ONCE)
 
 
 @pytest.mark.parametrize("cut", [1, 4, 20, -30, -4, -1])
 async def test_head_in_two_parts_is_handled_by_aiohttp(
-    cut: int, taken: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
+    cut: int, taken_requests: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrived = asyncio.Event()
     original = NewConnection.data_received
@@ -207,9 +207,9 @@ async def test_head_in_two_parts_is_handled_by_aiohttp(
         original(connection, data)
         arrived.set()
 
-    async with running(config()) as url:
+    async with running_gateway(config()) as url:
         whole = await answer(url, head())
-        assert len(taken) == 1
+        assert len(taken_requests) == 1
         monkeypatch.setattr(NewConnection, "data_received", received)
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(*address_of(url))
@@ -219,7 +219,7 @@ async def test_head_in_two_parts_is_handled_by_aiohttp(
             octets = await reader.readuntil(b'"welcome"]}}')
             writer.transport.abort()
     assert normalised(octets) == whole[: len(normalised(octets))]
-    assert len(taken) == 1
+    assert len(taken_requests) == 1
 
 
 # -- limits
@@ -228,32 +228,32 @@ async def test_head_in_two_parts_is_handled_by_aiohttp(
 # reference 1.1-a
 @pytest.mark.parametrize("sent", [b"", b"G", head()[:-1]], ids=["nothing", "an octet", "an incomplete handshake"])
 async def test_connection_whose_handshake_does_not_end_in_time_is_closed_and_counted(sent: bytes) -> None:
-    async with running(structs.replace(config(), limits=Limits(http_read_timeout=0.2))) as url:
+    async with running_gateway(structs.replace(config(), limits=Limits(http_read_timeout=0.2))) as url:
         assert await answer(url, sent) == b""
         assert b'signaling_limits_met_total{limit="http_read_timeout"} 1.0' in await metrics(url)
 
 
-async def test_handshake_in_time_is_not_counted_and_its_connection_stays(taken: list[UpgradeRequest]) -> None:
-    async with running(structs.replace(config(), limits=Limits(http_read_timeout=0.2))) as url:
+async def test_handshake_in_time_is_not_counted_and_its_connection_stays(taken_requests: list[UpgradeRequest]) -> None:
+    async with running_gateway(structs.replace(config(), limits=Limits(http_read_timeout=0.2))) as url:
         async with await RawClient.connect(address_of(url)) as client:
             await client.receive()
             await asyncio.sleep(0.5)
             client.send({"id": "x", "type": "room", "room": {"roomid": "r"}})
             assert (await client.receive())["error"]["code"] == "hello_expected"
-        assert len(taken) == 1
+        assert len(taken_requests) == 1
         assert b'limit="http_read_timeout"' not in await metrics(url)
 
 
-async def test_upgraded_connections_are_not_idle(taken: list[UpgradeRequest]) -> None:
+async def test_upgraded_connections_are_not_idle(taken_requests: list[UpgradeRequest]) -> None:
     """Idle connections are closed, and upgraded ones stay, whose number has a limit of its own."""
-    async with running(structs.replace(config(), limits=Limits(idle_connections_per_address=2))) as url:
+    async with running_gateway(structs.replace(config(), limits=Limits(idle_connections_per_address=2))) as url:
         clients = [await RawClient.connect(address_of(url)) for _ in range(5)]
         idle = [await asyncio.open_connection(*address_of(url)) for _ in range(2)]
         idle[1][1].write(b"G")  # handed to aiohttp, and still as old as it is
         newest = [await asyncio.open_connection(*address_of(url)) for _ in range(2)]
         async with asyncio.timeout(PATIENCE):
             for reader, _ in idle:
-                assert await ended(reader)
+                assert await is_closed(reader)
             for client in clients:
                 await client.receive()
                 client.send(b"still here", opcode=PING)
@@ -261,71 +261,71 @@ async def test_upgraded_connections_are_not_idle(taken: list[UpgradeRequest]) ->
         assert not any(reader.at_eof() for reader, _ in newest)
         for writer in [writer for _, writer in (*idle, *newest)] + [client.writer for client in clients]:
             writer.transport.abort()
-    assert len(taken) == 5
+    assert len(taken_requests) == 5
 
 
-async def test_refused_client_is_counted_once(taken: list[UpgradeRequest]) -> None:
-    async with running(structs.replace(config(), limits=Limits(connections_per_address=1))) as url:
+async def test_refused_client_is_counted_once(taken_requests: list[UpgradeRequest]) -> None:
+    async with running_gateway(structs.replace(config(), limits=Limits(connections_per_address=1))) as url:
         async with await RawClient.connect(address_of(url)) as client:
             assert (await answer(url, head())).startswith(b"HTTP/1.1 429 ")
             assert (await client.receive())["type"] == "welcome"
             other = head(GET, "X-Forwarded-For: 192.0.2.1")
             assert (await answer(url, other)).startswith(b"HTTP/1.1 101 ")  # by the trusted proxy of another client
         assert b'signaling_limits_met_total{limit="connections_per_address"} 1.0' in await metrics(url)
-    assert len(taken) == 2
+    assert len(taken_requests) == 2
 
 
 async def test_connection_with_a_scarce_descriptor_is_refused(
-    taken: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
+    taken_requests: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Descriptors, "are_scarce_for", lambda self, transport: True)
-    async with running(config()) as url:
+    async with running_gateway(config()) as url:
         assert (await answer(url, head())).startswith(b"HTTP/1.1 503 ")
         assert b'signaling_limits_met_total{limit="descriptors"} 1.0' in await metrics(url)
-    assert taken == []
+    assert taken_requests == []
 
 
 # -- transports
 
 
-async def test_socket_of_a_websocket_has_the_options_of_the_others(taken: list[UpgradeRequest]) -> None:
-    async with running(config()) as url, await RawClient.connect(address_of(url)):
-        (request,) = taken
+async def test_socket_of_a_websocket_has_the_options_of_the_others(taken_requests: list[UpgradeRequest]) -> None:
+    async with running_gateway(config()) as url, await RawClient.connect(address_of(url)):
+        (request,) = taken_requests
         sock = request.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 2 * NARROW_SIZE
 
 
-async def test_websocket_over_tls(tmp_path: Path, taken: list[UpgradeRequest]) -> None:
+async def test_websocket_over_tls(tmp_path: Path, taken_requests: list[UpgradeRequest]) -> None:
     certificate, key = make_certificate(tmp_path)
     trust = ssl.create_default_context(cafile=certificate)
     async with (
-        running(config(certificate=str(certificate), key=str(key))) as url,
+        running_gateway(config(certificate=str(certificate), key=str(key))) as url,
         await RawClient.connect(address_of(url), tls=trust, early=ROOM) as client,
     ):
         assert (await client.receive())["type"] == "welcome"
         assert (await client.receive())["error"]["code"] == "hello_expected"
         client.send(b"", opcode=CLOSE)
         assert await client.wait_closed() == 1000
-    assert len(taken) == 1
+    assert len(taken_requests) == 1
 
 
-async def test_websocket_over_a_unix_socket(tmp_path: Path, taken: list[UpgradeRequest]) -> None:
+async def test_websocket_over_a_unix_socket(tmp_path: Path, taken_requests: list[UpgradeRequest]) -> None:
     path = tmp_path / "portunus.sock"
-    async with running(config(str(path))), asyncio.timeout(PATIENCE):
+    async with running_gateway(config(str(path))), asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(head(GET, "X-Real-IP: 192.0.2.1"))
         assert (await reader.readuntil(b'"welcome"]}}')).startswith(b"HTTP/1.1 101 ")
         writer.transport.abort()
-    assert [request.remote for request in taken] == [""]
+    assert [request.remote for request in taken_requests] == [""]
 
 
 # -- the end
 
 
 async def test_stop_closes_connections_that_have_sent_nothing_and_websockets(
-    taken: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
+    taken_requests: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.3)
     gateway = Gateway(config())
@@ -338,9 +338,9 @@ async def test_stop_closes_connections_that_have_sent_nothing_and_websockets(
         await gateway.stop()
         assert len(gateway._websocket) == 0  # it waited for a close frame, which this client does not send in time
         assert await client.wait_closed() == 1000
-        assert await ended(silent)
+        assert await is_closed(silent)
     writer.transport.abort()
-    assert len(taken) == 1
+    assert len(taken_requests) == 1
 
 
 async def metrics(url: str) -> bytes:
@@ -348,7 +348,7 @@ async def metrics(url: str) -> bytes:
     return await answer(url, b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n")
 
 
-async def ended(reader: asyncio.StreamReader) -> bool:
+async def is_closed(reader: asyncio.StreamReader) -> bool:
     """Wait until a connection is closed or reset; return whether nothing was received before."""
     try:
         return await reader.read() == b""

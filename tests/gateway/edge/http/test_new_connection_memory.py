@@ -14,7 +14,7 @@ from gateway.app import Gateway
 from gateway.edge.clients import websocket_connection
 from gateway.edge.http import runner
 from gateway.edge.http.new_connection import ConnectionAcceptor, NewConnection
-from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, head, running
+from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, head, running_gateway
 from tests.gateway.edge.raw_client import PING, RawClient
 from tests.gateway.test_app import config
 
@@ -65,7 +65,7 @@ async def test_nothing_of_a_new_connection_is_kept_once_its_websocket_is_open(
     monkeypatch.setattr(runner, "NewConnection", create)
     gc.disable()
     try:
-        async with running(config()) as url, await RawClient.connect(address_of(url)) as client:
+        async with running_gateway(config()) as url, await RawClient.connect(address_of(url)) as client:
             await client.receive()
             client.send(b"later turn of the loop", opcode=PING)
             await client.frame()

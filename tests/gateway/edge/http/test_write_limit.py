@@ -43,7 +43,7 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def serving(certificate: str = "", key: str = "") -> AsyncIterator[tuple[str, int]]:
+async def served_application(certificate: str = "", key: str = "") -> AsyncIterator[tuple[str, int]]:
     gateway = Gateway(
         config(certificate=certificate, key=key), routes=[web.get("/big", big), web.get("/streamed", streamed)]
     )
@@ -93,7 +93,7 @@ def test_write_timeout_is_that_of_the_reference() -> None:
 @pytest.mark.usefixtures("short_timeout")
 @pytest.mark.parametrize("path", ["/big", "/streamed"])
 async def test_connection_of_a_client_that_does_not_read_is_aborted(path: str) -> None:
-    async with serving() as address, send_request(address, path) as reader:
+    async with served_application() as address, send_request(address, path) as reader:
         await asyncio.sleep(4 * SHORT_TIMEOUT)
         assert await count_remaining(reader) < BODY
 
@@ -105,7 +105,7 @@ async def test_tls_connection_of_a_client_that_does_not_read_is_aborted(tmp_path
     certificate, key = make_certificate(tmp_path)
     tls = ssl.create_default_context(cafile=certificate)
     async with (
-        serving(str(certificate), str(key)) as address,
+        served_application(str(certificate), str(key)) as address,
         send_request(address, "/streamed", tls) as reader,
     ):
         await asyncio.sleep(4 * SHORT_TIMEOUT)
@@ -115,7 +115,7 @@ async def test_tls_connection_of_a_client_that_does_not_read_is_aborted(tmp_path
 @pytest.mark.usefixtures("short_timeout")
 async def test_slow_client_gets_the_whole_answer_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", 20.0)
-    async with serving() as address, send_request(address, "/big") as reader:
+    async with served_application() as address, send_request(address, "/big") as reader:
         await asyncio.sleep(2 * SHORT_TIMEOUT)
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(20):
@@ -124,7 +124,7 @@ async def test_slow_client_gets_the_whole_answer_within_the_timeout(monkeypatch:
 
 @pytest.mark.usefixtures("short_timeout")
 async def test_timer_does_not_run_between_requests_of_a_kept_connection() -> None:
-    async with serving() as (host, port):
+    async with served_application() as (host, port):
         reader, writer = await asyncio.open_connection(host, port)
         for path in ("/big", "/api/v1/welcome", "/big"):
             writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
@@ -138,7 +138,7 @@ async def test_timer_does_not_run_between_requests_of_a_kept_connection() -> Non
 
 @pytest.mark.usefixtures("short_timeout")
 async def test_write_timeout_does_not_apply_to_a_websocket() -> None:
-    async with serving() as address, await RawClient.connect(address) as client:
+    async with served_application() as address, await RawClient.connect(address) as client:
         assert (await client.receive())["type"] == "welcome"
         await asyncio.sleep(3 * SHORT_TIMEOUT)
         client.send({"id": "x", "type": "room", "room": {"roomid": "r"}})

@@ -76,7 +76,7 @@ class ScriptedBackend:
 
 
 @contextlib.asynccontextmanager
-async def scripted(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedBackend]:
+async def scripted_backend(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[ScriptedBackend]:
     backend = ScriptedBackend(script)
     server = await asyncio.start_server(backend.accept, "127.0.0.1", 0, ssl=tls)
     backend.port = server.sockets[0].getsockname()[1]

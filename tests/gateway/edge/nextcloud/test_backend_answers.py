@@ -14,7 +14,7 @@ import pytest
 from gateway.edge.nextcloud import backend_http
 from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable
 from gateway.edge.nextcloud.backend_http import MAX_BODY, BackendHttp
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted_backend
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -45,7 +45,7 @@ async def exchange(http: BackendHttp, data: bytes, *, close: bool = False, piece
         while await connection.request():
             await connection.send(answer(NEXT_BODY))
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         outcome = await first_outcome(http, backend.url)
         assert (await http.request("POST", backend.url, {}, b"{}")).body == NEXT_BODY
         return outcome, len(backend.connections)
@@ -152,7 +152,7 @@ async def test_octets_after_an_answer_close_the_connection(
         await connection.end()
 
     monkeypatch.setattr(backend_http, "KEEPALIVE", 10 * WAIT)
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         outcome = await first_outcome(http, backend.url)
         assert not isinstance(outcome, Reply) or outcome.body in (b"first", b"")
         await backend.connections[0].ended.wait()
@@ -239,7 +239,7 @@ async def test_bomb_is_not_decompressed_beyond_the_limit() -> None:
         await connection.send(answer(gzip.compress(bytes(50_000_000)), "Content-Encoding: gzip"))
         await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         connection = await watched(backend.port)
         with pytest.raises(RequestFailed, match="too large"):
             await connection.send(REQUEST)
@@ -252,7 +252,7 @@ async def test_reset_in_a_body_without_a_length_is_an_error() -> None:
         await connection.send(OK + b"\r\n{}")
         await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         connection = await watched(backend.port)
         reply = connection.send(REQUEST)
         await connection.arrived.wait()
@@ -288,7 +288,7 @@ async def test_never_ending_answer_is_ended(first: bytes, forever: bytes, labels
         connection.ended.set()
 
     limit = 0.5 if labels == {"timeout"} else WAIT
-    async with scripted(script) as backend, BackendHttp(timeout=limit) as http, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, BackendHttp(timeout=limit) as http, asyncio.timeout(WAIT):
         with pytest.raises(RequestFailed) as caught:
             await http.request("POST", backend.url, {}, b"{}")
         assert caught.value.label in labels
@@ -303,7 +303,7 @@ async def test_answer_in_slow_drops_is_late() -> None:
             await asyncio.sleep(0.02)
         await connection.end()
 
-    async with scripted(script) as backend, BackendHttp(timeout=0.5) as http:
+    async with scripted_backend(script) as backend, BackendHttp(timeout=0.5) as http:
         with pytest.raises(RequestFailed) as caught:
             await http.request("POST", backend.url, {}, b"{}")
         assert caught.value.label == "timeout"
@@ -323,7 +323,7 @@ async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
         await connection.send(FORGED_ANSWER)
         await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         assert (await http.request("POST", backend.url, {}, b"{}")).body == b"1"
         forge.set()
         await backend.connections[0].ended.wait()
@@ -336,7 +336,7 @@ async def test_octets_before_the_first_request_close_the_connection() -> None:
         await connection.send(FORGED_ANSWER)
         await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         connection = await watched(backend.port)
         await connection.ended.wait()
         assert not connection.is_open

@@ -13,7 +13,7 @@ from gateway.edge.nextcloud import backend_http
 from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, ScriptedBackend, answer, scripted
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, ScriptedBackend, answer, scripted_backend
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ async def test_request_is_written_as_http_1_1_says(http: BackendHttp) -> None:
             backend.note(request)
             await connection.send(answer())
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         await http.request("POST", f"{backend.url}/a b?c=d%20e#f", {"X-Name": "Jörg"}, b"body")
         await http.request("GET", backend.url, {})
     host = f"Host: 127.0.0.1:{backend.port}\r\n"
@@ -62,7 +62,7 @@ async def test_request_is_written_as_http_1_1_says(http: BackendHttp) -> None:
 
 @pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb", "a\0b"])
 async def test_header_with_a_line_end_is_not_sent(http: BackendHttp, value: str) -> None:
-    async with scripted(answer_each) as backend:
+    async with scripted_backend(answer_each) as backend:
         with pytest.raises(RequestFailed):
             await http.request("GET", backend.url, {"If-None-Match": value})
         assert backend.connections == []
@@ -104,7 +104,7 @@ async def test_connection_is_reused_until_the_backend_says_close(http: BackendHt
             await connection.send(answer(b"%d" % connection.number, *(["Connection: close"] if last else [])))
         await connection.end()
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         assert [(await post(http, backend.url)).body for _ in range(5)] == [b"1", b"1", b"2", b"2", b"3"]
 
 
@@ -113,7 +113,7 @@ async def test_http_1_0_answer_ends_with_the_connection(http: BackendHttp) -> No
         await connection.request()
         await connection.send(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n%d" % connection.number)
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         assert [(await post(http, backend.url)).body for _ in range(2)] == [b"1", b"2"]
     assert http.connections() == {}
 
@@ -130,7 +130,7 @@ async def test_request_on_a_kept_connection_that_ends_without_a_byte_is_repeated
         if reset:
             connection.writer.transport.abort()
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         assert [(await post(http, backend.url, b"%d" % n)).body for n in range(3)] == [b"1", b"2", b"3"]
     sent = [request[-1:] for request in backend.requests if request]
     assert sent == [b"0", b"1", b"1", b"2", b"2"]
@@ -141,7 +141,7 @@ async def test_request_is_not_repeated_on_a_new_connection(http: BackendHttp) ->
     async def script(connection: Connection) -> None:
         backend.note(await connection.request())
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         assert await failure(http, backend.url) == "unknown"
         assert len(backend.requests) == 1
     assert http.connections() == {}
@@ -155,7 +155,7 @@ async def test_request_is_not_repeated_after_a_part_of_an_answer(http: BackendHt
         backend.note(await connection.request())
         await connection.send(part)
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         await post(http, backend.url)
         await failure(http, backend.url)
         assert len(backend.requests) == 2
@@ -174,7 +174,7 @@ async def test_cancelled_request_closes_its_connection(http: BackendHttp) -> Non
             await connection.send(answer(b"mine"))
             await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         task = asyncio.create_task(post(http, backend.url))
         await half.wait()
         task.cancel()
@@ -193,7 +193,11 @@ async def test_cancelled_requests_free_their_places() -> None:
                 await connection.send(answer())
 
     gate = asyncio.Event()
-    async with scripted(script) as backend, BackendHttp(WAIT, connections_per_host=2) as http, asyncio.timeout(WAIT):
+    async with (
+        scripted_backend(script) as backend,
+        BackendHttp(WAIT, connections_per_host=2) as http,
+        asyncio.timeout(WAIT),
+    ):
         for reverse in (False, True, False):
             tasks = [asyncio.create_task(post(http, backend.url)) for _ in range(5)]
             await backend.wait_for_requests(len(backend.requests) + 2)
@@ -214,7 +218,7 @@ async def test_close_ends_running_and_waiting_requests_and_all_connections() -> 
             await connection.send(answer())
         await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         http = BackendHttp(WAIT, connections_per_host=3)
         await post(http, backend.url)
         tasks = [asyncio.create_task(post(http, backend.url)) for _ in range(6)]
@@ -234,7 +238,7 @@ async def test_close_during_the_tls_handshake_leaves_no_connection() -> None:
         backend.note(await connection.reader.read(5))
         await connection.end()
 
-    async with scripted(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
         http = BackendHttp(WAIT)
         task = asyncio.create_task(post(http, backend.url.replace("http:", "https:")))
         await backend.wait_for_requests(1)
@@ -251,7 +255,7 @@ async def test_host_without_connections_is_forgotten(http: BackendHttp) -> None:
         await connection.send(answer(b"{}", "Connection: close"))
         await connection.end()
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         await post(http, backend.url)
     await failure(http, backend.url)
     assert http._origins == {}
@@ -260,7 +264,7 @@ async def test_host_without_connections_is_forgotten(http: BackendHttp) -> None:
 async def test_idle_connections_are_closed(http: BackendHttp, monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend_http.KEEPALIVE == 4.0
     monkeypatch.setattr(backend_http, "KEEPALIVE", 0.1)
-    async with scripted(answer_each) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(answer_each) as backend, asyncio.timeout(WAIT):
         await asyncio.gather(*(post(http, backend.url) for _ in range(3)))
         await post(http, backend.url)
         for connection in backend.connections:
@@ -274,7 +278,7 @@ async def test_idle_connections_are_closed(http: BackendHttp, monkeypatch: pytes
 async def test_connection_that_was_idle_for_too_long_is_not_used(
     http: BackendHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with scripted(answer_each) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(answer_each) as backend, asyncio.timeout(WAIT):
         assert [(await post(http, backend.url)).body for _ in range(2)] == [b"1", b"1"]
         monkeypatch.setattr(backend_http, "KEEPALIVE", 0.0)  # the timer that is set already is not due
         assert (await post(http, backend.url)).body == b"2"
@@ -285,7 +289,7 @@ async def test_connection_that_was_idle_for_too_long_is_not_used(
 
 
 @pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+def trusted_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """Return the context of a server for ``localhost`` whose certificate this process trusts."""
     certificate, key = make_certificate(tmp_path, "localhost")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -305,48 +309,48 @@ def at_localhost(backend: ScriptedBackend) -> str:
 
 
 async def test_server_name_and_protocol_are_sent_in_the_tls_handshake(
-    http: BackendHttp, trusted: ssl.SSLContext
+    http: BackendHttp, trusted_context: ssl.SSLContext
 ) -> None:
     names: list[str | None] = []
-    trusted.sni_callback = lambda _, name, __: names.append(name)
-    trusted.set_alpn_protocols(["h2", "http/1.1"])
+    trusted_context.sni_callback = lambda _, name, __: names.append(name)
+    trusted_context.set_alpn_protocols(["h2", "http/1.1"])
 
     async def script(connection: Connection) -> None:
         chosen = connection.writer.get_extra_info("ssl_object").selected_alpn_protocol()
         while await connection.request():
             await connection.send(answer(chosen.encode()))
 
-    async with scripted(script, trusted) as backend:
+    async with scripted_backend(script, trusted_context) as backend:
         assert (await post(http, at_localhost(backend))).body == b"http/1.1"
         assert (await post(http, at_localhost(backend))).body == b"http/1.1"
         await http.close()
     assert names == ["localhost"]
 
 
-async def test_certificate_for_another_host_is_refused(http: BackendHttp, trusted: ssl.SSLContext) -> None:
-    async with scripted(answer_each, trusted) as backend:
+async def test_certificate_for_another_host_is_refused(http: BackendHttp, trusted_context: ssl.SSLContext) -> None:
+    async with scripted_backend(answer_each, trusted_context) as backend:
         assert await failure(http, f"https://127.0.0.2:{backend.port}/") == "unknown"
     assert http.connections() == {}
 
 
 async def test_certificate_that_is_not_trusted_is_refused(
-    http: BackendHttp, trusted: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    http: BackendHttp, trusted_context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
-    async with scripted(answer_each, trusted) as backend:
+    async with scripted_backend(answer_each, trusted_context) as backend:
         assert await failure(http, at_localhost(backend)) == "unknown"
         assert backend.requests == []
 
 
 async def test_http_on_a_tls_port_and_tls_on_an_http_port_are_errors(
-    http: BackendHttp, trusted: ssl.SSLContext
+    http: BackendHttp, trusted_context: ssl.SSLContext
 ) -> None:
-    async with scripted(answer_each, trusted) as backend:
+    async with scripted_backend(answer_each, trusted_context) as backend:
         assert await failure(http, backend.url.replace("https:", "http:")) == "unknown"
 
     async def script(connection: Connection) -> None:
         await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await connection.end()
 
-    async with scripted(script) as backend:
+    async with scripted_backend(script) as backend:
         assert await failure(http, backend.url.replace("http:", "https:")) == "unknown"

@@ -55,7 +55,7 @@ async def client(clock: ManualClock, counters: Counters) -> AsyncIterator[Nextcl
         yield made
 
 
-def only(type: str, answer: Callable[[], web.StreamResponse]) -> Hook:
+def hook_for(type: str, answer: Callable[[], web.StreamResponse]) -> Hook:
     """Return a hook for one type of request."""
     return lambda seen: answer() if seen.type == type else None
 
@@ -140,7 +140,7 @@ async def test_nextcloud_refuses_a_wrong_secret(client: NextcloudClient, cloud: 
 # reference 3.7-c
 async def test_http_status_is_ignored(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"meta":{"statuscode":404},"data":{"type":"error","error":{"code":"no_such_room","message":"m"}}}}'
-    cloud.hook = only("room", lambda: web.Response(status=404, body=body, content_type="application/json"))
+    cloud.hook = hook_for("room", lambda: web.Response(status=404, body=body, content_type="application/json"))
     answer = await join(client, cloud)
     assert answer.error is not None
     assert answer.error.code == "no_such_room"
@@ -181,7 +181,7 @@ async def test_unusable_answer_is_an_error(
     text: str | None,
     error: str,
 ) -> None:
-    cloud.hook = only("room", lambda: web.Response(body=body, content_type=content_type))
+    cloud.hook = hook_for("room", lambda: web.Response(body=body, content_type=content_type))
     message = await failure(client, cloud)
     assert text is None or message == text
     assert counters.backend_errors == {("cloud", error): 1}
@@ -193,7 +193,7 @@ async def test_unusable_answer_is_an_error(
 # reference 3.7-f
 async def test_answer_of_exactly_the_limit_is_read(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"data":{"type":"x"}}}'.ljust(MAX_BODY)
-    cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json"))
+    cloud.hook = hook_for("room", lambda: web.Response(body=body, content_type="application/json"))
     assert (await join(client, cloud)).type == "x"
 
 
@@ -203,7 +203,7 @@ async def test_decompressed_size_is_limited(client: NextcloudClient, cloud: Fake
         response.enable_compression(web.ContentCoding.gzip)
         return response
 
-    cloud.hook = only("room", bomb)
+    cloud.hook = hook_for("room", bomb)
     assert await failure(client, cloud) == "the backend's answer is too large"
 
 
@@ -265,7 +265,7 @@ async def test_redirects_are_not_followed(
 ) -> None:
     body = b'{"ocs":{"data":{"type":"room","room":{}}}}'
     headers = {"Location": location, "Content-Type": "application/json"}
-    cloud.hook = only("room", lambda: web.Response(status=status, headers=headers, body=body))
+    cloud.hook = hook_for("room", lambda: web.Response(status=status, headers=headers, body=body))
     assert await failure(client, cloud) == "the backend redirects, configure its final URL"
     assert len(cloud.requests_of("room")) == 1
 
@@ -284,7 +284,7 @@ async def test_redirects_are_not_followed(
 async def test_target_of_a_redirect_is_for_the_operator_only(
     client: NextcloudClient, cloud: FakeNextcloud, location: str, base: str
 ) -> None:
-    cloud.hook = only("room", lambda: web.Response(status=301, headers={"Location": location}))
+    cloud.hook = hook_for("room", lambda: web.Response(status=301, headers={"Location": location}))
     with log.captured_lines(logging.WARNING) as lines:
         assert await failure(client, cloud) == "the backend redirects, configure its final URL"
     (line,) = lines
@@ -309,7 +309,7 @@ async def test_failed_request_is_logged_once_a_minute(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, answer: dict[str, Any], logged: str
 ) -> None:
     given = {"content_type": "application/json"} | answer
-    cloud.hook = only("room", lambda: web.Response(**given))
+    cloud.hook = hook_for("room", lambda: web.Response(**given))
     with log.captured_lines(logging.WARNING) as lines:
         for _ in range(20):
             with contextlib.suppress(NextcloudError):
@@ -386,14 +386,14 @@ async def test_reason_for_which_a_backend_is_not_reached_is_logged_and_not_sent_
 async def test_each_cause_of_failure_has_its_line(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     with log.captured_lines(logging.WARNING) as lines:
         for status in (503, 404, 503):
-            cloud.hook = only("room", partial(web.Response, status=status))
+            cloud.hook = hook_for("room", partial(web.Response, status=status))
             await failure(client, cloud)
     assert [line.count("status 503") + 2 * line.count("status 404") for line in lines] == [1, 2]
 
 
 async def test_long_error_code_is_not_logged_as_a_whole(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = '{"ocs":{"data":{"type":"error","error":{"code":"%s"}}}}' % ("x" * 500_000)
-    cloud.hook = only("room", lambda: web.Response(status=400, text=body, content_type="application/json"))
+    cloud.hook = hook_for("room", lambda: web.Response(status=400, text=body, content_type="application/json"))
     with log.captured_lines(logging.WARNING) as lines:
         assert (await join(client, cloud)).type == "error"
     assert [len(line) < 1000 for line in lines] == [True]
@@ -412,7 +412,7 @@ async def test_usual_refusal_is_not_logged(client: NextcloudClient, cloud: FakeN
 async def test_cookies_are_not_sent_back(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = b'{"ocs":{"data":{"type":"x"}}}'
     cookie = {"Set-Cookie": "session=alice; Path=/"}
-    cloud.hook = only("room", lambda: web.Response(body=body, content_type="application/json", headers=cookie))
+    cloud.hook = hook_for("room", lambda: web.Response(body=body, content_type="application/json", headers=cookie))
     await join(client, cloud)
     await join(client, cloud)
     assert "Cookie" not in cloud.requests_of("room")[1].headers

@@ -13,7 +13,7 @@ from gateway.edge.nextcloud import host_addresses
 from gateway.edge.nextcloud.backend_connection import RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.host_addresses import HostAddresses
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted_backend
 
 URL = "https://cloud.example/"
 FOUND_ADDRESSES = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
@@ -36,7 +36,7 @@ class HangingNameServer:
 
 
 @pytest.fixture
-async def hanging(monkeypatch: pytest.MonkeyPatch) -> HangingNameServer:
+async def hanging_name_server(monkeypatch: pytest.MonkeyPatch) -> HangingNameServer:
     return HangingNameServer(monkeypatch)
 
 
@@ -63,7 +63,7 @@ async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.
         await connection.send(answer(b"{}", "Connection: close"))
 
     monkeypatch.setattr(loop, "getaddrinfo", lookup)
-    async with scripted(script) as backend, BackendHttp(timeout=WAIT) as http:
+    async with scripted_backend(script) as backend, BackendHttp(timeout=WAIT) as http:
         url = backend.url.replace("127.0.0.1", "localhost")
         monkeypatch.setattr(host_addresses, "ADDRESS_LIFETIME", 10 * WAIT)
         for _ in range(3):
@@ -76,47 +76,49 @@ async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.
         assert lookups == ["localhost"] * 3
 
 
-async def test_requests_to_a_host_share_one_lookup_whatever_becomes_of_them(hanging: HangingNameServer) -> None:
+async def test_requests_to_a_host_share_one_lookup_whatever_becomes_of_them(
+    hanging_name_server: HangingNameServer,
+) -> None:
     """A lookup that hangs occupies one thread, not one for each request, which other backends would lack."""
     hosts = HostAddresses()
     first = [asyncio.create_task(hosts.resolve("cloud.example", 443)) for _ in range(8)]
-    await hanging.asked.wait()
+    await hanging_name_server.asked.wait()
     for task in first:
         task.cancel()
     await asyncio.wait(first)
     later = [asyncio.create_task(hosts.resolve("cloud.example", 443)) for _ in range(8)]
     await asyncio.sleep(0)
-    assert hanging.lookups == 1
-    hanging.result.set_result(FOUND_ADDRESSES)
+    assert hanging_name_server.lookups == 1
+    hanging_name_server.result.set_result(FOUND_ADDRESSES)
     assert [await task for task in later] == [FOUND_ADDRESSES] * 8
     assert all(task.cancelled() for task in first)
     assert await hosts.resolve("cloud.example", 443) == FOUND_ADDRESSES
-    assert hanging.lookups == 1
+    assert hanging_name_server.lookups == 1
 
 
-async def test_failed_lookup_fails_all_that_wait_and_is_not_kept(hanging: HangingNameServer) -> None:
+async def test_failed_lookup_fails_all_that_wait_and_is_not_kept(hanging_name_server: HangingNameServer) -> None:
     hosts = HostAddresses()
     waiting = [asyncio.create_task(hosts.resolve("cloud.example", 443)) for _ in range(3)]
-    await hanging.asked.wait()
-    hanging.result.set_exception(socket.gaierror())
+    await hanging_name_server.asked.wait()
+    hanging_name_server.result.set_exception(socket.gaierror())
     assert [type(outcome) for outcome in await asyncio.gather(*waiting, return_exceptions=True)] == [
         socket.gaierror
     ] * 3
     with pytest.raises(socket.gaierror):
         await hosts.resolve("cloud.example", 443)
-    assert hanging.lookups == 2
+    assert hanging_name_server.lookups == 2
 
 
 async def test_failed_lookup_for_which_nothing_waits_any_more_is_no_fault(
-    hanging: HangingNameServer, caplog: pytest.LogCaptureFixture
+    hanging_name_server: HangingNameServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     hosts = HostAddresses()
     waiting = asyncio.create_task(hosts.resolve("cloud.example", 443))
-    await hanging.asked.wait()
+    await hanging_name_server.asked.wait()
     (lookup,) = hosts._lookups.values()
     waiting.cancel()
     await asyncio.wait([waiting])
-    hanging.result.set_exception(socket.gaierror())
+    hanging_name_server.result.set_exception(socket.gaierror())
     await asyncio.wait([lookup])
     del lookup, waiting
     gc.collect()
@@ -124,17 +126,17 @@ async def test_failed_lookup_for_which_nothing_waits_any_more_is_no_fault(
 
 
 @pytest.mark.parametrize("asked", [True, False])
-async def test_close_ends_lookups_and_later_ones_are_made(hanging: HangingNameServer, asked: bool) -> None:
+async def test_close_ends_lookups_and_later_ones_are_made(hanging_name_server: HangingNameServer, asked: bool) -> None:
     http = BackendHttp(timeout=WAIT)
     waiting = asyncio.create_task(http.request("GET", URL, {}))
     if asked:
-        await hanging.asked.wait()
+        await hanging_name_server.asked.wait()
     else:
         while not http._hosts._lookups:  # noqa: ASYNC110 - the lookup must not have begun yet
             await asyncio.sleep(0)
     await http.close()
     with pytest.raises(RequestFailed):
         await waiting
-    hanging.result.set_result(FOUND_ADDRESSES)
+    hanging_name_server.result.set_result(FOUND_ADDRESSES)
     assert await http._hosts.resolve("cloud.example", 443) == FOUND_ADDRESSES
-    assert hanging.lookups == 1 + asked
+    assert hanging_name_server.lookups == 1 + asked

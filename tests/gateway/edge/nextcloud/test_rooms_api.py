@@ -29,7 +29,7 @@ from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest
-from tests.gateway.edge.serving import exchange, served
+from tests.gateway.edge.serving import exchange, served_routes
 from tests.gateway.flows.fakes import DisconnectedCaller
 
 MAX_BODY = Limits().backend_request_bytes
@@ -125,7 +125,7 @@ async def gateway() -> AsyncIterator[RoomsApiServer]:
             bodies,
             lambda: made.max_body,
         )
-        async with served([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
+        async with served_routes([web.post("/api/v1/room/{roomid}", api.handle)]) as address:
             made.address = address
             yield made
 

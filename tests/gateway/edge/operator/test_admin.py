@@ -38,7 +38,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[FlowHarness]:
+async def admin_harness(path: Path) -> AsyncIterator[FlowHarness]:
     async with FlowHarness(CLOUD, OTHER_CLOUD) as harness:
         admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         await admin.start(str(path))
@@ -48,7 +48,7 @@ async def running(path: Path) -> AsyncIterator[FlowHarness]:
             await admin.stop()
 
 
-async def publishing(harness: FlowHarness, *userids: str) -> list[FakeClient]:
+async def publishing_clients(harness: FlowHarness, *userids: str) -> list[FakeClient]:
     clients = [await harness.member(userid, in_call=True, backend=CLOUD) for userid in userids]
     for client in clients:
         client.offer(client.sessionid)
@@ -62,10 +62,10 @@ async def explain(*arguments: str) -> Result:
 
 
 async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
-    async with running(path) as harness:
-        (alice,) = await publishing(harness, "alice")
+    async with admin_harness(path) as harness:
+        (alice,) = await publishing_clients(harness, "alice")
         next(iter(harness.mcu.publishers.values())).limit_gate = asyncio.Event()  # no limit is confirmed
-        (bob,) = await publishing(harness, "bob")
+        (bob,) = await publishing_clients(harness, "bob")
         carol = await harness.member("carol", in_call=True, backend=CLOUD)
         carol.media(alice, "requestoffer")
         await settle()
@@ -90,8 +90,8 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
 
 
 async def test_explanation_can_be_printed_as_json(path: Path) -> None:
-    async with running(path) as harness:
-        (alice,) = await publishing(harness, "alice")
+    async with admin_harness(path) as harness:
+        (alice,) = await publishing_clients(harness, "alice")
         result = await explain("r", "--socket", str(path), "--backend", "cloud", "--json")
     body = json.loads(result.output)
     assert (body["backend"], body["room"]) == ("cloud", "r")
@@ -108,7 +108,7 @@ async def test_explanation_can_be_printed_as_json(path: Path) -> None:
 
 
 async def test_room_without_publishers_is_explained(path: Path) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         await harness.member("alice", backend=CLOUD)
         short_id = harness.services.calls.room_id(RoomKey("cloud", "r"))
         result = await explain("r", "--socket", str(path))
@@ -119,7 +119,7 @@ async def test_room_without_publishers_is_explained(path: Path) -> None:
 
 
 async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         alice = await harness.member("alice", backend=OTHER_CLOUD)
         alice.offer()
         await settle()
@@ -139,7 +139,7 @@ async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
     ],
 )
 async def test_refused_request_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         await harness.member("alice", backend=CLOUD)
         await harness.member("alice", backend=OTHER_CLOUD)
         result = await explain(*arguments, "--socket", str(path))
@@ -148,7 +148,7 @@ async def test_refused_request_is_one_sentence(path: Path, arguments: tuple[str,
 
 
 async def test_socket_is_limited_to_the_own_user_and_removed_at_the_end(path: Path) -> None:
-    async with running(path):
+    async with admin_harness(path):
         assert mode(path) == 0o600
         with other_user(path):
             result = await explain("r", "--socket", str(path))
@@ -195,7 +195,7 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
         '[sessions]\nsecret = "0123456789abcdef0123456789abcdef"\n[nextcloud]\nallow_any = true\nsecret = "5f0c"\n'
     )
     file.write_text(f'{minimal}[admin]\nsocket = "{path}"\n')
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         await harness.member("alice", backend=CLOUD)
         assert (await explain("r", "-c", str(file))).exit_code == 0
     file.write_text(minimal)
@@ -232,7 +232,7 @@ async def test_short_id_of_a_room_is_computed_from_the_configuration(tmp_path: P
 async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         second = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         with pytest.raises(OSError, match="is in use by another program"):
             await second.start(str(path))

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[FlowHarness]:
+async def drain_harness(path: Path) -> AsyncIterator[FlowHarness]:
     async with FlowHarness() as harness:
         admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
         await admin.start(str(path))
@@ -41,7 +41,7 @@ async def drain(path: Path, *arguments: str) -> Result:
 
 
 async def test_drain_is_begun_shown_and_cancelled(path: Path) -> None:
-    async with running(path) as harness:
+    async with drain_harness(path) as harness:
         await harness.callers("alice", "bob")
         await harness.hello("carol")
         idle = "Not draining (sessions: 3, in calls: 2).\n"
@@ -58,7 +58,7 @@ async def test_drain_is_begun_shown_and_cancelled(path: Path) -> None:
 
 
 async def test_drain_has_the_deadline_of_the_configuration_unless_one_is_given(path: Path) -> None:
-    async with running(path) as harness:
+    async with drain_harness(path) as harness:
         await harness.callers("alice")
         shown = json.loads((await drain(path, "--json")).output)
         assert 0.0 < shown["seconds_left"] <= DEADLINE
@@ -67,7 +67,7 @@ async def test_drain_has_the_deadline_of_the_configuration_unless_one_is_given(p
 
 
 async def test_drain_that_cannot_be_cancelled_is_an_error(path: Path) -> None:
-    async with running(path) as harness:
+    async with drain_harness(path) as harness:
         result = await drain(path, "--cancel")
         assert (result.exit_code, result.output) == (1, "Error: the gateway is not being drained\n")
         await harness.hello("alice")
@@ -84,14 +84,17 @@ async def test_drain_that_cannot_be_cancelled_is_an_error(path: Path) -> None:
     "arguments", [("--status", "--cancel"), ("--deadline", "1", "--cancel"), ("--deadline", "-1"), ("--deadline", "x")]
 )
 async def test_wrong_arguments_change_nothing(path: Path, arguments: tuple[str, ...]) -> None:
-    async with running(path) as harness:
+    async with drain_harness(path) as harness:
         assert (await drain(path, *arguments)).exit_code == 2
         assert not harness.services.drain.active
 
 
 @pytest.mark.parametrize("deadline", ["soon", "-1", "nan", "inf"])
 async def test_deadline_that_is_no_time_is_refused(path: Path, deadline: str) -> None:
-    async with running(path) as harness, aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client:
+    async with (
+        drain_harness(path) as harness,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client,
+    ):
         async with client.post("http://x/drain", params={"deadline": deadline}) as response:
             assert response.status == 400
             assert await response.json() == {"error": "the parameter deadline is no number of seconds"}

@@ -15,7 +15,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.edge.operator.media_controls import MAX_BODY, MediaControlsApi, MediaTestControls
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
-from tests.gateway.edge.serving import exchange, served
+from tests.gateway.edge.serving import exchange, served_routes
 from tests.mcu.contract.clients import sender, viewer
 from tests.media.loopback import loopback
 
@@ -54,23 +54,23 @@ class ControlledSfu:
 
 
 @pytest.fixture
-async def controlled(loopback: None) -> AsyncIterator[ControlledSfu]:
+async def controlled_sfu(loopback: None) -> AsyncIterator[ControlledSfu]:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     assert isinstance(mcu, MediaTestControls)
     await mcu.start(lambda status: None)
-    async with served(MediaControlsApi(mcu).routes()) as address:
+    async with served_routes(MediaControlsApi(mcu).routes()) as address:
         yield ControlledSfu(mcu, address)
     await mcu.stop()
 
 
-async def test_streams_are_counted_impaired_silenced_and_revived(controlled: ControlledSfu) -> None:
+async def test_streams_are_counted_impaired_silenced_and_revived(controlled_sfu: ControlledSfu) -> None:
     async with sender(31) as alice, viewer() as carol:
-        await alice.publish(controlled.mcu)
-        await carol.subscribe(controlled.mcu)
+        await alice.publish(controlled_sfu.mcu)
+        await carol.subscribe(controlled_sfu.mcu)
         await carol.peer.wait_for_picture(31)
         impairment = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
-        assert await controlled.ask("POST", f"{ALICE}/impair", json.dumps(impairment)) == (200, {})
-        stream = await controlled.stream()
+        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", json.dumps(impairment)) == (200, {})
+        stream = await controlled_sfu.stream()
         assert (stream["backend"], stream["publisher"], stream["type"]) == ("cloud", "alice", "video")
         assert (stream["connected"], stream["silent"]) == (True, False)
         assert stream["impairments"] == {"subscribers": {"loss": 0.0, "delay": 0.02, "jitter": 0.01, "seed": 7}}
@@ -89,22 +89,22 @@ async def test_streams_are_counted_impaired_silenced_and_revived(controlled: Con
         assert watching["connected"]
         assert {section["kind"] for section in watching["media"]} == {"audio", "video"}
         await carol.peer.wait_for_picture(31)
-        assert await controlled.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
-        assert (await controlled.stream())["impairments"] == {}
-        assert await controlled.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
-        assert (await controlled.stream())["impairments"].keys() == {"publisher"}
-        assert await controlled.ask("POST", f"{ALICE}/impair", "") == (200, {})
-        assert (await controlled.stream())["impairments"] == {}
-        assert await controlled.ask("POST", f"{ALICE}/silence") == (200, {})
-        assert (await controlled.stream())["silent"]
-        assert await controlled.ask("POST", f"{ALICE}/revive") == (200, {})
+        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
+        assert (await controlled_sfu.stream())["impairments"] == {}
+        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
+        assert (await controlled_sfu.stream())["impairments"].keys() == {"publisher"}
+        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", "") == (200, {})
+        assert (await controlled_sfu.stream())["impairments"] == {}
+        assert await controlled_sfu.ask("POST", f"{ALICE}/silence") == (200, {})
+        assert (await controlled_sfu.stream())["silent"]
+        assert await controlled_sfu.ask("POST", f"{ALICE}/revive") == (200, {})
         await carol.peer.wait_for_picture(31)
 
 
 @pytest.mark.parametrize("verb", ["impair", "silence", "revive"])
 @pytest.mark.parametrize("stream", ["nobody/video", "alice/screen", "alice/nothing"])
-async def test_unpublished_stream_is_not_found(controlled: ControlledSfu, verb: str, stream: str) -> None:
-    status, document = await controlled.ask("POST", f"{STREAMS}/{stream}/{verb}", "{}")
+async def test_unpublished_stream_is_not_found(controlled_sfu: ControlledSfu, verb: str, stream: str) -> None:
+    status, document = await controlled_sfu.ask("POST", f"{STREAMS}/{stream}/{verb}", "{}")
     assert (status, document["error"]["code"]) == (404, "no_such_stream")
 
 
@@ -123,15 +123,15 @@ async def test_unpublished_stream_is_not_found(controlled: ControlledSfu, verb: 
         '{"seed": 1.5}',
     ],
 )
-async def test_invalid_impairment_is_refused(controlled: ControlledSfu, body: str) -> None:
-    status, document = await controlled.ask("POST", f"{ALICE}/impair", body)
+async def test_invalid_impairment_is_refused(controlled_sfu: ControlledSfu, body: str) -> None:
+    status, document = await controlled_sfu.ask("POST", f"{ALICE}/impair", body)
     assert (status, document["error"]["code"]) == (400, "invalid")
 
 
-async def test_too_long_or_chunked_body_is_refused(controlled: ControlledSfu) -> None:
-    status, document = await controlled.ask("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
+async def test_too_long_or_chunked_body_is_refused(controlled_sfu: ControlledSfu) -> None:
+    status, document = await controlled_sfu.ask("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
     assert (status, document["error"]["code"]) == (413, "too_large")
-    status, document = await controlled.ask("POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked")
+    status, document = await controlled_sfu.ask("POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked")
     assert (status, document["error"]["code"]) == (413, "too_large")
 
 
@@ -154,17 +154,17 @@ async def test_too_long_or_chunked_body_is_refused(controlled: ControlledSfu) ->
         "Host: 192.0.2.1:8080",
     ],
 )
-async def test_request_of_another_host_or_origin_is_refused(controlled: ControlledSfu, header: str) -> None:
+async def test_request_of_another_host_or_origin_is_refused(controlled_sfu: ControlledSfu, header: str) -> None:
     for method, path in (("GET", STREAMS), ("POST", f"{ALICE}/silence")):
-        status, document = await controlled.ask(method, path, "", header)
+        status, document = await controlled_sfu.ask(method, path, "", header)
         assert (status, document["error"]["code"]) == (403, "not_local")
 
 
 @pytest.mark.parametrize(
     "header", ["Host: localhost:8080", "Host: [::1]:8080", "X-Real-IP: 127.0.0.1", "Origin: http://localhost:3000"]
 )
-async def test_request_of_this_machine_is_accepted(controlled: ControlledSfu, header: str) -> None:
-    assert await controlled.ask("GET", STREAMS, "", header) == (200, {"streams": []})
+async def test_request_of_this_machine_is_accepted(controlled_sfu: ControlledSfu, header: str) -> None:
+    assert await controlled_sfu.ask("GET", STREAMS, "", header) == (200, {"streams": []})
 
 
 @pytest.mark.parametrize(("enabled", "status"), [(True, 200), (False, 404)])

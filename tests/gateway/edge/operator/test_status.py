@@ -11,7 +11,7 @@ from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.operator.readiness import Dependency, DependencyState, Readiness
 from gateway.edge.operator.status import Status
 from gateway.metrics import Counters, Gauges, Metrics
-from tests.gateway.edge.serving import exchange, served
+from tests.gateway.edge.serving import exchange, served_routes
 
 
 class Facts:
@@ -32,7 +32,7 @@ class Facts:
 
 
 async def get(status: Status, path: str, real_ip: str = "127.0.0.1") -> tuple[int, dict[str, str], bytes]:
-    async with served(status.routes()) as address:
+    async with served_routes(status.routes()) as address:
         return await exchange(address, f"GET {path} HTTP/1.1\r\nHost: h\r\nX-Real-IP: {real_ip}\r\n\r\n".encode())
 
 
@@ -107,14 +107,14 @@ async def test_statistics_are_not_open_to_the_clients_of_a_local_proxy_that_is_n
     path: str, header: str
 ) -> None:
     status = Facts().status("127.0.0.1", proxies=("192.0.2.9",))
-    async with served(status.routes()) as address:
+    async with served_routes(status.routes()) as address:
         request = f"GET {path} HTTP/1.1\r\nHost: h\r\n"
         assert (await exchange(address, f"{request}\r\n".encode()))[0] == 200
         assert (await exchange(address, f"{request}{header}\r\n\r\n".encode()))[0] == 403
 
 
 async def test_routes_can_have_a_prefix() -> None:
-    async with served(Facts().status().routes("/standalone-signaling")) as address:
+    async with served_routes(Facts().status().routes("/standalone-signaling")) as address:
         request = b"%s /standalone-signaling/api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"
         assert (await exchange(address, request % b"GET"))[0] == 200
         assert (await exchange(address, request % b"POST"))[0] == 405

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from gateway.core.room import RoomKey
-from tests.gateway.edge.operator.test_admin import CLOUD, running
+from tests.gateway.edge.operator.test_admin import CLOUD, admin_harness
 from tests.gateway.flows.harness import OTHER_CLOUD
 from tests.gateway.flows.media.calls import subscribe
 from tests.gateway.flows.virtual_time import settle
@@ -29,7 +29,7 @@ async def timeline(path: Path, *arguments: str) -> Result:
 
 
 async def test_timeline_of_a_room_and_of_a_session_by_id_and_by_short_id(path: Path) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         alice = await harness.member("alice", "secrettoken", in_call=True, backend=CLOUD)
         bob = await harness.member("bob", "secrettoken", in_call=True, backend=CLOUD)
         carol = await harness.member("carol", "another", backend=CLOUD)
@@ -63,7 +63,7 @@ async def test_timeline_of_a_room_and_of_a_session_by_id_and_by_short_id(path: P
 
 async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
     file = tmp_path / "timeline.json"
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         alice = await harness.member("alice", "secrettoken", backend=CLOUD)
         result = await timeline(path, "secrettoken", "--output", str(file))
         printed = await timeline(path, "secrettoken", "--json")
@@ -87,7 +87,7 @@ async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
 
 
 async def test_room_that_several_backends_have_had_needs_its_backend(path: Path) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         await harness.member("alice", backend=CLOUD)
         await harness.member("bob", backend=OTHER_CLOUD)
         refused = await timeline(path, "r")
@@ -106,7 +106,7 @@ async def test_room_that_several_backends_have_had_needs_its_backend(path: Path)
     ],
 )
 async def test_unknown_subject_is_an_error(path: Path, subject: str, expected: str) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path) as harness:
         assert (await timeline(path, "nowhere")).exit_code == 1  # nothing at all is recorded yet
         await harness.member("alice", backend=CLOUD)
         result = await timeline(path, subject)

@@ -30,7 +30,9 @@ def entry(session: str, flags: int = 7, **members: Any) -> Json:
     return {"sessionId": session, "inCall": flags, **members}
 
 
-async def resumed(harness: FlowHarness, client: FakeClient, host: FakeHost, *meanwhile: Json) -> list[Json]:
+async def messages_after_resume(
+    harness: FlowHarness, client: FakeClient, host: FakeHost, *meanwhile: Json
+) -> list[Json]:
     """Return what a client receives after its resume; ``meanwhile`` is what the host sends before that."""
     client.disconnect()
     for message in meanwhile:
@@ -40,7 +42,7 @@ async def resumed(harness: FlowHarness, client: FakeClient, host: FakeHost, *mea
     return again.received()[1:]
 
 
-async def told(host: FakeHost, client: FakeClient, *messages: Json) -> None:
+async def deliver_before_disconnect(host: FakeHost, client: FakeClient, *messages: Json) -> None:
     """Let the host send messages that the client receives before it disconnects."""
     for message in messages:
         host.connection.deliver(message)
@@ -54,35 +56,39 @@ async def test_last_list_of_the_host_follows_what_came_meanwhile() -> None:
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
         actor: Json = {"actorType": "users", "actorId": "bob"}
-        await told(host, alice, update(users=[entry("old")]), update(users=[entry(REMOTE_ID), entry("bob", **actor)]))
+        await deliver_before_disconnect(
+            host, alice, update(users=[entry("old")]), update(users=[entry(REMOTE_ID), entry("bob", **actor)])
+        )
         local: Json = {"actorType": "federated_users", "actorId": "bob@cloud.host.example"}
         listed = update(roomid="L", users=[entry(alice.sessionid), entry("bob", **local)])
-        assert await resumed(harness, alice, host, relayed("meanwhile")) == [relayed("meanwhile"), listed]
+        assert await messages_after_resume(harness, alice, host, relayed("meanwhile")) == [relayed("meanwhile"), listed]
 
 
 async def test_list_among_the_missed_messages_is_not_repeated() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("bob")]))
+        await deliver_before_disconnect(host, alice, update(users=[entry("bob")]))
         missed = update(users=[entry("bob", 3)])
-        assert await resumed(harness, alice, host, missed) == [update(roomid="L", users=[entry("bob", 3)])]
+        assert await messages_after_resume(harness, alice, host, missed) == [
+            update(roomid="L", users=[entry("bob", 3)])
+        ]
 
 
 async def test_nothing_is_sent_if_the_host_has_listed_nobody() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[]), update(changed=[entry("bob")]), leave("bob"))
-        assert await resumed(harness, alice, host) == []
+        await deliver_before_disconnect(host, alice, update(users=[]), update(changed=[entry("bob")]), leave("bob"))
+        assert await messages_after_resume(harness, alice, host) == []
 
 
 async def test_nothing_is_sent_if_all_listed_sessions_have_left() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("bob")]))
-        assert await resumed(harness, alice, host, leave("bob")) == [leave("bob")]
+        await deliver_before_disconnect(host, alice, update(users=[entry("bob")]))
+        assert await messages_after_resume(harness, alice, host, leave("bob")) == [leave("bob")]
 
 
 async def test_sessions_that_left_since_are_not_in_the_list() -> None:
@@ -90,18 +96,20 @@ async def test_sessions_that_left_since_are_not_in_the_list() -> None:
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
         users = [entry("bob"), {"sessionid": "carol", "inCall": 1}, entry("dave"), {"inCall": 1}]
-        await told(host, alice, update(users=users), leave("bob", "carol"), leave("unknown"))
+        await deliver_before_disconnect(host, alice, update(users=users), leave("bob", "carol"), leave("unknown"))
         expected = update(roomid="L", users=[entry("dave"), {"inCall": 1}])
-        assert await resumed(harness, alice, host, leave("eve")) == [leave("eve"), expected]
+        assert await messages_after_resume(harness, alice, host, leave("eve")) == [leave("eve"), expected]
 
 
 async def test_end_of_the_call_is_in_the_list() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("bob"), entry("carol")]), update(incall=0, all=True))
+        await deliver_before_disconnect(
+            host, alice, update(users=[entry("bob"), entry("carol")]), update(incall=0, all=True)
+        )
         listed = update(roomid="L", users=[entry("bob", 0), entry("carol", 0)])
-        assert await resumed(harness, alice, host) == [listed]
+        assert await messages_after_resume(harness, alice, host) == [listed]
 
 
 async def test_list_is_dropped_when_all_enter_the_call() -> None:
@@ -109,8 +117,8 @@ async def test_list_is_dropped_when_all_enter_the_call() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("bob", 0)]), update(incall=7, all=True))
-        assert await resumed(harness, alice, host) == []
+        await deliver_before_disconnect(host, alice, update(users=[entry("bob", 0)]), update(incall=7, all=True))
+        assert await messages_after_resume(harness, alice, host) == []
 
 
 async def test_changes_without_a_list_are_merged() -> None:
@@ -118,9 +126,11 @@ async def test_changes_without_a_list_are_merged() -> None:
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
         changed = update(changed=[entry("bob", 0), entry("dave")])
-        await told(host, alice, update(users=[entry("bob"), entry("carol")]), leave("carol"), changed)
+        await deliver_before_disconnect(
+            host, alice, update(users=[entry("bob"), entry("carol")]), leave("carol"), changed
+        )
         listed = update(roomid="L", users=[entry("bob", 0), entry("dave")])
-        assert await resumed(harness, alice, host) == [listed]
+        assert await messages_after_resume(harness, alice, host) == [listed]
 
 
 @pytest.mark.parametrize("way", ["other room", "new session", "leave", "local room"])
@@ -128,7 +138,7 @@ async def test_list_of_another_room_or_session_is_dropped(way: str) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("bob")]))
+        await deliver_before_disconnect(host, alice, update(users=[entry("bob")]))
         if way == "other room":
             request_join(alice, "j2", "L2", roomid="R2")
         elif way == "new session":
@@ -138,7 +148,7 @@ async def test_list_of_another_room_or_session_is_dropped(way: str) -> None:
             alice.send({"type": "room", "room": {"roomid": "here" if way == "local room" else ""}})
         await asyncio.sleep(2.0)
         alice.received()
-        assert await resumed(harness, alice, host) == []
+        assert await messages_after_resume(harness, alice, host) == []
         assert harness.flows.federated_rooms.list_bytes == 0
 
 
@@ -150,9 +160,9 @@ async def test_memory_for_lists_is_limited(limit: str, monkeypatch: pytest.Monke
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("x" * 1000)]))
+        await deliver_before_disconnect(host, alice, update(users=[entry("x" * 1000)]))
         assert harness.flows.federated_rooms.list_bytes == 0
-        assert await resumed(harness, alice, host) == []
+        assert await messages_after_resume(harness, alice, host) == []
 
 
 async def test_sessions_that_left_count_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +170,9 @@ async def test_sessions_that_left_count_as_memory(monkeypatch: pytest.MonkeyPatc
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
-        await told(host, alice, update(users=[entry("bob")]), *[leave(f"{number:0100}") for number in range(20)])
+        await deliver_before_disconnect(
+            host, alice, update(users=[entry("bob")]), *[leave(f"{number:0100}") for number in range(20)]
+        )
         assert harness.flows.federated_rooms.list_bytes == 0
         alice.send({"type": "bye"})
         await settle()

@@ -15,7 +15,7 @@ import pytest
 from gateway.core.limits import FederationRules, Limits
 from tests.gateway.flows.federation.fake_host import NO_ANSWER, REMOTE_ID, FakeHost, error
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
-from tests.gateway.flows.sessions.test_federation import federated
+from tests.gateway.flows.sessions.test_federation import federated_client
 from tests.gateway.flows.virtual_time import settle
 
 TARGET = {"signaling": "wss://host.example/", "url": "https://cloud.host.example/", "roomid": "R", "token": "t"}
@@ -89,7 +89,7 @@ async def test_only_regular_clients_join_rooms_of_other_servers() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         bridge = await harness.internal_hello()
-        zoe = await federated(harness)
+        zoe = await federated_client(harness)
         for client in (bridge, zoe):
             client.received()
             request_join(client)

@@ -261,7 +261,7 @@ async def test_host_that_accepts_after_the_time_limit_gets_a_bye() -> None:
 # -- a further join over the connection of the present room
 
 
-async def moving(harness: Any, host: FakeHost) -> FakeClient:
+async def moving_client(harness: Any, host: FakeHost) -> FakeClient:
     """Return a client in a room of the host, with a join of the room ``R2`` that the host does not answer.
 
     Its own Nextcloud refuses all further joins.
@@ -279,7 +279,7 @@ async def moving(harness: Any, host: FakeHost) -> FakeClient:
 async def test_leave_during_a_move_ends_the_session_at_the_host() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving(harness, host)
+        alice = await moving_client(harness, host)
         leave(alice)
         await settle()
         assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
@@ -293,7 +293,7 @@ async def test_leave_during_a_move_ends_the_session_at_the_host() -> None:
 async def test_client_whose_next_join_is_refused_is_in_its_room_at_the_host(accepted: bool) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving(harness, host)
+        alice = await moving_client(harness, host)
         alice.send_message({"type": "room"}, "for R")
         join_here(alice, "here", "h")
         await settle()
@@ -322,7 +322,7 @@ async def test_client_whose_next_join_is_refused_is_in_its_room_at_the_host(acce
 async def test_room_that_cannot_be_joined_again_is_lost() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving(harness, host)
+        alice = await moving_client(harness, host)
         join_here(alice, "here", "h")
         await settle()
         alice.received()
@@ -339,7 +339,7 @@ async def test_room_that_cannot_be_joined_again_is_lost() -> None:
 async def test_next_join_of_a_room_of_the_host_follows_the_way_back() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving(harness, host)
+        alice = await moving_client(harness, host)
         request_join(alice, "j3", "L3", roomid="R3")
         await settle()
         assert requests(host) == ["R", "R2", "R"]
@@ -361,7 +361,7 @@ async def test_next_join_of_a_room_of_the_host_follows_the_way_back() -> None:
 async def test_host_that_does_not_answer_the_way_back_gets_a_new_session(breaks: bool) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving(harness, host)
+        alice = await moving_client(harness, host)
         join_here(alice, "here", "h")
         await settle()
         alice.received()

@@ -22,7 +22,7 @@ def code(answer: tuple[int, Json]) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def dialling(
+async def pending_dialout(
     harness: FlowHarness, room: str = "12", call: Json = CALL
 ) -> AsyncIterator[asyncio.Task[tuple[int, Json]]]:
     task = asyncio.create_task(harness.dial_out(room, call))
@@ -82,7 +82,7 @@ async def test_dialout_without_an_available_client_fails() -> None:
         assert code(await harness.dial_out("12", CALL)) == (404, "no_client_available")
         busy.send({"type": "room", "room": {"roomid": ""}})
         busy.received()
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             status(busy, ACCEPTED_STATUS, request=asked(busy))
             assert await task == (200, {"callid": "c1"})
 
@@ -91,7 +91,7 @@ async def test_dialout_without_an_available_client_fails() -> None:
 async def test_accepted_call_is_answered_and_its_status_stored() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             (request,) = bridge.received()
             id = request["id"]
             assert len(id) == 32
@@ -130,7 +130,7 @@ async def test_status_of_a_rejected_call_is_removed_after_five_seconds() -> None
 async def test_dialout_needs_no_known_room() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
-        async with dialling(harness, call={"number": "+49"}) as task:
+        async with pending_dialout(harness, call={"number": "+49"}) as task:
             (request,) = bridge.received()
             assert request["internal"]["dialout"]["request"] == {"number": "+49"}
             status(bridge, ACCEPTED_STATUS, request=request["id"])
@@ -150,7 +150,7 @@ async def test_dialout_needs_no_known_room() -> None:
 async def test_error_of_the_client_is_the_reply(body: Json, error: str) -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             answer(bridge, asked(bridge), {"roomid": "12", **body})
             result = await task
             assert code(result) == (502, error)
@@ -163,7 +163,7 @@ async def test_error_of_the_client_is_the_reply(body: Json, error: str) -> None:
 async def test_answer_of_another_type_fails_the_dialout() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             bridge.send({"id": asked(bridge), "type": "internal", "internal": {"type": "incall", "incall": {}}})
             assert code(await task) == (502, "unsupported_type")
 
@@ -173,7 +173,7 @@ async def test_dialout_fails_without_an_answer_in_time() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         started = harness.services.clock()
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             id = asked(bridge)
             assert code(await task) == (502, "timeout")
         assert harness.services.clock() - started == pytest.approx(25, abs=0.01)
@@ -189,14 +189,14 @@ async def test_dialout_requests_go_to_one_client_after_another_and_the_first_fai
             await harness.internal_hello("start-dialout"),
             await harness.internal_hello("start-dialout"),
         )
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             refusal = {"type": "error", "error": {"code": "first"}}
             assert second.received() == []
             answer(first, asked(first), refusal)
             await settle()
             answer(second, asked(second), {"type": "error", "error": {"code": "second"}})
             assert code(await task) == (502, "first")
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             answer(first, asked(first), refusal)
             await settle()
             status(second, ACCEPTED_STATUS, request=asked(second))
@@ -208,7 +208,7 @@ async def test_clients_share_the_time_of_a_dialout() -> None:
     async with FlowHarness() as harness:
         bridges = [await harness.internal_hello("start-dialout") for _ in range(3)]
         started = harness.services.clock()
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             answer(bridges[0], asked(bridges[0]), {"type": "error", "error": {"code": "first"}})
             await settle()
             asked(bridges[1])
@@ -222,13 +222,13 @@ async def test_clients_share_the_time_of_a_dialout() -> None:
 async def test_repeated_request_does_not_dial_again_and_gets_the_same_reply() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
-        async with dialling(harness) as first, dialling(harness) as second:
+        async with pending_dialout(harness) as first, pending_dialout(harness) as second:
             asked(bridge)
             assert code(await first) == code(await second) == (502, "timeout")
             assert code(await harness.dial_out("12", CALL)) == (502, "timeout")
             assert bridge.received() == []
         await asyncio.sleep(5)
-        async with dialling(harness) as later, dialling(harness) as repeated:
+        async with pending_dialout(harness) as later, pending_dialout(harness) as repeated:
             status(bridge, ACCEPTED_STATUS, request=asked(bridge))
             assert await later == await repeated == await harness.dial_out("12", CALL) == (200, {"callid": "c1"})
             assert bridge.received() == []
@@ -240,7 +240,7 @@ async def test_dialout_that_a_client_refused_is_dialled_again() -> None:
         assert code(await harness.dial_out("12", CALL)) == (404, "no_client_available")
         bridge = await harness.internal_hello("start-dialout")
         for _ in range(2):
-            async with dialling(harness) as task:
+            async with pending_dialout(harness) as task:
                 answer(bridge, asked(bridge), {"type": "error", "error": {"code": "no_trunk"}})
                 assert code(await task) == (502, "no_trunk")
 
@@ -258,10 +258,10 @@ async def test_dialout_that_a_client_refused_is_dialled_again() -> None:
 async def test_another_call_is_dialled(room: str, call: Json) -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
-        async with dialling(harness) as first:
+        async with pending_dialout(harness) as first:
             status(bridge, ACCEPTED_STATUS, request=asked(bridge))
             await first
-        async with dialling(harness, room, call) as other:
+        async with pending_dialout(harness, room, call) as other:
             status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=asked(bridge))
             assert await other == (200, {"callid": "c2"})
 
@@ -273,7 +273,7 @@ async def test_ended_client_fails_at_once_and_a_client_in_a_room_gets_no_dialout
             await harness.internal_hello("start-dialout"),
             await harness.internal_hello("start-dialout"),
         )
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             second.send({"type": "room", "room": {"roomid": "x"}})
             await settle()
             second.received()
@@ -285,7 +285,7 @@ async def test_ended_client_fails_at_once_and_a_client_in_a_room_gets_no_dialout
 async def test_end_of_another_client_does_not_fail_the_dialout() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             id = asked(bridge)
             other.send({"type": "bye"})
             await settle()
@@ -298,7 +298,7 @@ async def test_end_of_another_client_does_not_fail_the_dialout() -> None:
 async def test_only_the_client_with_the_dialout_request_can_answer() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
-        async with dialling(harness) as task:
+        async with pending_dialout(harness) as task:
             id = asked(bridge)
             status(other, ACCEPTED_STATUS, request=id)
             status(bridge, ACCEPTED_STATUS)

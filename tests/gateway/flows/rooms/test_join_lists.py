@@ -17,7 +17,7 @@ from tests.gateway.flows.virtual_time import settle
 LONG_FEATURES = tuple(f"feature-{number:02}".ljust(64, "x") for number in range(64))  # 4 kB
 
 
-def listed(client: FakeClient) -> list[list[str]]:
+def listed_sessions(client: FakeClient) -> list[list[str]]:
     """Return the session ids of each join event received."""
     events = [message["event"] for message in client.received() if message["type"] == "event"]
     return [[entry["sessionid"] for entry in event["join"]] for event in events if event["type"] == "join"]
@@ -33,7 +33,7 @@ async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order(
         assert isinstance(newcomer.connection, FakeConnection)
         sizes = [len(message) for message in newcomer.connection.written]
         assert max(sizes) < PART_SIZE + 200
-        own, *parts = listed(newcomer)
+        own, *parts = listed_sessions(newcomer)
         assert own == [newcomer.sessionid]
         assert len(parts) > 1
         assert list(chain.from_iterable(parts)) == [member.sessionid for member in members]
@@ -58,8 +58,8 @@ async def test_entry_follows_the_session_id_of_nextcloud_and_the_form() -> None:
 
         def entry(form: Form) -> dict[str, object]:
             (event,) = list_parts(room, [alice.session], form)
-            (listed,) = json.loads(event)["event"]["join"]
-            return dict(listed)
+            (listed_sessions,) = json.loads(event)["event"]["join"]
+            return dict(listed_sessions)
 
         assert entry(Form.FULL)["roomsessionid"] == "nc-alice"
         assert "displayname" in str(entry(Form.FULL))
@@ -85,7 +85,7 @@ async def test_long_list_does_not_end_the_session_that_receives_it(features: tup
         assert session.open
         newcomer.disconnect()
         again = await harness.resume(newcomer)
-        assert sum(map(len, listed(again))) == 42
+        assert sum(map(len, listed_sessions(again))) == 42
 
 
 async def test_transient_data_are_encoded_once_for_all_newcomers_until_they_change() -> None:

@@ -12,7 +12,7 @@ from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-async def acknowledging(harness: FlowHarness, userid: str) -> FakeClient:
+async def acknowledging_client(harness: FlowHarness, userid: str) -> FakeClient:
     client = harness.connect()
     auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket(userid)}
     client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": ["ack"]}})
@@ -38,7 +38,7 @@ def numbers(messages: list[Any]) -> list[int]:
 
 async def test_resume_replays_unacknowledged_messages_and_returns_the_number_received() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         for number in range(5):
             bob.send_message(alice, number)
         for number in range(3):
@@ -51,7 +51,7 @@ async def test_resume_replays_unacknowledged_messages_and_returns_the_number_rec
 
 async def test_acknowledgement_is_answered_and_drops_the_messages() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         for number in range(5):
             bob.send_message(alice, number)
         assert alice.session.outbox.size > 0
@@ -63,7 +63,7 @@ async def test_acknowledgement_is_answered_and_drops_the_messages() -> None:
 
 async def test_resume_without_a_number_counts_sent_messages_as_received() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
         alice.disconnect()
         bob.send_message(alice, 2)
@@ -73,7 +73,7 @@ async def test_resume_without_a_number_counts_sent_messages_as_received() -> Non
 @pytest.mark.parametrize("received", [-1, 20, "1", 1.5])
 async def test_impossible_number_is_refused_and_the_session_stays(received: Any) -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
         alice.received()
         alice.send({"type": "ack", "ack": {"received": received}})
@@ -86,7 +86,7 @@ async def test_impossible_number_is_refused_and_the_session_stays(received: Any)
 
 async def test_smaller_number_is_refused() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
         alice.send({"type": "ack", "ack": {"received": 1}})
         alice.received()
@@ -111,7 +111,7 @@ async def test_client_without_the_feature_has_no_acknowledged_delivery() -> None
 
 async def test_resume_of_a_connected_session_replays_unacknowledged_messages() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         for number in range(3):
             bob.send_message(alice, number)
         messages = await resume(harness, alice, received=1)
@@ -121,7 +121,7 @@ async def test_resume_of_a_connected_session_replays_unacknowledged_messages() -
 async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
     async with FlowHarness(mcu=False) as harness:
         harness.change_settings(limits=Limits(messages_per_second=1, messages_burst=10))
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         for number in range(12):
             alice.send_message(bob, number)
             if alice.connection.finished:
@@ -135,7 +135,7 @@ async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
 
 async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging(harness, "alice"), await harness.hello("bob")
+        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
         harness.nextcloud.gate = asyncio.Event()
         alice.send({"id": "join", "type": "room", "room": {"roomid": "r"}})
@@ -156,7 +156,7 @@ async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> No
 
 async def test_each_text_frame_after_the_hello_is_counted() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice = await acknowledging(harness, "alice")
+        alice = await acknowledging_client(harness, "alice")
         alice.send("no message")
         alice.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
         harness.dispatch.received_binary(alice.client_connection)

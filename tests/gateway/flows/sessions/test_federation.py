@@ -16,7 +16,7 @@ from tests.gateway.flows.virtual_time import settle
 URL = CLOUD.urls[0]
 
 
-async def federated(harness: FlowHarness, *, features: Sequence[str] = (), **userdata: Any) -> FakeClient:
+async def federated_client(harness: FlowHarness, *, features: Sequence[str] = (), **userdata: Any) -> FakeClient:
     """Return a client with a federated session that has joined the room; its messages are read."""
     key = SigningKey()
     harness.nextcloud.keys[URL] = key.published
@@ -42,7 +42,7 @@ def join(messages: list[Json]) -> list[Json]:
 async def test_join_event_marks_a_federated_session() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        await federated(harness, displayname="Zoe")
+        await federated_client(harness, displayname="Zoe")
         (entry,) = join(alice.received())
         assert (entry["federated"], entry["userid"], entry["user"]) == (True, "zoe", {"displayname": "Zoe"})
 
@@ -50,7 +50,7 @@ async def test_join_event_marks_a_federated_session() -> None:
 # reference 4.1-c, 12.4-a
 async def test_join_and_leave_requests_name_the_actor() -> None:
     async with FlowHarness() as harness:
-        zoe = await federated(harness, actorType="federated_users", actorId="zoe@there.example")
+        zoe = await federated_client(harness, actorType="federated_users", actorId="zoe@there.example")
         zoe.send({"id": "l", "type": "room", "room": {"roomid": ""}})
         await settle()
         asked = [msgspec.to_builtins(request) for request in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
@@ -61,7 +61,7 @@ async def test_join_and_leave_requests_name_the_actor() -> None:
 # reference 4.5-b, 12.4-c
 async def test_pings_name_a_federated_session_like_any_other() -> None:
     async with FlowHarness() as harness:
-        await federated(harness, actorType="federated_users", actorId="zoe@there.example")
+        await federated_client(harness, actorType="federated_users", actorId="zoe@there.example")
         harness.pings.sweep(harness.services.clock() + 10.0)
         await settle()
         (ping,) = [
@@ -74,7 +74,7 @@ async def test_pings_name_a_federated_session_like_any_other() -> None:
 async def test_join_event_leaves_out_what_the_other_server_announces_for_itself() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        zoe = await federated(harness, features=["chat-relay", "ack"])
+        zoe = await federated_client(harness, features=["chat-relay", "ack"])
         (entry,) = join(alice.received())
         assert entry["features"] == ["chat-relay"]
         assert zoe.session.features == ("chat-relay", "ack")
@@ -82,7 +82,7 @@ async def test_join_event_leaves_out_what_the_other_server_announces_for_itself(
 
 async def test_actor_needs_id_and_type_as_strings() -> None:
     async with FlowHarness() as harness:
-        await federated(harness, actorType="federated_users", actorId=5)
+        await federated_client(harness, actorType="federated_users", actorId=5)
         (asked,) = harness.nextcloud.joins()
         assert (asked.actorid, asked.actortype) == ("", "")
 
@@ -91,7 +91,7 @@ async def test_actor_needs_id_and_type_as_strings() -> None:
 async def test_incall_all_removes_federated_sessions_from_the_call_but_adds_none() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        zoe = await federated(harness)
+        zoe = await federated_client(harness)
         room = harness.hub.room(CLOUD, "r")
         assert room is not None
         alice.received()
@@ -113,7 +113,7 @@ async def test_incall_all_removes_federated_sessions_from_the_call_but_adds_none
 async def test_federated_session_counts_in_the_session_limit() -> None:
     limited = msgspec.structs.replace(CLOUD, session_limit=1)
     async with FlowHarness(limited) as harness:
-        await federated(harness)
+        await federated_client(harness)
         client = harness.connect()
         auth = {"url": URL, "params": harness.nextcloud.ticket("alice")}
         client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})

@@ -65,7 +65,7 @@ def findings(folder: Path, text: str, **environ: str) -> list[Finding]:
     return check(write(folder, text), environ, service_account(USER))
 
 
-def only(found: list[Finding]) -> Finding:
+def only_finding(found: list[Finding]) -> Finding:
     (finding,) = found
     assert finding.problem
     assert finding.remedy
@@ -104,7 +104,7 @@ def test_nothing_is_found_in_a_configuration_without_problems(folder: Path) -> N
 def test_invalid_file_has_one_finding_with_key_line_and_remedy(
     folder: Path, old: str, new: str, line: int, key: str, part: str
 ) -> None:
-    found = only(findings(folder, TEXT.replace(old, new)))
+    found = only_finding(findings(folder, TEXT.replace(old, new)))
     assert (found.level, found.area, found.line, found.key) == ("error", "file", line, key)
     assert found.place == f"{folder}/portunus.toml" + (f":{line}" if line else "")
     assert part in found.problem + found.remedy
@@ -115,9 +115,9 @@ def test_invalid_file_has_one_finding_with_key_line_and_remedy(
 
 
 def test_value_of_the_environment_is_named_by_its_variable(folder: Path) -> None:
-    found = only(findings(folder, TEXT, PORTUNUS_HTTP__LISTEN="here"))
+    found = only_finding(findings(folder, TEXT, PORTUNUS_HTTP__LISTEN="here"))
     assert (found.place, found.key, found.line) == ("PORTUNUS_HTTP__LISTEN", "http.listen[0]", 0)
-    found = only(findings(folder, TEXT, PORTUNUS_BACKEND__0__URLS="http://localhost/index.php"))
+    found = only_finding(findings(folder, TEXT, PORTUNUS_BACKEND__0__URLS="http://localhost/index.php"))
     assert (found.place, found.key, found.line) == ("PORTUNUS_BACKEND__0__URLS", "backend[0].urls[0]", 0)
 
 
@@ -164,20 +164,20 @@ def test_settings_that_are_seldom_intended_are_found(
     folder: Path, old: str, new: str, level: str, line: int, key: str, remedy: str
 ) -> None:
     found = [finding for finding in findings(folder, TEXT.replace(old, new)) if finding.key != "mcu.janus"]
-    finding = only(found)
+    finding = only_finding(found)
     assert (finding.level, finding.area, finding.line, finding.key) == (level, "file", line, key)
     assert remedy in finding.remedy
 
 
 def test_nextcloud_without_encryption_is_found_unless_it_is_on_this_machine(folder: Path) -> None:
     text = TEXT.replace("https://localhost/", "http://192.0.2.1/")
-    finding = only(findings(folder, text))
+    finding = only_finding(findings(folder, text))
     assert (finding.level, finding.remedy) == ("warning", "write https://192.0.2.1/")
     assert findings(folder, TEXT.replace("https://localhost/", "http://localhost/")) == []
 
 
 @contextmanager
-def listening(answer: bytes) -> Iterator[int]:
+def listening_server(answer: bytes) -> Iterator[int]:
     """Serve one answer to all GET requests on a port of loopback."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -215,8 +215,8 @@ def listening(answer: bytes) -> Iterator[int]:
     ],
 )
 def test_port_in_use_is_found(folder: Path, answer: bytes, level: str, part: str) -> None:
-    with listening(answer) as port:
-        finding = only(findings(folder, TEXT.replace("127.0.0.1:0", f"127.0.0.1:{port}")))
+    with listening_server(answer) as port:
+        finding = only_finding(findings(folder, TEXT.replace("127.0.0.1:0", f"127.0.0.1:{port}")))
         assert (finding.level, finding.area, finding.key, finding.line) == (level, "world", "http.listen[0]", 2)
         assert part in finding.problem
         assert str(port) in finding.problem
@@ -226,7 +226,7 @@ def test_port_in_use_is_found(folder: Path, answer: bytes, level: str, part: str
 
 
 def test_address_of_another_machine_is_found(folder: Path) -> None:
-    finding = only(findings(folder, TEXT.replace("127.0.0.1:0", "192.0.2.7:0")))
+    finding = only_finding(findings(folder, TEXT.replace("127.0.0.1:0", "192.0.2.7:0")))
     assert (finding.level, finding.key) == ("error", "http.listen[0]")
     assert "no interface of this machine has the address 192.0.2.7" in finding.problem
 
@@ -235,8 +235,8 @@ def test_port_that_the_user_may_not_bind_is_found(folder: Path) -> None:
     first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     found = findings(folder, TEXT.replace("127.0.0.1:0", "127.0.0.1:1"))
     if first > 1:
-        assert (only(found).level, only(found).key) == ("warning", "http.listen[0]")
-        assert "CAP_NET_BIND_SERVICE" in only(found).remedy
+        assert (only_finding(found).level, only_finding(found).key) == ("warning", "http.listen[0]")
+        assert "CAP_NET_BIND_SERVICE" in only_finding(found).remedy
     else:
         assert found == []
 
@@ -245,25 +245,28 @@ def test_sockets_are_checked(folder: Path) -> None:
     if ROOT:
         os.chown(folder, pwd.getpwnam(USER).pw_uid, -1)
     text = TEXT.replace("127.0.0.1:0", f"{folder}/http.sock") + f'[admin]\nsocket = "{folder}/none/admin.sock"\n'
-    finding = only(findings(folder, text))
+    finding = only_finding(findings(folder, text))
     assert (finding.level, finding.key, finding.line) == ("warning", "admin.socket", 14)
     assert "RuntimeDirectory=none" in finding.remedy
     text = text.replace("none/admin.sock", "admin.sock")
     assert findings(folder, text) == []
     (folder / "admin.sock").write_text("a file")
-    assert only(findings(folder, text)).problem == f"{folder}/admin.sock exists and is no socket"
+    assert only_finding(findings(folder, text)).problem == f"{folder}/admin.sock exists and is no socket"
     (folder / "admin.sock").unlink()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(folder / "http.sock"))
         assert findings(folder, text) == []  # left by a program that has ended
         server.listen()
-        assert (only(findings(folder, text)).level, only(findings(folder, text)).key) == ("note", "http.listen[0]")
+        assert (only_finding(findings(folder, text)).level, only_finding(findings(folder, text)).key) == (
+            "note",
+            "http.listen[0]",
+        )
 
 
 def test_folder_in_which_the_user_may_not_create_a_socket_is_found(folder: Path) -> None:
     (folder / "run").mkdir()
     unreadable(folder / "run")
-    finding = only(findings(folder, TEXT + f'[admin]\nsocket = "{folder}/run/admin.sock"\n'))
+    finding = only_finding(findings(folder, TEXT + f'[admin]\nsocket = "{folder}/run/admin.sock"\n'))
     assert (finding.level, finding.key) == ("error", "admin.socket")
     assert f"may not create a socket in {folder}/run" in finding.problem
     subprocess.run(finding.remedy, shell=True, check=True)
@@ -281,13 +284,16 @@ def test_file_that_the_user_cannot_read_is_found_and_its_remedy_mends_it(folder:
     database.write_text("")
     unreadable(database)
     text = TEXT + f'[geoip]\ndatabase = "{database}"\n'
-    finding = only(findings(folder, text))
+    finding = only_finding(findings(folder, text))
     assert (finding.level, finding.area, finding.key, finding.line) == ("error", "world", "geoip.database", 14)
     assert f"cannot be read by {USER} (Permission denied)" in finding.problem
     subprocess.run(finding.remedy, shell=True, check=True)
     assert findings(folder, text) == []
-    assert only(findings(folder, text.replace("countries", "none"))).remedy == "correct the path, or create the file"
-    assert only(findings(folder, text.replace(str(database), f"file://{folder}/none"))).key == "geoip.database"
+    assert (
+        only_finding(findings(folder, text.replace("countries", "none"))).remedy
+        == "correct the path, or create the file"
+    )
+    assert only_finding(findings(folder, text.replace(str(database), f"file://{folder}/none"))).key == "geoip.database"
 
 
 def test_folder_that_the_user_cannot_enter_is_named(folder: Path) -> None:
@@ -295,7 +301,7 @@ def test_folder_that_the_user_cannot_enter_is_named(folder: Path) -> None:
     inner.mkdir()
     (inner / "countries.mmdb").write_text("")
     unreadable(inner)
-    finding = only(findings(folder, TEXT + f'[geoip]\ndatabase = "{inner}/countries.mmdb"\n'))
+    finding = only_finding(findings(folder, TEXT + f'[geoip]\ndatabase = "{inner}/countries.mmdb"\n'))
     assert finding.key == "geoip.database"
     subject, _, command = finding.remedy.partition(": ")
     assert subject == f"let {USER} enter {inner}"
@@ -349,6 +355,6 @@ def test_other_user_without_rights_is_reported_as_not_checked(folder: Path) -> N
     path = write(folder, TEXT)
     other = pwd.getpwnam("daemon")
     with acting_as(pwd.getpwnam(USER)):
-        finding = only(check(path, {}, other))
+        finding = only_finding(check(path, {}, other))
     assert finding.level == "warning"
     assert finding.remedy == "run the command as daemon or as root"

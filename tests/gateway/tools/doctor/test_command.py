@@ -13,7 +13,7 @@ from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.doctor.target import local_url
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.certificates import make_certificate
-from tests.gateway.served import served
+from tests.gateway.served import served_gateway
 from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
 from tests.gateway.tools.doctor.scene import INTERNAL_SECRET, doctor
 
@@ -31,7 +31,7 @@ async def test_healthy_server_behind_a_proxy_with_tls_has_no_finding(tmp_path: P
     certificate = make_certificate(tmp_path, days=(-1, 80))
     proxy = await FaultyProxy().start(certificate)
     try:
-        async with FakeNextcloud() as cloud, served(tmp_path, cloud, SECTIONS) as gateway:
+        async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud, SECTIONS) as gateway:
             (tmp_path / "portunus.toml").chmod(0o600)
             proxy.upstream = gateway
             url = f"https://127.0.0.1:{proxy.port}{PREFIX}/"
@@ -49,7 +49,7 @@ async def test_healthy_server_behind_a_proxy_with_tls_has_no_finding(tmp_path: P
 
 
 async def test_failed_step_is_printed_with_evidence_and_change(tmp_path: Path) -> None:
-    async with FakeNextcloud() as cloud, served(tmp_path, cloud, SECTIONS) as gateway:
+    async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud, SECTIONS) as gateway:
         (tmp_path / "portunus.toml").chmod(0o600)
         configured, cloud.secret = cloud.secret, "an-other-secret"
         status, out, err = await doctor(gateway, "-c", tmp_path / "portunus.toml")
@@ -62,7 +62,7 @@ async def test_failed_step_is_printed_with_evidence_and_change(tmp_path: Path) -
 
 
 async def test_report_of_a_bare_url_as_json(tmp_path: Path) -> None:
-    async with FakeNextcloud() as cloud, served(tmp_path, cloud, SECTIONS) as gateway:
+    async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud, SECTIONS) as gateway:
         status, out, _ = await doctor(gateway, "--json")
         states = {result["step"]: (result["state"], result["change"]) for result in json.loads(out)}
         assert status == 0

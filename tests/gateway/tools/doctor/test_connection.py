@@ -17,7 +17,7 @@ from tests.gateway.tools.doctor.proxy import FaultyProxy
 
 
 @asynccontextmanager
-async def serving(certificate: tuple[Path, Path] | None) -> AsyncIterator[int]:
+async def tls_server(certificate: tuple[Path, Path] | None) -> AsyncIterator[int]:
     """Serve with TLS, or without; yield the port."""
     proxy = await FaultyProxy().start(certificate)
     try:
@@ -26,26 +26,26 @@ async def serving(certificate: tuple[Path, Path] | None) -> AsyncIterator[int]:
         await proxy.close()
 
 
-async def seen(certificate: tuple[Path, Path], host: str = "127.0.0.1", scheme: str = "https") -> Outcome:
-    async with serving(certificate) as port:
+async def tls_outcome(certificate: tuple[Path, Path], host: str = "127.0.0.1", scheme: str = "https") -> Outcome:
+    async with tls_server(certificate) as port:
         return await check_tls(parse_target(f"{scheme}://{host}:{port}"))
 
 
 @pytest.fixture
-def trusting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Trust the certificate that is made in this folder."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     return tmp_path
 
 
-async def test_valid_certificate_is_ok(trusting: Path) -> None:
-    outcome = await seen(make_certificate(trusting, days=(-1, 80)))
+async def test_valid_certificate_is_ok(trusted_certificate: Path) -> None:
+    outcome = await tls_outcome(make_certificate(trusted_certificate, days=(-1, 80)))
     assert (outcome.state, outcome.cause) == ("ok", "")
     assert outcome.evidence.startswith("the certificate is valid for 127.0.0.1 until ")
 
 
-async def test_certificate_that_expires_soon_is_a_warning(trusting: Path) -> None:
-    outcome = await seen(make_certificate(trusting, days=(-80, 9)))
+async def test_certificate_that_expires_soon_is_a_warning(trusted_certificate: Path) -> None:
+    outcome = await tls_outcome(make_certificate(trusted_certificate, days=(-80, 9)))
     assert outcome.state == "warning"
     assert "renew it now" in outcome.change
 
@@ -59,16 +59,16 @@ async def test_certificate_that_expires_soon_is_a_warning(trusting: Path) -> Non
     ],
 )
 async def test_certificate_with_a_fault_is_named(
-    trusting: Path, days: tuple[float, float], host: str, cause: str, change: str
+    trusted_certificate: Path, days: tuple[float, float], host: str, cause: str, change: str
 ) -> None:
-    outcome = await seen(make_certificate(trusting, days=days), host)
+    outcome = await tls_outcome(make_certificate(trusted_certificate, days=days), host)
     assert outcome.state == "failed"
     assert cause in outcome.cause
     assert change in outcome.change
 
 
 async def test_certificate_of_an_unknown_authority_is_named(tmp_path: Path) -> None:
-    outcome = await seen(make_certificate(tmp_path, days=(-1, 80)))
+    outcome = await tls_outcome(make_certificate(tmp_path, days=(-1, 80)))
     assert outcome.state == "failed"
     assert "self-signed" in outcome.cause
     assert "public authority" in outcome.change
@@ -76,13 +76,13 @@ async def test_certificate_of_an_unknown_authority_is_named(tmp_path: Path) -> N
 
 async def test_http_for_https_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PROBE_TIMEOUT", 60.0)
-    outcome = await seen(make_certificate(tmp_path), scheme="http")
+    outcome = await tls_outcome(make_certificate(tmp_path), scheme="http")
     assert outcome.state == "failed"
     assert outcome.change.startswith("write https in place of http: https://127.0.0.1:")
 
 
 async def test_address_that_accepts_no_connection_is_a_warning_beside_others() -> None:
-    async with serving(None) as port:
+    async with tls_server(None) as port:
         aim = parse_target(f"http://localhost:{port}")
         await resolve_name(aim)
         assert "127.0.0.1" in aim.addresses

@@ -203,10 +203,10 @@ async def test_first_failed_step_is_that_of_the_fault(
     (found,) = (result for result in results if result.step == step)
     assert cause in found.cause
     assert change in found.change
-    explained(results)
+    check_explained(results)
 
 
-def explained(results: list[Result]) -> None:
+def check_explained(results: list[Result]) -> None:
     """Check that each step that was not reached names a failed step before it, and that nothing else is missing."""
     for at, result in enumerate(results):
         if result.state == "not reached":

@@ -18,7 +18,7 @@ REQUEST_LIMIT = 60.0  # seconds
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[JanusProcess]:
+async def running_janus() -> AsyncIterator[JanusProcess]:
     async with JanusProcess() as janus:
         yield janus
 
@@ -28,43 +28,43 @@ def settings(janus: JanusProcess, **other: Any) -> JanusServerSettings:
     return msgspec.structs.replace(right, **other)
 
 
-async def found(janus: JanusProcess, **other: Any) -> Outcome:
+async def janus_outcome(janus: JanusProcess, **other: Any) -> Outcome:
     return await connect_janus(Janus(settings(janus, **other)), REQUEST_LIMIT)
 
 
-async def test_usable_janus_is_ok_and_no_handle_is_left_on_it(running: JanusProcess) -> None:
-    asked = Janus(settings(running))
+async def test_usable_janus_is_ok_and_no_handle_is_left_on_it(running_janus: JanusProcess) -> None:
+    asked = Janus(settings(running_janus))
     outcome = await connect_janus(asked, REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("ok", "")
     assert (await check_reclaim(asked)).state == "ok"
     version = await check_version(asked)
-    old = running.installation.version == "1.1"
+    old = running_janus.installation.version == "1.1"
     assert (version.state, "lacks security fixes" in version.cause) == (("warning", True) if old else ("ok", False))
-    assert await running.handles() == []
-    assert await running.rooms() == []
+    assert await running_janus.handles() == []
+    assert await running_janus.rooms() == []
 
 
-async def test_each_wrong_setting_of_a_janus_is_named(running: JanusProcess) -> None:
+async def test_each_wrong_setting_of_a_janus_is_named(running_janus: JanusProcess) -> None:
     other = "0" * 32
     wrong: list[tuple[dict[str, Any], str, str]] = [
         ({"api_secret": other}, "refuses the gateway's requests", "the api_secret of janus.jcfg"),
         ({"admin_key": other}, "another admin_key", "compare mcu.janus.admin_key"),
         ({"admin_key": ""}, "has an admin_key", "set mcu.janus.admin_key"),
-        ({"url": running.admin_url}, "admin port", "ws_port"),
-        ({"url": running.url.replace("ws:", "wss:")}, "wss towards a plain port", "mcu.janus.url"),
+        ({"url": running_janus.admin_url}, "admin port", "ws_port"),
+        ({"url": running_janus.url.replace("ws:", "wss:")}, "wss towards a plain port", "mcu.janus.url"),
         ({"url": f"ws://127.0.0.1:{free_ports(1)[0]}"}, "connection refused", "start Janus"),
         ({"url": "ws://janus.invalid:8188"}, "its name does not resolve", "mcu.janus.url"),
     ]
     for changed, cause, change in wrong:
-        outcome = await found(running, **changed)
+        outcome = await janus_outcome(running_janus, **changed)
         assert outcome.state == "failed"
         assert cause in outcome.cause
         assert change in outcome.change
-    assert (await found(running)).state == "ok"
+    assert (await janus_outcome(running_janus)).state == "ok"
 
 
-async def test_event_handler_of_janus_is_seen(running: JanusProcess) -> None:
-    asked = Janus(settings(running))
+async def test_event_handler_of_janus_is_seen(running_janus: JanusProcess) -> None:
+    asked = Janus(settings(running_janus))
     await connect_janus(asked, REQUEST_LIMIT)
     without = await check_events(asked)
     assert (without.state, "janus.eventhandler.wsevh.jcfg" in without.change) == ("warning", True)

@@ -32,7 +32,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[JanusProcess]:
+async def running_janus() -> AsyncIterator[JanusProcess]:
     async with JanusProcess() as janus:
         yield janus
 
@@ -48,21 +48,21 @@ def public() -> Target:
     return aim
 
 
-async def test_media_pass_janus_and_nothing_is_left_on_it(running: JanusProcess, loopback: None) -> None:
-    outcome = await send_and_receive(asked(running), REQUEST_LIMIT)
+async def test_media_pass_janus_and_nothing_is_left_on_it(running_janus: JanusProcess, loopback: None) -> None:
+    outcome = await send_and_receive(asked(running_janus), REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("ok", "")
     assert f"{FRAMES} of {FRAMES} frames" in outcome.evidence
-    assert await running.rooms() == []
-    assert await running.handles() == []
+    assert await running_janus.rooms() == []
+    assert await running_janus.handles() == []
 
 
-async def test_candidates_are_named(running: JanusProcess, loopback: None) -> None:
-    outcome = await check_candidates(asked(running), parse_target("http://127.0.0.1:8080"), REQUEST_LIMIT)
+async def test_candidates_are_named(running_janus: JanusProcess, loopback: None) -> None:
+    outcome = await check_candidates(asked(running_janus), parse_target("http://127.0.0.1:8080"), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("ok", "Janus offers 127.0.0.1")
 
 
-async def test_private_candidates_of_a_public_server_are_a_fault(running: JanusProcess, loopback: None) -> None:
-    outcome = await check_candidates(asked(running), public(), REQUEST_LIMIT)
+async def test_private_candidates_of_a_public_server_are_a_fault(running_janus: JanusProcess, loopback: None) -> None:
+    outcome = await check_candidates(asked(running_janus), public(), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1")
     assert "private" in outcome.cause
     assert "nat_1_1_mapping" in outcome.change
@@ -76,17 +76,17 @@ async def test_address_of_a_container_is_named_as_such(loopback: None) -> None:
 
 
 async def test_connection_that_is_not_made_is_named_with_the_candidates(
-    running: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch
+    running_janus: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(media, "CONNECT_LIMIT", 0.0)
-    outcome = await send_and_receive(asked(running), REQUEST_LIMIT)
+    outcome = await send_and_receive(asked(running_janus), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1 (private)")
     assert "the publisher gets no connection to Janus" in outcome.cause
     assert "rtp_port_range" in outcome.change
 
 
-async def test_refusal_of_janus_is_passed_on(running: JanusProcess, loopback: None) -> None:
-    outcome = await send_and_receive(asked(running, admin_key="0" * 32), REQUEST_LIMIT)
+async def test_refusal_of_janus_is_passed_on(running_janus: JanusProcess, loopback: None) -> None:
+    outcome = await send_and_receive(asked(running_janus, admin_key="0" * 32), REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("failed", "Janus carries out no request about a stream")
     assert "admin_key" in outcome.evidence
 

@@ -13,7 +13,7 @@ from mcu.inprocess.forwarding.reception_statistics import (
 CLOCK_RATE = 90000
 
 
-def after(*sequences: int) -> ReceptionStatistics:
+def statistics_after(*sequences: int) -> ReceptionStatistics:
     """Return the statistics after these packets, a millisecond apart."""
     statistics = ReceptionStatistics(CLOCK_RATE)
     for place, sequence in enumerate(sequences):
@@ -22,7 +22,7 @@ def after(*sequences: int) -> ReceptionStatistics:
 
 
 def test_missing_packets_are_nacked_until_they_arrive() -> None:
-    statistics = after(65533, 1)
+    statistics = statistics_after(65533, 1)
     assert statistics.due_nacks(1.0) == [65534, 65535, 0]
     assert statistics.due_nacks(1.0) == []
     statistics.count(65535, 0, 1.0)
@@ -31,7 +31,7 @@ def test_missing_packets_are_nacked_until_they_arrive() -> None:
 
 
 def test_first_nack_waits_as_long_as_reordered_packets_were_late() -> None:
-    statistics = after(1, 3)
+    statistics = statistics_after(1, 3)
     statistics.count(2, 0, 0.031)
     assert statistics.due_nacks(1.0) == []
     statistics.count(5, 0, 1.0)
@@ -44,20 +44,20 @@ def test_first_nack_waits_as_long_as_reordered_packets_were_late() -> None:
 
 
 def test_very_late_packet_delays_later_nacks_by_one_interval_at_most() -> None:
-    statistics = after(1, 3)
+    statistics = statistics_after(1, 3)
     statistics.count(2, 0, 9.0)
     statistics.count(5, 0, 10.0)
     assert statistics.due_nacks(10.0 + NACK_INTERVAL) == [4]
 
 
 def test_nacks_for_a_packet_are_limited_in_number() -> None:
-    statistics = after(1, 3)
+    statistics = statistics_after(1, 3)
     nacked = [statistics.due_nacks(1.0 + turn * 2 * NACK_INTERVAL) for turn in range(MAX_NACKS + 5)]
     assert nacked == [[2]] * MAX_NACKS + [[]] * 5
 
 
 def test_wide_gap_is_an_interruption_without_nacks() -> None:
-    statistics = after(1, 2 + MAX_GAP)
+    statistics = statistics_after(1, 2 + MAX_GAP)
     assert statistics.interrupted
     assert statistics.due_nacks(1.0) == []
     statistics.clear_interruption()
@@ -80,14 +80,14 @@ def test_missing_packets_tracked_at_a_time_are_limited() -> None:
 
 
 def test_packet_missing_at_a_subscriber_is_added_once() -> None:
-    statistics = after(*range(100))
+    statistics = statistics_after(*range(100))
     assert statistics.add_missing(50, 1.0)
     assert not statistics.add_missing(50, 1.0)
     assert not statistics.add_missing(60000, 1.0)
 
 
 def test_report_block_has_the_loss_since_the_last_one_and_in_total() -> None:
-    statistics = after(*range(0, 100, 2))
+    statistics = statistics_after(*range(0, 100, 2))
     block = statistics.report_block(7, 0, 0, 0)
     assert block is not None
     assert (block.fraction_lost, block.lost, block.highest_sequence) == (49 * 256 // 99, 49, 98)

@@ -28,7 +28,7 @@ from mcu.janus.settings import JanusServerSettings
 from sdp.document import kinds
 from tests.janus_process import ADMIN_KEY, API_SECRET, ROOT, JanusProcess, compile_library
 from tests.mcu.descriptions import described
-from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied
+from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied_janus
 from tests.mcu.janus.conftest import (
     CAMERA,
     SCREEN,
@@ -44,7 +44,7 @@ from tests.mcu.janus.tcp_proxy import TcpProxy
 from tests.media import PublishingPeer
 from tests.ports import free_ports
 
-__all__ = ["proxied"]
+__all__ = ["proxied_janus"]
 
 pytestmark = pytest.mark.usefixtures("janus_version")
 
@@ -218,11 +218,11 @@ async def test_another_refusal_of_rooms_is_quoted_and_an_old_janus_is_refused(st
         await mcu.stop()
 
 
-async def test_a_check_that_breaks_off_is_repeated_and_leaves_no_room(proxied: JanusBehindProxy) -> None:
-    proxied.proxy.drop_next('"videoroom":"created"')
-    await proxied.start_call()
-    assert proxied.proxy.dropped.is_set()
-    await until_room_count(proxied.janus, 0)
+async def test_a_check_that_breaks_off_is_repeated_and_leaves_no_room(proxied_janus: JanusBehindProxy) -> None:
+    proxied_janus.proxy.drop_next('"videoroom":"created"')
+    await proxied_janus.start_call()
+    assert proxied_janus.proxy.dropped.is_set()
+    await until_room_count(proxied_janus.janus, 0)
 
 
 async def test_a_token_is_accepted_by_a_janus_that_requires_one(states: RecordedStates) -> None:

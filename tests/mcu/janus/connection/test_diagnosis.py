@@ -33,7 +33,7 @@ async def reason(url: str) -> str:
 
 
 @asynccontextmanager
-async def listening(status: int = 0, certificate: tuple[Path, Path] | None = None) -> AsyncIterator[str]:
+async def listening_server(status: int = 0, certificate: tuple[Path, Path] | None = None) -> AsyncIterator[str]:
     """Listen, and answer with an HTTP status, or close each connection if it is 0; yield host and port."""
     context = None
     if certificate is not None:
@@ -63,7 +63,7 @@ async def test_port_of_the_other_api_of_janus_is_recognised(janus: JanusProcess)
 
 
 async def test_port_with_tls_is_recognised(tmp_path: Path) -> None:
-    async with listening(certificate=make_certificate(tmp_path)) as address:
+    async with listening_server(certificate=make_certificate(tmp_path)) as address:
         assert await reason(f"ws://{address}") == WS_TO_TLS
         assert await reason(f"wss://{address}") == describe(
             aiohttp.ClientConnectorCertificateError(None, ssl.CertificateError())  # type: ignore[arg-type]  # unused
@@ -72,7 +72,7 @@ async def test_port_with_tls_is_recognised(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "text"), [(0, "closes the connection"), (404, "does not speak"), (200, "200")])
 async def test_other_server_is_described_by_its_answer(status: int, text: str) -> None:
-    async with listening(status) as address:
+    async with listening_server(status) as address:
         assert text in await reason(f"ws://{address}")
 
 

@@ -37,7 +37,7 @@ class FailingListener:
         raise ZeroDivisionError
 
 
-async def ready(fake: FakeJanus, states: RecordedStates, request_timeout: float = WAIT) -> JanusMcu:
+async def ready_mcu(fake: FakeJanus, states: RecordedStates, request_timeout: float = WAIT) -> JanusMcu:
     mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=request_timeout)
     await mcu.start(states)
     await states.until(lambda status: status.ready)
@@ -63,7 +63,7 @@ async def test_invalid_and_unexpected_messages_are_ignored(
     states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         for text in ("garbage", "[]", '{"janus":"ack","transaction":"999"}', '{"janus":"event","sender":5}', "{}"):
             await fake.send(text)
         await fake.send('{"janus":"claimed"}')
@@ -78,7 +78,7 @@ async def test_a_listener_that_raises_does_not_stop_the_reader(
     states: RecordedStates, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         handle = await session.attach("clumsy", FailingListener())
         await fake.send(json.dumps({"janus": "webrtcup", "sender": handle.id}))
@@ -95,7 +95,7 @@ async def test_a_listener_that_raises_does_not_prevent_a_claim_or_a_new_session(
     async with FakeJanus() as fake:
         info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 5}
         fake.answers["info"] = info
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         await session.attach("clumsy", FailingListener())
         await fake.sockets[-1].close()
@@ -113,7 +113,7 @@ async def test_a_listener_that_raises_does_not_prevent_a_claim_or_a_new_session(
 
 async def test_a_session_that_janus_does_not_know_any_more_is_replaced_by_a_new_one(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         fake.answers["keepalive"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
         with pytest.raises(McuLost, match="no such session"):
@@ -150,7 +150,7 @@ async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connectio
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.connector.ANSWER_WAIT", WAIT)
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         transaction = await until_stalled(fake, states)
         control, sent_before = session.control.id, len(fake.requests)
@@ -176,7 +176,7 @@ async def test_a_session_whose_connection_is_dead_is_claimed_over_another_before
 ) -> None:
     async with FakeJanus() as fake:
         fake.answers["claim"] = {"janus": "success"}
-        mcu = await ready(fake, states)  # without a reclaim timeout
+        mcu = await ready_mcu(fake, states)  # without a reclaim timeout
         session = await mcu.session()
         await until_stalled(fake, states)
         await fake.until("claim")
@@ -203,7 +203,7 @@ async def test_a_janus_that_stays_away_loses_its_session(
         raise failure
 
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         with monkeypatch.context() as unreachable:
             unreachable.setattr("mcu.janus.connection.connector.JanusConnector._open_socket", fail)
@@ -220,7 +220,7 @@ async def test_a_janus_that_stays_away_loses_its_session(
 @pytest.mark.usefixtures("impatient")
 async def test_a_refused_keepalive_makes_the_gateway_connect_anew(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         fake.answers["keepalive"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
         await states.until(lambda status: status.sfus[0].reason == "Janus refused a keepalive")
         del fake.answers["keepalive"]
@@ -237,7 +237,7 @@ async def test_an_unanswered_claim_is_repeated_and_abandoned_in_time(
         info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 1}
         fake.answers["info"] = info
         fake.answers["claim"] = None
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         for answered in (True, False):
             await fake.sockets[-1].close()
@@ -272,7 +272,7 @@ async def test_the_gateway_connects_again_to_a_janus_that_does_not_answer(
 
 async def test_a_handle_whose_attach_is_answered_late_is_detached(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         fake.answers["attach"] = None
         with pytest.raises(McuTimeout):
             await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), WaitableListener())
@@ -285,7 +285,7 @@ async def test_a_handle_whose_attach_is_answered_late_is_detached(states: Record
 
 async def test_a_success_in_the_turn_of_the_cancellation_is_undone(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         session = await mcu.session()
         undone: list[int] = []
         fake.answers["attach"] = None
@@ -314,7 +314,7 @@ async def test_an_unanswered_request_of_a_detached_handle_raises_mcu_lost(
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.handle.ANSWER_TIMEOUT", 0.05)
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         handle = await (await mcu.session()).attach("silent", None)
         fake.answers["message"] = None
         requesting = [asyncio.create_task(handle.request({"request": "configure"})) for _ in range(2)]
@@ -333,7 +333,7 @@ async def test_an_unanswered_request_of_a_detached_handle_raises_mcu_lost(
 
 async def test_a_plugin_error_in_a_success_is_an_error(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         data = {"videoroom": "event", "error_code": 429, "error": "Missing element (admin_key)"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         with pytest.raises(Rejected, match="429"):
@@ -344,7 +344,7 @@ async def test_a_plugin_error_in_a_success_is_an_error(states: RecordedStates) -
 
 async def test_a_room_number_that_exists_is_replaced_by_another(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
-        mcu = await ready(fake, states)
+        mcu = await ready_mcu(fake, states)
         checked = len(fake.requests)
         data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}

@@ -44,7 +44,7 @@ class StallableCall:
 
 
 @pytest.fixture
-async def stallable(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[StallableCall]:
+async def stallable_call(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[StallableCall]:
     async with TcpProxy(janus.values["WS_PORT"]) as proxy, AsyncExitStack() as stack:
         mcu = JanusMcu((JanusServerSettings(proxy.url, API_SECRET, "", ADMIN_KEY),), timeout=WAIT, instance=INSTANCE)
         await mcu.start(states)
@@ -54,60 +54,60 @@ async def stallable(janus: JanusProcess, states: RecordedStates, loopback: None)
 
 
 @pytest.mark.parametrize("stalled", ["janus", "network"])
-async def test_a_short_stall_ends_no_stream(stallable: StallableCall, stalled: str) -> None:
-    publisher, sender, published = await stallable.call.publisher(5, video=True)
-    _, watcher, subscribed = await stallable.call.subscriber()
+async def test_a_short_stall_ends_no_stream(stallable_call: StallableCall, stalled: str) -> None:
+    publisher, sender, published = await stallable_call.call.publisher(5, video=True)
+    _, watcher, subscribed = await stallable_call.call.subscriber()
     await watcher.wait_for_picture(5)
-    handles = {handle["handle_id"] for handle in await stallable.janus.handles()}
-    stallable.freeze[stalled]()
-    status = await stallable.states.until(lambda status: not status.ready)
+    handles = {handle["handle_id"] for handle in await stallable_call.janus.handles()}
+    stallable_call.freeze[stalled]()
+    status = await stallable_call.states.until(lambda status: not status.ready)
     assert status.sfus[0].reason == "Janus does not answer any more"
     with pytest.raises(TimeoutError):
         await published.close_reason(SHORT_STALL)
     if stalled == "network":
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)
-    stallable.resume[stalled]()
+    stallable_call.resume[stalled]()
     await publisher.limit(400_000)
-    await stallable.states.until(lambda status: status.ready)
+    await stallable_call.states.until(lambda status: status.ready)
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
-    assert handles == {handle["handle_id"] for handle in await stallable.janus.handles()}
+    assert handles == {handle["handle_id"] for handle in await stallable_call.janus.handles()}
 
 
 @pytest.mark.parametrize(("stalled", "limit"), [("janus", STALL_TIMEOUT), ("network", 14.0)])
 async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
-    stallable: StallableCall, monkeypatch: pytest.MonkeyPatch, stalled: str, limit: float
+    stallable_call: StallableCall, monkeypatch: pytest.MonkeyPatch, stalled: str, limit: float
 ) -> None:
     monkeypatch.setattr(connector, "STALL_TIMEOUT", limit)
-    _, _, published = await stallable.call.publisher(5)
-    _, watcher, subscribed = await stallable.call.subscriber()
+    _, _, published = await stallable_call.call.publisher(5)
+    _, watcher, subscribed = await stallable_call.call.subscriber()
     await watcher.connected()
-    stallable.freeze[stalled]()
+    stallable_call.freeze[stalled]()
     begun = time.monotonic()
-    await stallable.states.until(lambda status: not status.ready)
+    await stallable_call.states.until(lambda status: not status.ready)
     noticed = time.monotonic() - begun
     assert await published.close_reason(limit + WAIT) is CloseReason.LOST
     assert await subscribed.close_reason() is CloseReason.LOST
     lost = time.monotonic() - begun
     assert lost > limit - KEEPALIVE - 1  # counted from the last answer
     with pytest.raises(McuLost, match="not there"):
-        await stallable.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
-    stallable.resume[stalled]()
+        await stallable_call.call.mcu.subscribe(CAMERA, SubscribeOptions(timeout=1.0), WaitableListener())
+    stallable_call.resume[stalled]()
     again = time.monotonic()
-    await stallable.states.until(lambda status: status.ready)
+    await stallable_call.states.until(lambda status: status.ready)
     usable = time.monotonic() - again
-    _, sender, _ = await stallable.call.publisher(2)
-    _, watcher, _ = await stallable.call.subscriber()
+    _, sender, _ = await stallable_call.call.publisher(2)
+    _, watcher, _ = await stallable_call.call.subscriber()
     await watcher.wait_for_tone(sender.frequency)
     log.info(
         "%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", stalled, noticed, lost, usable
     )
-    await stallable.until_counts(rooms=1, handles=2)
+    await stallable_call.until_counts(rooms=1, handles=2)
     log.info("%s: nothing left %.1f s after it was over", stalled, time.monotonic() - again)
     await watcher.wait_for_tone(sender.frequency)
-    assert stallable.janus.runs
+    assert stallable_call.janus.runs
 
 
 @pytest.mark.parametrize(("reclaim_timeout", "admin"), [("0", False), ("20", True)])

@@ -57,7 +57,7 @@ class RunningMcu:
 
 
 @pytest.fixture
-async def sweeping(janus: JanusProcess, loopback: None) -> AsyncIterator[JanusMcu]:
+async def sweeping_mcu(janus: JanusProcess, loopback: None) -> AsyncIterator[JanusMcu]:
     async with RunningMcu(janus, INSTANCE) as mcu:
         yield mcu
 
@@ -124,7 +124,7 @@ async def test_rooms_of_an_earlier_process_are_destroyed_and_foreign_ones_are_no
 
 
 async def test_an_unknown_room_is_destroyed_when_its_last_participant_leaves(
-    sweeping: JanusMcu, janus: JanusProcess
+    sweeping_mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     async with OtherProgram(janus) as other:
         room = await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video")
@@ -138,10 +138,10 @@ async def test_an_unknown_room_is_destroyed_when_its_last_participant_leaves(
         await until_rooms_are(janus, set())
 
 
-async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: JanusMcu, janus: JanusProcess) -> None:
+async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping_mcu: JanusMcu, janus: JanusProcess) -> None:
     async with AsyncExitStack() as stack:
-        _, sender, _ = await JanusCall(sweeping, stack).publisher()
-        session = await sweeping.session()
+        _, sender, _ = await JanusCall(sweeping_mcu, stack).publisher()
+        session = await sweeping_mcu.session()
         attached = session.require_success(
             await session.post("attach", plugin=PLUGIN)
         )  # without creating a ``Handle`` for it
@@ -149,7 +149,7 @@ async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping: Jan
             while attached.data.id in [handle["handle_id"] for handle in await janus.handles()]:  # noqa: ASYNC110 - Janus sends no event of it
                 await asyncio.sleep(POLL)
         assert len(await janus.handles()) == 2
-        _, watcher, _ = await JanusCall(sweeping, stack).subscriber()
+        _, watcher, _ = await JanusCall(sweeping_mcu, stack).subscriber()
         await watcher.wait_for_tone(sender.frequency)
 
 
@@ -179,7 +179,7 @@ async def test_a_room_that_is_being_created_or_in_use_is_not_taken_for_an_orphan
     assert janus.runs
 
 
-async def test_a_silent_session_of_this_instance_is_destroyed(sweeping: JanusMcu, janus: JanusProcess) -> None:
+async def test_a_silent_session_of_this_instance_is_destroyed(sweeping_mcu: JanusMcu, janus: JanusProcess) -> None:
     async with AsyncExitStack() as stack:
         earlier, mixed, foreign, second = [await stack.enter_async_context(OtherProgram(janus)) for _ in range(4)]
         orphans = {await earlier.attach(f"portunus|{INSTANCE}"), await earlier.attach(OWN_LABEL)}
