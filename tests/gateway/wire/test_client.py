@@ -161,3 +161,17 @@ def test_given_is_false_for_null_and_absent_values() -> None:
     assert not client.is_given(Raw(b""))
     assert not client.is_given(Raw(b"null"))
     assert client.is_given(Raw(b"0"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"type":1,"a":{"type":2}}', False),
+        ('{"type":1,"\\u0074ype":2}', True),
+        ("[1]", False),
+        ("{", False),
+        ('{"a":' + "[" * 100_000, True),
+    ],
+)
+def test_object_with_several_types_is_recognised(text: str, expected: bool) -> None:
+    assert client.has_two_types(text) is expected
