@@ -21,7 +21,7 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.forwarding import rtp
 from mcu.inprocess.negotiation.generation import write_answer, write_offer
 from mcu.inprocess.negotiation.parameters import (
-    EXTENSIONS,
+    EXTENSION_IDS,
     MID,
     LocalTransportDescription,
     NegotiatedCodec,
@@ -133,7 +133,7 @@ class RtpPublisher(_Peer):
         await super().close()
 
     async def _send(self) -> None:
-        extension = rtp.pack_extension([(EXTENSIONS["video"][MID], b"0")])
+        extension = rtp.pack_extension([(EXTENSION_IDS["video"][MID], b"0")])
         flags = rtp.VERSION_BITS | rtp.EXTENSION_BIT
         sequence, step, begun = 0, 0, time.monotonic()
         while True:

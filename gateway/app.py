@@ -27,7 +27,7 @@ from gateway.edge.http import unix_socket
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.http.body import BodyReader
 from gateway.edge.http.body_budget import BodyBudget
-from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import UpgradeRequest
 from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
@@ -103,7 +103,7 @@ class Gateway:
             flows.dispatch, self._counters, self._wall_clock, self._proxies, self._headers()
         )
         self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
-        self._descriptors = Descriptors(LimitedLog(logging.getLogger("portunus.http"), self._clock))
+        self._reserve = DescriptorReserve(LimitedLog(logging.getLogger("portunus.http"), self._clock))
         self._runner: web.AppRunner | None = None
         self._tls: ServerTls | None = None
 
@@ -141,7 +141,7 @@ class Gateway:
                 timeout=self._read_timeout,
                 on_timeout=self._count_read_timeout,
                 idle=IdleConnections(self._idle_per_address, self._services.count_excess),
-                descriptors=self._descriptors,
+                reserve=self._reserve,
                 upgrade=self._upgrade_at_once,
             ),
             access_log=None,
@@ -301,7 +301,7 @@ class Gateway:
 
     async def _upgrade(self, request: web.Request) -> web.StreamResponse:
         """Serve a WebSocket of a client, or of Janus' event handler (2.1)."""
-        if self._descriptors.are_scarce_for(request.transport):
+        if self._reserve.is_used_by(request.transport):
             self._services.count_excess("descriptors")
             raise web.HTTPServiceUnavailable(text="Too many connections\n", headers={"Connection": "close"})
         return await (self._janus_events if self._janus_events.is_event_request(request) else self._websocket).handle(

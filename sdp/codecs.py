@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
 from sdp.payloads import REPAIR_CODECS, TONES, Payload, PayloadType, canonical, payloads
-from sdp.profiles import CODECS_WITH_PROFILES, CONSTRAINED_BASELINE, MAIN_PROFILES, OTHER_PROFILE, distance
+from sdp.profiles import CODECS_WITH_PROFILES, CONSTRAINED_BASELINE, DEFAULT_PROFILES, OTHER_PROFILE, distance
 
 __all__ = [
     "CodecPreference",
@@ -51,7 +51,7 @@ class CodecPreference:
 
     def profile(self, codec: str) -> str:
         """Return the preferred profile of a codec, "" for any; without a wish the one that all receivers decode."""
-        return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "") or MAIN_PROFILES.get(codec, "")
+        return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "") or DEFAULT_PROFILES.get(codec, "")
 
 
 def prefer(description: Description, preference: CodecPreference) -> None:

@@ -24,20 +24,21 @@ REFERENCE = "docs/reference.md"
 SECTION = r"(?:1[0-8]|[1-9])(?:\.[1-9][0-9]?)?"
 
 
-def items(section: str) -> str:
+def list_pattern(section: str) -> str:
     """Return the pattern of a list of sections, ranges and marks."""
     item = rf"{section}(?:-(?:{section}|[a-z]\b))?"
     return rf"{item}(?:(?:, | and ){item})*(?![\w.]*\w)"
 
 
-CITATION = re.compile(rf"(?<!API )\b[Rr]eference ({items(r'[0-9]+(?:[.][0-9]+)?')})")
-BARE = re.compile(rf"(?<![\w`.])\(({items(SECTION)})(?:,? (?:row|step)s? \d+)?\)")  # other numbers are no sections
+CITATION = re.compile(rf"(?<!API )\b[Rr]eference ({list_pattern(r'[0-9]+(?:[.][0-9]+)?')})")
+# A citation in parentheses is a number that a section can have: (127) is none.
+IN_PARENTHESES = re.compile(rf"(?<![\w`.])\(({list_pattern(SECTION)})(?:,? (?:row|step)s? \d+)?\)")
 MARK = re.compile(rf"\[({SECTION}-[a-z])\]")
 HEADING = re.compile(rf"^##+ ({SECTION}) ", re.MULTILINE)
-DOCUMENT = re.compile(
+BY_TITLE = re.compile(
     r'(?:docs/)?(?P<name>[a-z-]+\.md)(?:#[a-z0-9-]+)?\)?, (?P<titles>"[^"]+"(?:(?:, | and )"[^"]+")*)'
 )
-CONTINUED = re.compile(r"\s*\n[ \t]*(?:(?:#|//|\*) ?)?")  # the break of a line within a sentence, comments included
+LINE_BREAK = re.compile(r"\s*\n[ \t]*(?:(?:#|//|\*) ?)?")  # within a sentence, also of a comment
 
 
 @cache
@@ -68,23 +69,23 @@ def prose(python: str) -> Iterator[str]:
     yield block
 
 
-def cited_marks(text: str, form: re.Pattern[str]) -> set[str]:
+def find_cited(text: str, form: re.Pattern[str]) -> set[str]:
     """Return the sections, and the marks, that a text cites in this form; of a range both ends."""
     found: set[str] = set()
-    for match in form.finditer(CONTINUED.sub(" ", text)):
+    for match in form.finditer(LINE_BREAK.sub(" ", text)):
         for item in re.split(r", | and ", match[1]):
             found |= {item} if re.search(r"-[a-z]$", item) else set(item.split("-"))
     return found
 
 
-def citations(name: str, text: str) -> set[str]:
-    """Return all that a file cites."""
-    found = cited_marks(text, CITATION)
+def cited_by_file(name: str, text: str) -> set[str]:
+    """Return the sections and marks that a file cites."""
+    found = find_cited(text, CITATION)
     if name.endswith(".py"):
         for part in prose(text):
-            found |= cited_marks(part, BARE)
+            found |= find_cited(part, IN_PARENTHESES)
     if name == REFERENCE:
-        found |= cited_marks(text, BARE)
+        found |= find_cited(text, IN_PARENTHESES)
     return found
 
 
@@ -109,7 +110,7 @@ def named_by_tests() -> set[str]:
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                found |= cited_marks(f"{comment_above(node, text)}\n\n{ast.get_docstring(node) or ''}", CITATION)
+                found |= find_cited(f"{comment_above(node, text)}\n\n{ast.get_docstring(node) or ''}", CITATION)
     return {item for item in found if re.search(r"-[a-z]$", item)}
 
 
@@ -124,14 +125,14 @@ def comment_above(test: ast.FunctionDef | ast.AsyncFunctionDef, text: str) -> st
 
 def test_every_section_that_is_cited_exists() -> None:
     known = sections() | set(marks())
-    missing = {name: unknown for name, text in texts().items() if (unknown := citations(name, text) - known)}
+    missing = {name: unknown for name, text in texts().items() if (unknown := cited_by_file(name, text) - known)}
     assert missing == {}
 
 
 def missing_titles(text: str) -> set[str]:
     """Return the sections of documents that a text cites by title and that do not exist."""
     missing = set()
-    for match in DOCUMENT.finditer(CONTINUED.sub(" ", text)):
+    for match in BY_TITLE.finditer(LINE_BREAK.sub(" ", text)):
         headings = re.findall(r"^#+ (.+)$", texts().get(f"docs/{match['name']}", ""), re.MULTILINE)
         titles = set(re.findall(r'"([^"]+)"', match["titles"]))
         missing |= {f"{match['name']}, {title}" for title in titles.difference(headings)}
@@ -167,8 +168,8 @@ def test_sections_stand_in_order() -> None:
 
 
 def test_citations_are_found_in_every_part_of_the_repository() -> None:
-    """Without this check a pattern that matches nothing would let every citation pass."""
-    citing = [name for name, text in texts().items() if citations(name, text)]
+    # Without this check a pattern that matches nothing would let every citation pass.
+    citing = [name for name, text in texts().items() if cited_by_file(name, text)]
     assert len(citing) > 100
     assert {name.partition("/")[0] for name in citing} >= {"gateway", "mcu", "sdp", "tests", "bench", "docs"}
     assert {Path(name).suffix for name in citing} >= {".py", ".js", ".md"}
@@ -190,7 +191,7 @@ def test_citations_are_found_in_every_part_of_the_repository() -> None:
     ],
 )
 def test_citations_are_found(text: str, expected: set[str]) -> None:
-    assert cited_marks(text, CITATION) == expected
+    assert find_cited(text, CITATION) == expected
 
 
 def test_a_title_that_does_not_exist_is_found() -> None:
@@ -210,5 +211,5 @@ def test_a_title_that_does_not_exist_is_found() -> None:
         ("a close code (1009), and (0 = no limit)", set()),
     ],
 )
-def test_bare_numbers_are_found(text: str, expected: set[str]) -> None:
-    assert cited_marks(text, BARE) == expected
+def test_citations_in_parentheses_are_found(text: str, expected: set[str]) -> None:
+    assert find_cited(text, IN_PARENTHESES) == expected

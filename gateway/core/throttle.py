@@ -16,7 +16,7 @@ FIRST_DELAY = 0.1  # seconds; doubled by each further failure
 MAX_DELAY = 25.0  # seconds
 MAX_FAILURES = 10  # failures within ``BLOCK_WINDOW`` that block the address
 BLOCK_WINDOW = 1800.0  # seconds
-MEMORY = 43_200.0  # seconds that a failure is remembered
+FAILURE_LIFETIME = 43_200.0  # seconds after which a failure no longer counts
 SWEEP_PERIOD = 60.0  # seconds
 MAX_ENTRIES = 100_000  # pairs of address and action; bounds the memory that IPv6 networks can take
 
@@ -33,7 +33,10 @@ class ThrottledAction(Enum):
 
 
 class Throttle:
-    """The failed attempts by address and action; ``now`` is seconds of a monotonic clock."""
+    """Counts failed attempts by address and action, and decides on delays and blocks from the counts.
+
+    ``now`` is in seconds of a monotonic clock.
+    """
 
     def __init__(self) -> None:
         self._failures: dict[tuple[int, ThrottledAction], deque[float]] = {}
@@ -45,13 +48,13 @@ class Throttle:
     def blocks(self, address: Address, action: ThrottledAction, now: float) -> bool:
         """Return whether an attempt from this address is refused now; a refused attempt does not count as a failure."""
         failures = self._failures.get((network(address), action))
-        return failures is not None and _block(failures, now)
+        return failures is not None and _is_blocking(failures, now)
 
     def count_blocked(self, now: float) -> dict[str, int]:
-        """Return the number of blocked addresses by the value of the action, actions without one included."""
+        """Return the number of blocked addresses for the value of each action, 0 included."""
         counts = {action.value: 0 for action in ThrottledAction}
         for (_, action), failures in self._failures.items():
-            counts[action.value] += _block(failures, now)
+            counts[action.value] += _is_blocking(failures, now)
         return counts
 
     def record_failure(self, address: Address, action: ThrottledAction, now: float) -> float:
@@ -60,7 +63,9 @@ class Throttle:
         failures = self._failures.pop(key, None)
         if failures is None:
             failures = deque()
-        self._failures[key] = failures  # moved to the end: the first entry has the oldest last failure
+        self._failures[key] = (
+            failures  # moved to the end, so that the entries are in the order of their latest failures
+        )
         failures.append(now)
         _forget(failures, now)
         if len(self._failures) > MAX_ENTRIES:
@@ -84,17 +89,20 @@ class Throttle:
                 del self._failures[key]
 
 
-def _block(failures: deque[float], now: float) -> bool:
+def _is_blocking(failures: deque[float], now: float) -> bool:
     return len(failures) >= MAX_FAILURES and now - failures[-MAX_FAILURES] <= BLOCK_WINDOW
 
 
 def _forget(failures: deque[float], now: float) -> None:
-    while failures and now - failures[0] >= MEMORY:
+    while failures and now - failures[0] >= FAILURE_LIFETIME:
         failures.popleft()
 
 
 def network(address: Address) -> int:
-    """Return the number of the network that an address is throttled as; IPv4 and IPv6 numbers are disjoint."""
+    """Return the number by which an address is counted: of an IPv6 address its /64 network's.
+
+    The numbers of IPv4 addresses are negative, so that none is that of an IPv6 network.
+    """
     if isinstance(address, IPv4Address):
         return -1 - int(address)
     return int(address) >> _HOST_BITS

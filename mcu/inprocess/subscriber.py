@@ -99,25 +99,25 @@ class InprocessSubscriber:
         """Apply an answer; an answer to a superseded offer applies to the sections that it contains."""
         if self.closed:
             raise Rejected("The subscription is closed.")
-        accepted, remote = read_answer(answer, self._sections)
+        answered, remote = read_answer(answer, self._sections)
         if remote is not None:
             if not self._dtls_role:
                 self._dtls_role = "passive" if remote.setup == "active" else "active"
             self._transport.connect(remote, dtls_client=self._dtls_role == "active")
             self._cancel_answer_deadline()
         now = self._clock()
-        for place, (section, accepted_section) in enumerate(zip(self._sections, accepted, strict=False)):
-            if accepted_section is None:
+        for place, (section, answered_section) in enumerate(zip(self._sections, answered, strict=False)):
+            if answered_section is None:
                 continue
             if section.rejected:
                 self._reusable.add(place)
             down_track = self._down_tracks.get(section.mid)
             if down_track is not None:
-                down_track.accept(accepted_section, now)
+                down_track.apply_answer(answered_section, now)
             elif section.kind is MediaKind.DATA:
-                self._accepts_data_channels = accepted_section.receives
+                self._accepts_data_channels = answered_section.receives
         self._open_channels()
-        if len(accepted) == len(self._sections) and None not in accepted:
+        if len(answered) == len(self._sections) and None not in answered:
             self._offered_at = None
             self._cancel_reoffer()
             if self._media_changed:

@@ -24,17 +24,17 @@ CAMERA_DENIED = "--use-fake-ui-for-media-stream=deny"
 
 
 @asynccontextmanager
-async def chromium(*flags: str, stock: bool = False) -> AsyncIterator[Browser]:
-    """Run Chromium with ``flags``, and with the flags for calls over loopback unless ``stock``.
+async def chromium(*flags: str, on_loopback: bool = True) -> AsyncIterator[Browser]:
+    """Run Chromium with ``flags``, and with the flags for calls over loopback if ``on_loopback``.
 
-    With ``stock`` host addresses are hidden behind ``.local`` names (RFC 8828, mode 3 or 4) and
+    Without these, host candidates are mDNS names (``.local``; RFC 8828, mode 3 or 4) and
     127.0.0.1 is not used, as for a user that has not allowed a camera or microphone.
 
     Raises:
         pytest.UsageError: Debian's chromium is not installed.
     """
     executable = _executable()
-    args = [*TEST_MACHINE, *(() if stock else ON_LOOPBACK), *flags]
+    args = [*TEST_MACHINE, *(ON_LOOPBACK if on_loopback else ()), *flags]
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=args)
         try:

@@ -26,7 +26,7 @@ from aiohttp import web
 from gateway.edge.clients.websocket import WebSocketEndpoint
 from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
-from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.runner import ConnectionRules, HttpRunner
 from gateway.limited_log import LimitedLog
@@ -74,7 +74,7 @@ async def main(wstest: list[str]) -> int:
         timeout=lambda: 0.0,
         on_timeout=lambda: None,
         idle=IdleConnections(lambda: 0, lambda limit: None),
-        descriptors=Descriptors(LimitedLog(logging.getLogger("autobahn"), time.monotonic)),
+        reserve=DescriptorReserve(LimitedLog(logging.getLogger("autobahn"), time.monotonic)),
         upgrade=endpoint.upgrade,
     )
     app = web.Application()

@@ -106,7 +106,7 @@ NUMBERS = (
     Number("throttle most", throttle.MAX_DELAY, 25, THROTTLE, "delay_doubles_from_100_ms_to_25_s"),
     Number("throttle attempts", throttle.MAX_FAILURES, 10, THROTTLE, "ten_failures_block_and_nine_do_not"),
     Number("throttle window", throttle.BLOCK_WINDOW, 1800, THROTTLE, "over_30_minutes_old"),
-    Number("throttle memory", throttle.MEMORY, 43200, THROTTLE, "remembered_for_12_hours"),
+    Number("throttle failure lifetime", throttle.FAILURE_LIFETIME, 43200, THROTTLE, "remembered_for_12_hours"),
     Number("reconnect to Janus", back_off.BACK_OFF, (1, 2, 4, 8, 16), JANUS_TIME, "refuses_it_after_1_to_16_seconds"),
     # Janus ends a session after 60 s without a request.
     Number("Janus keepalive", janus_session.KEEPALIVE, 3, JANUS_TIME, "keepalive_every_3_seconds"),

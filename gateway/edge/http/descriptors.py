@@ -1,4 +1,4 @@
-"""The limit of open descriptors, and the reserve of them that client connections do not get.
+"""The limit of open file descriptors, and the reserve of them that client connections do not get.
 
 Source: docs/operations.md, "Limits". The kernel gives a new descriptor the lowest free number, so this number shows how
 many are in use.
@@ -13,23 +13,23 @@ import resource
 from gateway.limited_log import LimitedLog
 
 RECOMMENDED_DESCRIPTORS = 8192  # with fewer, a warning is logged at the start
-_MAX_DESCRIPTORS = 1 << 20  # used if the hard limit is infinite
-_RESERVE = 256  # descriptors that no client connection gets; an eighth if there are few
+_MAX_DESCRIPTORS = 1 << 20  # used in place of an infinite limit
+_RESERVE = 256  # file descriptors that no client connection gets; an eighth of the limit if that is less
 _ADVICE = "raise LimitNOFILE (systemd) or ulimit -n"
 
 log = logging.getLogger("portunus.http")
 
 
 def raise_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard limit, warn if the result is low, and return the result."""
+    """Raise the soft limit of open file descriptors to the hard limit and return it; warn if it is low."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else hard
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    limit = open_limit()
+    limit = descriptor_limit()
     if limit < RECOMMENDED_DESCRIPTORS:
         log.warning(
-            "only %d descriptors may be open, enough for about %d clients: %s",
+            "only %d file descriptors may be open, enough for about %d clients: %s",
             limit,
             usable_descriptors(limit),
             _ADVICE,
@@ -37,8 +37,8 @@ def raise_limit() -> int:
     return limit
 
 
-def open_limit() -> int:
-    """Return how many descriptors may be open now."""
+def descriptor_limit() -> int:
+    """Return how many file descriptors the process may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MAX_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
@@ -48,18 +48,20 @@ def usable_descriptors(limit: int) -> int:
     return limit - min(_RESERVE, limit // 8)
 
 
-class Descriptors:
-    """Detects connections with a descriptor of the reserve, and warns about them once a minute."""
+class DescriptorReserve:
+    """Detects connections whose file descriptor is in the reserve, and warns about them once a minute."""
 
     def __init__(self, warnings: LimitedLog) -> None:
         self._warnings = warnings
-        self._limit = open_limit()
+        self._limit = descriptor_limit()
         self._usable = usable_descriptors(self._limit)
 
-    def are_scarce_for(self, transport: asyncio.BaseTransport | None) -> bool:
-        """Return whether a connection has a descriptor of the reserve."""
+    def is_used_by(self, transport: asyncio.BaseTransport | None) -> bool:
+        """Return whether the file descriptor of a connection is in the reserve; if so, log a warning."""
         socket = None if transport is None else transport.get_extra_info("socket")
         if socket is None or socket.fileno() < self._usable:
             return False
-        self._warnings.warning("descriptors", "clients are refused: %d descriptors are open, %s", self._usable, _ADVICE)
+        self._warnings.warning(
+            "descriptors", "clients are refused: at least %d file descriptors are open, %s", self._usable, _ADVICE
+        )
         return True

@@ -20,7 +20,7 @@ class IdleConnection(Protocol):
         """The address of the TCP peer, which may be a proxy."""
 
     @property
-    def has_scarce_descriptor(self) -> bool:
+    def uses_reserve(self) -> bool:
         """Whether the connection has a descriptor of the reserve."""
 
     def abort(self) -> None:
@@ -45,7 +45,7 @@ class IdleConnections:
         of_peer[connection] = self._all[connection] = None
         if exceeds(len(of_peer), self._per_address()):
             self._close_oldest(of_peer, "idle_connections_per_address")
-        elif connection.has_scarce_descriptor and len(self._all) > 1:
+        elif connection.uses_reserve and len(self._all) > 1:
             self._close_oldest(self._all, "descriptors")
 
     def remove(self, connection: IdleConnection) -> None:

@@ -67,14 +67,14 @@ class ConnectionAcceptor(Protocol):
 class NewConnection(asyncio.Protocol):
     """A connection on which nothing was received yet; afterwards aiohttp's handler uses it as an ``IdleConnection``."""
 
-    __slots__ = ("_owner", "_timer", "has_scarce_descriptor", "peer", "transport")
+    __slots__ = ("_owner", "_timer", "peer", "transport", "uses_reserve")
 
     def __init__(self, owner: ConnectionAcceptor) -> None:
         self._owner = owner
         self._timer: PeerTimer | None = None
         self.transport: asyncio.Transport
         self.peer = ""
-        self.has_scarce_descriptor = False
+        self.uses_reserve = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the time limit for the head of the request; abort a TCP connection whose peer address is unknown.
@@ -96,7 +96,7 @@ class NewConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Open a WebSocket, or hand the connection to aiohttp."""
         due = self._end_timer()
-        request = None if self.has_scarce_descriptor else self._upgrade_request(data)
+        request = None if self.uses_reserve else self._upgrade_request(data)
         try:
             upgraded = request is not None and self._owner.upgrade(request)
         except BaseException:  # ``connection_lost`` may not be called: the transport may have another protocol already

@@ -28,7 +28,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import NewConnection, Upgrade, UpgradeRequest
 from gateway.edge.http.receive_buffer import narrow
@@ -49,7 +49,7 @@ class ConnectionRules:
     ``headers`` are sent with the answers to malformed requests. ``timeout`` is called for each connection and returns
     the seconds that the head of a request may take, and that the connection may be idle after an answer; 0: no limit.
     ``on_timeout`` is called when a new connection has sent no request in time. ``idle`` contains the connections on
-    which no request is being served; ``descriptors`` says which of them have a descriptor of the reserve. ``upgrade``
+    which no request is being served; ``reserve`` detects those with a file descriptor of the reserve. ``upgrade``
     opens the WebSocket of a client, or returns ``False`` if the request is no valid handshake of one that is admitted.
     """
 
@@ -57,7 +57,7 @@ class ConnectionRules:
     timeout: Callable[[], float]
     on_timeout: Callable[[], None]
     idle: IdleConnections
-    descriptors: Descriptors
+    reserve: DescriptorReserve
     upgrade: Upgrade = lambda request: False
 
 
@@ -118,7 +118,7 @@ class _Server(web.Server):
     def add(self, connection: NewConnection) -> float:
         """See ``ConnectionAcceptor.add``."""
         tcp_keepalive(connection.transport)  # without a time limit nothing else detects that the peer is gone
-        connection.has_scarce_descriptor = self._rules.descriptors.are_scarce_for(connection.transport)
+        connection.uses_reserve = self._rules.reserve.is_used_by(connection.transport)
         self._new.add(connection)
         self._rules.idle.add(connection)
         return self._rules.timeout()

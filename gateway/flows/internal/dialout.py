@@ -72,7 +72,7 @@ class Dialouts:
         """Have a client call a number for a room; ``url`` is the base URL in Nextcloud's request, or empty."""
         options = bytes(call.options) if is_given(call.options) else b""
         key = DialoutKey(backend.id, roomid, call.number or "", options)
-        return await self._replies.give(key, partial(self._dial, backend, roomid, call, url))
+        return await self._replies.get_or_dial(key, partial(self._dial, backend, roomid, call, url))
 
     async def _dial(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
         try:

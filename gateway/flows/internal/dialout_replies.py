@@ -41,7 +41,7 @@ class DialoutReplies:
     def __len__(self) -> int:
         return len(self._replies)
 
-    async def give(self, key: DialoutKey, dial: Callable[[], Awaitable[DialoutReply]]) -> DialoutReply:
+    async def get_or_dial(self, key: DialoutKey, dial: Callable[[], Awaitable[DialoutReply]]) -> DialoutReply:
         """Return the reply of ``dial``, which is called unless the same call is pending or was replied to just now."""
         known = self._replies.get(key)
         if known is not None:

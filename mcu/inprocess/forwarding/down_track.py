@@ -15,7 +15,7 @@ from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.forwarding.payload_descriptor import shift_vp8_ids
 from mcu.inprocess.forwarding.rtp_rewriter import FIRST_SEQUENCE, OffsetSegment, RtpRewriter
 from mcu.inprocess.forwarding.temporal_layers import TemporalLayerFilter
-from mcu.inprocess.negotiation.parameters import AcceptedSection
+from mcu.inprocess.negotiation.parameters import AnsweredSection
 
 if TYPE_CHECKING:
     from mcu.inprocess.forwarding.receive_track import ReceiveTrack
@@ -47,8 +47,8 @@ class DownTrack:
     def __init__(self, track: ReceiveTrack, sender: PacketSender) -> None:
         self.track = track
         self._sender = sender
-        self._accepted: AcceptedSection | None = None
-        self._accepted_format: tuple[str, int, str] | None = None
+        self._answered: AnsweredSection | None = None
+        self._answered_format: tuple[str, int, str] | None = None
         self._started = False
         self._registered = False  # with the track
         self._muted = False
@@ -86,10 +86,10 @@ class DownTrack:
         rtp_streams = self.track.rtp_streams
         return rtp_streams.index(self._stream) if self._stream in rtp_streams else None
 
-    def accept(self, accepted: AcceptedSection, now: float) -> None:
+    def apply_answer(self, answered: AnsweredSection, now: float) -> None:
         """Apply the media section of the subscriber's answer."""
-        self._accepted = accepted
-        self._accepted_format = self.track.codec.format
+        self._answered = answered
+        self._answered_format = self.track.codec.format
         self.update_forwarding(now)
 
     def start(self, now: float) -> None:
@@ -119,10 +119,10 @@ class DownTrack:
 
     def update_forwarding(self, now: float) -> None:
         """Begin or stop forwarding, depending on answer, connection, mute and the publisher's codec."""
-        accepted = (
-            self._accepted is not None and self._accepted.receives and self._accepted_format == self.track.codec.format
+        receivable = (
+            self._answered is not None and self._answered.receives and self._answered_format == self.track.codec.format
         )
-        if not (self._started and accepted and not self._muted):
+        if not (self._started and receivable and not self._muted):
             self._stop_forwarding()
         elif not self._registered:
             self._registered = True
@@ -227,13 +227,13 @@ class DownTrack:
                 return  # from before the subscription, or from while it was muted
             segment = earlier
             self._rewriter.next_sequence = max(self._rewriter.next_sequence, number + segment.sequence_offset + 1)
-        accepted = self._accepted
-        if accepted is None:
+        answered = self._answered
+        if answered is None:
             return
         payload = packet.payload if packet.vp8 is None else self._rewrite_payload(packet, segment)
         header = rtp.HEADER.pack(
             _FIRST_OCTET | packet.flags if payload else _FIRST_OCTET,
-            packet.marker | accepted.payload_type,
+            packet.marker | answered.payload_type,
             number + segment.sequence_offset & 0xFFFF,
             packet.timestamp + segment.timestamp_offset & 0xFFFFFFFF,
             self.track.ssrc,
@@ -255,8 +255,8 @@ class DownTrack:
 
     def retransmit(self, sequences: Iterable[int], now: float) -> None:
         """Answer a NACK: retransmit the packets in the history, and request the others from the publisher."""
-        accepted = self._accepted
-        if self._segment is None or accepted is None:
+        answered = self._answered
+        if self._segment is None or answered is None:
             return
         if now - self._second_began_at >= 1.0:
             self._second_began_at, self._retransmissions_in_second, self._nacked_in_second = now, 0, 0
@@ -271,11 +271,11 @@ class DownTrack:
             packet = segment.stream.find_or_nack(number, now)
             if packet is not None:
                 self._retransmissions_in_second += 1
-                self._retransmit_packet(packet, segment, accepted)
+                self._retransmit_packet(packet, segment, answered)
 
-    def _retransmit_packet(self, packet: StoredPacket, segment: OffsetSegment, accepted: AcceptedSection) -> None:
+    def _retransmit_packet(self, packet: StoredPacket, segment: OffsetSegment, answered: AnsweredSection) -> None:
         if (
-            accepted.rtx_payload_type is None
+            answered.rtx_payload_type is None
             and self._temporal_layers.ever_dropping
             and packet.vp8
             and packet.vp8.temporal_layer
@@ -286,12 +286,12 @@ class DownTrack:
         timestamp = packet.timestamp + segment.timestamp_offset & 0xFFFFFFFF
         payload = self._rewrite_payload(packet, segment)
         first = _FIRST_OCTET | packet.flags if payload else _FIRST_OCTET
-        if accepted.rtx_payload_type is None:
-            second = packet.marker | accepted.payload_type
+        if answered.rtx_payload_type is None:
+            second = packet.marker | answered.payload_type
             header = rtp.HEADER.pack(first, second, sequence, timestamp, self.track.ssrc)
             self._sender.send_rtp(header + packet.extension + payload)
             return
-        second = packet.marker | accepted.rtx_payload_type
+        second = packet.marker | answered.rtx_payload_type
         header = rtp.HEADER.pack(first, second, self._next_rtx_sequence, timestamp, self.track.rtx_ssrc)
         self._next_rtx_sequence = self._next_rtx_sequence + 1 & 0xFFFF
         self._sender.send_rtp(header + packet.extension + sequence.to_bytes(2, "big") + payload)

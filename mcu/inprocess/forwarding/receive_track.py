@@ -17,7 +17,7 @@ from mcu.inprocess.forwarding.rtp_stream import RtpStream
 from mcu.inprocess.negotiation.parameters import (
     ABS_SEND_TIME,
     AUDIO_LEVEL,
-    EXTENSIONS,
+    EXTENSION_IDS,
     MID,
     ORIENTATION,
     REPAIRED_RID,
@@ -46,7 +46,7 @@ class ReceiveTrack:
         self.rtp_streams: tuple[RtpStream, ...] = ()  # lowest simulcast layer first
         self.parses_vp8 = False  # whether VP8 descriptors are parsed, to switch layers or drop temporal ones
         self._down_tracks: tuple[DownTrack, ...] = ()
-        self._mid_element = (EXTENSIONS[self.kind.value][MID], mid.encode())
+        self._mid_element = (EXTENSION_IDS[self.kind.value][MID], mid.encode())
         self._apply(section)
 
     def update(self, section: PublisherSection, now: float) -> None:
@@ -70,7 +70,7 @@ class ReceiveTrack:
         uri = AUDIO_LEVEL if self.kind is MediaKind.AUDIO else ORIENTATION
         received_id = section.extensions.get(uri)
         # received and sent id of the extension element that is forwarded unchanged
-        self._forwarded_element = None if received_id is None else (received_id, EXTENSIONS[self.kind.value][uri])
+        self._forwarded_element = None if received_id is None else (received_id, EXTENSION_IDS[self.kind.value][uri])
         self._other_ssrcs = section.other_ssrcs
         known = {rtp_stream.name: rtp_stream for rtp_stream in self.rtp_streams}
         rtp_streams = []
@@ -181,7 +181,7 @@ class ReceiveTrack:
         elements = [self._mid_element]
         if self.kind is MediaKind.VIDEO:
             send_time = int(now * (1 << 18)) & 0xFFFFFF  # 6.18 fixed point seconds; receivers use differences only
-            elements.append((EXTENSIONS["video"][ABS_SEND_TIME], send_time.to_bytes(3, "big")))
+            elements.append((EXTENSION_IDS["video"][ABS_SEND_TIME], send_time.to_bytes(3, "big")))
         if packet.profile and self._forwarded_element is not None:
             received_id, sent_id = self._forwarded_element
             value = rtp.extension_element(packet, received_id)

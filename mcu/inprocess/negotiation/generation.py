@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mcu.base import MediaKind
 from mcu.inprocess.negotiation.parameters import (
-    EXTENSIONS,
+    EXTENSION_IDS,
     MAX_MESSAGE_SIZE,
     SCTP_PORT,
     LocalTransportDescription,
@@ -70,7 +70,7 @@ def write_offer(
         if section.codec is None:
             lines += _data_channel_lines()
             continue
-        lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in EXTENSIONS[section.kind.value].items()]
+        lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in EXTENSION_IDS[section.kind.value].items()]
         lines += ["a=sendonly" if section.sends else "a=inactive", "a=rtcp-mux", "a=rtcp-rsize"]
         lines += _codec_lines(section.codec)
         lines += _ssrc_lines(section, with_rtx=section.codec.rtx is not None)

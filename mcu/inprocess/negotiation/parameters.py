@@ -9,16 +9,17 @@ from sdp.candidates import Candidate
 from sdp.codecs import Payload
 from sdp.document import Description, MediaSection
 
+# URIs of RTP header extensions (RFC 8285)
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 ORIENTATION = "urn:3gpp:video-orientation"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
 REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
-EXTENSIONS = {
+EXTENSION_IDS = {
     "audio": {MID: 1, AUDIO_LEVEL: 2},
     "video": {MID: 1, ABS_SEND_TIME: 3, ORIENTATION: 4},
-}  # ids in the SFU's offers
+}  # by media kind and URI, in the SFU's offers
 FORWARDED_CODECS = {
     "audio": ("opus", "g722", "pcmu", "pcma"),
     "video": ("vp8", "vp9", "h264", "av1", "h265"),
@@ -29,7 +30,7 @@ OLD_SCTP_PROTOCOL = "DTLS/SCTP"  # of descriptions with ``a=sctpmap``, older tha
 MAX_LAYERS = 4  # simulcast layers of one media section
 MAX_SECTIONS = 31  # media sections of one offer
 MAX_MESSAGE_SIZE = 65536  # bytes, the limit of aiortc's SCTP
-DEFAULT_MESSAGE_SIZE = 65536  # RFC 8841, 6.1
+DEFAULT_MAX_MESSAGE_SIZE = 65536  # bytes, without ``a=max-message-size`` (RFC 8841, 6.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class RemoteTransportDescription:
     candidates: tuple[Candidate, ...]
     ice_lite: bool = False
     sctp_port: int | None = None
-    max_message_size: int = DEFAULT_MESSAGE_SIZE
+    max_message_size: int = DEFAULT_MAX_MESSAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,11 @@ class PublisherSection:
 
 @dataclass(frozen=True, slots=True)
 class PublisherOffer:
-    """A publisher's offer; ``None`` stands for a media section to reject."""
+    """A publisher's offer; ``None`` stands for a media section that the SFU rejects."""
 
     description: Description
     sections: tuple[PublisherSection | None, ...]
-    transport: RemoteTransportDescription | None  # None: all sections are stopped
+    transport: RemoteTransportDescription | None  # None: all sections are rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ class SubscriberSection:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedSection:
+class AnsweredSection:
     """One media section of a subscriber's answer."""
 
     receives: bool  # whether the subscriber receives it

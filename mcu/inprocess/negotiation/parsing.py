@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from mcu.base import MediaKind, PublishOptions, Rejected
 from mcu.inprocess.negotiation.parameters import (
-    DEFAULT_MESSAGE_SIZE,
-    EXTENSIONS,
+    DEFAULT_MAX_MESSAGE_SIZE,
+    EXTENSION_IDS,
     FORWARDED_CODECS,
     MAX_LAYERS,
     MAX_SECTIONS,
@@ -22,7 +22,7 @@ from mcu.inprocess.negotiation.parameters import (
     REPAIRED_RID,
     RID,
     SCTP_PORT,
-    AcceptedSection,
+    AnsweredSection,
     NegotiatedCodec,
     OfferedStream,
     PublisherOffer,
@@ -81,7 +81,7 @@ def read_offer(offer: Description, codec_preference: CodecPreference, *, renegot
 
 def read_answer(
     answer: Description, offered: Sequence[SubscriberSection]
-) -> tuple[tuple[AcceptedSection | None, ...], RemoteTransportDescription | None]:
+) -> tuple[tuple[AnsweredSection | None, ...], RemoteTransportDescription | None]:
     """Read a subscriber's answer to the sections ``offered``; an answer to a superseded offer may have fewer.
 
     A section is ``None`` if it can answer a superseded offer only: it has another mid, or accepts a section that is
@@ -92,14 +92,14 @@ def read_answer(
     """
     if len(answer.media) > len(offered):
         raise Rejected("The answer has more media sections than the offer.")
-    accepted = []
+    answered = []
     for section, offer in zip(answer.media, offered, strict=False):
         if section.kind != ("application" if offer.kind is MediaKind.DATA else offer.kind.value):
             raise Rejected("The answer's media sections differ in kind from the offer's.")
         superseded = section.mid not in (None, offer.mid) or (offer.rejected and not section.rejected)
-        accepted.append(None if superseded else _accepted_section(section, offer))
+        answered.append(None if superseded else _answered_section(section, offer))
     used = [section for section in answer.media if not section.rejected]
-    return tuple(accepted), _transport(answer, used) if used else None
+    return tuple(answered), _transport(answer, used) if used else None
 
 
 def _bundled_sections(description: Description) -> frozenset[int]:
@@ -195,7 +195,7 @@ def _extension_ids(section: MediaSection) -> dict[str, int]:
         number, _, rest = value.partition(" ")
         uri = rest.split(" ")[0]
         extension_id = _decimal(number.partition("/")[0], MAX_EXTENSION_ID)
-        if (uri in EXTENSIONS[section.kind] or uri in (RID, REPAIRED_RID)) and extension_id:
+        if (uri in EXTENSION_IDS[section.kind] or uri in (RID, REPAIRED_RID)) and extension_id:
             extension_ids[uri] = extension_id
     return extension_ids
 
@@ -236,20 +236,20 @@ def _decimal(text: str | None, maximum: int) -> int | None:
     return number if number <= maximum else None
 
 
-def _accepted_section(answer: MediaSection, offer: SubscriberSection) -> AcceptedSection:
+def _answered_section(answer: MediaSection, offer: SubscriberSection) -> AnsweredSection:
     if answer.rejected:
-        return AcceptedSection(receives=False, rejected=True)
+        return AnsweredSection(receives=False, rejected=True)
     if offer.codec is None:
-        return AcceptedSection(receives=True)
+        return AnsweredSection(receives=True)
     answered = payloads(answer)
     offered = offer.codec.payload
     same_type = (p for p in answered if p.type == offered.type and p.codec == offered.codec)
     same_codec = (p for p in answered if p.codec == offered.codec and p.clock_rate == offered.clock_rate)
     payload = next(same_type, None) or next(same_codec, None)
     if payload is None:
-        return AcceptedSection(receives=False)
+        return AnsweredSection(receives=False)
     rtx = next((p.type for p in answered if p.codec == "rtx" and p.apt == payload.type), None)
-    return AcceptedSection(answer.direction in ("sendrecv", "recvonly"), payload.type, rtx)
+    return AnsweredSection(answer.direction in ("sendrecv", "recvonly"), payload.type, rtx)
 
 
 def _transport(description: Description, sections: Sequence[MediaSection]) -> RemoteTransportDescription:
@@ -285,5 +285,5 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
         candidates=tuple(dict.fromkeys(candidates)),
         ice_lite=description.session.attribute("ice-lite") is not None,
         sctp_port=sctp_port,
-        max_message_size=DEFAULT_MESSAGE_SIZE if max_message_size is None else max_message_size,
+        max_message_size=DEFAULT_MAX_MESSAGE_SIZE if max_message_size is None else max_message_size,
     )

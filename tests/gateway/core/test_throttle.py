@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from gateway.core import throttle
-from gateway.core.throttle import BLOCK_WINDOW, MAX_FAILURES, MEMORY, SWEEP_PERIOD, Throttle, ThrottledAction
+from gateway.core.throttle import BLOCK_WINDOW, FAILURE_LIFETIME, MAX_FAILURES, SWEEP_PERIOD, Throttle, ThrottledAction
 
 ONE_ADDRESS = ip_address("192.0.2.1")
 OTHER_ADDRESS = ip_address("192.0.2.2")
@@ -78,19 +78,19 @@ def test_ipv4_address_never_counts_as_an_ipv6_network() -> None:
 # reference 14.1-c
 def test_failures_are_remembered_for_12_hours() -> None:
     limiter = failures(3)
-    assert limiter.record_failure(ONE_ADDRESS, RESUME, MEMORY - 0.001) == pytest.approx(0.8)
-    assert limiter.record_failure(ONE_ADDRESS, RESUME, MEMORY) == pytest.approx(0.2)
+    assert limiter.record_failure(ONE_ADDRESS, RESUME, FAILURE_LIFETIME - 0.001) == pytest.approx(0.8)
+    assert limiter.record_failure(ONE_ADDRESS, RESUME, FAILURE_LIFETIME) == pytest.approx(0.2)
 
 
 def test_sweep_forgets_once_a_minute() -> None:
     limiter = Throttle()
     limiter.record_failure(ONE_ADDRESS, RESUME, 0.0)
     limiter.record_failure(OTHER_ADDRESS, RESUME, 1.0)
-    limiter.sweep(MEMORY)
+    limiter.sweep(FAILURE_LIFETIME)
     assert len(limiter) == 1
-    limiter.sweep(MEMORY + SWEEP_PERIOD - 0.001)
+    limiter.sweep(FAILURE_LIFETIME + SWEEP_PERIOD - 0.001)
     assert len(limiter) == 1
-    limiter.sweep(MEMORY + SWEEP_PERIOD)
+    limiter.sweep(FAILURE_LIFETIME + SWEEP_PERIOD)
     assert len(limiter) == 0
 
 

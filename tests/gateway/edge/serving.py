@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import Upgrade
 from gateway.edge.http.runner import ConnectionRules, HttpRunner
@@ -43,7 +43,7 @@ async def served_with_upgrades(
         timeout=lambda: 0.0,
         on_timeout=lambda: None,
         idle=IdleConnections(lambda: 0, lambda limit: None),
-        descriptors=Descriptors(LimitedLog(logging.getLogger("portunus.http"), clock)),
+        reserve=DescriptorReserve(LimitedLog(logging.getLogger("portunus.http"), clock)),
         upgrade=upgrade,
     )
     runner = HttpRunner(app, rules, access_log=None, shutdown_timeout=0.1)

@@ -17,7 +17,13 @@ from mcu.inprocess.forwarding_turns import MAX_WAITING, PACKETS_IN_TURN, Forward
 from mcu.inprocess.publisher import InprocessPublisher
 from tests.mcu.contract.clients import KEY, sender
 from tests.mcu.descriptions import described
-from tests.mcu.inprocess.forwarding.tracks import RecordingSender, make_down_track, make_track, only_stream, packet
+from tests.mcu.inprocess.forwarding.tracks import (
+    RecordingSender,
+    make_down_track,
+    make_receive_track,
+    only_stream,
+    packet,
+)
 from tests.sdp.recorded import BY_ID
 
 KEYFRAME = 24  # packets
@@ -28,7 +34,7 @@ class Publisher:
     """A receive track with subscribers, whose packets take turns with those of other publishers."""
 
     def __init__(self, turns: ForwardingTurns, subscribers: int) -> None:
-        track, _ = make_track()
+        track, _ = make_receive_track()
         self._stream = only_stream(track)
         self.subscribers: list[RecordingSender] = [make_down_track(track)[1] for _ in range(subscribers)]
         self.queue = ForwardingQueue(turns, self._forward)

@@ -1,4 +1,4 @@
-"""The limit of open descriptors and the reserve."""
+"""The limit of open file descriptors and the reserve."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.edge.http.descriptors import Descriptors, raise_limit, usable_descriptors
+from gateway.edge.http.descriptors import DescriptorReserve, raise_limit, usable_descriptors
 from gateway.limited_log import LimitedLog
 
 
@@ -67,7 +67,9 @@ def test_few_descriptors_are_warned_about(
     limits(1024, 1024)
     assert raise_limit() == 1024
     (record,) = caplog.records
-    assert "only 1024 descriptors may be open, enough for about 896 clients: raise LimitNOFILE" in record.getMessage()
+    assert (
+        "only 1024 file descriptors may be open, enough for about 896 clients: raise LimitNOFILE" in record.getMessage()
+    )
 
 
 @pytest.mark.parametrize(("limit", "left"), [(1024, 896), (20_000, 19_744)])
@@ -75,13 +77,13 @@ def test_reserve_is_not_usable(limit: int, left: int) -> None:
     assert usable_descriptors(limit) == left
 
 
-def test_last_descriptors_are_scarce_and_warned_about_once(
+def test_last_descriptors_are_in_the_reserve_and_warned_about_once(
     limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
 ) -> None:
     limits(1024, 1024)
-    found = Descriptors(LimitedLog(logging.getLogger("portunus.http"), lambda: 0.0))
+    reserve = DescriptorReserve(LimitedLog(logging.getLogger("portunus.http"), lambda: 0.0))
     transports = [DescriptorTransport(number) for number in (895, 896, 1000)]
-    scarce = [found.are_scarce_for(transport) for transport in transports]  # type: ignore[arg-type]
-    assert scarce == [False, True, True]
-    assert not found.are_scarce_for(None)
+    used = [reserve.is_used_by(transport) for transport in transports]  # type: ignore[arg-type]
+    assert used == [False, True, True]
+    assert not reserve.is_used_by(None)
     assert len(caplog.records) == 1

@@ -8,9 +8,9 @@ from gateway.edge.http.idle_connections import IdleConnections
 class ClosableConnection:
     """A connection that records whether it was aborted."""
 
-    def __init__(self, peer: str = "192.0.2.1", *, scarce: bool = False) -> None:
+    def __init__(self, peer: str = "192.0.2.1", *, uses_reserve: bool = False) -> None:
         self.peer = peer
-        self.has_scarce_descriptor = scarce
+        self.uses_reserve = uses_reserve
         self.aborted = False
 
     def abort(self) -> None:
@@ -55,10 +55,10 @@ def test_oldest_connection_of_all_is_closed_when_descriptors_run_out() -> None:
     met: list[str] = []
     idle = IdleConnections(lambda: 10, met.append)
     old, young = ClosableConnection("192.0.2.2"), ClosableConnection("192.0.2.3")
-    assert add_connections(idle, old, young, ClosableConnection(scarce=True)) == [True, False, False]
+    assert add_connections(idle, old, young, ClosableConnection(uses_reserve=True)) == [True, False, False]
     assert met == ["descriptors"]
 
 
 def test_only_connection_may_have_the_last_descriptor() -> None:
     idle = IdleConnections(lambda: 10, lambda limit: None)
-    assert add_connections(idle, ClosableConnection(scarce=True)) == [False]
+    assert add_connections(idle, ClosableConnection(uses_reserve=True)) == [False]

@@ -22,7 +22,7 @@ from gateway.config import Config
 from gateway.core.limits import Limits
 from gateway.edge.clients import websocket_connection
 from gateway.edge.clients.websocket import WebSocketEndpoint
-from gateway.edge.http.descriptors import Descriptors
+from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.new_connection import NewConnection, UpgradeRequest
 from gateway.edge.http.receive_buffer import NARROW_SIZE
 from tests.gateway.certificates import make_certificate
@@ -275,10 +275,10 @@ async def test_refused_client_is_counted_once(taken_requests: list[UpgradeReques
     assert len(taken_requests) == 2
 
 
-async def test_connection_with_a_scarce_descriptor_is_refused(
+async def test_connection_with_a_descriptor_of_the_reserve_is_refused(
     taken_requests: list[UpgradeRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Descriptors, "are_scarce_for", lambda self, transport: True)
+    monkeypatch.setattr(DescriptorReserve, "is_used_by", lambda self, transport: True)
     async with running_gateway(config()) as url:
         assert (await answer(url, head())).startswith(b"HTTP/1.1 503 ")
         assert b'signaling_limits_met_total{limit="descriptors"} 1.0' in await metrics(url)

@@ -1,4 +1,4 @@
-"""Replies to dialout requests, returned again to repeated requests, in virtual time."""
+"""The replies that are kept for repeated dialout requests, in virtual time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.gateway.flows.virtual_time import settle
 KEY = DialoutKey("cloud", "12", "+49", b"")
 
 
-async def test_reply_is_forgotten_after_its_time() -> None:
+async def test_repeated_dialout_gets_the_kept_reply_until_its_lifetime_ends() -> None:
     replies = DialoutReplies()
     dialled = []
 
@@ -21,16 +21,16 @@ async def test_reply_is_forgotten_after_its_time() -> None:
         return DialoutReply(200, b"{}", may_ring=True)
 
     for _ in range(3):
-        await replies.give(KEY, dial)
+        await replies.get_or_dial(KEY, dial)
     assert (len(dialled), len(replies)) == (1, 1)
     await asyncio.sleep(REPLY_LIFETIME)
     await settle()
     assert len(replies) == 0
-    await replies.give(KEY, dial)
+    await replies.get_or_dial(KEY, dial)
     assert len(dialled) == 2
 
 
-async def test_failure_of_a_dialout_is_not_kept_and_ends_the_waiting_requests() -> None:
+async def test_failure_of_a_dialout_is_not_kept_and_cancels_the_requests_that_wait_for_it() -> None:
     replies = DialoutReplies()
     gate = asyncio.Event()
 
@@ -38,8 +38,8 @@ async def test_failure_of_a_dialout_is_not_kept_and_ends_the_waiting_requests() 
         await gate.wait()
         raise RuntimeError("broken")
 
-    first = asyncio.create_task(replies.give(KEY, fail))
-    second = asyncio.create_task(replies.give(KEY, fail))
+    first = asyncio.create_task(replies.get_or_dial(KEY, fail))
+    second = asyncio.create_task(replies.get_or_dial(KEY, fail))
     await settle()
     gate.set()
     with pytest.raises(RuntimeError):

@@ -15,7 +15,7 @@ from mcu.inprocess.negotiation.parameters import (
     MID,
     REPAIRED_RID,
     RID,
-    AcceptedSection,
+    AnsweredSection,
     NegotiatedCodec,
     OfferedStream,
     PublisherSection,
@@ -110,7 +110,7 @@ class SimulcastCall:
         ]
         self.down_track = DownTrack(self.track, self.to_subscriber)
         self.down_track.select(selection, self.now)
-        self.down_track.accept(AcceptedSection(True, 120, 121), self.now)
+        self.down_track.apply_answer(AnsweredSection(True, 120, 121), self.now)
         self.down_track.start(self.now)
 
     @property

@@ -5,11 +5,11 @@ from __future__ import annotations
 from mcu.inprocess.forwarding import rtcp
 from mcu.inprocess.forwarding.down_track import MAX_NACKED, MAX_RETRANSMISSIONS
 from mcu.inprocess.forwarding.rtp_stream import MAX_HISTORY_OCTETS, REPORT_INTERVAL
-from tests.mcu.inprocess.forwarding.tracks import SSRC, START, make_down_track, make_track, only_stream, packet
+from tests.mcu.inprocess.forwarding.tracks import SSRC, START, make_down_track, make_receive_track, only_stream, packet
 
 
 def test_retransmissions_per_second_are_limited() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     down_track.retransmit([sent.rtp[0].sequence] * 10 * MAX_RETRANSMISSIONS, START)
@@ -17,7 +17,7 @@ def test_retransmissions_per_second_are_limited() -> None:
 
 
 def test_nacked_numbers_looked_up_per_second_are_limited() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     sequence = sent.rtp[0].sequence
@@ -26,7 +26,7 @@ def test_nacked_numbers_looked_up_per_second_are_limited() -> None:
 
 
 def test_history_of_huge_packets_is_limited_in_bytes() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     down_track, sent = make_down_track(track)
     huge = 60_000
     for number in range(1, 200):
@@ -44,7 +44,7 @@ def test_history_of_huge_packets_is_limited_in_bytes() -> None:
 
 
 def test_forwarded_sender_reports_are_limited_in_rate() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     _, sent = make_down_track(track)
     only_stream(track).receive(packet(1, 500), 5.0)
     for second in range(1000):

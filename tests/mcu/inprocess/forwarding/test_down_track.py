@@ -6,7 +6,7 @@ import pytest
 
 from mcu.inprocess.forwarding import down_track as down_track_module
 from mcu.inprocess.forwarding import rtp
-from tests.mcu.inprocess.forwarding.tracks import make_down_track, make_track, only_stream, packet
+from tests.mcu.inprocess.forwarding.tracks import make_down_track, make_receive_track, only_stream, packet
 
 PACKETS = 150_000  # so that the sequence numbers wrap at least twice
 
@@ -16,7 +16,7 @@ class DownTrackCall:
 
     def __init__(self, first_sequence: int = 0) -> None:
         self._first_sequence = first_sequence
-        self._track, _ = make_track()
+        self._track, _ = make_receive_track()
         self.down_track, self._sent = make_down_track(self._track, rtx=None)
         self.now = 0.0
 

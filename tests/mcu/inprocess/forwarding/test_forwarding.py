@@ -12,10 +12,10 @@ from mcu.inprocess.forwarding.rtcp_feedback import KEYFRAME_INTERVAL, RtcpFeedba
 from mcu.inprocess.forwarding.rtp_stream import SSRC_TIMEOUT
 from mcu.inprocess.negotiation.parameters import (
     AUDIO_LEVEL,
-    EXTENSIONS,
+    EXTENSION_IDS,
     MID,
     ORIENTATION,
-    AcceptedSection,
+    AnsweredSection,
     NegotiatedCodec,
     OfferedStream,
     PublisherSection,
@@ -30,7 +30,7 @@ from tests.mcu.inprocess.forwarding.tracks import (
     VP8,
     RecordingSender,
     make_down_track,
-    make_track,
+    make_receive_track,
     only_stream,
     packet,
     retransmission,
@@ -41,7 +41,7 @@ OPUS = Payload(PayloadType(111), "opus", 48000, 2)
 
 
 def test_packets_are_forwarded_with_own_sequence_numbers_payload_types_and_extensions() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     _, sent = make_down_track(track)
     for number in (65534, 65535, 65536):
         only_stream(track).receive(packet(number, number), START)
@@ -54,7 +54,7 @@ def test_packets_are_forwarded_with_own_sequence_numbers_payload_types_and_exten
 
 
 def test_duplicates_and_other_payload_types_are_not_forwarded() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     _, sent = make_down_track(track)
     only_stream(track).receive(packet(5), START)
     only_stream(track).receive(packet(5), START)
@@ -63,7 +63,7 @@ def test_duplicates_and_other_payload_types_are_not_forwarded() -> None:
 
 
 def test_mute_leaves_no_sequence_gap_and_unmute_requests_a_keyframe() -> None:
-    track, feedback = make_track()
+    track, feedback = make_receive_track()
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     down_track.mute(True, START)
@@ -78,7 +78,7 @@ def test_mute_leaves_no_sequence_gap_and_unmute_requests_a_keyframe() -> None:
 
 
 def test_another_ssrc_continues_sequence_numbers_and_timestamps() -> None:
-    track, _ = make_track(video_section(None, None))
+    track, _ = make_receive_track(video_section(None, None))
     _, sent = make_down_track(track)
     assert track.bind_ssrc(packet(1, 90000), START)
     only_stream(track).receive(packet(1, 90000), START)
@@ -92,12 +92,12 @@ def test_another_ssrc_continues_sequence_numbers_and_timestamps() -> None:
 
 
 def test_ssrc_of_no_negotiated_stream_is_not_bound() -> None:
-    track, _ = make_track(video_section(other_ssrcs=frozenset({3000})))
+    track, _ = make_receive_track(video_section(other_ssrcs=frozenset({3000})))
     assert not track.bind_ssrc(packet(1, ssrc=3000), 100.0)
 
 
 def test_lost_packet_is_nacked_and_its_retransmission_forwarded_in_its_place() -> None:
-    track, feedback = make_track()
+    track, feedback = make_receive_track()
     _, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     only_stream(track).receive(packet(3), START)
@@ -112,7 +112,7 @@ def test_lost_packet_is_nacked_and_its_retransmission_forwarded_in_its_place() -
 
 
 def test_retransmission_without_an_original_packet_is_discarded() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     _, sent = make_down_track(track)
     only_stream(track).receive(packet(1, 0, RTX_SSRC, b"\x00")._replace(payload_type=97), START)
     padding = packet(2, 0, RTX_SSRC, bytes(10) + b"\x0b")._replace(payload_type=97, flags=rtp.PADDING_BIT)
@@ -121,7 +121,7 @@ def test_retransmission_without_an_original_packet_is_discarded() -> None:
 
 
 def test_subscribers_nack_is_answered_from_the_history() -> None:
-    track, feedback = make_track()
+    track, feedback = make_receive_track()
     down_track, sent = make_down_track(track)
     for number in range(1, 5):
         only_stream(track).receive(packet(number), START)
@@ -139,7 +139,7 @@ def test_subscribers_nack_is_answered_from_the_history() -> None:
 
 
 def test_subscribers_nack_for_a_packet_that_never_arrived_is_forwarded() -> None:
-    track, feedback = make_track()
+    track, feedback = make_receive_track()
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     only_stream(track).receive(packet(3), START)
@@ -150,7 +150,7 @@ def test_subscribers_nack_for_a_packet_that_never_arrived_is_forwarded() -> None
 
 
 def test_subscribers_nack_for_a_number_never_sent_is_ignored() -> None:
-    track, feedback = make_track()
+    track, feedback = make_receive_track()
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     feedback.rtcp.clear()
@@ -160,7 +160,7 @@ def test_subscribers_nack_for_a_number_never_sent_is_ignored() -> None:
 
 
 def test_keyframe_requests_within_the_interval_are_merged() -> None:
-    track, feedback = make_track()
+    track, feedback = make_receive_track()
     for step in range(5):
         track.request_keyframe(START + step * KEYFRAME_INTERVAL / 10)
     assert len(feedback.rtcp) == 1
@@ -192,7 +192,7 @@ def test_keyframe_requests_for_all_tracks_of_a_publisher_share_the_interval() ->
 
 
 def test_publishers_clock_is_forwarded_also_to_a_late_subscriber() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     _, sent = make_down_track(track)
     only_stream(track).receive(packet(1, 500), START)
     only_stream(track).forward_sender_report(rtcp.SenderReport(SSRC, 1 << 32, 500, 1, 1), START)
@@ -203,7 +203,7 @@ def test_publishers_clock_is_forwarded_also_to_a_late_subscriber() -> None:
 
 
 def test_publishers_clock_may_wrap_before_a_late_subscriber_receives_it() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     only_stream(track).receive(packet(1, 500), START - 1.0)
     only_stream(track).forward_sender_report(rtcp.SenderReport(SSRC, (1 << 64) - 1, 0xFFFFFFFF, 1, 1), START - 1.0)
     _, sent_late = make_down_track(track)
@@ -213,7 +213,7 @@ def test_publishers_clock_may_wrap_before_a_late_subscriber_receives_it() -> Non
 
 
 def test_round_trip_and_loss_are_read_from_the_subscribers_report() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     down_track, _ = make_down_track(track)
     only_stream(track).receive(packet(1, 500), START)
     only_stream(track).forward_sender_report(rtcp.SenderReport(SSRC, 7 << 32, 500, 1, 1), START)
@@ -227,7 +227,7 @@ def test_round_trip_and_loss_are_read_from_the_subscribers_report() -> None:
 
 
 def test_one_lossy_subscriber_does_not_raise_the_loss_reported_for_video() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     down_tracks = [make_down_track(track)[0] for _ in range(3)]
     only_stream(track).receive(packet(1), START)
     down_tracks[0].handle_report_block(rtcp.ReportBlock(track.ssrc, 200, 3, 1, 0, 0, 0), START)
@@ -240,10 +240,10 @@ def test_audio_level_is_forwarded_under_the_offered_extension_id() -> None:
     section = PublisherSection(
         MediaKind.AUDIO, "a", SECTION, True, NegotiatedCodec(OPUS), {AUDIO_LEVEL: 6}, (OfferedStream("", SSRC),)
     )
-    track, _ = make_track(section)
+    track, _ = make_receive_track(section)
     sent = RecordingSender()
     down_track = DownTrack(track, sent)
-    down_track.accept(AcceptedSection(True, 111), START)
+    down_track.apply_answer(AnsweredSection(True, 111), START)
     down_track.start(START)
     extension = rtp.pack_extension([(6, b"\x91")])
     audio = packet(1)._replace(payload_type=111, profile=0xBEDE, extension=extension[4:])
@@ -261,19 +261,19 @@ def test_orientation_is_forwarded_under_the_offered_extension_id_where_a_packet_
         {MID: 4, ORIENTATION: 13},
         (OfferedStream("", SSRC),),
     )
-    track, _ = make_track(section)
+    track, _ = make_receive_track(section)
     _, sent = make_down_track(track)
     extension = rtp.pack_extension([(4, b"0"), (13, b"\x01")])
     only_stream(track).receive(packet(1)._replace(profile=0xBEDE, extension=extension[4:]), START)
     only_stream(track).receive(packet(2), START)
-    assert [rtp.extension_element(forwarded, EXTENSIONS["video"][ORIENTATION]) for forwarded in sent.rtp] == [
+    assert [rtp.extension_element(forwarded, EXTENSION_IDS["video"][ORIENTATION]) for forwarded in sent.rtp] == [
         b"\x01",
         None,
     ]
 
 
 def test_changed_codec_is_forwarded_once_the_subscriber_has_accepted_it() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     down_track, sent = make_down_track(track)
     only_stream(track).receive(packet(1), START)
     codec = NegotiatedCodec(Payload(PayloadType(98), "h264", 90000, 1, fmtp="packetization-mode=1"))
@@ -281,6 +281,6 @@ def test_changed_codec_is_forwarded_once_the_subscriber_has_accepted_it() -> Non
     track.update(PublisherSection(MediaKind.VIDEO, "v", SECTION, True, codec, {}, streams), START)
     only_stream(track).receive(packet(2)._replace(payload_type=98), START)
     assert len(sent.rtp) == 1
-    down_track.accept(AcceptedSection(True, 126), START)
+    down_track.apply_answer(AnsweredSection(True, 126), START)
     only_stream(track).receive(packet(3)._replace(payload_type=98), START)
     assert sent.rtp[-1].payload_type == 126

@@ -12,7 +12,7 @@ from tests.mcu.inprocess.forwarding.simulcast import THREE_TEMPORAL_LAYERS, Simu
 from tests.mcu.inprocess.forwarding.tracks import (
     START,
     make_down_track,
-    make_track,
+    make_receive_track,
     only_stream,
     packet,
     retransmission,
@@ -23,7 +23,7 @@ OTHER_SSRC = 2000
 
 
 def test_sender_report_of_another_ssrc_is_forwarded_after_its_first_packet() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     _, sent = make_down_track(track)
     only_stream(track).receive(packet(1, 90_000), START)
     track.update(video_section(OTHER_SSRC, OTHER_SSRC + 1), START)
@@ -51,7 +51,7 @@ def test_sender_report_waits_for_a_packet_after_simulcast_ended() -> None:
 
 
 def test_packet_missing_from_the_old_ssrc_is_not_nacked_at_the_new_one() -> None:
-    track, feedback = make_track(video_section(None, None))
+    track, feedback = make_receive_track(video_section(None, None))
     down_track, sent = make_down_track(track)
     assert track.bind_ssrc(packet(1), START)
     for number in (1, 3):
@@ -69,7 +69,7 @@ def test_packet_missing_from_the_old_ssrc_is_not_nacked_at_the_new_one() -> None
 
 
 def test_recovered_counts_packets_that_arrived_first_as_a_retransmission() -> None:
-    track, _ = make_track()
+    track, _ = make_receive_track()
     rtp_stream = only_stream(track)
     for number in (1, 2, 4):
         rtp_stream.receive(packet(number), START)
@@ -80,8 +80,8 @@ def test_recovered_counts_packets_that_arrived_first_as_a_retransmission() -> No
 
 def test_no_sequence_number_is_sent_with_two_payloads() -> None:
     call = SimulcastCall((OfferedStream(),), MediaSelection(temporal=2))
-    assert call.down_track._accepted is not None
-    call.down_track.accept(replace(call.down_track._accepted, rtx_payload_type=None), call.now)
+    assert call.down_track._answered is not None
+    call.down_track.apply_answer(replace(call.down_track._answered, rtx_payload_type=None), call.now)
     call.send_frames(1, 0, keyframe=True)
     call.send_frames(8, 0, temporal_layers=THREE_TEMPORAL_LAYERS, packets=2)
     first_sent = {forwarded.sequence: forwarded for forwarded in call.forwarded}

@@ -10,7 +10,7 @@ from mcu.inprocess.forwarding.rtcp_feedback import RtcpFeedback
 from mcu.inprocess.forwarding.rtp_stream import RtpStream
 from mcu.inprocess.negotiation.parameters import (
     MID,
-    AcceptedSection,
+    AnsweredSection,
     NegotiatedCodec,
     OfferedStream,
     PublisherSection,
@@ -87,7 +87,7 @@ def video_section(
     )
 
 
-def make_track(section: PublisherSection | None = None) -> tuple[ReceiveTrack, RecordingSender]:
+def make_receive_track(section: PublisherSection | None = None) -> tuple[ReceiveTrack, RecordingSender]:
     """Return a receive track, and the recorder of its feedback to the publisher."""
     feedback = RecordingSender()
     return ReceiveTrack(section or video_section(), "0", "cname", RtcpFeedback(5, feedback.send_rtcp)), feedback
@@ -103,7 +103,7 @@ def make_down_track(track: ReceiveTrack, rtx: int | None = 121) -> tuple[DownTra
     """Return a forwarding down track with the subscriber's payload types 120 and ``rtx``, and its recorder."""
     sender = RecordingSender()
     down_track = DownTrack(track, sender)
-    down_track.accept(AcceptedSection(True, 120, rtx), START)
+    down_track.apply_answer(AnsweredSection(True, 120, rtx), START)
     down_track.start(START)
     return down_track, sender
 

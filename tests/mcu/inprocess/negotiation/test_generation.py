@@ -10,7 +10,7 @@ from aiortc import sdp as aiortc_sdp
 from mcu.base import MediaKind
 from mcu.inprocess.negotiation.generation import write_offer
 from mcu.inprocess.negotiation.parameters import (
-    EXTENSIONS,
+    EXTENSION_IDS,
     FORWARDED_CODECS,
     ORIENTATION,
     OfferedStream,
@@ -99,4 +99,4 @@ def test_orientation_extension_is_answered_where_offered_and_offered_to_every_su
     section = SubscriberSection(MediaKind.VIDEO, "0", codec=video.codec)
     reparsed = read_offer(write_offer([section], TRANSPORT, setup="actpass", version=1), NO_PREFERENCE).sections[0]
     assert reparsed is not None
-    assert reparsed.extensions == EXTENSIONS["video"]
+    assert reparsed.extensions == EXTENSION_IDS["video"]

@@ -10,7 +10,7 @@ import pytest
 from mcu.base import MediaKind, Rejected
 from mcu.inprocess.negotiation.generation import write_offer
 from mcu.inprocess.negotiation.parameters import (
-    EXTENSIONS,
+    EXTENSION_IDS,
     MAX_SECTIONS,
     MID,
     REPAIRED_RID,
@@ -230,7 +230,7 @@ def test_malformed_simulcast_is_ignored(lines: str) -> None:
     section = simulcast_section(lines)
     assert section.streams == (OfferedStream(),)
     assert section.rids == ()
-    assert section.extensions.keys() <= EXTENSIONS["video"].keys()
+    assert section.extensions.keys() <= EXTENSION_IDS["video"].keys()
 
 
 def test_alternatives_and_paused_layers_are_parsed() -> None:

@@ -1,4 +1,4 @@
-"""A call without a camera: the page may not use devices, and the browser hides its host addresses."""
+"""A call without permission for devices, in which the browser replaces host candidates by mDNS names (RFC 8828)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.janus_process import JanusProcess
 
 pytestmark = pytest.mark.full
 
-_HOSTS = r"""[...portunus.call.publishing.connection("video").localDescription.sdp
+_CANDIDATE_ADDRESSES = r"""[...portunus.call.publishing.connection("video").localDescription.sdp
   .matchAll(/^a=candidate:\S+ \d \w+ \d+ (\S+) /gm)].map(found => found[1])"""
 
 
 @pytest.fixture
 async def mcu(request: pytest.FixtureRequest) -> AsyncIterator[McuSection]:
-    """Each SFU on an address of the machine that is not loopback; the first as in ``portunus demo``."""
+    """Each SFU on addresses other than loopback: the in-process one with its defaults, Janus on the first address."""
     async with AsyncExitStack() as stack:
         if request.param == "inprocess":
             yield McuSection(type="inprocess", settings=factory.settings_type("inprocess")())
@@ -34,8 +34,8 @@ async def mcu(request: pytest.FixtureRequest) -> AsyncIterator[McuSection]:
 
 
 @pytest.mark.parametrize("mcu", ["inprocess", "janus"], indirect=True)
-async def test_a_generated_picture_reaches_a_listener_with_hidden_addresses(demo: Demo) -> None:
-    async with chromium(stock=True) as browser:
+async def test_generated_video_is_received_although_all_candidates_are_mdns_names(demo: Demo) -> None:
+    async with chromium(on_loopback=False) as browser:
         ada = await CallPage.open(browser, demo.url)
         await ada.join("Ada", wanted="generated")
         bob = await CallPage.open(browser, demo.url)
@@ -43,7 +43,7 @@ async def test_a_generated_picture_reaches_a_listener_with_hidden_addresses(demo
         await bob.until_advances("Ada")
         await ada.until_state("Connected, in the call with 1 other")
         await ada.until("gathered", "portunus.call.publishing.connection('video').iceGatheringState === 'complete'")
-        hosts = await ada.page.evaluate(_HOSTS)
-        assert hosts
-        assert [host for host in hosts if not host.endswith(".local")] == []
+        addresses = await ada.page.evaluate(_CANDIDATE_ADDRESSES)
+        assert addresses
+        assert [address for address in addresses if not address.endswith(".local")] == []
         assert ada.problems + bob.problems == []
