@@ -41,7 +41,9 @@ def check_config(config: Config, source: ConfigSource) -> Config:
     _check_federation(config.federation, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     if not _instance.fullmatch(mcu.instance):
-        raise source.error("mcu.instance", "may have up to 32 letters, digits, dots, hyphens and underscores")
+        raise source.error(
+            "mcu.instance", "may contain only letters, digits, dots, hyphens and underscores, at most 32"
+        )
     return msgspec.structs.replace(
         config,
         http=msgspec.structs.replace(
@@ -95,7 +97,7 @@ def _check_tls(http: HttpSection, source: ConfigSource) -> None:
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.certificate, http.key)
     except (ssl.SSLError, ValueError):
-        raise source.error("http.certificate", "and http.key are not a PEM certificate and its key") from None
+        raise source.error("http.certificate", "this file and http.key are not a PEM certificate and its key") from None
 
 
 def _check_federation(federation: FederationRules, source: ConfigSource) -> None:
@@ -141,7 +143,7 @@ def _check_test_controls(config: Config, source: ConfigSource) -> None:
     for text in config.http.listen:
         address = listen_address(text)
         if address is not None and not _is_loopback(address[0]):
-            problem = f"may only be true if http.listen has only loopback addresses, which {text} is not"
+            problem = f"may only be true if all addresses of http.listen are loopback addresses; {text} is none"
             raise source.error(f"mcu.{config.mcu.type}.test_controls", problem)
 
 
@@ -160,7 +162,9 @@ def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
             raise source.error(f"turn.{name}", "is a placeholder")
     for index, server in enumerate(turn.servers):
         if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):
-            raise source.error(f"turn.servers[{index}]", f'"{server}" is not a TURN URI, like turn:host:3478')
+            raise source.error(
+                f"turn.servers[{index}]", f'"{server}" is not the URI of a TURN or STUN server, like turn:host:3478'
+            )
 
 
 def _check_quality(config: Config, source: ConfigSource) -> None:
