@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from sdp.document import Description, SdpError, parse
 from sdp.mending import mend, reject, rejection
-from sdp.offer_answer import Rule, bundles, offer_violations, stops_all_media, transport_mid, violations
+from sdp.offer_answer import (
+    Rule,
+    bundles,
+    is_valid_answer,
+    offer_violations,
+    stops_all_media,
+    transport_mid,
+    violations,
+)
 from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
 from tests.sdp.test_properties import mutated_text
 
@@ -84,6 +92,7 @@ def test_answers_of_real_programs_break_no_rule_and_are_not_changed(recorded: Re
 
 def test_valid_answer_breaks_no_rule() -> None:
     assert broken_rules(OFFER, ANSWER) == []
+    assert is_valid_answer(parse(OFFER), parse(ANSWER))
 
 
 @pytest.mark.parametrize(
@@ -123,6 +132,7 @@ def test_each_broken_rule_is_named(old: str, new: str, expected: str | None) -> 
     assert answer != ANSWER
     found = "|".join(broken_rules(OFFER, answer))
     assert found if expected is None else found == expected
+    assert not is_valid_answer(parse(OFFER), parse(answer))
 
 
 def test_other_number_of_sections_is_the_only_violation_named() -> None:
