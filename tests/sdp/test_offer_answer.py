@@ -67,7 +67,9 @@ ANSWER = (
 
 
 def broken_rules(offer: str, answer: str) -> list[str]:
-    return [str(violation) for violation in violations(parse(offer), parse(answer))]
+    found = [str(violation) for violation in violations(parse(offer), parse(answer))]
+    assert is_valid_answer(parse(offer), parse(answer)) is (not found)
+    return found
 
 
 def mended_answer(offer: str, answer: str) -> Description:
