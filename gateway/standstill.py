@@ -76,8 +76,9 @@ class PeerTimeout:
     async def __aexit__(
         self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        timer, self._timer = self._timer, None  # it refers to this object, which is freed at once without it
+        if timer is not None:
+            timer.cancel()
         await self._limit.__aexit__(type, error, trace)
 
     def _expired(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 
 import pytest
@@ -109,3 +110,15 @@ async def test_exception_of_the_block_stops_the_timer(monkeypatch: pytest.Monkey
         async with PeerTimeout(10.0):
             raise KeyError
     assert len(cancelled) == 1
+
+
+async def test_timeout_is_freed_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with PeerTimeout(10.0):
+            await turns()
+        left = [it for it in gc.get_objects() if isinstance(it, PeerTimeout | PeerTimer)]
+    finally:
+        gc.enable()
+    assert left == []
