@@ -40,6 +40,16 @@ def formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
     )
 
 
+def has_codec_of(offered: MediaSection, answered: MediaSection) -> bool:
+    """Return whether the answer has a codec of the offer, and the offer's codec for each payload type of the offer."""
+    by_type = {payload.type: payload.codec for payload in payloads(offered)}
+    accepted = payloads(answered)
+    if any(by_type.get(payload.type, payload.codec) != payload.codec for payload in accepted):
+        return False
+    codecs = {payload.codec for payload in accepted if not payload.is_auxiliary}
+    return not codecs.isdisjoint(by_type.values())
+
+
 def differing_formats(offered: MediaSection, answered: MediaSection) -> dict[Payload, Payload]:
     """Return the answered payload types whose parameters name another format of the codec than the offered ones."""
     offered_payloads = {payload.type: payload for payload in payloads(offered)}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from sdp.answered_media import extensions, formats_fit, rids_fit
+from sdp.answered_media import extensions, formats_fit, has_codec_of, rids_fit
 from sdp.document import DIRECTIONS, Description, MediaSection
 
 _ANSWERS = {
@@ -24,6 +24,7 @@ _ANSWERS = {
 }
 _UFRAG, _PASSWORD = re.compile("[A-Za-z0-9+/]{4,256}"), re.compile("[A-Za-z0-9+/]{22,256}")  # RFC 8839 5.4
 _FINGERPRINT = re.compile(r"[!-~]+ +[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+ *")
+_ROLE = re.compile("active|passive|actpass")  # with the last one the SFU chooses
 _SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "passive": {"active"}}
 
 
@@ -77,6 +78,38 @@ def _violations(offer: Description, answer: Description) -> Iterator[Violation]:
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
         for rule in _broken_rules(offering, offered, answering, answered):
             yield Violation(rule, index)
+
+
+def unusable_parts(offer: Description, answer: Description) -> list[Violation]:
+    """Return the rules broken by a client's answer without which an SFU cannot, or must not, use it.
+
+    Clients that are no browsers break others of them, which does no harm. Sections have to be those of the offer. An
+    accepted section needs a codec of the offer, and no payload type of the offer for another codec: Janus (1.1.2 and
+    1.4.1) crashes when it sends a medium under the payload type of its retransmissions.
+    """
+    if len(offer.media) != len(answer.media):
+        return [Violation(Rule.SECTIONS)]
+    found = []
+    accepted = [section for section in answer.media if not section.rejected]
+    if accepted and not _has_usable_transport(answer, accepted):
+        found.append(Violation(Rule.TRANSPORT))
+    for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
+        if offered.kind.lower() != answered.kind.lower():
+            found.append(Violation(Rule.MEDIA_TYPE, index))
+        elif offered.is_rtp and not answered.rejected and not has_codec_of(offered, answered):
+            found.append(Violation(Rule.FORMATS, index))
+    return found
+
+
+def _has_usable_transport(answer: Description, accepted: list[MediaSection]) -> bool:
+    """Return whether ICE credentials, fingerprint and DTLS role are well-formed where an answer names them."""
+    forms = (("ice-ufrag", _UFRAG), ("ice-pwd", _PASSWORD), ("fingerprint", _FINGERPRINT), ("setup", _ROLE))
+    for name, form in forms:
+        values = (section.attribute(name) for section in (*accepted, answer.session))
+        value = next((value for value in values if value is not None), None)
+        if value is not None and form.fullmatch(value) is None:
+            return False
+    return True
 
 
 def offer_violations(offer: Description, previous: Description | None = None) -> list[Violation]:

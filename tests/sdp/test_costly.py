@@ -22,7 +22,7 @@ from sdp.codecs import CodecPreference
 from sdp.document import Description, SdpError, identity, parse
 from sdp.mending import mend, tidy
 from sdp.normal_form import MAX_GROUPS, MAX_SECTIONS, check_size, normalise
-from sdp.offer_answer import offer_violations, stops_all_media, transport_mid, violations
+from sdp.offer_answer import offer_violations, stops_all_media, transport_mid, unusable_parts, violations
 from tests.sdp.costly import BUNDLE_ALL, SESSION, SIZE, costly, sections
 
 OFFERS = costly()
@@ -71,6 +71,7 @@ def handle(text: str) -> None:
     simulcast_layers(offer, answer)
     transport_mid(answer)
     violations(offer, answer)
+    unusable_parts(offer, answer)
     tidy(offer, answer)
     mend(offer, answer)
     violations(offer, answer)

@@ -15,6 +15,7 @@ from sdp.offer_answer import (
     offer_violations,
     stops_all_media,
     transport_mid,
+    unusable_parts,
     violations,
 )
 from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
@@ -344,3 +345,48 @@ def test_offer_stops_all_media_if_no_section_has_a_port_or_a_bundled_transport(
     offer = OFFER.replace("BUNDLE 0 1 2", f"BUNDLE {group}").replace(" 9 UDP", " 0 UDP")
     assert stops_all_media(parse(offer.replace("a=setup", f"{attribute}a=setup"))) is stops
     assert not stops_all_media(parse(OFFER))
+
+
+def unusable(answer: str) -> list[str]:
+    return [str(violation) for violation in unusable_parts(parse(OFFER), parse(answer))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("SAVPF 96 97", "SAVPF 97", ["formats of section 1"]),  # Janus would crash
+        ("a=rtpmap:97 rtx/90000\na=fmtp:97 apt=96", "a=rtpmap:97 VP8/90000", ["formats of section 1"]),
+        ("SAVPF 111 0", "SAVPF 13", ["formats of section 0"]),
+        ("m=audio", "m=video", ["media type of section 0"]),
+        ("a=ice-ufrag:abcd", "a=ice-ufrag:abc", ["ICE, DTLS or rtcp-mux parameters"]),
+        ("a=setup:active", "a=setup:holdconn", ["ICE, DTLS or rtcp-mux parameters"]),
+    ],
+)
+def test_answer_of_a_client_that_an_sfu_must_not_use_is_named(old: str, new: str, expected: list[str]) -> None:
+    assert unusable(ANSWER) == []
+    assert unusable(ANSWER.replace(old, new)) == expected
+    assert unusable(ANSWER[: ANSWER.index("m=application")]) == ["number of media sections"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a=mid:0\n", ""),
+        ("UDP/TLS/RTP/SAVPF", "RTP/SAVPF"),
+        ("SAVPF 96 97", "SAVPF 100\na=rtpmap:100 VP8/90000"),
+        ("a=recvonly", "a=sendrecv"),
+        ("a=rtcp-mux\n", ""),
+        ("a=group:BUNDLE 0 1 2\n", ""),
+        ("a=ice-ufrag:abcd\n", ""),
+        ("m=video 9 UDP/TLS/RTP/SAVPF 96 97", "m=video 0 UDP/TLS/RTP/SAVPF 0"),
+        (" 9 UDP", " 0 UDP"),
+    ],
+)
+def test_harmless_faults_of_clients_are_tolerated(old: str, new: str) -> None:
+    assert ANSWER.replace(old, new) != ANSWER
+    assert unusable(ANSWER.replace(old, new)) == []
+
+
+@pytest.mark.parametrize("recorded", ANSWERS, ids=[recorded.id for recorded in ANSWERS])
+def test_answers_of_real_programs_are_usable(recorded: Recorded) -> None:
+    assert unusable_parts(parse(BY_ID[recorded.answers].text), parse(recorded.text)) == []

@@ -1,4 +1,4 @@
-"""Checks each description of the SFU before it is sent to a client.
+"""Checks each description of the SFU before it is sent to a client, and clients' answers before the SFU gets them.
 
 A client cannot apply a description that breaks the rules of offer and answer; a browser may then be unable to negotiate
 on that connection at all. So an answer is corrected where only one correction is possible. A description that still
@@ -9,14 +9,16 @@ The rules are in ``sdp.offer_answer``, the corrections in ``sdp.mending``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mcu.base import Rejected
 from sdp.document import Description
 from sdp.mending import mend, tidy
-from sdp.offer_answer import Violation, is_valid_answer, offer_violations, violations
+from sdp.offer_answer import Violation, is_valid_answer, offer_violations, unusable_parts, violations
 
 
 class UnusableDescription(Rejected):
-    """A description of the SFU that no client can apply; the text names the broken rules."""
+    """A description of the SFU, or answer of a client, that the other side cannot apply; the text names the rules."""
 
 
 def checked_answer(offer: Description, answer: Description) -> Description:
@@ -41,6 +43,20 @@ def checked_offer(offer: Description, previous: Description | None) -> Descripti
     """
     _require_none("offer", offer_violations(offer, previous))
     return offer
+
+
+def check_client_answer(offers: Sequence[Description], answer: Description) -> None:
+    """Check that an SFU can use a client's answer to one of the offers on its connection, the latest last.
+
+    A client may answer an offer that another one has superseded meanwhile, and that has fewer sections.
+
+    Raises:
+        UnusableDescription: the answer must not reach the SFU; the stream stays as it was negotiated before.
+    """
+    answered = (offer for offer in reversed(offers) if len(offer.media) == len(answer.media))
+    broken = unusable_parts(next(answered, offers[-1]), answer) if offers else []
+    if broken:
+        raise UnusableDescription(f"the client's answer is invalid: {', '.join(map(str, broken))}")
 
 
 def _require_none(type: str, broken: list[Violation]) -> None:

@@ -8,12 +8,13 @@ again, however long that takes.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import astuple
 
 from gateway.core.ids import SessionId
 from gateway.core.session import Session
 from gateway.flows.call_log import StreamEnd
-from gateway.flows.media.negotiation import UnusableDescription, checked_offer
+from gateway.flows.media.negotiation import UnusableDescription, check_client_answer, checked_offer
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
 from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
 from gateway.wire.errors import Code, ProtocolError
@@ -33,6 +34,7 @@ from sdp.document import Description
 
 log = logging.getLogger("portunus.flows.media")
 
+ANSWERABLE_OFFERS = 8  # of one connection: a client's answer may belong to an older one
 CROSSING_WINDOW = 2.0  # seconds in which a client's request may have crossed an unrequested offer on the wire
 
 
@@ -50,6 +52,7 @@ class Subscription(SessionStream):
         super().__init__(context, owner, session, publisher, stream_type)
         self._subscriber: Subscriber | None = None
         self._offer: Description | None = None  # last sent to the client
+        self._offers: deque[Description] = deque(maxlen=ANSWERABLE_OFFERS)  # sent on the current connection
         self._selection = MediaSelection()
         self._request_count = 0  # received
         self._served_count = 0  # number of the last request that was served by an offer
@@ -215,6 +218,7 @@ class Subscription(SessionStream):
             self._services.tasks.spawn(subscriber.close(), "close late subscriber")
             return offer
         self._subscriber = subscriber
+        self._offers.clear()
         self._context.quality.stream_subscribed(self.session, self.key)
         self._lost, self._unrequested_offer_at = False, None
         self._publication_ended = not self._owner.has_publication(self.key)
@@ -256,6 +260,7 @@ class Subscription(SessionStream):
 
     async def _accept(self, subscriber: Subscriber, answer: Description) -> None:
         candidates.filter_description(answer, self._services.settings.candidate_filter)
+        check_client_answer(self._offers, answer)
         await subscriber.accept(answer.freeze())
         self._context.quality.subscriber_answered(self.session, self.key, answer)
 
@@ -304,6 +309,7 @@ class Subscription(SessionStream):
 
     def _send_offer(self, offer: Description, *, unrequested: bool = False, renegotiates: bool = True) -> None:
         self._offer = offer
+        self._offers.append(offer)
         self._unrequested_offer_at = self._services.clock() if unrequested else None
         self._unrequested_renegotiates = renegotiates
         self._send("offer", DescriptionPayload("offer", str(offer)))

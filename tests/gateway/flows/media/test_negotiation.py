@@ -10,7 +10,7 @@ from sdp.document import parse
 from sdp.offer_answer import violations
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, subscribe
-from tests.gateway.flows.media.descriptions import offer, subscriber_offer
+from tests.gateway.flows.media.descriptions import answer, offer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
 from tests.mcu.descriptions import described
 
@@ -140,3 +140,28 @@ async def test_offer_that_stops_everything_without_credentials_renegotiates() ->
             harness.mcu.spoil = str
             assert [data["type"] for data in alice.data()] == ["answer"]
             assert harness.publisher(alice) is publisher
+
+
+# reference 9.4-h
+async def test_answer_of_a_client_that_does_not_fit_is_refused_and_the_right_one_is_accepted_afterwards() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        bob.media(alice, "requestoffer")
+        await settle()
+        (offered,) = bob.data()
+        (subscriber,) = harness.mcu.subscribers
+        right = answer()
+        for wrong in (right.partition("m=video")[0], right.replace("m=video", "m=audio"), right.replace("VP8", "VP9")):
+            payload = {"type": "answer", "sdp": wrong}
+            data = {"type": "answer", "roomType": "video", "sid": offered["sid"], "payload": payload}
+            bob.send_message(alice, data, id="answer")
+            await settle()
+            (reply,) = bob.received()
+            assert reply["error"] == SFU_FAILED
+        assert subscriber.answers == []
+        payload = {"type": "answer", "sdp": right}
+        bob.send_message(alice, {"type": "answer", "roomType": "video", "sid": offered["sid"], "payload": payload})
+        await settle()
+        assert bob.received() == []
+        assert len(subscriber.answers) == 1
+        assert not subscriber.closed
