@@ -113,12 +113,16 @@ async def test_exception_of_the_block_stops_the_timer(monkeypatch: pytest.Monkey
 
 
 async def test_timeout_is_freed_without_the_garbage_collector() -> None:
+    def existing() -> int:
+        return sum(isinstance(it, PeerTimeout | PeerTimer) for it in gc.get_objects())
+
     gc.collect()
     gc.disable()
     try:
+        before = existing()
         async with PeerTimeout(10.0):
+            assert existing() == before + 2
             await turns()
-        left = [it for it in gc.get_objects() if isinstance(it, PeerTimeout | PeerTimer)]
+        assert existing() == before
     finally:
         gc.enable()
-    assert left == []
