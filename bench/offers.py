@@ -15,7 +15,7 @@ import aiohttp
 
 from bench.hellos import hello
 from bench.publish_descriptions import FIXTURES
-from bench.report import Row, Targets
+from bench.report import FLOOR, NO_TARGETS, Row, Targets
 from bench.runner import Bench
 from bench.servers import Server, open_janus
 from mcu.base import PublishOptions
@@ -23,9 +23,8 @@ from mcu.janus.rooms import videoroom
 
 RATE = 20.0  # offers a second
 SECONDS = 5.0  # of each server in a round
-DIRECT = "janus"
 ANSWER = 20.0  # seconds
-SHARES = ((50, "median", Targets(value=3.0)), (95, "95th percentile", Targets()))
+SHARES = ((50, "median", NO_TARGETS), (95, "95th percentile", Targets(floor=1.1)))
 
 Publish = Callable[[], Awaitable[None]]
 
@@ -34,24 +33,22 @@ def measure(bench: Bench) -> list[Row]:
     """Measure the time that a server adds to Janus' own, at a stated rate; each offer is a new publication."""
     count = max(2, int(RATE * min(SECONDS, SECONDS * bench.scale * 4)))
     load = f"{RATE:g} a second, {count} in a round"
-    added = [Row(f"offer to answer, added to Janus alone, {name}", load, "ms", it) for _, name, it in SHARES]
-    share = Row("offer to answer, 95th percentile", f"{load}; the ratio to Janus alone", "times", Targets(value=1.1))
-    alone = [Row(f"offer to answer on Janus' API, {name}", load, "ms") for _, name, _ in SHARES]
+    added = Row("offer to answer, added to Janus alone, median", load, "ms", Targets(value=3.0))
+    rows = [Row(f"offer to answer, {name}", f"{load}; floor: Janus alone", "ms", it) for _, name, it in SHARES]
     with open_janus() as janus, replace(bench.site, janus=janus).run_all() as servers:
         for number in range(bench.rounds + 1):
             direct = asyncio.run(_times(lambda: _on_janus(janus, count)))
-            if number:
-                for row, (percent, _, _) in zip(alone, SHARES, strict=True):
-                    row.figures.setdefault(DIRECT, []).append(_percentile(direct, percent))
+            times = {FLOOR: direct}
             for server in servers:
-                times = asyncio.run(_times(lambda server=server: _through(bench, server, count)))  # type: ignore[misc]
-                if not number:
-                    continue
-                for row, (percent, _, _) in zip(added, SHARES, strict=True):
-                    figure = _percentile(times, percent) - _percentile(direct, percent)
-                    row.figures.setdefault(server.name, []).append(figure)
-                share.figures.setdefault(server.name, []).append(_percentile(times, 95) / _percentile(direct, 95))
-    return [*added, share, *alone]
+                times[server.name] = asyncio.run(_times(lambda server=server: _through(bench, server, count)))  # type: ignore[misc]
+            if not number:
+                continue
+            for name, found in times.items():
+                for row, (percent, _, _) in zip(rows, SHARES, strict=True):
+                    row.figures.setdefault(name, []).append(_percentile(found, percent))
+                if found is not direct:
+                    added.figures.setdefault(name, []).append(_percentile(found, 50) - _percentile(direct, 50))
+    return [added, *rows]
 
 
 async def _times(opened: Callable[[], contextlib.AbstractAsyncContextManager[list[Publish]]]) -> list[float]:
