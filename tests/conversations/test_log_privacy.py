@@ -28,6 +28,7 @@ def _restore_root_logger() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
+    log.configure()  # no area keeps a level of its own
     root.handlers[:], root.level = handlers, level
 
 

@@ -47,7 +47,7 @@ MALFORMED = [
     '{"type":"selectStream","payload":{"substream":"high"}}',
     '{"type":"nonsense","roomType":"nonsense","bitrate":"fast"}',
     '{"type":"","roomType":"video"}',
-    '{"type":null,"type":"offer","payload":null,"payload":[]}',
+    '{"type":"offer","roomType":7,"roomType":"nonsense","payload":null,"payload":[]}',
     '{"type":"offer","bitrate":1.50e3,"sid":-0.0,"payload":{"sdp":"\\u0076=0\\/"}}',
     '{"roomType":"video"}',
     "{}",

@@ -131,22 +131,21 @@ class GeoIp:
         self._continents = settings.continents
 
     async def _read_repeatedly(self, source: DatabaseSource) -> None:
-        failures = 0
+        failed, retry_delay = False, FIRST_RETRY
         while True:
             try:
                 database = await source.read()
             except UnusableDatabase as error:
-                level = logging.INFO if failures else logging.WARNING
+                level = logging.INFO if failed else logging.WARNING
                 kept = "the old one stays in use" if self._database is not None else "countries are unknown"
                 log.log(level, "no new GeoIP database: %s; %s", error, kept)
-                delay = min(FIRST_RETRY * 2**failures, LAST_RETRY)
-                failures += 1
+                failed, delay, retry_delay = True, retry_delay, min(retry_delay * 2, LAST_RETRY)
             else:
                 if database is not None:
                     self._database = database
                     metadata = database.metadata()
                     log.info("GeoIP database %s, built at %d, is in use", metadata.database_type, metadata.build_epoch)
-                delay, failures = REFRESH, 0
+                failed, delay, retry_delay = False, REFRESH, FIRST_RETRY
             self._first_read.set()
             await asyncio.sleep(delay)
 
