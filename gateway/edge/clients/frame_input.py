@@ -3,7 +3,7 @@
 Source: docs/protocol.md, "Limits". A few frames of a connection are handled as soon as they arrive. While others wait,
 reading from the connection pauses, and all other waiting connections have their turn. So a connection that sends as
 fast as it can delays the others by a few frames, not by all that the kernel has buffered. Connections without a session
-("strangers") share a smaller number of frames, so that they do not delay the sessions.
+share a smaller number of frames, so that they do not delay the sessions.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import logging
 from collections import deque
 from typing import Any, Protocol
 
-from gateway.edge.clients.frame_reader import CLOSE, WHOLE_HEAD_SIZE, Frame, FrameError, FrameReader
+from gateway.edge.clients.frame_reader import CLOSE, SINGLE_FRAME_HEAD_SIZE, Frame, FrameError, FrameReader
 
 log = logging.getLogger("portunus.edge")
 
 FRAMES = 16  # of one connection, handled at once when data arrive
 FRAMES_IN_TURN = 8  # of one waiting connection, handled in each later turn
 WAITING_FRAMES = 64  # of all waiting connections, handled in one turn of the loop
-STRANGER_FRAMES = 32  # of all strangers, handled when they arrive in one turn of the loop
-AFTER_END = 65_536  # octets after the end of a connection that are read and dropped before reading stops
+FRAMES_WITHOUT_SESSION = 32  # of all connections without a session, handled in one turn of the loop when they arrive
+MAX_DROPPED = 65_536  # octets after the end of a connection that are read and dropped before reading stops
 
 # Size and first octets of a client's close frame, without and with a code.
 _CLOSE_FRAMES = ((6, bytes((0x80 | CLOSE, 0x80))), (8, bytes((0x80 | CLOSE, 0x82))))
@@ -48,14 +48,14 @@ class FrameHandler(Protocol):
         """Close the connection with a close code (RFC 6455 7.4.1) after a protocol error of the client."""
 
     def confirm_close(self) -> None:
-        """Close the transport: the client has answered the close frame, or has sent its own close frame."""
+        """Record the close frame of the client; close the transport now, or as soon as the server's is written."""
 
 
 class InputTurns:
     """Shares the event loop among the connections that have sent more frames than are handled at once."""
 
     def __init__(self) -> None:
-        self.stranger_frames = STRANGER_FRAMES  # frames of strangers that may still be handled in this turn
+        self.frames_without_session = FRAMES_WITHOUT_SESSION  # that may still be handled in this turn
         self._waiting: deque[FrameInput] = deque()
         self._scheduled = False
 
@@ -65,14 +65,14 @@ class InputTurns:
         self.schedule()
 
     def schedule(self) -> None:
-        """Begin the next turn of the loop with all of ``stranger_frames``, and handle frames of waiting connections."""
+        """Have ``frames_without_session`` reset, and waiting connections handled, in the next turn of the loop."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
         self._scheduled = False
-        self.stranger_frames = STRANGER_FRAMES
+        self.frames_without_session = FRAMES_WITHOUT_SESSION
         left = WAITING_FRAMES
         for _ in range(len(self._waiting)):
             left -= self._waiting.popleft().take_turn()
@@ -83,10 +83,10 @@ class InputTurns:
 
 
 class FrameInput:
-    """The frames of a client that are not handled yet; ``limit`` is the greatest size of a message in bytes."""
+    """Reads the frames of a client and calls its handler; ``limit`` is the greatest size of a message in bytes."""
 
     __slots__ = (
-        "_after_end",
+        "_dropped",
         "_handler",
         "_has_session",
         "_held",
@@ -106,7 +106,7 @@ class FrameInput:
         self._waits = False  # the connection is queued for a later turn
         self._held = False  # between ``hold`` and ``release``
         self._paused = False  # reading from the transport is paused
-        self._after_end = 0  # octets that were dropped after the connection's end
+        self._dropped = 0  # octets that were dropped after the connection's end
 
     def data_received(self, data: bytes) -> None:
         """Handle the first frames, and leave the rest to a later turn of the connection."""
@@ -117,9 +117,9 @@ class FrameInput:
         if self._has_session and not (self._waits or self._held):
             # The fast path: one text message exceeds no limit on the frames of a connection.
             try:
-                text = self._reader.read_whole(data)
+                text = self._reader.read_single_frame(data)
                 if text is not None:
-                    handler.handle_text(text, len(data) - WHOLE_HEAD_SIZE)
+                    handler.handle_text(text, len(data) - SINGLE_FRAME_HEAD_SIZE)
                     return
             except FrameError as error:
                 self._refuse(error)
@@ -135,8 +135,8 @@ class FrameInput:
             self._read(FRAMES)
             return
         turns = self._turns
-        if turns.stranger_frames > 0:
-            turns.stranger_frames -= self._read(min(FRAMES, turns.stranger_frames))
+        if turns.frames_without_session > 0:
+            turns.frames_without_session -= self._read(min(FRAMES, turns.frames_without_session))
             turns.schedule()
         else:
             self._wait()
@@ -194,12 +194,12 @@ class FrameInput:
         self._turns.queue(self)
 
     def _drop(self, data: bytes | bytearray) -> None:
-        """Drop data received after the end of the connection, and report a close frame with which they end."""
+        """Drop data received after the end of the connection; if they end with a close frame, report it."""
         if any(data[-size : 2 - size] == head for size, head in _CLOSE_FRAMES):
             self._handler.confirm_close()
             return
-        self._after_end += len(data)
-        if self._after_end > AFTER_END:
+        self._dropped += len(data)
+        if self._dropped > MAX_DROPPED:
             self._pause()
 
     def _pause(self) -> None:
@@ -209,7 +209,7 @@ class FrameInput:
 
     def _resume_reading(self) -> None:
         if self._paused and not (self._waits or self._held or self._transport.is_closing()):
-            if self._handler.is_ending and self._after_end > AFTER_END:
+            if self._handler.is_ending and self._dropped > MAX_DROPPED:
                 return
             self._paused = False
             self._transport.resume_reading()

@@ -25,16 +25,16 @@ TOO_BIG: Final = 1009
 
 _OPCODES = frozenset({FRAGMENT, TEXT, BINARY, CLOSE, PING, PONG})
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})  # assigned codes that may be sent
-WHOLE_HEAD_SIZE: Final = 8  # octets before the text in the data that ``read_whole`` reads: head of 4, mask of 4
+SINGLE_FRAME_HEAD_SIZE: Final = 8  # octets before the text that ``read_single_frame`` returns; 4 of them are the mask
 
 _CONTROL_BIT = 0x8  # bit in the opcode of a control frame
 _MASK_BIT = 0x80
 _FIN_BIT = 0x80
 _TEXT_MESSAGE = _FIN_BIT | TEXT  # first octet of a text message in one frame
-_LONGEST_CONTROL = 125
+_LONGEST_CONTROL = 125  # octets of a control frame's payload; the second octet of a frame holds no greater length (5.2)
 _MASK_BYTES = 4
-_WHOLE_HEAD = 0x81FE0000  # head of a masked text message in one frame; the last 2 octets are its length
-_SHORTEST_WHOLE = 126  # length from which a head has these 2 octets
+_HEAD_WITHOUT_MASK = 0x81FE0000  # of a text message in one frame; the last 2 octets are the length, here 0
+_MIN_16_BIT_LENGTH = 126  # octets; the length of a shorter payload is in the second octet of the frame (5.2)
 _head_and_mask = struct.Struct("!I4s").unpack_from
 _two_bytes = struct.Struct("!H").unpack_from
 _eight_bytes = struct.Struct("!Q").unpack_from
@@ -54,18 +54,18 @@ Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
 
 
 class FrameReader:
-    """The octets from a client that are not parsed yet; ``limit`` is the greatest size of a message in bytes."""
+    """Parses the frames in the octets from a client; ``limit`` is the greatest size of a message in bytes."""
 
-    __slots__ = ("_at", "_data", "_limit", "_longest_whole", "_opcode", "_partial", "_valid")
+    __slots__ = ("_at", "_data", "_limit", "_max_16_bit_length", "_opcode", "_partial", "_valid_octets")
 
     def __init__(self, limit: int) -> None:
         self._data: bytes | bytearray = b""  # empty as soon as all octets are parsed
         self._at = 0  # octets of ``_data`` that are parsed
         self._limit = limit
-        self._longest_whole = min(limit, 65535)
+        self._max_16_bit_length = min(limit, 65535)
         self._opcode = FRAGMENT  # of a message of which fragments have arrived; FRAGMENT: there is none
         self._partial = bytearray()  # these fragments
-        self._valid = 0  # octets of the fragments of a text message that are known to be UTF-8
+        self._valid_octets = 0  # octets of the fragments of a text message that are known to be UTF-8
 
     def feed(self, data: bytes) -> None:
         """Append received octets."""
@@ -87,10 +87,10 @@ class FrameReader:
         dropped = self._data[self._at :]
         self._data, self._at = b"", 0
         self._partial.clear()
-        self._valid = 0
+        self._valid_octets = 0
         return dropped
 
-    def read_whole(self, data: bytes) -> str | None:
+    def read_single_frame(self, data: bytes) -> str | None:
         """Return the text of received ``data`` that are exactly one text message in one frame, of 126 bytes or more.
 
         Return ``None`` for other data, and while octets are ``unread``: the data have to be fed and read. Nearly all
@@ -99,13 +99,13 @@ class FrameReader:
         Raises:
             FrameError: the message is not UTF-8; the connection must be closed.
         """
-        length = len(data) - WHOLE_HEAD_SIZE
-        if length < _SHORTEST_WHOLE or self._data or self._opcode:
+        length = len(data) - SINGLE_FRAME_HEAD_SIZE
+        if length < _MIN_16_BIT_LENGTH or self._data or self._opcode:
             return None
         head, mask = _head_and_mask(data)
-        if head != _WHOLE_HEAD + length or length > self._longest_whole:
+        if head != _HEAD_WITHOUT_MASK + length or length > self._max_16_bit_length:
             return None
-        payload = bytearray(data[WHOLE_HEAD_SIZE:])
+        payload = bytearray(data[SINGLE_FRAME_HEAD_SIZE:])
         websocket_mask(mask, payload)
         return _decoded(payload)
 
@@ -172,7 +172,7 @@ class FrameReader:
                 self._check_text()
             return FRAGMENT, b"", len(payload)
         opcode, message = self._opcode, self._partial
-        self._opcode, self._partial, self._valid = FRAGMENT, bytearray(), 0
+        self._opcode, self._partial, self._valid_octets = FRAGMENT, bytearray(), 0
         return opcode, _decoded(message) if opcode == TEXT else b"", len(message)
 
     def _check_text(self) -> None:
@@ -181,10 +181,10 @@ class FrameReader:
         They may end within a character.
         """
         try:
-            _, valid = utf_8_decode(self._partial[self._valid :], "strict", False)
+            _, valid = utf_8_decode(self._partial[self._valid_octets :], "strict", False)
         except UnicodeDecodeError as error:
             raise FrameError(INVALID_TEXT) from error
-        self._valid += valid
+        self._valid_octets += valid
 
 
 def may_be_sent(code: int) -> bool:

@@ -11,17 +11,17 @@ _TEXT = 0x1
 _FIN = 0x80
 _head_16_bit = struct.Struct("!BBH").pack
 _head_64_bit = struct.Struct("!BBQ").pack
-_READY_HEADS = 1024  # bytes; the heads of shorter text messages are encoded in advance
+_SHORT_TEXT = 1024  # bytes; the heads of shorter text messages are encoded in advance
 _heads_of_text = [
     bytes((_FIN | _TEXT, length)) if length < 126 else _head_16_bit(_FIN | _TEXT, 126, length)
-    for length in range(_READY_HEADS)
+    for length in range(_SHORT_TEXT)
 ]
 
 
-def encoded(payload: bytes, opcode: int = _TEXT) -> bytes:
-    """Return the frame with a payload."""
+def encode_frame(payload: bytes, opcode: int = _TEXT) -> bytes:
+    """Encode one frame with a payload."""
     length = len(payload)
-    if opcode == _TEXT and length < _READY_HEADS:
+    if opcode == _TEXT and length < _SHORT_TEXT:
         return _heads_of_text[length] + payload
     if length < 126:
         return bytes((_FIN | opcode, length)) + payload
@@ -39,10 +39,10 @@ class FrameCache:
         self._message: bytes | None = None
         self._frame = b""
 
-    def encoded(self, message: bytes) -> bytes:
-        """Return the frame with a text message."""
+    def encode(self, message: bytes) -> bytes:
+        """Encode the frame of a text message, or return it if this object was the last one that was encoded."""
         if message is not self._message:
-            self._frame = encoded(message)
+            self._frame = encode_frame(message)
             self._message = message
         return self._frame
 

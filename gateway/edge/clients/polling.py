@@ -72,7 +72,7 @@ class PollingEndpoint:
         self.counters = counters
         self._proxies = proxies
         self._connections: dict[str, PollingConnection] = {}
-        self._last: dict[str, bytes] = {}  # last answers of ended connections, by secret
+        self._last_answers: dict[str, bytes] = {}  # last answers of ended connections, by secret
         self._opened = 0
         self.turns = PostTurns()
 
@@ -80,38 +80,38 @@ class PollingEndpoint:
         return len(self._connections)
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Open a connection, or serve a request of an open one."""
+        """Open a connection, serve a request of an open connection, or repeat the last answer of an ended one."""
         secret = request.headers.get(SECRET_HEADER)
         if secret is None:
             return self._open(request)
         connection = self._connections.get(secret)
-        if connection is None and secret not in self._last:
-            return _refuse(404, "No such connection")
+        if connection is None and secret not in self._last_answers:
+            return _refusal(404, "No such connection")
         if request.content_length is None:
-            return _refuse(411, "Length required")
+            return _refusal(411, "Length required")
         if request.content_length > MAX_BODY:
-            return _refuse(413, "Request entity too large")
+            return _refusal(413, "Request entity too large")
         try:
             async with self._budget.reserve(self._proxies.real_ip(request), request.content_length):
                 data = await self._bodies.read(request)
                 if len(data) > SHORT_BODY:
                     await self.turns.wait()
                 body = _decoder.decode(data)
-                if connection is not None and body.messages is not None:  # which count while they wait
+                if connection is not None and body.messages is not None:  # the messages count while they wait
                     refusal = await self._post(connection, body.first, body.messages)
                     if refusal is not None:
                         return refusal
         except Overloaded:
-            return _refuse(429, "Too many requests")
+            return _refusal(429, "Too many requests")
         except (UnreadableBody, ValueError, RecursionError):
-            return _refuse(400, "Could not read body")
+            return _refusal(400, "Could not read body")
         if connection is not None:
             return await self._serve(connection, body)
-        last = None if body.received is None else self._last.get(secret)  # repeats a lost answer
-        return _refuse(404, "No such connection") if last is None else _answer(last)
+        last = None if body.received is None else self._last_answers.get(secret)  # repeats a lost answer
+        return _refusal(404, "No such connection") if last is None else _answer(last)
 
     async def preflight(self, request: web.Request) -> web.Response:
-        """Allow pages of other origins, as the WebSocket does."""
+        """Answer a CORS preflight request: pages of any origin may poll, as they may open a WebSocket."""
         return web.Response(status=204, headers=_PREFLIGHT)
 
     def close(self) -> None:
@@ -134,32 +134,32 @@ class PollingEndpoint:
 
     def keep_last_answer(self, secret: str, answer: bytes) -> None:
         """Keep the last answer of an ended connection for ``SILENCE`` seconds, to repeat it."""
-        self._last[secret] = answer
-        asyncio.get_running_loop().call_later(SILENCE, self._last.pop, secret, None)
+        self._last_answers[secret] = answer
+        asyncio.get_running_loop().call_later(SILENCE, self._last_answers.pop, secret, None)
 
     def _open(self, request: web.Request) -> web.Response:
         address = self._proxies.real_ip(request)
         if not self.dispatch.admits(address):
-            return _refuse(429, "Too many connections")
+            return _refusal(429, "Too many connections")
         connection = self.connect(address, request.headers.get("User-Agent", ""))
         return _answer(msgspec.json.encode({"secret": connection.secret}))
 
     @staticmethod
     async def _post(connection: PollingConnection, first: int, messages: list[Raw]) -> web.Response | None:
-        """Pass on posted messages; return the answer to a request that is refused."""
+        """Have posted messages handled; return the answer if the request is refused, otherwise ``None``."""
         if connection.posts >= MAX_POSTS:
-            return _refuse(429, "Too many requests")
-        return None if await connection.deliver(first, messages) else _refuse(409, "Messages are missing")
+            return _refusal(429, "Too many requests")
+        return None if await connection.deliver(first, messages) else _refusal(409, "Messages are missing")
 
     @staticmethod
     async def _serve(connection: PollingConnection, body: PollRequest) -> web.Response:
         if body.close:
             if body.received is not None and not connection.acknowledge(body.received):
-                return _refuse(409, "No such number")
+                return _refusal(409, "No such number")
             connection.lose()
         elif body.received is not None:
             messages = await connection.fetch(body.received)
-            return _refuse(409, "No such number") if messages is None else _answer(messages)
+            return _refusal(409, "No such number") if messages is None else _answer(messages)
         return _answer(b'{"accepted":%d}' % connection.accepted)
 
 
@@ -167,5 +167,5 @@ def _answer(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json", charset="utf-8", headers=_HEADERS)
 
 
-def _refuse(status: int, text: str) -> web.Response:
+def _refusal(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text + "\n", headers=_HEADERS)

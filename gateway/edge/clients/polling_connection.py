@@ -17,7 +17,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.clients.traffic import TrafficCounters
-from gateway.edge.clients.websocket_connection import BATCH, MESSAGE_LIMIT
+from gateway.edge.clients.websocket_connection import BATCH_SIZE, MESSAGE_LIMIT
 from gateway.flows.client_connection import ClientConnection
 from gateway.flows.dispatch import Dispatcher
 from gateway.standstill import PeerTimer
@@ -111,7 +111,7 @@ class PollingConnection:
 
     def finish(self) -> None:
         """See ``Connection.finish``."""
-        self._end(NORMAL_CLOSURE)
+        self._close(NORMAL_CLOSURE)
 
     def displace(self, last: bytes) -> None:
         """See ``Connection.displace``."""
@@ -189,6 +189,24 @@ class PollingConnection:
             return last
         return self._render([message for message, _ in self._sent])
 
+    def acknowledge(self, received: int) -> bool:
+        """Drop the sent messages up to number ``received``; return ``False`` if that number is not possible."""
+        count = received - self._acknowledged
+        if not 0 <= count <= len(self._sent):
+            return False
+        from_outbox = 0
+        for _ in range(count):
+            message, is_from_outbox = self._sent.popleft()
+            from_outbox += is_from_outbox
+            self._owner.counters.messages_out += 1
+            self._owner.counters.bytes_out += len(message)
+        self._acknowledged = received
+        if from_outbox and self._outbox is not None:
+            self._sent_of_outbox -= from_outbox
+            self._outbox.confirm(self._sent_of_outbox)
+            self._outbox.confirm_delivered()
+        return True
+
     def lose(self) -> None:
         """End the connection; its session waits for a resume. Idempotent."""
         if self._lost:
@@ -213,7 +231,7 @@ class PollingConnection:
                 self._owner.dispatch.received_binary(client)
             return
         if (size := len(message.encode(errors="surrogatepass"))) > MESSAGE_LIMIT:
-            self._end(TOO_BIG)
+            self._close(TOO_BIG)
         else:
             counters = self._owner.counters
             counters.messages_in += 1
@@ -226,8 +244,8 @@ class PollingConnection:
         return bool(self._sent or self._own or waiting or self._lost or self._code is not None)
 
     def _gather(self) -> None:
-        """Move up to ``BATCH`` bytes of waiting messages to the unacknowledged messages."""
-        space = BATCH - sum(len(message) for message, _ in self._sent)
+        """Move waiting messages to the unacknowledged messages, until these have ``BATCH_SIZE`` bytes."""
+        space = BATCH_SIZE - sum(len(message) for message, _ in self._sent)
         while self._own and space > 0:
             message = self._own.popleft()
             self._sent.append((message, False))
@@ -237,30 +255,13 @@ class PollingConnection:
             self._sent.extend((message, True) for message in taken)
             self._sent_of_outbox += len(taken)
 
-    def acknowledge(self, received: int) -> bool:
-        """Drop the first messages up to number ``received``; return False if that number is not possible."""
-        count = received - self._acknowledged
-        if not 0 <= count <= len(self._sent):
-            return False
-        from_outbox = 0
-        for _ in range(count):
-            message, is_from_outbox = self._sent.popleft()
-            from_outbox += is_from_outbox
-            self._owner.counters.messages_out += 1
-            self._owner.counters.bytes_out += len(message)
-        self._acknowledged = received
-        if from_outbox and self._outbox is not None:
-            self._sent_of_outbox -= from_outbox
-            self._outbox.confirm(self._sent_of_outbox)
-            self._outbox.confirm_delivered()
-        return True
-
     def _render(self, messages: list[bytes]) -> bytes:
         closed = b"" if not self._lost else b',"closed":%d' % (self._code or NORMAL_CLOSURE)
         head = b'{"accepted":%d,"first":%d,"messages":[' % (self.accepted, self._acknowledged + 1)
         return b"".join((head, b",".join(messages), b"]", closed, b"}"))
 
-    def _end(self, code: int) -> None:
+    def _close(self, code: int) -> None:
+        """Begin to close: the connection ends when the client has acknowledged all messages."""
         if self._code is None:
             self._code = code
             self.wake()

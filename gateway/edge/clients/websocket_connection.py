@@ -5,8 +5,9 @@ the connection, so that a message costs one call in and one write out, without a
 client has sent many (``frame_input``). All messages that are queued for a connection in one turn of the loop are sent
 in one write: the welcome together with the answer to the upgrade, and the last messages with the close frame.
 
-Bytes that the kernel accepted count as delivered (invariant 3): a batch is confirmed when the transport's buffer is
-empty, and nothing more is written before that. For chat messages, a ping behind them requests a receipt (``receipts``).
+A message that the kernel has accepted counts as delivered (invariant 3). While a part of a batch is in the transport's
+buffer, only the messages before that part are confirmed, and no further batch is written. For chat messages, a ping
+behind them requests a receipt (``receipts``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.clients.frame_input import FrameInput
 from gateway.edge.clients.frame_reader import CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
-from gateway.edge.clients.frames import encoded
+from gateway.edge.clients.frames import encode_frame
 from gateway.edge.clients.receipts import Receipts
 from gateway.flows.client_connection import ClientConnection
 from gateway.standstill import grace
@@ -34,7 +35,7 @@ PING_PERIOD = 54.0  # seconds; the first ping follows the upgrade at once
 READ_DEADLINE = 60.0  # seconds, renewed by every message and pong
 WRITE_DEADLINE = 10.0  # seconds until the kernel has accepted a batch
 CLOSE_TIME = 2.0  # seconds for the client to answer a close frame
-BATCH = 65536  # bytes of messages in one write
+BATCH_SIZE = 65536  # bytes; the message with which a batch reaches this size is its last one
 NORMAL_CLOSURE = 1000  # close code of RFC 6455 7.4.1
 
 
@@ -174,7 +175,7 @@ class WebSocketConnection(asyncio.Protocol):
     # -- outgoing
 
     def flush(self) -> None:
-        """Write the waiting messages until the kernel accepts no more."""
+        """Write the waiting messages until the kernel accepts no more; at the end of the connection, a close frame."""
         self._dirty = False
         if self._paused_at is not None or self._closing:
             return
@@ -188,7 +189,7 @@ class WebSocketConnection(asyncio.Protocol):
             if self._paused_at is not None:
                 return
         if outbox is not None:
-            while batch := outbox.take(BATCH):
+            while batch := outbox.take(BATCH_SIZE):
                 if self.is_ending and not outbox.waiting and outbox.unconfirmed is None:
                     self._close(NORMAL_CLOSURE, batch)
                     return
@@ -199,7 +200,7 @@ class WebSocketConnection(asyncio.Protocol):
                     outbox.confirm(self._count_undelivered(batch))
                     return
                 outbox.confirm()
-                if size < BATCH:  # the batch was not limited: it contained all messages
+                if size < BATCH_SIZE:  # the batch was not limited: it contained all messages
                     break
             if outbox.unconfirmed is not None:
                 self._request_receipt(outbox)
@@ -213,7 +214,7 @@ class WebSocketConnection(asyncio.Protocol):
         and ``behind`` are other octets for the same write.
         """
         count = len(messages)
-        data = self._frames.encoded(messages[0]) if count == 1 else b"".join(map(encoded, messages))
+        data = self._frames.encode(messages[0]) if count == 1 else b"".join(map(encode_frame, messages))
         size = len(data)
         counters = self._counters
         counters.messages_out += count
@@ -230,7 +231,7 @@ class WebSocketConnection(asyncio.Protocol):
         count = 0
         while buffered > 0 and count < len(batch):
             count += 1
-            buffered -= len(encoded(batch[-count]))
+            buffered -= len(encode_frame(batch[-count]))
         return count
 
     def pause_writing(self) -> None:
@@ -249,12 +250,12 @@ class WebSocketConnection(asyncio.Protocol):
             self.flush()
 
     def _close(self, code: int, last: list[bytes] | None = None) -> None:
-        """Send a close frame behind ``last``, the messages taken from the outbox if there is one, in one write."""
+        """Send ``last`` (messages taken from the outbox if there is one) and a close frame in one write."""
         if self._closing:
             return
         self._closing = self.is_ending = True
         if not self._transport.is_closing():
-            frame = encoded(struct.pack("!H", code), CLOSE)
+            frame = encode_frame(struct.pack("!H", code), CLOSE)
             if last is None:
                 self._transport.write(frame)
             else:
@@ -332,7 +333,7 @@ class WebSocketConnection(asyncio.Protocol):
             self._handle_pong(bytes(value))
         elif opcode == PING:
             if self._paused_at is None:
-                self._transport.write(encoded(bytes(value), PONG))
+                self._transport.write(encode_frame(bytes(value), PONG))
         elif opcode == CLOSE:
             code = int.from_bytes(value[:2])
             self._close(code or NORMAL_CLOSURE)
@@ -382,7 +383,7 @@ class WebSocketConnection(asyncio.Protocol):
         content = max(int(self._endpoint.wall_clock() * 1e9), self._ping_content + 1)
         self._ping_content = content
         self._receipts.ping_sent(now, content, self._outbox)
-        return encoded(b"%d" % content, PING)
+        return encode_frame(b"%d" % content, PING)
 
     def _request_receipt(self, outbox: Outbox) -> None:
         """Send a ping that requests a receipt if one is needed, now or when the last ping is old enough."""

@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from gateway.edge.clients.frame_input import AFTER_END, FRAMES, FRAMES_IN_TURN, STRANGER_FRAMES, FrameInput, InputTurns
+from gateway.edge.clients.frame_input import (
+    FRAMES,
+    FRAMES_IN_TURN,
+    FRAMES_WITHOUT_SESSION,
+    MAX_DROPPED,
+    FrameInput,
+    InputTurns,
+)
 from gateway.edge.clients.frame_reader import PING, TEXT, Frame
 from tests.gateway.edge.raw_client import CLOSE, masked
 
@@ -94,19 +101,19 @@ async def test_connections_that_wait_take_turns() -> None:
     assert [len(connection.frames) for connection in many] == [FRAMES + FRAMES_IN_TURN] * 3
 
 
-async def test_strangers_share_a_budget_that_sessions_do_not_use() -> None:
+async def test_connections_without_a_session_share_a_budget_that_sessions_do_not_use() -> None:
     turns = InputTurns()
-    strangers = [FakeHandler(turns, has_session=False) for _ in range(100)]
-    for connection in strangers:
+    connections = [FakeHandler(turns, has_session=False) for _ in range(100)]
+    for connection in connections:
         connection.input.data_received(masked("x") * 10)
-    assert sum(len(connection.frames) for connection in strangers) == STRANGER_FRAMES
+    assert sum(len(connection.frames) for connection in connections) == FRAMES_WITHOUT_SESSION
     member = FakeHandler(turns)
     member.input.data_received(masked("x") * 10)
     assert len(member.frames) == 10
     for _ in range(100):
         await turn()
-    assert [len(connection.frames) for connection in strangers] == [10] * 100
-    assert all(connection.transport.reading for connection in strangers)
+    assert [len(connection.frames) for connection in connections] == [10] * 100
+    assert all(connection.transport.reading for connection in connections)
 
 
 async def test_nothing_is_handled_after_the_end() -> None:
@@ -116,7 +123,7 @@ async def test_nothing_is_handled_after_the_end() -> None:
     await turn()
     assert len(connection.frames) == 3
     assert connection.transport.reading
-    connection.input.data_received(b"x" * (AFTER_END + 1))
+    connection.input.data_received(b"x" * (MAX_DROPPED + 1))
     assert not connection.transport.reading
     await turn()
     assert not connection.transport.reading
@@ -194,11 +201,11 @@ async def test_messages_that_arrive_alone_wait_while_the_input_is_held() -> None
     assert [frame[1] for frame in connection.frames] == [text(0), text(1), text(2)]
 
 
-async def test_messages_of_strangers_that_arrive_alone_use_their_budget() -> None:
+async def test_messages_without_a_session_that_arrive_alone_use_the_same_budget() -> None:
     connection = FakeHandler(InputTurns(), has_session=False)
-    for number in range(STRANGER_FRAMES + 1):
+    for number in range(FRAMES_WITHOUT_SESSION + 1):
         connection.input.data_received(masked(text(number)))
-    assert len(connection.frames) == STRANGER_FRAMES
+    assert len(connection.frames) == FRAMES_WITHOUT_SESSION
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from gateway.edge.clients.frame_reader import (
     PING,
     PONG,
     PROTOCOL_ERROR,
+    SINGLE_FRAME_HEAD_SIZE,
     TEXT,
     TOO_BIG,
-    WHOLE_HEAD_SIZE,
     Frame,
     FrameError,
     FrameReader,
@@ -112,7 +112,7 @@ def test_whole_message_is_read_as_any_other_or_not_at_all(text: str, at: int, va
     reader, whole = FrameReader(500), FrameReader(500)
     reader.feed(octets)
     expected = result_of(reader.read)
-    found = result_of(lambda: whole.read_whole(octets))
+    found = result_of(lambda: whole.read_single_frame(octets))
     if found is None:
         assert whole.read() is None  # nothing has changed
         assert not whole.unread
@@ -120,7 +120,7 @@ def test_whole_message_is_read_as_any_other_or_not_at_all(text: str, at: int, va
     elif isinstance(found, int):
         assert found == expected
     else:
-        assert expected == (TEXT, found, len(octets) - WHOLE_HEAD_SIZE)
+        assert expected == (TEXT, found, len(octets) - SINGLE_FRAME_HEAD_SIZE)
         assert not reader.unread
 
 
@@ -128,21 +128,21 @@ def test_message_is_not_read_as_a_whole_while_octets_or_fragments_wait() -> None
     message = masked("x" * 200)
     reader = FrameReader(1000)
     reader.feed(message[:1])
-    assert reader.read_whole(message) is None
+    assert reader.read_single_frame(message) is None
     reader = FrameReader(1000)
     reader.feed(masked("", final=False))
     reader.read()
-    assert reader.read_whole(message) is None
+    assert reader.read_single_frame(message) is None
     reader.feed(masked("", 0))
     reader.read()
-    assert reader.read_whole(message) == "x" * 200
+    assert reader.read_single_frame(message) == "x" * 200
 
 
 def test_longest_whole_message_has_two_octets_of_length() -> None:
     reader = FrameReader(65536)
-    assert reader.read_whole(masked("x" * 65535)) == "x" * 65535
-    assert reader.read_whole(masked("x" * 65536)) is None
-    assert reader.read_whole(b"\x81\xff" + bytes(6 + 65536)) is None  # reads like 65536 in two octets
+    assert reader.read_single_frame(masked("x" * 65535)) == "x" * 65535
+    assert reader.read_single_frame(masked("x" * 65536)) is None
+    assert reader.read_single_frame(b"\x81\xff" + bytes(6 + 65536)) is None  # reads like 65536 in two octets
 
 
 @pytest.mark.parametrize(

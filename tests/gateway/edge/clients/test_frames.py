@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from gateway.edge.clients.frames import FrameCache, encoded
+from gateway.edge.clients.frames import FrameCache, encode_frame
 from tests.gateway.edge.raw_client import CLOSE, PING
 
 
@@ -21,20 +21,20 @@ from tests.gateway.edge.raw_client import CLOSE, PING
     ],
 )
 def test_length_is_written_in_the_shortest_form(length: int, head: bytes) -> None:
-    assert encoded(b"x" * length) == head + b"x" * length
+    assert encode_frame(b"x" * length) == head + b"x" * length
 
 
 def test_control_frames_carry_their_opcode() -> None:
-    assert encoded(b"12", PING) == b"\x89\x0212"
-    assert encoded(b"", CLOSE) == b"\x88\x00"
+    assert encode_frame(b"12", PING) == b"\x89\x0212"
+    assert encode_frame(b"", CLOSE) == b"\x88\x00"
 
 
 def test_message_for_several_connections_is_encoded_once() -> None:
     cache, first, second = FrameCache(), b"x" * 200, b"y" * 200
-    frame = cache.encoded(first)
-    assert frame == encoded(first)
-    assert cache.encoded(first) is frame
-    assert cache.encoded(second) == encoded(second)
-    assert cache.encoded(first) == frame
+    frame = cache.encode(first)
+    assert frame == encode_frame(first)
+    assert cache.encode(first) is frame
+    assert cache.encode(second) == encode_frame(second)
+    assert cache.encode(first) == frame
     cache.clear()
-    assert cache.encoded(first) == frame
+    assert cache.encode(first) == frame

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from gateway.edge.clients import websocket_connection
-from gateway.edge.clients.frames import encoded
+from gateway.edge.clients.frames import encode_frame
 from gateway.edge.clients.websocket import WebSocketEndpoint
 from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
@@ -592,7 +592,7 @@ async def test_messages_that_the_kernel_did_not_accept_are_replayed_in_order(
     await until(lambda: server.harness.counters.messages_in >= count + 2)
     session = server.harness.hub.find_resumable(slow.resumeid)
     assert session is not None
-    kept = [len(encoded(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
+    kept = [len(encode_frame(message)) for message in list(session.outbox._messages)[: session.outbox._taken]]
     assert sum(kept[1:]) < waiting[-1] <= sum(kept)  # exactly the messages that the kernel has not accepted in full
     slow.wire.reset()
     await until(lambda: len(server.endpoint) == 1)

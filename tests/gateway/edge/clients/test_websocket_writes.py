@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from gateway.edge.clients import websocket_connection
-from gateway.edge.clients.frames import encoded
+from gateway.edge.clients.frames import encode_frame
 from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.flows.bye import HELLO_TIMEOUT, bye
 from tests.gateway.edge.clients.test_websocket import NOW, SMALL_BUFFER, FlowServer, SessionClient, serving, until
 from tests.gateway.edge.raw_client import CLOSE, PING, TEXT, RawClient
 
-CLOSE_FRAME = encoded((1000).to_bytes(2), CLOSE)
+CLOSE_FRAME = encode_frame((1000).to_bytes(2), CLOSE)
 LONG_MESSAGE = 60_000  # characters of a message that does not fit into small socket buffers
 
 
@@ -62,9 +62,9 @@ async def test_answer_to_the_upgrade_ping_and_welcome_are_one_write(
         opcode, welcome = await client.frame()
         assert (opcode, welcome[:17]) == (TEXT, b'{"type":"welcome"')
         head = client.head.encode()
-    assert recorded == [[head + encoded(b"%d" % int(NOW * 1e9), PING) + encoded(welcome)]]
+    assert recorded == [[head + encode_frame(b"%d" % int(NOW * 1e9), PING) + encode_frame(welcome)]]
     assert server.harness.counters.messages_out == 1
-    assert server.harness.counters.bytes_out == len(encoded(welcome))
+    assert server.harness.counters.bytes_out == len(encode_frame(welcome))
 
 
 async def test_last_messages_and_the_close_frame_are_one_write(server: FlowServer) -> None:
@@ -73,7 +73,7 @@ async def test_last_messages_and_the_close_frame_are_one_write(server: FlowServe
     writes = record(connection)
     client.wire.send({"id": "b", "type": "bye"})
     assert await client.wire.wait_closed() == 1000
-    assert writes == [encoded(b'{"type":"bye","id":"b"}') + CLOSE_FRAME]
+    assert writes == [encode_frame(b'{"type":"bye","id":"b"}') + CLOSE_FRAME]
 
 
 async def test_bye_to_a_connection_without_a_session_and_the_close_frame_are_one_write(server: FlowServer) -> None:
@@ -84,7 +84,7 @@ async def test_bye_to_a_connection_without_a_session_and_the_close_frame_are_one
         connection.send(bye(HELLO_TIMEOUT))
         connection.finish()
         assert await client.wait_closed() == 1000
-    assert writes == [encoded(bye(HELLO_TIMEOUT)) + CLOSE_FRAME]
+    assert writes == [encode_frame(bye(HELLO_TIMEOUT)) + CLOSE_FRAME]
 
 
 async def slow_client(server: FlowServer) -> tuple[SessionClient, WebSocketConnection]:
