@@ -83,7 +83,7 @@ class Gateway:
         throttling, refusals = self._services.throttling, self._services.refusals
         self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, throttling, refusals)
         self._flows = flows = Flows(self._services)
-        self._housekeeper = Housekeeper(self._clock, *flows.sweeps, limits=flows.client_limits)
+        self._housekeeper = Housekeeper(self._clock, *flows.sweeps, silence_sweeps=flows.client_limits)
         self.draining = flows.draining
         self._overview = Overview(self._services, flows.media, self._mcu, self._nextcloud.problem)
         self._admin = AdminSocket(

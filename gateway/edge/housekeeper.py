@@ -14,14 +14,14 @@ from gateway.standstill import MIN_STANDSTILL
 log = logging.getLogger("portunus.edge")
 
 PERIOD = 1.0  # seconds
-RECOVERY = 60.0  # seconds for which a standstill is subtracted from a client's silence; longer than any time limit
+RECOVERY = 60.0  # seconds for which a standstill is subtracted from clients' silence; longer than a sweep's limits
 MAX_EXCLUDED = 30.0  # seconds of standstills that are subtracted, at most
 
 
 class Housekeeper:
     """Calls each sweep with the time of ``clock`` once in every ``PERIOD``.
 
-    ``limits`` are those of the ``sweeps`` that end connections and sessions because of a client's silence. For
+    ``silence_sweeps`` are those of the ``sweeps`` that end connections and sessions because of a client's silence. For
     ``RECOVERY`` after a standstill of the process, in which it read no messages, they are called with an earlier time:
     that of ``clock`` less the standstill.
     """
@@ -30,11 +30,11 @@ class Housekeeper:
         self,
         clock: Callable[[], float],
         *sweeps: Callable[[float], None],
-        limits: Sequence[Callable[[float], None]] = (),
+        silence_sweeps: Sequence[Callable[[float], None]] = (),
     ) -> None:
         self._clock = clock
         self._sweeps = sweeps
-        self._limits = limits
+        self._silence_sweeps = silence_sweeps
         self._stood_still = 0.0  # seconds of the standstills within the last ``RECOVERY``
         self._recovered_at = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -58,7 +58,7 @@ class Housekeeper:
             self._note_standstill(now - due, now)
             for sweep in self._sweeps:
                 try:
-                    sweep(now - self._stood_still if sweep in self._limits else now)
+                    sweep(now - self._stood_still if sweep in self._silence_sweeps else now)
                 except Exception:
                     log.exception("a periodic sweep failed")
 

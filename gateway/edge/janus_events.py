@@ -3,7 +3,7 @@
 Source: reference 2.1, 14.2. Janus opens the connection (its WebSocket event handler) without credentials, so it is
 accepted from local addresses only: the peer's address and each address in the request's headers, from a trusted proxy
 or not, must be loopback or private. Requests of web pages are refused. Such a connection is not a client: it sends no
-hello, is not counted in any limit and receives nothing but pings.
+hello, does not count towards a limit on clients and receives nothing but pings.
 """
 
 from __future__ import annotations

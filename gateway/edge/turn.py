@@ -30,7 +30,7 @@ _letters = string.ascii_letters + string.digits
 
 
 class TurnSettings(Protocol):
-    """The TURN servers that credentials are for."""
+    """The part of the configuration about TURN."""
 
     @property
     def api_key(self) -> str:
@@ -69,22 +69,22 @@ class TurnCredentials:
         self._settings = settings
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer one request."""
+        """Answer a request with new credentials, or with a refusal; a wrong key is throttled."""
         query, settings = request.query, self._settings
         key = query.get("key", "") or query.get("api", "")  # Janus sends api
         if query.get("service") != "turn" or not key:
-            return _refuse(400, "Invalid service and/or key sent.")
+            return _refusal(400, "Invalid service and/or key sent.")
         if not settings.api_key:
             self._refusals.turn_key(configured=False)
-            return _refuse(403, _NOT_ALLOWED)
+            return _refusal(403, _NOT_ALLOWED)
         caller = HttpCaller(request, self._proxies.real_ip(request))
         if not hmac.compare_digest(key.encode(), settings.api_key.encode()):
             self._refusals.turn_key(configured=True)
             if await self._throttling.record_failure(caller, ThrottledAction.TURN_KEY):
-                return _refuse(429, "Too many requests")
-            return _refuse(403, _NOT_ALLOWED)
+                return _refusal(429, "Too many requests")
+            return _refusal(403, _NOT_ALLOWED)
         if not settings.servers:
-            return _refuse(404, "No TURN servers available.")
+            return _refusal(404, "No TURN servers available.")
         name = query.get("username", "") or "".join(secrets.choice(_letters) for _ in range(NAME_LENGTH))
         username, password = credentials(settings.secret, name, self._clock())
         body = {"username": username, "password": password, "ttl": LIFETIME, "uris": list(settings.servers)}
@@ -99,5 +99,5 @@ def credentials(secret: str, name: str, now: float) -> tuple[str, str]:
     return username, base64.b64encode(signature).decode()
 
 
-def _refuse(status: int, text: str) -> web.Response:
+def _refusal(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=text + "\n", headers={"X-Content-Type-Options": "nosniff"})

@@ -43,7 +43,7 @@ class Networks:
 class TrustedProxies(Networks):
     """The proxies whose ``X-Real-IP`` and ``X-Forwarded-For`` headers are believed.
 
-    ``on_untrusted`` is called with the address of each other peer that forwards a request, and with the ``texts``.
+    ``on_untrusted`` is called with the address of an untrusted peer that forwards a request, and with the ``texts``.
     """
 
     def __init__(

@@ -1,10 +1,12 @@
 """The memory for request bodies whose senders are not authenticated yet.
 
 Source: docs/operations.md, "Limits". A signature covers the body, so the body has to be read before its sender is
-authenticated. For each address a limited number of bytes is read at once. Beyond that, reading a slow body is aborted:
-bodies of a Nextcloud arrive within milliseconds. A short body is always read, since it is already in the buffers of its
-connection; a long body waits, and is refused if too many wait. If the bodies of all addresses together exceed a limit,
-reading the oldest is aborted.
+authenticated. The bodies of long polling count as well, until their messages are handled.
+
+For each address a limited number of bytes is read at once. Beyond that, reading a slow body is aborted: bodies of a
+Nextcloud arrive within milliseconds. A short body is always read, since it is already in the buffers of its connection;
+a long body waits, and is refused if too many wait. If the bodies of all addresses together exceed a limit, reading the
+oldest is aborted.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from contextlib import asynccontextmanager
 from gateway.core.throttle import Address, network
 
 ADDRESS_LIMIT = 16 << 20  # bytes of the bodies of one address (IPv6: /64 network) that are read at once
-MAX_BUFFERED = 48 << 10  # bytes of a body that waits; they are in the buffers (``receive_buffer``)
+MAX_BUFFERED = 48 << 10  # bytes of a waiting body in the buffers of its connection (``receive_buffer``), at most
 SLOW_AFTER = 0.5  # seconds after which reading a body may be aborted in favour of others of its address
 CHECK_PERIOD = 0.1  # seconds between two checks for slow bodies while others wait
-WAITING_LIMIT = 4 << 20  # bytes of the bodies of one address that wait
+WAITING_LIMIT = 4 << 20  # bytes of the waiting bodies of one address, each counted as ``MAX_BUFFERED``
 TOTAL_LIMIT = 64 << 20  # bytes of the bodies of all addresses that are read at once
 
 
@@ -31,12 +33,12 @@ class Overloaded(Exception):
 class _Reading:
     """A body that is being read."""
 
-    __slots__ = ("began", "limit", "size")
+    __slots__ = ("began", "size", "timeout")
 
     def __init__(self, size: int, began: float) -> None:
         self.size = size
         self.began = began  # seconds of the budget's clock
-        self.limit = asyncio.timeout(None)  # aborts the reading
+        self.timeout = asyncio.timeout(None)  # aborts the reading
 
 
 class _Share:
@@ -55,7 +57,7 @@ class _Share:
 
 
 class BodyBudget:
-    """Counts the bytes of bodies that are being read; ``clock`` returns seconds of a monotonic clock."""
+    """Limits the bytes of bodies that are read at once; ``clock`` returns seconds of a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -75,7 +77,7 @@ class BodyBudget:
             await self._wait(share, size)
             reading = _Reading(size, self._clock())
             try:
-                async with reading.limit:
+                async with reading.timeout:
                     self._readings[reading] = share
                     share.readings[reading] = None
                     self._abort_oldest(reading)
@@ -120,7 +122,7 @@ class BodyBudget:
             self._abort(oldest)
 
     def _abort(self, reading: _Reading) -> None:
-        reading.limit.reschedule(0.0)
+        reading.timeout.reschedule(0.0)
         self._end(reading, self._readings[reading])
 
     def _end(self, reading: _Reading, share: _Share) -> None:

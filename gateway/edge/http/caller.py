@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.core.throttle import Address
 
-LOOK_PERIOD = 1.0  # seconds between two checks whether a throttled caller is still connected
+POLL_PERIOD = 1.0  # seconds between two checks whether a throttled caller is still connected
 
 
 class HttpCaller:
@@ -22,8 +22,8 @@ class HttpCaller:
         self.address = address
 
     async def wait_until_gone(self, seconds: float) -> None:
-        """Wait, at most until the connection is lost, which is polled: aiohttp does not report it."""
+        """Wait until the connection is lost, at most ``seconds``; poll for it, since aiohttp does not report it."""
         while seconds > 0 and self._request.transport is not None:
-            pause = min(seconds, LOOK_PERIOD)
+            pause = min(seconds, POLL_PERIOD)
             await asyncio.sleep(pause)
             seconds -= pause

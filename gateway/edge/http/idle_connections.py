@@ -28,7 +28,11 @@ class IdleConnection(Protocol):
 
 
 class IdleConnections:
-    """The idle connections, by peer, in the order in which they became idle."""
+    """The idle connections, by peer, in the order in which they became idle.
+
+    ``per_address`` returns the greatest number for one peer (0: no limit); ``on_excess`` is called with the name of the
+    limit for which a connection is closed.
+    """
 
     def __init__(self, per_address: Callable[[], int], on_excess: Callable[[str], None]) -> None:
         self._per_address = per_address

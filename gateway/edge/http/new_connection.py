@@ -99,7 +99,7 @@ class NewConnection(asyncio.Protocol):
         request = None if self.uses_reserve else self._upgrade_request(data)
         try:
             upgraded = request is not None and self._owner.upgrade(request)
-        except BaseException:  # ``connection_lost`` may not be called: the transport may have another protocol already
+        except BaseException:  # if the transport has another protocol already, ``connection_lost`` is not called
             self._owner.remove(self)
             raise
         if upgraded:

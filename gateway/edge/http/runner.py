@@ -9,11 +9,11 @@ A connection gets aiohttp's request handler when its first octets arrive, unless
 timeout is determined for each connection, and runs from its beginning; a connection that is closed without ever having
 sent a request is counted.
 
-Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which makes those
-answers; ``_handle_request``, called for each request; ``_process_keepalive``, called when the timeout ends, at
-``_next_keepalive_close_time``, by ``_keepalive_handle``; ``pause_reading``; ``TCPSite._server``, the listening sockets;
-``AppRunner._make_server`` and ``Server.__call__``, which choose the request handler's class; and the handler's
-arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
+Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which answers malformed
+requests; ``_handle_request``, called for each request; ``_process_keepalive``, called when ``_keepalive_timeout`` ends,
+at ``_next_keepalive_close_time``, by ``_keepalive_handle``; ``_force_close``, which it sets; ``pause_reading``;
+``TCPSite._server``, the listening sockets; ``AppRunner._make_server`` and ``Server.__call__``, which choose the request
+handler's class; and the handler's arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class ConnectionRules:
     ``headers`` are sent with the answers to malformed requests. ``timeout`` is called for each connection and returns
     the seconds that the head of a request may take, and that the connection may be idle after an answer; 0: no limit.
     ``on_timeout`` is called when a new connection has sent no request in time. ``idle`` contains the connections on
-    which no request is being served; ``reserve`` detects those with a file descriptor of the reserve. ``upgrade``
-    opens the WebSocket of a client, or returns ``False`` if the request is no valid handshake of one that is admitted.
+    which no request is being served; ``reserve`` detects connections whose file descriptor is in the reserve.
+    ``upgrade`` opens the WebSocket of a client, or returns ``False`` if aiohttp has to handle the request.
     """
 
     headers: Mapping[str, str]

@@ -17,7 +17,7 @@ class ServerTls:
         """Read the PEM files at two paths.
 
         Raises:
-            OSError: one of them cannot be read (``ssl.SSLError``: or is no certificate or key).
+            OSError: a file cannot be read, or (``ssl.SSLError``) is not a certificate or key.
         """
         self.context = create_context(certificate, key)
         self._current = self.context

@@ -13,7 +13,7 @@ from ipaddress import ip_network
 
 from gateway.core.throttle import Address, network
 
-MAX_PEERS = 64  # networks of peers that are warned about until the next reload
+MAX_PEERS = 64  # peers (IPv6: /64 networks) that are logged until the next reload
 
 _IPV4 = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
 _IPV6 = ("::1/128", "fc00::/7", "fe80::/10")
@@ -22,7 +22,7 @@ log = logging.getLogger("portunus.http")
 
 
 class UntrustedProxies:
-    """Logs each such peer once; IPv6 peers once for each /64 network."""
+    """Logs each untrusted peer that forwards requests once, IPv6 peers once for each /64 network."""
 
     def __init__(self) -> None:
         self._reported: set[int] = set()
@@ -32,14 +32,14 @@ class UntrustedProxies:
         if network(peer) in self._reported or len(self._reported) >= MAX_PEERS:
             return
         self._reported.add(network(peer))
-        named = any(peer in private for private in _PRIVATE_NETWORKS)
-        entries = [*trusted, str(peer) if named else "ADDRESS"]
+        is_private = any(peer in private for private in _PRIVATE_NETWORKS)
+        entries = [*trusted, str(peer) if is_private else "ADDRESS"]
         line = f"trusted_proxies = {json.dumps(entries)}"
         log.warning(
             "a peer that is not in http.trusted_proxies forwards requests: all clients behind it count as one address,"
             " and it gets no statistics; if it is your reverse proxy, write under [http]: %s%s",
             line,
-            "" if named else " (ADDRESS: the address from which it connects)",
+            "" if is_private else " (ADDRESS: the address from which it connects)",
         )
 
     def configuration_changed(self) -> None:

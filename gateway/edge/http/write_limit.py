@@ -4,7 +4,8 @@ Source: reference 1.1. A connection whose client does not read the answer would 
 ``close``; it is aborted. A connection that became a WebSocket has its own write timeout.
 
 Over TLS the first write goes into an inner transport's buffer, whatever its size, and only further writes pause the
-protocol. An answer of one write is then bounded by the event loop, which ends a connection 30 s after ``close``.
+protocol. The time of an answer in one write is then limited by the event loop, which ends a connection 30 s after
+``close``.
 """
 
 from __future__ import annotations

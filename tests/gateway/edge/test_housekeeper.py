@@ -58,7 +58,7 @@ async def test_standstill_does_not_count_for_the_limits_of_clients(caplog: pytes
         return loop.time() - start + jumped
 
     limit, other = limits.append, others.append
-    housekeeper = Housekeeper(clock, limit, other, limits=(limit,))
+    housekeeper = Housekeeper(clock, limit, other, silence_sweeps=(limit,))
     housekeeper.start()
     await asyncio.sleep(1.5 * PERIOD)
     jumped = 15.0

@@ -494,7 +494,7 @@ async def test_unsigned_requests_are_not_counted_as_failures(gateway: RoomsApiSe
 
 
 async def test_delay_ends_when_the_caller_disconnects(gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caller, "LOOK_PERIOD", 0.01)
+    monkeypatch.setattr(caller, "POLL_PERIOD", 0.01)
     await fail(gateway, 8)
     waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM))  # for 25 s
     async with asyncio.timeout(5):
