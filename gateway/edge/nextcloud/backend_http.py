@@ -24,16 +24,16 @@ from gateway.edge.nextcloud.backend_connection import (
     Reply,
     RequestFailed,
     Unreachable,
-    encode,
+    encode_request,
 )
 from gateway.edge.nextcloud.host_addresses import HostAddresses
 from gateway.standstill import PeerTimeout
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
-_URL_CACHE_SIZE = 256  # limited because clients choose them with ``allow_any``
-_KEPT_LENGTH = 512  # characters of such a URL at most
-_SECOND_ADDRESS = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
+_URL_CACHE_SIZE = 256  # parsed URLs; limited because clients choose the URLs with ``allow_any``
+_MAX_CACHED_LENGTH = 512  # characters of a cached URL
+_CONNECTION_ATTEMPT_DELAY = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
 
 
 class _Target(Struct, frozen=True):
@@ -47,14 +47,14 @@ class _Target(Struct, frozen=True):
 
 
 class _Origin:
-    """The connections to one host and port."""
+    """The connections to one origin: scheme, host and port."""
 
     def __init__(self, limit: int) -> None:
-        self.slots = asyncio.Semaphore(limit)  # one for each request
+        self.slots = asyncio.Semaphore(limit)  # one is taken by each request
         self.requests = 0  # waiting or running
         self.is_closed = False  # by ``BackendHttp.close``
         self.open: set[BackendConnection] = set()
-        self.idle: list[BackendConnection] = []  # the last one was used last
+        self.idle: list[BackendConnection] = []  # the most recently used one is the last
 
     def close(self, connection: BackendConnection) -> None:
         """Close a connection at once. Idempotent."""
@@ -69,7 +69,7 @@ class _Origin:
 
 
 class BackendHttp:
-    """An HTTP client with one connection pool for all backends; call ``close`` when done."""
+    """An HTTP client for all backends, with a connection pool for each origin; call ``close`` when done."""
 
     def __init__(self, timeout: float = 10.0, connections_per_host: int = 8) -> None:
         self._timeout = timeout
@@ -124,8 +124,8 @@ class BackendHttp:
             RequestFailed: no complete response of at most ``MAX_BODY`` bytes.
         """
         try:
-            target = _kept_target(url) if len(url) <= _KEPT_LENGTH else _target(url)
-            data = encode(method, target.path, target.authority, headers, body)
+            target = _cached_target(url) if len(url) <= _MAX_CACHED_LENGTH else _target(url)
+            data = encode_request(method, target.path, target.authority, headers, body)
         except ValueError as error:
             raise Unreachable from error
         key = (target.host, target.port, target.secure)
@@ -146,7 +146,7 @@ class BackendHttp:
                 del self._origins[key]
 
     async def _exchange(self, origin: _Origin, target: _Target, request: bytes) -> Reply:
-        """Send a request on an idle connection, or on a new one if there is none or the backend has just closed it."""
+        """Send a request on an idle connection; if there is none, or the backend has just closed it, on a new one."""
         while origin.idle:
             connection = origin.idle.pop()
             if not connection.is_open or self._is_too_old(connection):
@@ -204,8 +204,8 @@ class BackendHttp:
         loop = asyncio.get_running_loop()
         try:
             addresses = await self._hosts.resolve(target.host, target.port)
-            tls = await _kept_tls() if target.secure else None
-            opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_SECOND_ADDRESS)
+            tls = await _cached_tls() if target.secure else None
+            opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_CONNECTION_ATTEMPT_DELAY)
             _, connection = await loop.create_connection(
                 lambda: BackendConnection(MAX_BODY, origin.forget),
                 sock=opened,
@@ -229,10 +229,10 @@ def _target(url: str) -> _Target:
     return _Target(parsed.raw_host, parsed.port, parsed.scheme == "https", authority, parsed.raw_path_qs)
 
 
-_kept_target = lru_cache(maxsize=_URL_CACHE_SIZE)(_target)
+_cached_target = lru_cache(maxsize=_URL_CACHE_SIZE)(_target)
 
 
-async def _kept_tls() -> ssl.SSLContext:
+async def _cached_tls() -> ssl.SSLContext:
     """Return the context; the first call reads certificates from the disk, the others need no thread."""
     return _tls() if _tls.cache_info().currsize else await asyncio.to_thread(_tls)
 

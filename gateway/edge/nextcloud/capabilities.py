@@ -21,7 +21,9 @@ from gateway.edge.nextcloud.failures import explanation
 from gateway.limited_log import LimitedLog
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
-RETRY_PAUSE = 2.0  # seconds after a failed fetch, or one without Talk, until the backend is asked again
+# Seconds until a backend is asked again after an answer that is not usable or lacks Talk. A backend that did not answer
+# is asked again at once unless its capabilities are known (3.8).
+RETRY_PAUSE = 2.0
 FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
 RENEW_INTERVAL = 5.0  # seconds between two fetches of a URL to renew its token key
 MAX_ENTRIES = 4096  # cached URLs; limited because clients choose them with ``allow_any``
@@ -38,19 +40,19 @@ class Capabilities(Struct, frozen=True):
 
     features: frozenset[str] = frozenset()
     signaling: dict[str, Any] = {}  # ``config.signaling``, with the values as Nextcloud sent them
-    has_talk: bool = False  # whether the entry exists and is not empty
+    has_talk: bool = False  # whether the entry lists features or signaling settings
 
 
 class _CacheEntry:
-    __slots__ = ("capabilities", "etag", "expires", "fetching", "forced", "renewed", "retry")
+    __slots__ = ("capabilities", "etag", "expires_at", "fetching", "forced_at", "renewed_at", "retry_at")
 
     def __init__(self) -> None:
         self.capabilities = Capabilities()  # of the last usable answer; a failure does not change them
         self.etag = ""
-        self.expires = float("-inf")
-        self.retry = float("-inf")  # time from which on the backend is asked again after a failure
-        self.forced = float("-inf")
-        self.renewed = float("-inf")
+        self.expires_at = float("-inf")
+        self.retry_at = float("-inf")  # time from which on the backend is asked again after a failure
+        self.forced_at = float("-inf")  # time of the last forced refresh
+        self.renewed_at = float("-inf")  # time of the last renewal of the token key
         self.fetching: asyncio.Task[None] | None = None
 
 
@@ -67,14 +69,14 @@ class CapabilitiesCache:
     async def get(self, url: str) -> tuple[Capabilities, bool]:
         """Return the capabilities of a backend, and whether they came from the cache.
 
-        If the backend cannot be reached, return the capabilities of its last usable answer.
+        If the backend cannot be reached, return the capabilities of its last usable answer, or empty ones.
         """
         entry = self._entry(url)
         now = self._clock()
-        if now < entry.expires:
+        if now < entry.expires_at:
             return entry.capabilities, True
         if entry.fetching is None:
-            if now < entry.retry:
+            if now < entry.retry_at:
                 return entry.capabilities, False
             entry.fetching = asyncio.create_task(self._fetch(url, entry), name="capabilities")
         await asyncio.shield(entry.fetching)
@@ -83,19 +85,19 @@ class CapabilitiesCache:
     def expire(self, url: str) -> bool:
         """Expire the entry of a URL, at most once a minute; return whether the next lookup asks the backend."""
         entry, now = self._entry(url), self._clock()
-        if now < entry.forced + FORCE_INTERVAL:
+        if now < entry.forced_at + FORCE_INTERVAL:
             return False
-        entry.forced = now
-        entry.expires = float("-inf")
+        entry.forced_at = now
+        entry.expires_at = float("-inf")
         return True
 
     def renew(self, url: str) -> bool:
         """Expire the entry of a URL whose token key may be old, like ``expire``, at most once in ``RENEW_INTERVAL``."""
         entry, now = self._entry(url), self._clock()
-        if now < entry.renewed + RENEW_INTERVAL:
+        if now < entry.renewed_at + RENEW_INTERVAL:
             return False
-        entry.renewed = now
-        entry.expires = float("-inf")
+        entry.renewed_at = now
+        entry.expires_at = float("-inf")
         return True
 
     async def close(self) -> None:
@@ -123,7 +125,7 @@ class CapabilitiesCache:
             reason = explanation(error)
             self._warnings.warning((url, reason), "the capabilities of %s could not be fetched: %s", url, reason)
             if entry.capabilities.has_talk:
-                entry.retry = self._clock() + RETRY_PAUSE
+                entry.retry_at = self._clock() + RETRY_PAUSE
         else:
             self._update(url, reply, entry)
         finally:
@@ -131,11 +133,11 @@ class CapabilitiesCache:
 
     def _update(self, url: str, reply: Reply, entry: _CacheEntry) -> None:
         if reply.status == 304 and entry.etag:
-            entry.expires = self._clock() + _lifetime(reply)
+            entry.expires_at = self._clock() + _lifetime(reply)
             return
         capabilities = parse_capabilities(reply) if reply.status == 200 and reply.is_json else None
         if capabilities is None:
-            entry.retry = self._clock() + RETRY_PAUSE
+            entry.retry_at = self._clock() + RETRY_PAUSE
             self._warnings.warning(
                 (url, reply.status), "the capabilities of %s are not usable: HTTP status %d", url, reply.status
             )
@@ -143,9 +145,9 @@ class CapabilitiesCache:
         entry.capabilities = capabilities
         entry.etag = reply.headers.get("ETag", "")
         if capabilities.has_talk:
-            entry.expires = self._clock() + _lifetime(reply)
+            entry.expires_at = self._clock() + _lifetime(reply)
         else:  # Talk is switched off, as during an upgrade
-            entry.retry = self._clock() + RETRY_PAUSE
+            entry.retry_at = self._clock() + RETRY_PAUSE
 
 
 def _lifetime(reply: Reply) -> float:

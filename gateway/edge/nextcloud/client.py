@@ -31,7 +31,7 @@ LONGEST_CODE = 64  # characters of a backend's error code in the log
 
 _TIMEOUT_MESSAGE = "the backend did not answer in time"
 _NOT_ACCEPTED = ": Nextcloud does not accept the signature; "
-_MISTAKES = frozenset({"invalid_request"})  # error codes caused by a wrong configuration, such as a wrong secret
+_CONFIGURATION_ERRORS = frozenset({"invalid_request"})  # codes of errors that a wrong configuration causes
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
 
 
@@ -119,20 +119,20 @@ class NextcloudClient:
             self._fail(backend, url, subject, failed.status if status is None else status, explanation(failed))
             raise NextcloudError(str(failed)) from error
         code = answer.error.code if answer.type == "error" and answer.error is not None else ""
-        if code in _MISTAKES:
+        if code in _CONFIGURATION_ERRORS:
             self._fail(backend, url, subject, status, f"error {code}{_NOT_ACCEPTED}{SHARED_SECRET % backend.id}")
             return answer
         if code and status >= 400:
             self._warn(backend, url, subject, _outcome(status, f"error {code[:LONGEST_CODE]}"))
         else:
-            self._health.works(backend)
+            self._health.record_success(backend)
         return answer
 
     def _fail(self, backend: Backend, url: str, subject: str, status: int | None, reason: str) -> None:
         """Log a failure, and report it by ``problem``: clients receive only ``internal_error``."""
         outcome = _outcome(status, reason)
         sentence = f"the last request, of type {subject}, to {url} {outcome}"
-        self._health.fails(backend, BackendProblem(status is not None, sentence))
+        self._health.record_failure(backend, BackendProblem(status is not None, sentence))
         self._warn(backend, url, subject, outcome)
 
     def _warn(self, backend: Backend, url: str, subject: str, outcome: str) -> None:
@@ -148,16 +148,16 @@ class NextcloudClient:
     async def token_key(self, url: str) -> str:
         """Return the public key for hello 2.0 tokens; empty if there is none even after a forced refresh."""
         capabilities, cached = await self._capabilities.get(url)
-        if cached and not _key(capabilities) and self._capabilities.expire(url):
+        if cached and not _token_key(capabilities) and self._capabilities.expire(url):
             capabilities, _ = await self._capabilities.get(url)
-        return _key(capabilities)
+        return _token_key(capabilities)
 
     async def renewed_token_key(self, url: str, old: str) -> str:
         """Return the public key if it differs from ``old``; empty if it is the same, or was fetched just before."""
         capabilities, cached = await self._capabilities.get(url)
-        if cached and _key(capabilities) == old and self._capabilities.renew(url):
+        if cached and _token_key(capabilities) == old and self._capabilities.renew(url):
             capabilities, _ = await self._capabilities.get(url)
-        key = _key(capabilities)
+        key = _token_key(capabilities)
         return key if key != old else ""
 
     async def supports(self, url: str, feature: str) -> bool:
@@ -173,7 +173,7 @@ class NextcloudClient:
 
     async def _post(self, backend: Backend, url: str, body: bytes) -> Reply:
         capabilities, _ = await self._capabilities.get(url)
-        # A Talk whose capabilities are unknown is assumed to be current: without v1 of the API.
+        # A Talk whose capabilities are unknown is assumed to be a current one, which has no v1 of the API any more.
         old = capabilities.has_talk and "signaling-v3" not in capabilities.features
         endpoint = url + _ENDPOINT.format(version="v1" if old else "v3")
         random = self._random()
@@ -196,7 +196,7 @@ def _outcome(status: int | None, reason: str) -> str:
     return f"ended {'without an answer' if status is None else f'with HTTP status {status}'}: {reason}"
 
 
-def _key(capabilities: Capabilities) -> str:
+def _token_key(capabilities: Capabilities) -> str:
     value = capabilities.signaling.get("hello-v2-token-key")
     return value if isinstance(value, str) else ""
 

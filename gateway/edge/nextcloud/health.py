@@ -16,20 +16,20 @@ class BackendProblem:
 
 
 class BackendHealth:
-    """Keeps the outcome of the last request by backend; the outcomes of changed or removed backends are dropped."""
+    """Keeps the failure of the last request by backend; one under other settings of the backend is ignored."""
 
     def __init__(self) -> None:
-        self._problems: dict[str, tuple[Backend, BackendProblem]] = {}  # by id
+        self._failures: dict[str, tuple[Backend, BackendProblem]] = {}  # by id
 
-    def works(self, backend: Backend) -> None:
+    def record_success(self, backend: Backend) -> None:
         """Record that the backend has accepted a request."""
-        self._problems.pop(backend.id, None)
+        self._failures.pop(backend.id, None)
 
-    def fails(self, backend: Backend, problem: BackendProblem) -> None:
+    def record_failure(self, backend: Backend, problem: BackendProblem) -> None:
         """Record that a request failed because of the backend, the network, or the configuration."""
-        self._problems[backend.id] = backend, problem
+        self._failures[backend.id] = backend, problem
 
     def problem(self, backend: Backend) -> BackendProblem | None:
-        """Return why the last request failed; ``None`` if it did not, or if the backend's settings have changed."""
-        asked, problem = self._problems.get(backend.id, (backend, None))
+        """Return the failure of the last request; ``None``: it succeeded, or the backend's settings have changed."""
+        asked, problem = self._failures.get(backend.id, (backend, None))
         return problem if (asked.secret, asked.urls) == (backend.secret, backend.urls) else None

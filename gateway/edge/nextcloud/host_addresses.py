@@ -14,7 +14,7 @@ from functools import partial
 from aiohappyeyeballs import AddrInfoType
 
 ADDRESS_LIFETIME = 10.0  # seconds
-_MAX_HOSTS = 256  # with kept addresses; limited because clients choose them with ``allow_any``
+_MAX_HOSTS = 256  # hosts in the cache; limited because clients choose the hosts with ``allow_any``
 
 
 class HostAddresses:
@@ -39,8 +39,8 @@ class HostAddresses:
         if ":" in host or host.replace(".", "").isdigit():
             ipaddress.ip_address(host)
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            where = (host, port, 0, 0) if ":" in host else (host, port)
-            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
+            sockaddr = (host, port, 0, 0) if ":" in host else (host, port)
+            return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", sockaddr)]
         key = host, port
         until, found = self._found.get(key, (0.0, []))
         if found and asyncio.get_running_loop().time() < until:

@@ -28,7 +28,7 @@ from gateway.limited_log import LimitedLog
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, decode_rooms_request
 
-WITHOUT_URL = 262_144  # bytes of a body that names no backend: each configured secret is tried
+MAX_BODY_WITHOUT_URL = 262_144  # bytes, if the headers name no backend: each configured secret is tried
 LONGEST_RANDOM = 1024  # characters; Talk sends 64
 
 _checksum = re.compile("[0-9a-f]{64}")
@@ -112,7 +112,7 @@ class RoomsApi:
             self._refusals.envelope("they have no Content-Length; a proxy must not send them chunked")
             return _text(411, "Length required")
         url = headers.get("Spreed-Signaling-Backend", "")
-        if exceeds(length, self._max_body()) or (not url and length > WITHOUT_URL):
+        if exceeds(length, self._max_body()) or (not url and length > MAX_BODY_WITHOUT_URL):
             found = self._configured.backends.find(url) if url else None
             self._on_too_large()
             if found is not None:
@@ -133,7 +133,7 @@ class RoomsApi:
 
         Raises:
             Overloaded: too many bodies are being read.
-            UnreadableBody: it ended early or did not arrive in time.
+            UnreadableBody: the body ended early or did not arrive in time.
         """
         random = request.headers["Spreed-Signaling-Random"]
         given = request.headers["Spreed-Signaling-Checksum"]

@@ -19,7 +19,7 @@ from gateway.core.throttle import ThrottledAction
 from gateway.edge.http import caller
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.body import BodyReader
-from gateway.edge.nextcloud.rooms_api import WITHOUT_URL, RoomsApi
+from gateway.edge.nextcloud.rooms_api import MAX_BODY_WITHOUT_URL, RoomsApi
 from gateway.flows import throttling
 from gateway.flows.backend.requests import MalformedRequest
 from gateway.flows.internal.dialout_replies import DialoutReply
@@ -196,7 +196,7 @@ async def test_limit_of_a_body_is_configured(gateway: RoomsApiServer) -> None:
 
 # reference 1.4-b
 async def test_body_of_a_request_without_a_backend_has_its_own_limit(gateway: RoomsApiServer) -> None:
-    body = DELETE.ljust(WITHOUT_URL)
+    body = DELETE.ljust(MAX_BODY_WITHOUT_URL)
     assert await gateway.post(body, Spreed_Signaling_Backend="") == (200, b"{}")
     assert await gateway.post(body + b" ", Spreed_Signaling_Backend="") == SIZE
 
@@ -223,8 +223,8 @@ async def test_body_is_kept_only_if_its_headers_are_plausible(
         return body
 
     monkeypatch.setattr(BodyReader, "read", observed)
-    assert await gateway.post(DELETE.ljust(WITHOUT_URL), **headers) == AUTH
-    assert sizes == ([WITHOUT_URL] if kept else [])
+    assert await gateway.post(DELETE.ljust(MAX_BODY_WITHOUT_URL), **headers) == AUTH
+    assert sizes == ([MAX_BODY_WITHOUT_URL] if kept else [])
 
 
 # reference 1.4-h
