@@ -1,7 +1,8 @@
 """The rule for addresses that the gateway may connect to on behalf of a client: public unicast addresses only.
 
 A client chooses the host, so that a name or an address may lead into the operator's own network (server-side request
-forgery, docs/threat-model.md). An IPv6 address that contains an IPv4 address is refused, or judged by that one as well.
+forgery, docs/threat-model.md). An IPv6 address that contains an IPv4 address is refused unless the IPv4 address
+is allowed, in some forms always.
 
 Source: IANA's registries of special-purpose addresses (RFC 6890); RFC 4291 (IPv4-mapped, IPv4-compatible), RFC 6052 and
 8215 (NAT64), RFC 3056 (6to4), RFC 4380 (Teredo), RFC 5214 (ISATAP).
@@ -26,7 +27,7 @@ _SPECIAL_NETWORKS = tuple(
 _PUBLIC_IPV6 = IPv6Network("2000::/3")  # all IPv6 addresses that are assigned globally
 _MAPPED_IPV4 = IPv6Network("::ffff:0:0/96")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_ISATAP = 0x5EFE  # in the interface id, after the bits "universal" and "group"
+_ISATAP = 0x5EFE  # second 16 bits of the interface id (RFC 5214, 6.1)
 
 
 def is_allowed(text: str, exceptions: Networks) -> bool:
@@ -47,8 +48,8 @@ def is_allowed(text: str, exceptions: Networks) -> bool:
     embedded = IPv4Address(int(address) & 0xFFFFFFFF)
     if address in _MAPPED_IPV4 or address in _NAT64:
         return is_allowed(str(embedded), exceptions)
-    prefix = int(address) >> 32 & 0xFFFFFFFF  # of the interface id; its lower half is the IPv4 address
-    if prefix & 0xFFFF == _ISATAP and prefix >> 16 in (0, 0x200) and not is_allowed(str(embedded), exceptions):
+    upper = int(address) >> 32 & 0xFFFFFFFF  # upper half of the interface id; the lower half is the IPv4 address
+    if upper & 0xFFFF == _ISATAP and upper >> 16 in (0, 0x200) and not is_allowed(str(embedded), exceptions):
         return False
     return address in _PUBLIC_IPV6 and _is_public(address)
 

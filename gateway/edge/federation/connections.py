@@ -185,7 +185,7 @@ class RemoteWebSockets:
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None
-        self._trusted: tuple[FederationRules, ssl.SSLContext] | None = None
+        self._cached_tls: tuple[FederationRules, ssl.SSLContext] | None = None
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -211,7 +211,7 @@ class RemoteWebSockets:
                     compress=0,  # a compressed message could be a thousand times its size on the wire
                 )
         except AddressNotAllowed as error:
-            # The same error as for a server that does not answer, so that no client can scan internal names with it.
+            # The same error as for a server that cannot be reached, so that clients cannot scan internal names.
             self._warnings.warning("address", ADDRESS_REFUSED)
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.") from error
         except aiohttp.ClientConnectorCertificateError as error:
@@ -259,13 +259,13 @@ class RemoteWebSockets:
         return target.join(URL(PATH))
 
     def _tls(self, rules: FederationRules) -> ssl.SSLContext:
-        """Return the TLS context; the certificates are read again after each reload of the settings."""
-        if self._trusted is None or self._trusted[0] is not rules:
+        """Return the TLS context, created anew after each reload of the settings."""
+        if self._cached_tls is None or self._cached_tls[0] is not rules:
             context = ssl.create_default_context()
             if rules.certificate_authorities:
                 context.load_verify_locations(rules.certificate_authorities)
-            self._trusted = rules, context
-        return self._trusted[1]
+            self._cached_tls = rules, context
+        return self._cached_tls[1]
 
 
 async def _refuse_redirect(*_: object) -> None:

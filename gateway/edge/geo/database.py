@@ -26,7 +26,7 @@ MAX_SIZE = 536_870_912  # bytes, compressed or not; the largest known database o
 _MAXMIND = "https://download.maxmind.com/app/geoip_download"
 _GEOLITE = {"edition_id": "GeoLite2-Country", "suffix": "tar.gz"}
 _GZIP = b"\x1f\x8b"
-_time = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
+_timeout = aiohttp.ClientTimeout(total=600, sock_connect=10, sock_read=30)
 _SAMPLES = 64  # addresses that are looked up before a database is accepted
 
 # Exceptions of maxminddb for a damaged database, or for data of another format; InvalidDatabaseError is a RuntimeError.
@@ -57,7 +57,7 @@ class DatabaseDownload:
         body = io.BytesIO()
         try:
             async with (
-                aiohttp.ClientSession(timeout=_time, auto_decompress=False) as session,
+                aiohttp.ClientSession(timeout=_timeout, auto_decompress=False) as session,
                 session.get(URL(self._url), params=self._query, headers=headers) as response,
             ):
                 if response.status == 304 and self._etag:

@@ -21,9 +21,9 @@ from gateway.core.throttle import Address
 from gateway.edge.geo.continents import continent_of
 from gateway.edge.geo.database import DAMAGED_DATABASE_ERRORS, UnusableDatabase, database_source
 
-REFRESH = 86_400.0  # seconds between two reads of the source
-FIRST_RETRY = 1.0  # seconds; doubled after each further failure
-LAST_RETRY = 300.0  # seconds
+REFRESH_PERIOD = 86_400.0  # seconds between two reads of the source
+FIRST_RETRY_DELAY = 1.0  # seconds; doubled after each further failure
+MAX_RETRY_DELAY = 300.0  # seconds
 START_TIMEOUT = 5.0  # seconds that ``start`` waits for the first read
 
 log = logging.getLogger("portunus.geoip")
@@ -131,7 +131,7 @@ class GeoIp:
         self._continents = settings.continents
 
     async def _read_repeatedly(self, source: DatabaseSource) -> None:
-        failed, retry_delay = False, FIRST_RETRY
+        failed, retry_delay = False, FIRST_RETRY_DELAY
         while True:
             try:
                 database = await source.read()
@@ -139,13 +139,13 @@ class GeoIp:
                 level = logging.INFO if failed else logging.WARNING
                 kept = "the old one stays in use" if self._database is not None else "countries are unknown"
                 log.log(level, "no new GeoIP database: %s; %s", error, kept)
-                failed, delay, retry_delay = True, retry_delay, min(retry_delay * 2, LAST_RETRY)
+                failed, delay, retry_delay = True, retry_delay, min(retry_delay * 2, MAX_RETRY_DELAY)
             else:
                 if database is not None:
                     self._database = database
                     metadata = database.metadata()
                     log.info("GeoIP database %s, built at %d, is in use", metadata.database_type, metadata.build_epoch)
-                failed, delay, retry_delay = False, REFRESH, FIRST_RETRY
+                failed, delay, retry_delay = False, REFRESH_PERIOD, FIRST_RETRY_DELAY
             self._first_read.set()
             await asyncio.sleep(delay)
 

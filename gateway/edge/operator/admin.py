@@ -1,10 +1,10 @@
 """The admin socket: JSON over HTTP on a unix socket that only the gateway's own user may connect to.
 
 Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` answers which
-bitrate and codecs each publisher of a room may send and why; ``room`` is its id or its short id in the log, ``backend``
-is needed if several backends have such a room. ``/drain``, ``/timeline`` and
-``/snapshot`` are served by ``drain_api``, ``timeline_api`` and ``snapshot``. Errors are ``{"error": …}``, one
-sentence. Session ids are truncated; there are no addresses and no session descriptions.
+bitrate and codecs each publisher of a room may send and why; ``room`` is the room's id or its short id in the log,
+``backend`` is needed if several backends have such a room. ``/drain``, ``/timeline`` and ``/snapshot`` are served by
+``drain_api``, ``timeline_api`` and ``snapshot``. Errors are ``{"error": …}``, one sentence. Session ids are truncated;
+there are no addresses and no session descriptions.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RoomExplanation(msgspec.Struct, frozen=True):
 
 
 class AdminSocket:
-    """Serves the operator's requests about rooms, and about the drain.
+    """Serves the requests on the admin socket.
 
     ``drain_deadline`` returns the seconds of a drain for which the request names none; ``version`` is that of Portunus;
     without ``snapshot`` there are no snapshots for ``portunus top``.

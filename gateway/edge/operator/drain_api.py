@@ -26,7 +26,7 @@ class DrainReport(msgspec.Struct, frozen=True):
     seconds_left: float | None  # None: no deadline
     refused: int  # hellos refused since the beginning of the drain
     sessions: int  # without internal clients
-    in_calls: int
+    in_calls: int  # virtual sessions included
 
 
 def drain_report(services: Services) -> DrainReport:
@@ -43,7 +43,7 @@ def drain_report(services: Services) -> DrainReport:
 
 
 class DrainApi:
-    """Serves the requests; ``default`` returns the deadline of a request without one."""
+    """Serves the requests; ``default`` returns the deadline, in seconds, for a request that names none."""
 
     def __init__(self, services: Services, draining: Draining, default: Callable[[], float]) -> None:
         self._services = services

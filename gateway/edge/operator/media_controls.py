@@ -34,10 +34,10 @@ class MediaTestControls(Protocol):
         """Drop and delay packets of a stream."""
 
     def silence(self, key: StreamKey) -> None:
-        """Drop all packets of a publisher."""
+        """Drop all packets that the publisher of a stream sends."""
 
     def revive(self, key: StreamKey) -> None:
-        """Forward a publisher's packets again."""
+        """Forward the publisher's packets again, after ``silence``."""
 
 
 class ImpairmentRequest(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,22 +78,22 @@ class MediaControlsApi:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return _error(400, "invalid", str(error))
         parameters = msgspec.structs.asdict(impairment)
-        return self._switch(request, lambda key: self._controls.impair(key, **parameters))
+        return self._control(request, lambda key: self._controls.impair(key, **parameters))
 
     async def _silence(self, request: web.Request) -> web.Response:
-        return self._switch(request, self._controls.silence)
+        return self._control(request, self._controls.silence)
 
     async def _revive(self, request: web.Request) -> web.Response:
-        return self._switch(request, self._controls.revive)
+        return self._control(request, self._controls.revive)
 
-    def _switch(self, request: web.Request, switch: Callable[[StreamKey], None]) -> web.Response:
+    def _control(self, request: web.Request, control: Callable[[StreamKey], None]) -> web.Response:
         publisher, stream_type = request.match_info["publisher"], request.match_info["type"]
         streams = self._controls.counters()
         stream = next((entry for entry in streams if (entry.publisher, entry.type) == (publisher, stream_type)), None)
         if stream is None:
             return _error(404, "no_such_stream", "no session publishes that stream")
         try:
-            switch(StreamKey(BackendId(stream.backend), PublisherId(publisher), StreamType(stream_type)))
+            control(StreamKey(BackendId(stream.backend), PublisherId(publisher), StreamType(stream_type)))
         except NoSuchStream:
             return _error(404, "no_such_stream", "no session publishes that stream")
         return _json(200, {})

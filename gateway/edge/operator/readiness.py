@@ -1,8 +1,8 @@
 """The document of ``/readyz``: whether calls can be served, and the state of each server that they need.
 
-Source: docs/operations.md, "Readiness". A gateway is unready only if no SFU takes streams, or while it drains: a load
-balancer then chooses another gateway. A backend never makes it unready: other gateways would not reach that backend
-either, and the sessions of other backends need this one.
+Source: docs/operations.md, "Readiness". A gateway is unready only if none of its SFUs takes streams, or while it
+drains: a load balancer then chooses another gateway. A backend never makes it unready: other gateways would not reach
+that backend either, and the sessions of other backends need this gateway.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Dependency:
     url: str = ""
 
     def document(self) -> dict[str, str]:
-        """Return its entry in the JSON document, without empty members."""
+        """Return the entry of the JSON document, without empty members."""
         members = {"name": self.name, "url": self.url, "state": self.state.value, "reason": self.reason}
         return {name: value for name, value in members.items() if value}
 
@@ -76,11 +76,13 @@ class Readiness:
         return DependencyState.OK if works else DependencyState.DEGRADED
 
     def document(self, *, complete: bool) -> dict[str, Any]:
-        """Return the body; without ``complete`` only the state, since URLs and reasons are for the operator."""
+        """Return the body; without ``complete`` no dependencies, since URLs and reasons are for the operator."""
         state: dict[str, Any] = {"state": self.state.value}
         if self.draining:
             state["draining"] = True
-        return state | {"dependencies": [it.document() for it in self.dependencies]} if complete else state
+        if complete:
+            state["dependencies"] = [dependency.document() for dependency in self.dependencies]
+        return state
 
 
 def readiness(

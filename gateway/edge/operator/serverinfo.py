@@ -17,7 +17,7 @@ from mcu.base import McuStatus, SfuState, SfuStatus
 START_DIALOUT = "start-dialout"  # feature id of internal clients that can make phone calls (reference 11.6)
 
 _BUS = {"urls": ["nats://loopback"], "connected": True}  # the protocol's value for a bus within the process
-_version_of = re.compile(r"/(\S+)")
+_agent_version = re.compile(r"/(\S+)")
 
 
 def describe(services: Services, version: str, features: Sequence[str], mcu: McuStatus | None) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ def _dialout(services: Services, session: Session) -> dict[str, Any]:
     if connection is None:
         return {"sessionid": session.id, "connected": False}
     agent = connection.user_agent
-    found = _version_of.search(agent)
+    found = _agent_version.search(agent)
     return {
         "sessionid": session.id,
         "connected": True,

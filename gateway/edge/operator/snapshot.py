@@ -1,4 +1,4 @@
-"""What happens on a gateway now, for ``portunus top``: ``GET /snapshot`` on the admin socket.
+"""The present state of a gateway for ``portunus top``: ``GET /snapshot`` on the admin socket.
 
 Source: docs/operations.md, "portunus top". Rooms and sessions have their short ids, as in the log. At most ``ROWS``
 rooms, sessions and streams are listed, those in calls and with the highest bitrate first; the totals count all.
@@ -20,11 +20,11 @@ from gateway.edge.operator.overview import Overview
 from gateway.flows.services import Services
 from mcu.base import Mcu, MediaKind, StreamKey, StreamReport
 
-ROWS = 500
+ROWS = 500  # of rooms, of sessions and of streams, at most
 
 
 class RoomRow(msgspec.Struct, frozen=True):
-    """A room with members."""
+    """A room; virtual sessions count as sessions."""
 
     id: str  # short id
     backend: str
@@ -56,10 +56,10 @@ class StreamRow(msgspec.Struct, frozen=True):
     kind: str  # "audio", "video", "data"
     codec: str
     received: int | None  # bit/s from the client
-    lost: int | None  # packets from the client
+    lost: int | None  # lost packets from the client
     subscriptions: int
     sent: int | None  # bit/s to all subscribers
-    sent_lost: int | None  # packets to all subscribers
+    sent_lost: int | None  # lost packets to all subscribers
 
 
 class SfuRow(msgspec.Struct, frozen=True):
@@ -143,10 +143,10 @@ class SnapshotApi:
             publications=publications,
             subscriptions=subscriptions,
             drain=drain_report(services),
-            dependencies=[DependencyRow(it.name, it.state.value, it.reason) for it in ready.dependencies],
+            dependencies=[DependencyRow(entry.name, entry.state.value, entry.reason) for entry in ready.dependencies],
             sfus=[
-                SfuRow(it.log_name, it.url, it.state.value, it.reason, it.publishers, it.subscribers, it.load)
-                for it in (() if status is None else status.sfus)
+                SfuRow(sfu.log_name, sfu.url, sfu.state.value, sfu.reason, sfu.publishers, sfu.subscribers, sfu.load)
+                for sfu in (() if status is None else status.sfus)
             ],
             refused=self._overview.refused(),
             refusals=[RefusalRow(now - at, text) for at, text in reversed(services.refusals.recent)],
@@ -156,7 +156,7 @@ class SnapshotApi:
         )
 
     def _rooms(self, streams: Iterable[StreamRow]) -> list[RoomRow]:
-        """Return the rooms with members or virtual sessions."""
+        """Return a row for each room, with the sums over its streams."""
         received: Counter[str] = Counter()
         sent: Counter[str] = Counter()
         publications: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
@@ -199,16 +199,16 @@ class SnapshotApi:
 
     def _streams(self) -> list[StreamRow]:
         """Return a row for each media kind of each publication, from the reports of the SFU."""
-        own: dict[tuple[StreamKey, MediaKind], StreamReport] = {}
-        others: defaultdict[tuple[StreamKey, MediaKind], list[StreamReport]] = defaultdict(list)
+        published: dict[tuple[StreamKey, MediaKind], StreamReport] = {}
+        subscribed: defaultdict[tuple[StreamKey, MediaKind], list[StreamReport]] = defaultdict(list)
         for report in () if self._mcu is None else self._mcu.streams():
             if report.subscriber:
-                others[report.key, report.kind].append(report)
+                subscribed[report.key, report.kind].append(report)
             else:
-                own[report.key, report.kind] = report
+                published[report.key, report.kind] = report
         rows = []
-        for (key, kind), report in own.items():
-            session, subscribers = self._services.hub.sessions.get(SessionId(key.publisher)), others[key, kind]
+        for (key, kind), report in published.items():
+            session, subscribers = self._services.hub.sessions.get(SessionId(key.publisher)), subscribed[key, kind]
             rows.append(
                 StreamRow(
                     self._services.calls.short(key.publisher),

@@ -29,7 +29,7 @@ class Timeline(msgspec.Struct, frozen=True):
 
 
 class TimelineApi:
-    """Serves the requests from the recorder of a gateway; ``version`` is that of Portunus."""
+    """Serves the timelines that the gateway's recorder holds; ``version`` is that of Portunus."""
 
     def __init__(self, services: Services, version: str) -> None:
         self._calls = services.calls
@@ -46,7 +46,7 @@ class TimelineApi:
         recorder = self._calls.recorder
         events = list(recorder)
         rooms = {event.room: event.backend for event in events if event.room and backend in ("", event.backend)}
-        found = [id for id, of in rooms.items() if id in (subject, self._calls.room_id(RoomKey(of, subject)))]
+        found = [id for id, owner in rooms.items() if id in (subject, self._calls.room_id(RoomKey(owner, subject)))]
         if len(found) > 1:
             names = ", ".join(sorted(rooms[room] for room in found))
             return refusal(409, f"several backends have had such a room: choose one of {names}")
@@ -57,5 +57,5 @@ class TimelineApi:
         return answer(200, Timeline(self._version, room, session, events[0].at, recorder.dropped, chosen))
 
     def _session(self, subject: str) -> str:
-        """Return the short id of a session, of which the subject is the id or the short id."""
+        """Return the short id of the session whose id or short id is ``subject``."""
         return subject if len(subject) == SHORT else self._calls.short(subject)
