@@ -2,8 +2,8 @@
 
 Source: docs/protocol.md, "Limits". A few frames of a connection are handled as soon as they arrive. While others wait,
 reading from the connection pauses, and all other waiting connections have their turn. So a connection that sends as
-fast as it can delays the others by a few frames, not by all that the kernel has buffered. Connections without a session
-share a smaller number of frames, so that they do not delay the sessions.
+fast as it can delays the others by a few frames, not by all that the kernel has buffered. Of all connections without a
+session together, ``FRAMES_WITHOUT_SESSION`` frames are handled on arrival, so that they do not delay the sessions.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from gateway.flows.dispatch import Dispatcher
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
 MAX_BODY = 262_144  # bytes of a request
-MAX_POSTS = 4  # requests of one connection at once whose messages wait to be handled
+MAX_POSTS = 4  # simultaneous requests of one connection with messages that are not handled yet
 MAX_MESSAGES = 5000  # of a request; as many as the burst of a session
 SHORT_BODY = 4096  # bytes of a body that is decoded at once; a longer one has to wait for its turn
 
@@ -44,7 +44,7 @@ _PREFLIGHT = _HEADERS | {
 
 
 class PollRequest(Struct, frozen=True):
-    """The body of a request of an open connection; each member is a separate operation."""
+    """The body of a request of an open connection; ``messages``, ``received`` and ``close`` are separate operations."""
 
     messages: Annotated[list[Raw], Meta(max_length=MAX_MESSAGES)] | None = None
     first: Annotated[int, Meta(ge=1)] = 1  # number of the first message
