@@ -1,4 +1,4 @@
-"""The outbox of a client that acknowledges messages: each one is kept until the client has acknowledged it.
+"""The outbox of a client that acknowledges messages: a message is kept until it is acknowledged.
 
 Source: docs/protocol.md, Acknowledged delivery. Both sides count the messages of the session, from 1; the
 number is not part of a message, since one encoded message goes to many sessions. A message that was written to a
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from gateway.core.outbox import Outbox
 
-FEATURE = "ack"  # id of the feature, on both sides
+FEATURE = "ack"  # feature id that client and server announce
 
 
 class AcknowledgedOutbox(Outbox):

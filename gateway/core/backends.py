@@ -64,10 +64,10 @@ def _canonical(url: str) -> str:
     if port > 65535:
         raise ValueError("no such port")
     suffix = "" if port in (0, _default_ports[scheme]) else f":{port}"
-    made = f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
-    if len(made) > MAX_URL_LENGTH:
+    base_url = f"{scheme}://{_normal_host(match['host'])}{suffix}{path}"
+    if len(base_url) > MAX_URL_LENGTH:
         raise ValueError(f"longer than {MAX_URL_LENGTH} characters")
-    return made
+    return base_url
 
 
 _canonical_kept = lru_cache(_CACHE_SIZE)(_canonical)
@@ -155,11 +155,12 @@ class Backends:
         """Return the backend with this id."""
         return self._by_id.get(id)
 
-    def continue_with(self, backend: Backend, url: str) -> bool:
-        """Return whether a session of a Nextcloud at ``url`` may continue with the settings of the backend's id now.
+    def may_continue(self, backend: Backend, url: str) -> bool:
+        """Return whether a session may continue that was opened at ``url`` with the old settings ``backend`` (3.6).
 
-        It may not if another backend has the URL now, or if no backend has it and the secret is another one: then the
-        id belongs to another Nextcloud, with users of its own. Sessions of a removed backend go on.
+        It has to end if another backend has the URL now, or if no backend has the URL and the secret of the backend has
+        changed: then the backend's id belongs to another Nextcloud, with users of its own. Sessions of a removed
+        backend go on.
         """
         changed, owner = self._by_id.get(backend.id), self.find(url)
         if owner is not None and owner is not self._compat:
@@ -167,7 +168,10 @@ class Backends:
         return changed is None or changed is self._compat or changed.secret == backend.secret
 
     def find(self, url: str) -> Backend | None:
-        """Return the first backend with a URL that is a prefix of ``url``; ``None`` if there is none."""
+        """Return the first backend with a URL that is a prefix of ``url``, else ``compat``.
+
+        ``None``: the URL is invalid, or no backend matches and ``compat`` is not configured.
+        """
         found = self.find_with_base_url(url)
         return None if found is None else found[0]
 
@@ -175,7 +179,7 @@ class Backends:
         """Return the backend of a URL and its configured base URL, to which the gateway sends its requests (3.6).
 
         The client chooses the rest of the URL, which could lead to another program on the host. ``compat`` has no
-        configured base URL; its requests go to the URL itself.
+        configured base URL; its requests go to the URL itself. ``None``: as for ``find``.
         """
         try:
             base = canonical(url)

@@ -17,7 +17,7 @@ class RoomLeft:
 
     session: Session
     room: RoomKey
-    remaining: tuple[Session, ...]
+    remaining: tuple[Session, ...]  # the other members
     room_session: RoomSessionId  # for the leave request to Nextcloud; empty: send none
     data: TransientChange | None  # the session's own transient entry, removed with it
 
@@ -57,7 +57,7 @@ class JoinTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class CallMembershipChanged:
-    """The call membership of all clients changed: sessions to notify, and sessions whose media must end."""
+    """All clients entered the call, or all sessions left it (7.4)."""
 
-    notified: tuple[Session, ...]
-    ended: tuple[Session, ...]
+    notified: tuple[Session, ...]  # sessions that get the event; empty: nothing has changed
+    ended: tuple[Session, ...]  # sessions that left the call: their streams must end

@@ -1,4 +1,4 @@
-"""The drain of a gateway: before the process ends it opens no new sessions, and calls go on until a deadline.
+"""The drain of a gateway: no session is opened any more, and calls go on until a deadline; then the process ends.
 
 Source: docs/operations.md, "Draining"; reference 2.5.
 """
@@ -13,7 +13,7 @@ from gateway.core.hub import Hub
 class AwaitedSessions(Enum):
     """The sessions that a drain waits for."""
 
-    IN_CALLS = "calls"  # sessions in calls
+    IN_CALLS = "calls"  # as ``sessions_in_calls`` counts them
     ALL = "sessions"  # all sessions, except those of internal clients
 
 
@@ -46,7 +46,7 @@ class Drain:
         self._clear()
 
     def is_over(self, hub: Hub, now: float) -> bool:
-        """Return whether no awaited session is left, or the deadline has passed."""
+        """Return whether a drain has no awaited session left, or its deadline has passed; ``False`` without a drain."""
         if not self.active:
             return False
         return (self.deadline is not None and self.deadline <= now) or not self.count(hub)

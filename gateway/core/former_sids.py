@@ -13,7 +13,10 @@ MAX_SID_LENGTH = 64  # characters; longer sids, which clients may choose for pub
 
 
 class FormerSids:
-    """The latest sids of a session whose connections have ended, for ``LIFETIME``; ``now`` is monotonic, in seconds."""
+    """The sids of a session's latest ended media connections; each is stored for ``LIFETIME``.
+
+    ``now`` is monotonic, in seconds.
+    """
 
     __slots__ = ("_ended",)
 

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 
 class GeoLocation(NamedTuple):
-    """A country as an ISO 3166 code, and its continent: ``AF``, ``AN``, ``AS``, ``EU``, ``NA``, ``OC``, ``SA``."""
+    """A country and its continent: ``AF``, ``AN``, ``AS``, ``EU``, ``NA``, ``OC``, ``SA``."""
 
-    country: str
+    country: str  # ISO 3166 code, or the pseudo country of ``LOOPBACK`` or ``UNKNOWN_COUNTRY``
     continent: str = ""  # empty: unknown
 
     @property
     def is_known(self) -> bool:
-        """Whether ``country`` is a real country, not ``loopback`` or ``unknown-country``."""
+        """Whether ``country`` is an ISO 3166 code."""
         return self not in (LOOPBACK, UNKNOWN_COUNTRY)
 
     @property

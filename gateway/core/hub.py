@@ -1,7 +1,8 @@
 """The sessions and rooms of this server, and every change of their state.
 
-Invariant 1, core is atomic: nothing here awaits. A change takes ``now`` (seconds of a monotonic clock) where time
-matters, and returns values that describe it (``gateway.core.changes``), from which the flows send messages.
+Invariant 1, core is atomic: nothing here awaits. A change takes ``now`` where time matters, in seconds of a monotonic
+clock (unless its docstring names another one), and returns values that describe the change (``gateway.core.changes``),
+from which the flows send messages.
 
 Invariant 9, isolation: look-ups by session, user, room or Nextcloud session always name the backend.
 
@@ -55,10 +56,10 @@ class Hub:
         self._random_parts: set[str] = set()  # of the public and resume ids of all sessions
         self._sessions_by_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
         self._sessions_by_room_session: dict[tuple[str, RoomSessionId], Session] = {}
-        self._session_counts: dict[str, int] = {}
+        self._session_counts: dict[str, int] = {}  # by backend id, without internal clients
         self._deadlines: dict[SessionId, Session] = {}  # sessions with an expiry or a join deadline
         self._transient_deadlines = TransientDeadlines(self._deadline_of_value)
-        self._per_network: dict[int, int] = {}  # number of client sessions by network, connected or not
+        self._session_counts_by_network: dict[int, int] = {}  # without internal clients, connected or not
 
     # -- look-ups
 
@@ -78,10 +79,10 @@ class Hub:
 
     def count_of_network(self, network: int) -> int:
         """Return how many sessions clients of a network have, connected or not."""
-        return self._per_network.get(network, 0)
+        return self._session_counts_by_network.get(network, 0)
 
     def resembles_an_id(self, text: str) -> bool:
-        """Return whether the text begins like the public id or the resume id of an open session."""
+        """Return whether the text begins with the random part of a public id or resume id of an open session."""
         return random_part(text) in self._random_parts
 
     def sessions_of_user(self, backend: Backend, userid: str) -> Sequence[Session]:
@@ -101,7 +102,10 @@ class Hub:
         return self.rooms.get(RoomKey(backend.id, room))
 
     def in_same_call(self, session: Session, other: Session | VirtualSession) -> bool:
-        """Return whether both are in the same call; an internal client as ``other`` always counts as in it (9.3)."""
+        """Return whether both are in the same call (9.3).
+
+        As ``other``, an internal client counts as being in the call of its room.
+        """
         room = self.room_of(session)
         if room is None or session.room != other.room or session.id not in room.in_call:
             return False
@@ -137,7 +141,7 @@ class Hub:
             self._session_counts[backend.id] = count + 1
             if network is not None:
                 session.network = network
-                self._per_network[network] = self._per_network.get(network, 0) + 1
+                self._session_counts_by_network[network] = self._session_counts_by_network.get(network, 0) + 1
         self.sessions[session.id] = session
         self._resumable[session.resume_id] = session
         self._random_parts.update((random_part(session.id), random_part(session.resume_id)))
@@ -232,7 +236,8 @@ class Hub:
     def register(self, session: Session, room_session: str) -> None:
         """Register the session under Nextcloud's session id, or under its public id when there is none (4.1).
 
-        Nextcloud must have confirmed the id for this session: other members know the id, so it proves nothing.
+        Nextcloud must have confirmed the id for this session: other members know the id, so a client may name an id
+        that is not its own.
         """
         self._unregister(session)
         session.join_entries.clear()
@@ -243,7 +248,7 @@ class Hub:
     def register_public_id(self, session: Session) -> None:
         """Register the session under its public id, too, besides its Nextcloud session id, until it leaves (4.1).
 
-        By that id Nextcloud withdraws permissions and disinvites.
+        The Nextcloud session id stays registered, since Nextcloud withdraws permissions and disinvites by it.
         """
         if str(session.room_session_id) == session.id:
             if not session.room_session_given:
@@ -255,7 +260,10 @@ class Hub:
         self._sessions_by_room_session[session.backend.id, confirmed] = session
 
     def leave(self, session: Session, *, notify_backend: bool = True) -> RoomLeft | None:
-        """Remove a session from its room; return ``None`` when it is in no room."""
+        """Remove a session from its room; return ``None`` when it is in no room.
+
+        Without ``notify_backend`` the returned change asks for no leave request to Nextcloud.
+        """
         if session.room is None:
             return None
         room = self.rooms[session.room]
@@ -278,7 +286,7 @@ class Hub:
     def evict(self, session: Session, event: bytes) -> None:
         """Mark a session without a connection to end once the queued ``event`` is delivered (2.7, 5.6).
 
-        The session leaves the call at once. The mark is removed when it leaves the room before that.
+        The session leaves the call at once. A session that leaves the room before the delivery loses the mark.
         """
         if session.evicted_by is None:
             session.evicted_by = event
@@ -291,7 +299,10 @@ class Hub:
         self._start_join_timer(session, now)
 
     def pause_join_timer(self, session: Session) -> None:
-        """Clear the deadline to join a room while another server is asked; restart it if that fails (12.1)."""
+        """Clear the deadline to join a room while another server is asked (12.1).
+
+        The caller calls ``restart_join_timer`` if the other server does not accept the join.
+        """
         session.join_by = None
         self._update_deadline(session)
 
@@ -364,7 +375,7 @@ class Hub:
     # -- the call
 
     def set_in_call(self, room: Room, session: SessionId, in_call: bool) -> Session | None:
-        """Set whether a member is in the call, and return the member when its media must end now (7.1)."""
+        """Set whether a member or virtual session is in the call; return a member whose streams must end now (7.1)."""
         member, virtual = room.members.get(session), room.virtuals.get(session)
         if virtual is not None:
             virtual.in_call = in_call
@@ -377,7 +388,7 @@ class Hub:
         return member
 
     def set_all_in_call(self, room: Room, in_call: bool) -> CallMembershipChanged:
-        """Set whether all clients are in the call (7.4); without a change no session is to be notified."""
+        """Let all clients enter the call, or all members and virtual sessions leave it (7.4)."""
         if in_call:
             clients = tuple(member for member in room.members.values() if member.client_type is ClientType.CLIENT)
             new = [member.id for member in clients if member.id not in room.in_call]
@@ -393,7 +404,7 @@ class Hub:
         return CallMembershipChanged(tuple(room.members.values()) if left or virtuals else (), left)
 
     def replace_participants(self, room: Room, listed: list[Participant], changed: list[Participant]) -> None:
-        """Store the list of participants of an ``incall`` request that has one (7.3)."""
+        """Store ``listed`` and ``changed`` of an ``incall`` request that lists all participants (7.3)."""
         room.participants.replace(present_in(room, listed), present_in(room, changed))
 
     def update_participants(self, room: Room, changed: list[Participant]) -> None:
@@ -401,7 +412,10 @@ class Hub:
         room.participants.update(present_in(room, changed))
 
     def set_flags_of_all(self, room: Room, flags: int, now: int) -> None:
-        """Set the in-call flags in the list of participants, which has all members afterwards (7.4)."""
+        """Set the in-call flags of all stored entries, and add entries for the members without one (7.4).
+
+        Internal clients get no entry. ``now`` is unix time in seconds.
+        """
         room.participants.set_flags(flags, unlisted_entries(room, now, flags))
 
     # -- virtual sessions and internal clients
@@ -414,7 +428,7 @@ class Hub:
         return room
 
     def remove_virtual(self, virtual: VirtualSession) -> VirtualSessionLeft:
-        """Remove a virtual session, and its room if that is empty then."""
+        """Remove a virtual session, and its room if it was the last session there."""
         room = self.rooms[virtual.room]
         del self.virtuals[virtual.id], room.virtuals[virtual.id], virtual.owner.virtuals[virtual.name]
         data = room.transient.remove(session_key(virtual.id))
@@ -455,11 +469,11 @@ class Hub:
         """Stop counting a session for its network."""
         if session.network is None:
             return
-        left = self._per_network[session.network] - 1
+        left = self._session_counts_by_network[session.network] - 1
         if left:
-            self._per_network[session.network] = left
+            self._session_counts_by_network[session.network] = left
         else:
-            del self._per_network[session.network]
+            del self._session_counts_by_network[session.network]
 
     def _start_join_timer(self, session: Session, now: float) -> None:
         if not session.userid and not session.is_internal:

@@ -20,7 +20,7 @@ ConnectionId = NewType("ConnectionId", int)
 ENTROPY = 48  # random bytes that ``SessionIds.make`` needs
 _RANDOM_BYTES = 24
 _SIGNATURE_BYTES = 12
-_SHORT_ROOM = 4
+_SHORT_ROOM_ID_BYTES = 4
 _id_of_any_server = re.compile(r"[A-Za-z0-9+/_|-]{40,}={0,2}")
 
 
@@ -35,7 +35,7 @@ def has_form_of_an_id(text: str) -> bool:
 
 
 class SessionIds:
-    """Creates and verifies session ids with one secret."""
+    """Creates session ids, resume ids and short room ids with one secret, and verifies session ids."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -54,12 +54,12 @@ class SessionIds:
         return len(body) == _RANDOM_BYTES and hmac.compare_digest(self._sign(b"public", body).encode(), text.encode())
 
     def short_room_id(self, backend: str, room: str) -> str:
-        """Return a short id of a room for the log: 8 hexadecimal digits, from which its own id cannot be found.
+        """Return a short id of a room for the log: 8 hexadecimal digits that do not reveal the id of the room.
 
         The id of a room may let anybody join it, and is so short that all ids could be tried if the secret were not
         part of the digest.
         """
-        return hmac.digest(self._secret, f"room|{backend}|{room}".encode(), "sha256")[:_SHORT_ROOM].hex()
+        return hmac.digest(self._secret, f"room|{backend}|{room}".encode(), "sha256")[:_SHORT_ROOM_ID_BYTES].hex()
 
     def _sign(self, label: bytes, body: bytes) -> str:
         signature = hmac.digest(self._secret, label + b"|" + body, "sha256")[:_SIGNATURE_BYTES]

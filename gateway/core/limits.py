@@ -10,7 +10,7 @@ from typing import Annotated
 from msgspec import Meta, Struct, structs
 
 Bitrate = Annotated[int, Meta(ge=0)]  # bit/s
-Floor = Annotated[int, Meta(ge=16_000)]
+Floor = Annotated[int, Meta(ge=16_000)]  # bit/s
 
 ANY_CODEC = "*"  # in a list of codecs: every codec that the list does not name
 AUDIO_CODECS = frozenset({"opus", "g722", "pcmu", "pcma"})
@@ -80,9 +80,9 @@ Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Limits(Struct, frozen=True):
-    """Resource limits for one client; 0 = no limit. The defaults exceed the needs of every real client."""
+    """Limits on resources that clients may use; 0 = no limit. The defaults exceed the needs of every real client."""
 
-    http_read_timeout: Seconds = 15.0  # to receive the head of a request, and again for its body (1.1)
+    http_read_timeout: Seconds = 15.0  # seconds to receive the head of a request, and again for its body (1.1)
     backend_request_bytes: Count = 4_194_304  # of a request of the rooms API (1.4, row 2)
     idle_connections_per_address: Count = 500  # TCP connections without a request
     connections_per_address: Count = 5000  # IPv6: per /64 network

@@ -1,6 +1,6 @@
 """The outbox of a session: encoded messages that wait to be sent to its client.
 
-Invariant 3, one way out: messages for a session are appended here and nowhere else, and only its connection takes them
+Invariant 3, one outbox: messages for a session are appended here and nowhere else, and only its connection takes them
 out, in order. After a resume another connection drains the same outbox. A message that the kernel has accepted counts
 as delivered; a message that was taken but not accepted is put back by ``rewind`` and sent again.
 
@@ -85,9 +85,10 @@ class Outbox:
         return self.append(message)
 
     def keep(self, message: bytes) -> None:
-        """Keep the message that was appended last until the client has confirmed it, so that it can be repeated.
+        """Keep a message until the client has confirmed it, so that ``repeat`` can queue it again.
 
-        Without effect if it was not appended: a second chat refresh, or beyond the limit.
+        Call this right after the message was appended. A message that was not appended (a second chat refresh, or
+        beyond the limit) is not kept.
         """
         if self._messages and self._messages[-1] is message:
             if self.unconfirmed is None:
@@ -95,7 +96,10 @@ class Outbox:
             self.unconfirmed.add(message)
 
     def repeat(self) -> None:
-        """Queue the unconfirmed messages that were delivered again, before all others; nothing may be taken."""
+        """Queue again, before all other messages, the unconfirmed messages that are no longer queued.
+
+        No message may be taken at that time without being confirmed or rewound.
+        """
         if self.unconfirmed is None or self._limit < 0:
             return
         missed = self.unconfirmed.without(self._messages)
@@ -106,11 +110,11 @@ class Outbox:
         self.unconfirmed.unmark()
 
     def forget_unconfirmed(self) -> None:
-        """Keep no message any longer: the client has left the room that they belong to."""
+        """Drop all kept messages: the client has left the room that they belong to."""
         self.unconfirmed = None
 
     def confirm_delivered(self) -> None:
-        """Keep only messages that are still queued: the client has confirmed all others."""
+        """Drop the kept messages that are no longer queued: the client has confirmed their receipt."""
         if self.unconfirmed is not None:
             self.unconfirmed.retain(self._messages)
 

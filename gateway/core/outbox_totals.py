@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from gateway.core.session import Session
 
-OVERHEAD = 57  # bytes that a message takes besides its length: its object and its place in the queue
+MESSAGE_OVERHEAD = 57  # bytes that a message takes besides its length: its object and its place in the queue
 
 
 def sessions_to_end(sessions: Iterable[Session], limit: int) -> list[Session]:
@@ -19,31 +19,33 @@ def sessions_to_end(sessions: Iterable[Session], limit: int) -> list[Session]:
     Shared messages are looked for only if the sum of the outbox sizes exceeds the limit.
     """
     largest = sorted((s for s in sessions if s.outbox.size), key=lambda s: s.outbox.size, reverse=True)
-    if not limit or sum(session.outbox.memory(OVERHEAD) for session in largest) <= limit:
+    if not limit or sum(session.outbox.memory(MESSAGE_OVERHEAD) for session in largest) <= limit:
         return []
-    return _choose(largest, limit)
+    return _choose_sessions(largest, limit)
 
 
-def _choose(sessions: Sequence[Session], limit: int) -> list[Session]:
+def _choose_sessions(sessions: Sequence[Session], limit: int) -> list[Session]:
     holders: dict[int, int] = {}  # number of outboxes by message
     total = 0
     for session in sessions:
         for message in session.outbox:
             count = holders.get(id(message), 0)
             holders[id(message)] = count + 1
-            total += OVERHEAD + (len(message) if count == 0 else 0)
+            total += MESSAGE_OVERHEAD + (len(message) if count == 0 else 0)
     if total <= limit:
         return []
-    alone = {
-        session.id: sum(OVERHEAD + (len(message) if holders[id(message)] == 1 else 0) for message in session.outbox)
+    freed = {  # bytes by session, if only that session ends
+        session.id: sum(
+            MESSAGE_OVERHEAD + (len(message) if holders[id(message)] == 1 else 0) for message in session.outbox
+        )
         for session in sessions
     }
     ended: list[Session] = []
-    for session in sorted(sessions, key=lambda s: (alone[s.id], s.outbox.size), reverse=True):
+    for session in sorted(sessions, key=lambda s: (freed[s.id], s.outbox.size), reverse=True):
         if total <= limit:
             break
         ended.append(session)
         for message in session.outbox:
             holders[id(message)] -= 1
-            total -= OVERHEAD + (len(message) if holders[id(message)] == 0 else 0)
+            total -= MESSAGE_OVERHEAD + (len(message) if holders[id(message)] == 0 else 0)
     return ended

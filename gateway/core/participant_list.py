@@ -2,7 +2,7 @@
 
 Nextcloud sends either the list of all participants in the call, or only the participants that changed. In both cases
 clients get lists of all participants; a participant that leaves the call is in the list that reports the leave, and in
-no later one.
+later ones only if it enters the call again, or when no participant is in the call.
 
 Source: reference 7.3.
 """
@@ -40,9 +40,11 @@ class ParticipantList:
         return [entry for session, entry in self._entries.items() if session not in self.left_call]
 
     def shown_with(self, changed: Iterable[Participant]) -> list[ParticipantEntry]:
-        """Return the entries of ``shown_entries`` as ``changed`` would replace them; store nothing."""
+        """Return the entries of ``shown_entries`` with those in ``changed`` replaced; store nothing."""
         entries = {session: entry for session, entry in self._entries.items() if session not in self.left_call}
-        entries.update((one.session, self._current_entry(one)) for one in changed if one.session in entries)
+        for participant in changed:
+            if participant.session in entries:
+                entries[participant.session] = self._current_entry(participant)
         return list(entries.values())
 
     def every_entry(self) -> list[ParticipantEntry]:
@@ -50,21 +52,21 @@ class ParticipantList:
         return list(self._entries.values())
 
     def replace(self, listed: Iterable[Participant], changed: Iterable[Participant]) -> None:
-        """Store a list of all participants in the call; ``changed`` also has participants that have just left it."""
+        """Store a list of all participants in the call, and the participants that have just entered or left it."""
         self.reported = True
-        entries = {one.session: one.entry for one in listed}
+        entries = {participant.session: participant.entry for participant in listed}
         self.left_call.difference_update(entries)
         left = {session: entry for session, entry in self._entries.items() if session in self.left_call}
         self._entries = entries | left
-        for one in changed:
-            if one.session not in entries:
-                self._change(one)
+        for participant in changed:
+            if participant.session not in entries:
+                self._store(participant)
 
     def update(self, changed: Iterable[Participant]) -> None:
         """Replace the entries of the sessions in ``changed``, and add those of new sessions."""
         self.reported = True
-        for one in changed:
-            self._change(one)
+        for participant in changed:
+            self._store(participant)
 
     def set_flags(self, flags: int, others: Mapping[SessionId, ParticipantEntry]) -> None:
         """Set ``inCall`` of every entry, and add ``others``: the entries of sessions that had none (7.4)."""
@@ -78,8 +80,8 @@ class ParticipantList:
         self._entries.pop(session, None)
         self.left_call.discard(session)
 
-    def _change(self, changed: Participant) -> None:
-        """Store an entry; without in-call flags it neither adds a session nor changes its flags (7.1)."""
+    def _store(self, changed: Participant) -> None:
+        """Store an entry; an entry without in-call flags neither adds a session nor changes its flags (7.1)."""
         session = changed.session
         if changed.in_call is None and session not in self._entries:
             return
@@ -91,7 +93,7 @@ class ParticipantList:
                 self.left_call.add(session)
 
     def _current_entry(self, changed: Participant) -> ParticipantEntry:
-        """Return the new entry of a session; the stored ``inCall`` stays if it has none."""
+        """Return the new entry of a session, with the stored ``inCall`` if the new entry has none."""
         stored = self._entries.get(changed.session, {})
         if changed.in_call is None and "inCall" in stored:
             return {**changed.entry, "inCall": stored["inCall"]}

@@ -18,12 +18,12 @@ from gateway.wire.backend import ParticipantEntry
 
 T = TypeVar("T")
 
-_strings = msgspec.json.Decoder(str)
-_lists = msgspec.json.Decoder(list[str])
-_flags = msgspec.json.Decoder(bool | int | float)
+_string_decoder = msgspec.json.Decoder(str)
+_string_list_decoder = msgspec.json.Decoder(list[str])
+_flags_decoder = msgspec.json.Decoder(bool | int | float)
 
 _MAX_FLAGS = 2**31 - 1
-IN_CALL = 1  # bit of the in-call flags; the other bits name the media sent (7)
+IN_CALL = 1  # bit of the in-call flags; the others: 2 sends audio, 4 sends video, 8 phone (7)
 
 
 class Participant(Struct, frozen=True):
@@ -46,7 +46,7 @@ def resolve(entries: Iterable[ParticipantEntry], find: Callable[[str], SessionId
             continue
         shown = {name: value for name, value in entry.items() if name != "permissions"}
         shown[key] = Raw(msgspec.json.encode(session))
-        permissions = _decoded(entry.get("permissions"), _lists)
+        permissions = _decode(entry.get("permissions"), _string_list_decoder)
         found.append(
             Participant(
                 session, shown, None if permissions is None else tuple(permissions), in_call(entry.get("inCall"))
@@ -63,7 +63,7 @@ def in_call(value: Raw | None) -> bool | None:
 
 def call_flags(value: Raw | None) -> int | None:
     """Read in-call flags; a boolean counts as 1 or 0; ``None`` for anything else."""
-    flags = _decoded(value, _flags)
+    flags = _decode(value, _flags_decoder)
     if flags is None or not 0 <= flags <= _MAX_FLAGS or flags != int(flags):
         return None
     return int(flags)
@@ -78,7 +78,7 @@ def merge(shown: list[ParticipantEntry], changed: Iterable[Participant]) -> list
 
 
 def once(listed: Iterable[Participant]) -> list[Participant]:
-    """Return one entry for each session, the last one."""
+    """Leave out all entries of a session but the last (7.2)."""
     return list({participant.session: participant for participant in listed}.values())
 
 
@@ -92,31 +92,35 @@ def present_in(room: Room, changed: Iterable[Participant]) -> list[Participant]:
 
 
 def unlisted_entries(room: Room, now: int, flags: int = IN_CALL) -> dict[SessionId, ParticipantEntry]:
-    """Return entries for the members without one, except internal clients; ``flags`` for members in the call."""
+    """Return new entries for the members without an entry, except internal clients, by session.
+
+    ``flags`` are the in-call flags of members in the call; ``now`` is unix time in seconds.
+    """
     return {
         member.id: _entry(
             member.id,
             flags if member.id in room.in_call else 0,
             now,
-            **_name_members(member),
+            **_identity(member),
         )
         for member in room.members.values()
         if not member.is_internal and member.id not in room.participants
     }
 
 
-def _name_members(member: Session) -> dict[str, object]:
-    """Return how an entry names a member: Nextcloud gives federated users an actor, and no user id (7.1)."""
+def _identity(member: Session) -> dict[str, object]:
+    """Return the values of an entry that name a member: the actor of a federated user, otherwise the user id (7.3)."""
     if member.actor is not None:
         return {"actorType": member.actor.type, "actorId": member.actor.id}
     return {"userId": member.shown_userid} if member.shown_userid else {}
 
 
 def known_entries(room: Room, now: int) -> list[ParticipantEntry]:
-    """Return the list for an update that no request of Nextcloud causes: each member that is not known to have left.
+    """Return the list for an update that no request of Nextcloud causes: each member not known to have left the call.
 
-    If no member is in the call, all are listed, with ``inCall`` 0. Empty if Nextcloud has not reported on the call,
-    unless there is nobody to report on: for clients a member that is missing has left the call.
+    If no member is in the call, all are listed, with ``inCall`` 0. The list is empty if a member has no entry and
+    Nextcloud has reported no call flags yet: for clients a member that a list lacks has left the call. ``now`` is unix
+    time in seconds.
     """
     listed = room.participants
     others = unlisted_entries(room, now)
@@ -135,7 +139,7 @@ def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[
     for entry in entries:
         session = _session(entry)
         present.add(session)
-        shown.append(entry if _string(entry.get("userId")) else _identified(entry, session, room))
+        shown.append(entry if _string(entry.get("userId")) else _with_identity(entry, session, room))
     for member in room.members.values():
         if member.is_internal:
             features = {"features": member.features} if member.features else {}
@@ -146,7 +150,7 @@ def complete(entries: Iterable[ParticipantEntry], room: Room, now: int) -> list[
     return shown
 
 
-def _identified(entry: ParticipantEntry, session: SessionId, room: Room) -> ParticipantEntry:
+def _with_identity(entry: ParticipantEntry, session: SessionId, room: Room) -> ParticipantEntry:
     """Add the room's user id to a guest's entry, and mark a virtual session's entry."""
     member, virtual = room.members.get(session), room.virtuals.get(session)
     if member is not None and member.room_userid:
@@ -176,10 +180,10 @@ def _session(entry: ParticipantEntry) -> SessionId:
 
 
 def _string(raw: Raw | None) -> str:
-    return _decoded(raw, _strings) or ""
+    return _decode(raw, _string_decoder) or ""
 
 
-def _decoded(raw: Raw | None, decoder: msgspec.json.Decoder[T]) -> T | None:
+def _decode(raw: Raw | None, decoder: msgspec.json.Decoder[T]) -> T | None:
     if raw is None:
         return None
     try:

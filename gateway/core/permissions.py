@@ -18,7 +18,7 @@ CONTROL = "control"
 TRANSIENT_DATA = "transient-data"
 HIDE_DISPLAYNAMES = "hide-displaynames"
 
-_BY_MEDIA_KIND = {"audio": PUBLISH_AUDIO, "video": PUBLISH_VIDEO}
+_PUBLISH_PERMISSIONS = {"audio": PUBLISH_AUDIO, "video": PUBLISH_VIDEO}
 
 
 class Permissions(Struct, frozen=True):
@@ -42,11 +42,13 @@ class Permissions(Struct, frozen=True):
         return self.allows(PUBLISH_SCREEN)
 
     def may_publish(self, media_kinds: Iterable[str]) -> bool:
-        """Return whether the session may publish these kinds; data channels need the permission for audio or video."""
+        """Return whether the session may publish these media kinds; data channels need either audio or video."""
         if self.allows(PUBLISH_MEDIA):
             return True
         return all(
-            self.allows(_BY_MEDIA_KIND[kind]) if kind in _BY_MEDIA_KIND else self.may_publish_audio_or_video()
+            self.allows(_PUBLISH_PERMISSIONS[kind])
+            if kind in _PUBLISH_PERMISSIONS
+            else self.may_publish_audio_or_video()
             for kind in media_kinds
         )
 

@@ -43,7 +43,7 @@ def share_bitrate(rules: QualityRules, streams: Sequence[StreamDemand], sessions
     capped = [(stream, _cap(rules, stream, sessions)) for stream in streams]
     if not rules.room_budget:
         return tuple(cap for _, cap in capped)
-    video = [(stream.screen, _lowest(cap.bitrate, rules.room_budget)) for stream, cap in capped if stream.video]
+    video = [(stream.screen, _lowest_limit(cap.bitrate, rules.room_budget)) for stream, cap in capped if stream.video]
     fair = _fair_shares(rules, [cap for screen, cap in video if screen], [cap for screen, cap in video if not screen])
     shares = []
     for stream, cap in capped:
@@ -60,40 +60,40 @@ def share_bitrate(rules: QualityRules, streams: Sequence[StreamDemand], sessions
 def max_bitrate(rules: QualityRules, limit: int, *, screen: bool) -> int:
     """Return the highest bitrate that a stream with this limit may ever have; 0 = no limit."""
     ceiling = rules.screen if screen else max(rules.ceiling, rules.one_to_one) if rules.ceiling else 0
-    return _lowest(limit, ceiling, rules.room_budget)
+    return _lowest_limit(limit, ceiling, rules.room_budget)
 
 
 def _fair_shares(
     rules: QualityRules, screens: Sequence[int], cameras: Sequence[int]
 ) -> tuple[BitrateShare, BitrateShare]:
-    """Share the budget among video streams; return the share of a camera and of a screen that is below its cap.
+    """Share the budget among video streams; return the shares of a camera and a screen whose caps are higher.
 
     ``screens`` and ``cameras`` are the caps in bit/s. Screens come first, but each camera keeps its floor.
     """
     budget, floor, caps = rules.room_budget, rules.floor, [*screens, *cameras]
-    all_share = f"{_count(len(caps), 'video stream')} {_share_verb(len(caps))} the room's {kilobits(budget)}"
+    all_share = f"{_quantity(len(caps), 'video stream')} {_share_verb(len(caps))} the room's {_bitrate_text(budget)}"
     if sum(min(cap, floor) for cap in caps) > budget:
         share = BitrateShare(
-            _fair_share(budget, caps), f"{all_share}, which is less than the floor of {kilobits(floor)} for each"
+            _fair_share(budget, caps), f"{all_share}, which is less than the floor of {_bitrate_text(floor)} for each"
         )
         return share, share
     reserved = sum(min(cap, floor) for cap in cameras)
-    reason = f"{_count(len(screens), 'screen')} {_come_verb(len(screens))} first"
+    reason = f"{_quantity(len(screens), 'screen')} {_come_verb(len(screens))} first"
     if reserved:
-        reason += f", except for the floor of {_count(len(cameras), 'camera')},"
+        reason += f", except for the floor of {_quantity(len(cameras), 'camera')},"
     screen_share = BitrateShare(
-        _fair_share(budget - reserved, screens), f"{reason} within the room's {kilobits(budget)}"
+        _fair_share(budget - reserved, screens), f"{reason} within the room's {_bitrate_text(budget)}"
     )
     left = budget - min(sum(screens), budget - reserved)
     reason = all_share
     if screens:
-        reason = f"{_count(len(cameras), 'camera')} {_share_verb(len(cameras))} the {kilobits(left)}"
-        reason += f" that {_count(len(screens), 'screen')} left of the room's budget"
+        reason = f"{_quantity(len(cameras), 'camera')} {_share_verb(len(cameras))} the {_bitrate_text(left)}"
+        reason += f" that {_quantity(len(screens), 'screen')} left of the room's budget"
     return BitrateShare(_fair_share(left, cameras), reason), screen_share
 
 
 def _fair_share(budget: int, caps: Sequence[int]) -> int:
-    """Return the max-min fair share: the highest bitrate such that all streams, each at its cap at most, fit."""
+    """Return the max-min fair share: the highest limit per stream with which the sum of all streams fits the budget."""
     left = budget
     for position, cap in enumerate(sorted(caps)):
         even = left // (len(caps) - position)
@@ -108,31 +108,31 @@ def _cap(rules: QualityRules, stream: StreamDemand, sessions: int) -> BitrateSha
     name = "screens" if stream.screen else "cameras"
     caps = [
         BitrateShare(stream.requested, "its client asked for no more"),
-        BitrateShare(stream.limit, f"{name} are limited to {kilobits(stream.limit)}"),
+        BitrateShare(stream.limit, f"{name} are limited to {_bitrate_text(stream.limit)}"),
     ]
     if stream.screen:
-        caps.append(BitrateShare(rules.screen, f"a screen may have up to {kilobits(rules.screen)}"))
+        caps.append(BitrateShare(rules.screen, f"a screen may have up to {_bitrate_text(rules.screen)}"))
     elif rules.ceiling and sessions <= ONE_TO_ONE:
         most = max(rules.ceiling, rules.one_to_one)
-        caps.append(BitrateShare(most, f"a camera in a call of {ONE_TO_ONE} may have up to {kilobits(most)}"))
+        caps.append(BitrateShare(most, f"a camera in a call of {ONE_TO_ONE} may have up to {_bitrate_text(most)}"))
     elif rules.ceiling:
-        reason = f"a camera may have up to {kilobits(rules.ceiling)} in a call of more than {ONE_TO_ONE}"
+        reason = f"a camera may have up to {_bitrate_text(rules.ceiling)} in a call of more than {ONE_TO_ONE}"
         caps.append(BitrateShare(rules.ceiling, reason))
     unlimited = BitrateShare(0, "nothing limits it")
     return min((cap for cap in caps if cap.bitrate), default=unlimited, key=lambda cap: cap.bitrate)
 
 
-def _lowest(*limits: int) -> int:
+def _lowest_limit(*limits: int) -> int:
     """Return the lowest limit; 0 = no limit."""
     return min((limit for limit in limits if limit), default=0)
 
 
-def kilobits(bits_per_second: int) -> str:
+def _bitrate_text(bits_per_second: int) -> str:
     """Return a bitrate as text in kbit/s."""
     return f"{bits_per_second / 1000:.0f} kbit/s"
 
 
-def _count(number: int, noun: str) -> str:
+def _quantity(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
@@ -151,7 +151,7 @@ def _come_verb(number: int) -> str:
 class DecodableCodecs:
     """The codecs of one media kind that a session decodes, as far as its descriptions show it."""
 
-    offered: frozenset[str] | None = None  # in its offers, which list all codecs it decodes; ``None``: it sent no offer
+    offered: frozenset[str] | None = None  # all codecs in its offers; ``None``: it offered none of this media kind
     accepted: frozenset[str] = frozenset()  # codecs that its answers accepted
     rejected: frozenset[str] = frozenset()  # codecs that its answers rejected
 
@@ -204,8 +204,8 @@ def choose_codecs(
         else:
             reasons.append("the server's list has none of the offered codecs, so it is not applied")
     usable = [codec for codec in dict.fromkeys(offered) if codec not in removed]
-    order, more = _undecodable_last(order, usable, receivers)
-    return CodecChoice(tuple(order), removed, "; ".join([*reasons, *more]))
+    order, decoder_reasons = _undecodable_last(order, usable, receivers)
+    return CodecChoice(tuple(order), removed, "; ".join([*reasons, *decoder_reasons]))
 
 
 def _undecodable_last(
@@ -215,7 +215,7 @@ def _undecodable_last(
     undecodable = {codec for codec in usable if not all(receiver.can_decode(codec) for receiver in receivers)}
     if not undecodable:
         return order, []
-    count = _count(len(receivers), "receiver")
+    count = _quantity(len(receivers), "receiver")
     if len(undecodable) == len(usable):
         return order, [f"no codec is decoded by all of {count}, so they change nothing"]
     complete = list(dict.fromkeys([*order, *usable]))

@@ -36,7 +36,8 @@ class RelayBudget:
     def refill(self, size: int, limits: Limits, outbox_fills: bool, now: float) -> float:
         """Add the bytes for the time since the last call; return 0 if a message of ``size`` bytes may be relayed.
 
-        Otherwise return its bytes to the budget, and return the seconds until the next attempt.
+        Otherwise add the bytes of the message again, and return the seconds until the next attempt. ``outbox_fills``:
+        the outbox of a recipient fills up, so that the budget grows at a lower rate.
         """
         rate, burst = float(limits.relayed_bytes_per_second), float(limits.relayed_bytes_burst)
         if not rate:

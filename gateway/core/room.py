@@ -29,7 +29,7 @@ class RoomKey(NamedTuple):
 
 
 class Room:
-    """The state of a room; only the hub changes it."""
+    """The state of a room; only the hub changes it, except for the budgets and ``join_parts``."""
 
     __slots__ = (
         "in_call",
@@ -53,7 +53,7 @@ class Room:
         self.participants = ParticipantList()  # as Nextcloud has reported them
         self.virtuals: dict[SessionId, VirtualSession] = {}
         self.transient = TransientData()
-        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # full parts of the join list, by their entries
+        self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # events of full parts of the join list, by entries
         self.relay_budget = RelayBudget()  # for messages to its members
         self.update_budget = RelayBudget()  # for events that internal clients cause
         self.ping_at = now + PING_INTERVAL

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXPIRY = 30.0  # seconds a session outlives its connection (2.5)
 INTERNAL_INCALL = "internal-incall"  # feature of internal clients that set in-call flags themselves (11.5)
 START_DIALOUT = "start-dialout"  # feature of internal clients that make phone calls (11.5)
-INTERNAL_CALL_FLAGS = 3  # of all other internal clients: in the call, sending audio (3.4)
+INTERNAL_CALL_FLAGS = 3  # of internal clients without ``INTERNAL_INCALL``: in the call, sending audio (3.4)
 JOIN_TIMEOUT = 10.0  # seconds within which an anonymous session must join a room (2.5)
 
 
@@ -42,7 +42,11 @@ class ClientType(Enum):
 
 
 class Session:
-    """The state of a session; apart from outbox, token buckets and former sids, only the hub changes it."""
+    """The state of a session.
+
+    Only the hub changes it, except for outbox, token buckets, budgets, former sids, location, the number of messages
+    received, and the cached pieces of messages.
+    """
 
     __slots__ = (
         "actor",
@@ -96,7 +100,7 @@ class Session:
     ) -> None:
         self.id, self.resume_id = ids
         self.backend = backend
-        self.url = url  # base URL of the backend as the client named it
+        self.url = url  # base URL of the backend to which requests go (3.6)
         self.userid = userid  # empty: anonymous
         self.user = user  # opaque, shown to other clients
         self.features = features
@@ -119,10 +123,10 @@ class Session:
         self.joining: JoinElsewhere | None = None  # a join of a room of another server that is under way
         self.room_userid = ""  # user id that Nextcloud gave for this room (4.1)
         self.room_session_id = RoomSessionId("")  # as registered; the public id when the client gave none
-        self.replaced_room_session_id = RoomSessionId("")  # the one before, if the client gave none in a second join
-        self.room_session_given = False
+        self.replaced_room_session_id = RoomSessionId("")  # set while the public id takes its place (4.1)
+        self.room_session_given = False  # whether join events, pings and leave requests have ``room_session_id``
         self.evicted_by: bytes | None = None  # queued event that ends the session once delivered (2.7)
-        self.senders: dict[str, bytes] = {}
+        self.senders: dict[str, bytes] = {}  # encoded heads of messages, by recipient type
         self.join_entries: dict[str, bytes] = {}  # encoded join entry, by form
         sets_own_flags = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not sets_own_flags else 0

@@ -1,7 +1,8 @@
-"""Throttling of failed authentication attempts: a failure delays the answer, too many block the address.
+"""Throttling of failed authentication attempts: a failure delays the answer, and many block the address.
 
 Source: reference 14.1. Failures are counted per address and action; an IPv6 address counts as its /64
-network, since a host can choose the other 64 bits. A success resets nothing.
+network, since a host can choose the other 64 bits. Wrong attempts of a blocked address are refused and not recorded. A
+correct attempt is accepted even then, and resets nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ Address = IPv4Address | IPv6Address
 
 FIRST_DELAY = 0.1  # seconds; doubled by each further failure
 MAX_DELAY = 25.0  # seconds
-MAX_FAILURES = 10  # failures within ``BLOCK_WINDOW`` that block the address
+MAX_FAILURES = 10  # failures within ``BLOCK_WINDOW`` that block an address
 BLOCK_WINDOW = 1800.0  # seconds
 FAILURE_LIFETIME = 43_200.0  # seconds after which a failure no longer counts
 SWEEP_PERIOD = 60.0  # seconds
@@ -46,7 +47,7 @@ class Throttle:
         return len(self._failures)
 
     def blocks(self, address: Address, action: ThrottledAction, now: float) -> bool:
-        """Return whether an attempt from this address is refused now; a refused attempt does not count as a failure."""
+        """Return whether this address is blocked now for an action; its wrong attempts are then not to be recorded."""
         failures = self._failures.get((network(address), action))
         return failures is not None and _is_blocking(failures, now)
 
@@ -63,9 +64,8 @@ class Throttle:
         failures = self._failures.pop(key, None)
         if failures is None:
             failures = deque()
-        self._failures[key] = (
-            failures  # moved to the end, so that the entries are in the order of their latest failures
-        )
+        # Moved to the end, so that the entries are in the order of their latest failures.
+        self._failures[key] = failures
         failures.append(now)
         _forget(failures, now)
         if len(self._failures) > MAX_ENTRIES:
@@ -99,9 +99,9 @@ def _forget(failures: deque[float], now: float) -> None:
 
 
 def network(address: Address) -> int:
-    """Return the number by which an address is counted: of an IPv6 address its /64 network's.
+    """Return the number that stands for an address in counts; all addresses of an IPv6 /64 network have the same.
 
-    The numbers of IPv4 addresses are negative, so that none is that of an IPv6 network.
+    The numbers of IPv4 addresses are negative, so that they differ from those of IPv6 networks.
     """
     if isinstance(address, IPv4Address):
         return -1 - int(address)

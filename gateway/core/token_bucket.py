@@ -1,6 +1,6 @@
-"""A token bucket that limits how many frames and bytes a client sends.
+"""Token buckets that limit what a client sends.
 
-Source: docs/protocol.md, "Limits". The bucket is refilled only when it is empty, for the time since the last
+Source: docs/protocol.md, "Limits". A ``TokenBucket`` is refilled only when it is empty, for the time since the last
 refill; so a client may send at most twice the burst at once, and the rate in the long run.
 """
 
@@ -14,7 +14,10 @@ UNLIMITED = float(1 << 60)  # more than any client sends
 
 
 class TokenBucket:
-    """The messages and bytes that a client may still send; the caller subtracts, and refills a negative number."""
+    """The frames (``messages``) and bytes (``octets``) that a client may still send.
+
+    The caller subtracts those of each frame, and calls ``refill`` when a number is negative.
+    """
 
     __slots__ = ("_filled_at", "messages", "octets")
 
@@ -32,11 +35,11 @@ class TokenBucket:
         return bucket
 
     def refill(self, limits: Limits, now: float) -> bool:
-        """Add the tokens earned since the last refill; ``False``: the message still exceeds the limit."""
+        """Add the tokens earned since the last refill; ``False``: the latest frame still exceeds a limit."""
         elapsed = now - self._filled_at
         self._filled_at = now
-        self.messages = _filled(self.messages, limits.messages_per_second, limits.messages_burst, elapsed)
-        self.octets = _filled(self.octets, limits.bytes_per_second, limits.bytes_burst, elapsed)
+        self.messages = _refilled(self.messages, limits.messages_per_second, limits.messages_burst, elapsed)
+        self.octets = _refilled(self.octets, limits.bytes_per_second, limits.bytes_burst, elapsed)
         return self.messages >= 0 and self.octets >= 0
 
 
@@ -51,12 +54,13 @@ class QuantityBucket:
 
     def take(self, size: int, rate: int, burst: int, now: float) -> bool:
         """Take ``size`` tokens; ``False``: there are too few, and none is taken. ``rate`` 0 = no limit."""
-        left = float(burst) if self._left is None else _filled(self._left, rate, burst, now - self._filled_at)
+        left = float(burst) if self._left is None else _refilled(self._left, rate, burst, now - self._filled_at)
         self._filled_at = now
         fits = not rate or size <= left
         self._left = left - size if fits else left
         return fits
 
 
-def _filled(left: float, rate: int, burst: int, elapsed: float) -> float:
+def _refilled(left: float, rate: int, burst: int, elapsed: float) -> float:
+    """Return the tokens after ``elapsed`` seconds."""
     return min(left + rate * elapsed, float(burst)) if rate else UNLIMITED

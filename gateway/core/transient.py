@@ -34,7 +34,7 @@ def session_key(session: SessionId) -> str:
 
 
 class TransientData:
-    """The transient data of one room; only the hub changes it."""
+    """The transient data of one room; only the hub changes the values."""
 
     __slots__ = ("_entries", "encoded", "size")
 

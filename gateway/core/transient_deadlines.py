@@ -1,8 +1,8 @@
 """The expiry times of the transient values of all rooms, earliest first.
 
 A heap. An entry stays in it when its value is replaced or removed; such a stale entry is skipped when it reaches the
-top. The heap is rebuilt before stale entries outnumber the others, so that setting a value repeatedly takes no
-memory.
+top. When the heap has doubled, it is rebuilt without stale entries, so that setting one value repeatedly does not
+fill the memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class TransientDeadlines:
     def __init__(self, current: Callable[[RoomKey, str], float | None]) -> None:
         self._current = current
         self._heap: list[tuple[float, RoomKey, str]] = []
-        self._rebuild_at = _MIN_SIZE
+        self._rebuild_size = _MIN_SIZE
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -29,10 +29,10 @@ class TransientDeadlines:
     def add(self, at: float, room: RoomKey, key: str) -> None:
         """Add an expiry time; ``current`` must return it from now on."""
         heapq.heappush(self._heap, (at, room, key))
-        if len(self._heap) > self._rebuild_at:
+        if len(self._heap) > self._rebuild_size:
             self._heap = [entry for entry in set(self._heap) if self._is_valid(entry)]
             heapq.heapify(self._heap)
-            self._rebuild_at = 2 * len(self._heap) + _MIN_SIZE
+            self._rebuild_size = 2 * len(self._heap) + _MIN_SIZE
 
     def next_expiry(self) -> float | None:
         """Return the earliest expiry time; ``None`` when no value expires."""

@@ -1,7 +1,8 @@
-"""Messages that were sent to a client without ``ack`` and that no pong has confirmed yet.
+"""Messages to a client without ``ack``, queued or sent, whose receipt is not confirmed by a pong yet.
 
 A pong confirms every message that was written to the connection before its ping: WebSocket connections are ordered, and
-proxies pass control frames on. Messages are kept here only if a client may safely receive them twice.
+proxies pass control frames on. Over long polling, fetches confirm messages in place of pongs. Messages are kept
+here only if a client may safely receive them twice.
 
 Source: docs/protocol.md, "Chat messages after a lost connection".
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 
-LIMIT = 262144  # bytes; beyond it the oldest messages are no longer kept
+MAX_KEPT_BYTES = 262144  # beyond it the oldest messages are no longer kept
 
 
 class UnconfirmedMessages:
@@ -26,11 +27,11 @@ class UnconfirmedMessages:
         self._marked = 0  # number of the latest message that was followed by a ping
 
     def add(self, message: bytes) -> None:
-        """Keep a message that is being queued; beyond ``LIMIT`` the oldest messages are dropped."""
+        """Keep a message that is being queued; beyond ``MAX_KEPT_BYTES`` the oldest messages are dropped."""
         self._messages.append(message)
         self._size += len(message)
         self._last += 1
-        while self._size > LIMIT:
+        while self._size > MAX_KEPT_BYTES:
             self._size -= len(self._messages.popleft())
 
     @property

@@ -24,7 +24,7 @@ DEFAULT_CALL_FLAGS = IN_CALL | PHONE  # unless the internal client sets in-call 
 
 
 class VirtualSession:
-    """The state of a virtual session; only the hub changes it."""
+    """The state of a virtual session; only the hub changes it, except for the cached join entries."""
 
     __slots__ = (
         "actor",

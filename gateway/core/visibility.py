@@ -21,13 +21,13 @@ from gateway.wire.server import JoinEntry
 
 CHAT_RELAY = "chat-relay"  # feature of clients that display comments from the event, without a reload of the chat
 
-_objects = msgspec.json.Decoder(dict[str, Raw])
-_strings = msgspec.json.Decoder(str)
+_object_decoder = msgspec.json.Decoder(dict[str, Raw])
+_string_decoder = msgspec.json.Decoder(str)
 _encoder = msgspec.json.Encoder()
 
 
 class Content(Enum):
-    """Content that is sent to a room, classified by the rights that a recipient needs to see it."""
+    """Content that is sent to a room, classified by the rule that decides its form for a recipient."""
 
     PARTICIPANT = "participant"  # the join entry of a participant
     NICK_CHANGE = "nick change"  # the new display name of a participant
@@ -89,9 +89,9 @@ def join_entry(participant: Session | VirtualSession, form: Form) -> JoinEntry:
 
 
 def without_display_name(user: Raw) -> Raw:
-    """Remove the display name from user data (5.4)."""
+    """Return user data without the display name; absent if no other member is left (5.4)."""
     try:
-        members = _objects.decode(user)
+        members = _object_decoder.decode(user)
     except msgspec.DecodeError:  # not an object, or absent
         return user
     members.pop("displayname", None)
@@ -99,11 +99,11 @@ def without_display_name(user: Raw) -> Raw:
 
 
 def without_author(comment: Raw) -> Raw:
-    """Replace the author's name in a chat comment by an empty string (5.5)."""
+    """Return a chat comment with an empty string as the author's name (5.5)."""
     try:
-        members = _objects.decode(comment)
+        members = _object_decoder.decode(comment)
         name = members.get("actorDisplayName")
-        if name is None or not _strings.decode(name):
+        if name is None or not _string_decoder.decode(name):
             return comment
     except msgspec.DecodeError:  # not a comment of the known structure
         return comment

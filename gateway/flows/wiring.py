@@ -77,7 +77,7 @@ class Flows:
         if before.internal_secret != settings.internal_secret:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
         for session in list(self.services.hub.sessions.values()):
-            if not settings.backends.continue_with(session.backend, session.url):
+            if not settings.backends.may_continue(session.backend, session.url):
                 self.session_closer.end(session)
         self.services.hub.replace_backends(settings.backends.by_id)
         if before.media_limits.subscribe_any and not settings.media_limits.subscribe_any:

@@ -263,6 +263,6 @@ def test_session_continues_with_the_settings_of_the_same_nextcloud_only() -> Non
         (Backends([]), True),
         (Backends([], compat), True),
     ):
-        assert backends.continue_with(before, "https://a.example/") is continues
-    assert Backends([], Backend(COMPAT, (), "changed")).continue_with(compat, "https://a.example/")
-    assert not Backends([before]).continue_with(compat, "https://a.example/")
+        assert backends.may_continue(before, "https://a.example/") is continues
+    assert Backends([], Backend(COMPAT, (), "changed")).may_continue(compat, "https://a.example/")
+    assert not Backends([before]).may_continue(compat, "https://a.example/")

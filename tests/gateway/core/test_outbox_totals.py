@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.core.outbox import Outbox
-from gateway.core.outbox_totals import OVERHEAD, sessions_to_end
+from gateway.core.outbox_totals import MESSAGE_OVERHEAD, sessions_to_end
 from gateway.core.session import Session
 from tests.gateway.core.members import session
 
@@ -23,7 +23,7 @@ def message_of(size: int) -> bytes:
     return b"x" * size
 
 
-@pytest.mark.parametrize("limit", [0, 3 * (1000 + OVERHEAD)])
+@pytest.mark.parametrize("limit", [0, 3 * (1000 + MESSAGE_OVERHEAD)])
 def test_outboxes_within_the_limit_stay(limit: int) -> None:
     assert sessions_to_end([session_with_messages(message_of(1000)) for _ in range(3)], limit) == []
 
@@ -41,9 +41,9 @@ def test_largest_outboxes_are_ended_first_and_no_more_than_needed() -> None:
 def test_message_that_several_outboxes_hold_counts_once() -> None:
     shared = message_of(1000)
     members = [session_with_messages(shared) for _ in range(10)]
-    assert sessions_to_end(members, 1000 + 10 * OVERHEAD) == []
+    assert sessions_to_end(members, 1000 + 10 * MESSAGE_OVERHEAD) == []
     hoarder = session_with_messages(shared, message_of(3000))
-    assert sessions_to_end([*members, hoarder], 1000 + 11 * OVERHEAD) == [hoarder]
+    assert sessions_to_end([*members, hoarder], 1000 + 11 * MESSAGE_OVERHEAD) == [hoarder]
 
 
 def test_sessions_that_hold_only_a_shared_message_are_ended_until_it_is_freed() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.outbox import Offline, Outbox
-from gateway.core.unconfirmed import LIMIT, UnconfirmedMessages
+from gateway.core.unconfirmed import MAX_KEPT_BYTES, UnconfirmedMessages
 
 ALL_BYTES = 1 << 30
 
@@ -126,7 +126,7 @@ def test_confirmation_of_what_was_delivered_keeps_what_waits() -> None:
 
 def test_oldest_messages_are_dropped_beyond_the_limit() -> None:
     kept = UnconfirmedMessages()
-    messages = [b"%06d" % number + bytes(1018) for number in range(LIMIT // 1024 + 3)]
+    messages = [b"%06d" % number + bytes(1018) for number in range(MAX_KEPT_BYTES // 1024 + 3)]
     for message in messages:
         kept.add(message)
     assert kept.without(()) == messages[3:]
