@@ -16,7 +16,7 @@ from gateway.config.source import ConfigSource
 from gateway.core.backends import COMPAT, Backends, canonical
 from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, FederationRules
 
-SECRET_BYTES = 32  # minimum length of sessions.secret
+MIN_SECRET_BYTES = 32  # of sessions.secret
 
 _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|^the.(?:secret|api.?key)"
@@ -111,14 +111,14 @@ def _check_federation(federation: FederationRules, source: ConfigSource) -> None
 
 
 def is_placeholder(secret: str) -> bool:
-    """Return whether a secret is a placeholder, as in the files of examples."""
+    """Return whether a secret looks like the placeholder of an example."""
     return _placeholders.search(secret) is not None
 
 
 def session_secret_problem(secret: str) -> str:
     """Return why a text cannot be used as ``sessions.secret``; empty if it can."""
-    if len(secret.encode()) < SECRET_BYTES:
-        return f"needs {SECRET_BYTES} bytes or more"
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        return f"needs {MIN_SECRET_BYTES} bytes or more"
     return "is a placeholder" if is_placeholder(secret) or len(set(secret)) < 8 else ""
 
 
@@ -168,7 +168,7 @@ def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
 
 
 def _check_quality(config: Config, source: ConfigSource) -> None:
-    """Check the quality settings that result for each backend, and name the section in errors."""
+    """Check the quality rules of all backends, each with the defaults of ``[quality]``, and those defaults."""
     of_backends = [
         (f"backend[{index}].quality", backend.quality.with_defaults(config.quality))
         for index, backend in enumerate(config.backends)
@@ -188,20 +188,20 @@ def _check_backends(config: Config, source: ConfigSource) -> None:
     if not config.backends and not config.nextcloud.allow_any:
         raise source.error("backend", "is missing; add a [[backend]] with id, urls and secret")
     for index, backend in enumerate(config.backends):
-        at = f"backend[{index}]"
+        section = f"backend[{index}]"
         if not backend.id or backend.id == COMPAT:
-            raise source.error(f"{at}.id", f'must not be empty or "{COMPAT}"')
+            raise source.error(f"{section}.id", f'must not be empty or "{COMPAT}"')
         if not backend.urls:
-            raise source.error(f"{at}.urls", "needs at least one URL")
+            raise source.error(f"{section}.urls", "needs at least one URL")
         for number, url in enumerate(backend.urls):
             try:
                 canonical(url)
             except ValueError as error:
                 text = f"{error}; write it like https://cloud.example.com/"
-                raise source.error(f"{at}.urls[{number}]", text) from None
+                raise source.error(f"{section}.urls[{number}]", text) from None
         for name in ("session_limit", "max_stream_bitrate", "max_screen_bitrate"):
             if getattr(backend, name) < 0:
-                raise source.error(f"{at}.{name}", "must not be negative")
+                raise source.error(f"{section}.{name}", "must not be negative")
     try:
         Backends(config.backends)
     except ValueError as error:

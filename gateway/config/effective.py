@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from gateway.config.sections import Config
-from gateway.config.source import ConfigSource, Keys, Origin, is_secret
+from gateway.config.source import ConfigSource, Origin, is_secret
+from gateway.config.toml_lines import KeyPath
 
 REDACTED = "***"
 
@@ -24,14 +25,14 @@ class Setting(Struct, frozen=True):
 
 
 def effective_settings(config: Config, source: ConfigSource) -> list[Setting]:
-    """Return all settings in the order of the sections; secrets, and user info and query of URLs, are redacted."""
+    """Return all settings in the order of the sections, with secrets, and user info and query of URLs, redacted."""
     return list(_settings_below(config, (), config, source))
 
 
-def _settings_below(node: Struct, at: Keys, config: Config, source: ConfigSource) -> Iterator[Setting]:
+def _settings_below(node: Struct, at: KeyPath, config: Config, source: ConfigSource) -> Iterator[Setting]:
     for field in msgspec.structs.fields(node):
         value = getattr(node, field.name)
-        path: Keys = (*at, field.encode_name)
+        path: KeyPath = (*at, field.encode_name)
         if path == ("mcu", "settings"):
             path = ("mcu", config.mcu.type)
             if value is None:
@@ -45,11 +46,11 @@ def _settings_below(node: Struct, at: Keys, config: Config, source: ConfigSource
             yield _setting(path, value, config, source)
 
 
-def _setting(path: Keys, value: object, config: Config, source: ConfigSource) -> Setting:
+def _setting(path: KeyPath, value: object, config: Config, source: ConfigSource) -> Setting:
     instead = ""
     if path == ("mcu", "instance") and not value:
         value, instead = config.instance, "sessions.secret and http.listen"
-    elif value is None and "quality" in path:  # a backend without rules of its own
+    elif value is None and "quality" in path:  # the backend does not set this rule
         value, instead = getattr(config.quality, str(path[-1])), f"quality.{path[-1]}"
     name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
     return Setting(name, redacted(str(path[-1]), value), source.origin(path), instead)

@@ -20,12 +20,12 @@ _country = re.compile(r"[A-Za-z]{2}")
 
 
 class GeoIpSection(Struct, frozen=True):
-    """``[geoip]``: how the countries of clients are determined."""
+    """``[geoip]``: the sources of the countries of clients."""
 
     database: str = ""  # path or URL of a database in MaxMind's format; empty: none
     license_key: str = ""  # MaxMind's licence key; without ``database`` GeoLite2 Country is downloaded with it
     overrides: dict[str, str] = field(default_factory=dict)  # address or network -> country
-    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, to override the usual one
+    continents: dict[str, str] = field(default_factory=dict)  # country -> continent, where the default is wrong
 
 
 def check_section(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
@@ -52,7 +52,7 @@ def check_section(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
 
 
 def is_path_or_url(text: str) -> bool:
-    """Return whether a text is a path, or a URL with all its parts."""
+    """Return whether a text is a path, or a complete file, http or https URL."""
     if "://" not in text:
         return True
     try:

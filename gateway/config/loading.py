@@ -19,7 +19,7 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
     """Read the configuration.
 
     Raises:
-        ConfigError: it is invalid; the text is one sentence that names file or variable, and key.
+        ConfigError: the configuration is invalid; the text is one sentence that names file or variable, and key.
     """
     return load_with_source(path, environ)[0]
 
@@ -38,13 +38,13 @@ def load_with_source(path: str | Path, environ: Mapping[str, str]) -> tuple[Conf
     config: Config = source.convert(source.values, Config)
     settings = {name: source.convert(values, types[name], "mcu", name) for name, values in sections.items()}
     if config.mcu.type != NO_MCU:
-        chosen = _settings(config.mcu.type, settings, types, source)
+        chosen = _sfu_settings(config.mcu.type, settings, types, source)
         config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
     return check_config(config, source), source
 
 
 def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:
-    """Return whether the configuration mentions an SFU; the modules of other SFUs are not imported."""
+    """Return whether the configuration names an SFU; only the modules of such SFUs are imported."""
     mcu, variable = values.get("mcu"), f"{PREFIX}MCU__"
     if environ.get(f"{variable}TYPE") == sfu or any(name.startswith(variable + sfu.upper()) for name in environ):
         return True
@@ -52,14 +52,14 @@ def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> b
 
 
 def file_schema(types: dict[str, Any]) -> inspect.StructType:
-    """Return the type of the whole file; ``types`` are the types of the SFUs' sections by SFU."""
+    """Return the type of the whole file; ``types`` has the type of each SFU's section by the SFU's name."""
     sfu_sections = tuple(
         inspect.Field(
             name, name, inspect.type_info(types[name]) if name in types else inspect.AnyType(), required=False
         )
         for name in factory.names()
     )
-    config, mcu = _struct(Config), _struct(McuSection)
+    config, mcu = _struct_type(Config), _struct_type(McuSection)
     mcu = msgspec.structs.replace(
         mcu, fields=tuple(field for field in mcu.fields if field.name != "settings") + sfu_sections
     )
@@ -69,14 +69,14 @@ def file_schema(types: dict[str, Any]) -> inspect.StructType:
     return msgspec.structs.replace(config, fields=fields)
 
 
-def _struct(type: Any) -> inspect.StructType:
+def _struct_type(type: Any) -> inspect.StructType:
     info = inspect.type_info(type)
     if not isinstance(info, inspect.StructType):
         raise TypeError(f"{type} is not a Struct")
     return info
 
 
-def _settings(name: str, sections: dict[str, Any], types: dict[str, Any], source: ConfigSource) -> Any:
+def _sfu_settings(name: str, sections: dict[str, Any], types: dict[str, Any], source: ConfigSource) -> Any:
     if name in sections:
         try:
             factory.check(name, sections[name])

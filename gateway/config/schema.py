@@ -20,7 +20,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def json_schema() -> dict[str, Any]:
     """Return the schema of a complete file.
 
-    Editors and validators apply it to the TOML file; values that come from the environment are unknown to them.
+    The schema applies to the TOML file, for editors and validators; it does not know values from the environment.
     """
     schema = _schema(file_schema({name: factory.settings_type(name) for name in factory.names()}))
     schema["properties"]["mcu"]["properties"]["type"] |= {"enum": [*factory.names(), NO_MCU]}
@@ -32,11 +32,11 @@ def _schema(type: inspect.Type) -> dict[str, Any]:
         case inspect.Metadata():
             return _schema(type.type)
         case inspect.StructType():
-            return _of_struct(type)
+            return _struct_schema(type)
         case inspect.BoolType():
             return {"type": "boolean"}
         case inspect.IntType() | inspect.FloatType():
-            return _of_number(type)
+            return _number_schema(type)
         case inspect.StrType():
             return {"type": "string"}
         case inspect.NoneType():
@@ -51,34 +51,34 @@ def _schema(type: inspect.Type) -> dict[str, Any]:
     raise TypeError(f"{type} has no JSON Schema")
 
 
-def _of_number(type: inspect.IntType | inspect.FloatType) -> dict[str, Any]:
+def _number_schema(type: inspect.IntType | inspect.FloatType) -> dict[str, Any]:
     bounds = {"minimum": type.ge, "exclusiveMinimum": type.gt, "maximum": type.le, "exclusiveMaximum": type.lt}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
     return {"type": "integer" if isinstance(type, inspect.IntType) else "number", **given}
 
 
-def _of_struct(type: inspect.StructType) -> dict[str, Any]:
+def _struct_schema(type: inspect.StructType) -> dict[str, Any]:
     """Return the schema of a section; each string key also has a form ``…_file``, the path of a file with the value."""
     properties: dict[str, Any] = {}
     required = []
-    one_of_two = []
+    conditions = []
     names = {field.encode_name for field in type.fields}
     for field in type.fields:
-        name, by_file = field.encode_name, f"{field.encode_name}{FILE_SUFFIX}"
+        name, file_key = field.encode_name, f"{field.encode_name}{FILE_SUFFIX}"
         properties[name] = _schema(field.type)
-        has_file = isinstance(field.type, inspect.StrType) and by_file not in names
+        has_file = isinstance(field.type, inspect.StrType) and file_key not in names
         if has_file:
-            properties[by_file] = {"type": "string", "description": f"path of a file with the value of {name}"}
-            both = [{"required": [name]}, {"required": [by_file]}]
-            one_of_two.append({"oneOf": both} if field.required else {"not": {"required": [name, by_file]}})
+            properties[file_key] = {"type": "string", "description": f"path of a file with the value of {name}"}
+            either = [{"required": [name]}, {"required": [file_key]}]
+            conditions.append({"oneOf": either} if field.required else {"not": {"required": [name, file_key]}})
         elif field.required:
             required.append(name)
-    described = (type.cls.__doc__ or "").strip().splitlines()
+    doc_lines = (type.cls.__doc__ or "").strip().splitlines()
     return {
         "type": "object",
-        **({"description": described[0].replace("``", "")} if described else {}),
+        **({"description": doc_lines[0].replace("``", "")} if doc_lines else {}),
         "properties": properties,
         "additionalProperties": False,
         **({"required": required} if required else {}),
-        **({"allOf": one_of_two} if one_of_two else {}),
+        **({"allOf": conditions} if conditions else {}),
     }

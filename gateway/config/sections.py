@@ -14,30 +14,29 @@ from msgspec import Meta, Struct, field
 
 from gateway.config.geoip import GeoIpSection
 from gateway.core.backends import COMPAT
-from gateway.core.limits import Backend, FederationRules, Limits, QualityRules
+from gateway.core.limits import Backend, Bitrate, FederationRules, Limits, QualityRules
 
 NO_MCU = "none"
 
 Positive = Annotated[float, Meta(gt=0)]
-Bitrate = Annotated[int, Meta(ge=0)]
 
 _tcp = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]*):(?P<port>[0-9]{1,5})")
 
 
 class HttpSection(Struct, frozen=True):
-    """``[http]``: the addresses to listen on, and TLS."""
+    """``[http]``: the addresses to listen on, trusted proxies, and TLS."""
 
     listen: tuple[str, ...] = ("127.0.0.1:8080",)  # "host:port", "[::1]:port" or "/path" of a unix socket
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1")  # addresses and networks
-    certificate: str = ""  # path of a PEM file; both paths turn TLS on
-    key: str = ""
+    certificate: str = ""  # path of a PEM file; TLS is on if certificate and key are given
+    key: str = ""  # path of a PEM file
 
 
 class SessionsSection(Struct, frozen=True):
-    """``[sessions]``: settings of all sessions."""
+    """``[sessions]``: the key that signs session ids, and the size of an outbox."""
 
     secret: str  # key that signs session and resume ids
-    outbox_bytes: Annotated[int, Meta(ge=65_536)] = 8_388_608
+    outbox_bytes: Annotated[int, Meta(ge=65_536)] = 8_388_608  # of the messages that wait for one client
 
 
 class InternalSection(Struct, frozen=True):
@@ -49,7 +48,7 @@ class InternalSection(Struct, frozen=True):
 class NextcloudSection(Struct, frozen=True):
     """``[nextcloud]``: requests to the backends."""
 
-    timeout: Positive = 10.0  # seconds
+    timeout: Positive = 10.0  # seconds for a request
     connections_per_host: Annotated[int, Meta(ge=1)] = 8
     allow_any: bool = False  # accept any backend URL with ``secret``: for tests and benchmarks
     secret: str = ""
@@ -59,7 +58,7 @@ class McuSection(Struct, frozen=True):
     """``[mcu]``: the SFU; ``settings`` is the decoded section ``[mcu.<type>]``."""
 
     type: str = NO_MCU
-    timeout: Positive = 10.0  # seconds
+    timeout: Positive = 10.0  # seconds for a request to the SFU, the wait for an SFU included
     instance: str = ""  # name of this gateway on an SFU that several gateways use
     max_stream_bitrate: Bitrate = 1_048_576  # bit/s; 0 = no limit
     max_screen_bitrate: Bitrate = 2_097_152
@@ -83,9 +82,9 @@ class AdminSection(Struct, frozen=True):
 
 
 class DrainSection(Struct, frozen=True):
-    """``[drain]``: the time between a request to end the process and its end."""
+    """``[drain]``: the time that calls go on after a request to end the process."""
 
-    deadline: Annotated[float, Meta(ge=0)] = 60.0  # seconds that calls go on; 0: the process ends at once
+    deadline: Annotated[float, Meta(ge=0)] = 60.0  # seconds; 0: the process ends at once
 
 
 class TurnSection(Struct, frozen=True):

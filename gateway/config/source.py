@@ -15,13 +15,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
-from gateway.config.toml_lines import find_lines
+from gateway.config.toml_lines import KeyPath, find_lines
 
 PREFIX = "PORTUNUS_"
 SEPARATOR = "__"  # between the levels of a key in a variable's name: PORTUNUS_HTTP__LISTEN is http.listen
 FILE_SUFFIX = "_file"  # secret_file = "path" reads secret from a file
-
-Keys = tuple[str | int, ...]  # path of a value: ("backend", 0, "secret")
 
 _BYTE_ORDER_MARK = "\ufeff"
 _LISTS = inspect.VarTupleType | inspect.ListType
@@ -34,11 +32,11 @@ _place = re.compile(r"(?P<text>.*) - at `\$\.?(?P<key>.*)`", re.DOTALL)
 class ConfigError(Exception):
     """The configuration is invalid; the text is one sentence that names file or variable, and key.
 
-    ``key`` and ``line`` are those of the file, where they are known; ``problem`` is the text without them.
+    ``key`` is empty if no key is known, and ``line`` is 0 if the value is not in the file; ``problem`` is the text
+    without its origin.
     """
 
     def __init__(self, text: str, key: str = "", line: int = 0, problem: str = "") -> None:
-        """Take the whole text, and its parts if they are known."""
         super().__init__(text)
         self.key = key
         self.line = line
@@ -46,11 +44,11 @@ class ConfigError(Exception):
 
 
 class Origin(Struct, frozen=True):
-    """Where a value comes from; a default, if all members are empty."""
+    """The origin of a value; all members are empty for a default."""
 
-    line: int = 0  # of the configuration file
-    variables: tuple[str, ...] = ()  # of the environment
-    file: str = ""  # that a key ``…_file`` names
+    line: int = 0  # line of the configuration file
+    variables: tuple[str, ...] = ()  # environment variables
+    file: str = ""  # path of the file that the key ``…_file`` names
 
 
 class Secret(str):
@@ -73,21 +71,21 @@ class ConfigSource:
         """
         self.path = path
         self._schema = inspect.StructType(msgspec.Struct, ())
-        self._variables: dict[str, str] = {}  # key -> environment variable
-        self._overridden: dict[Keys, str] = {}  # path of the key -> environment variable
-        self._lines: dict[Keys, int] | None = None  # found when they are asked for
-        self.files: dict[Keys, Path] = {}  # path of a value -> the file from which it was read
+        self._origins: dict[str, str] = {}  # dotted key -> environment variable, or file and ``…_file`` key
+        self._overridden: dict[KeyPath, str] = {}  # environment variables by path of the key
+        self._lines: dict[KeyPath, int] | None = None  # None: not searched for yet
+        self.files: dict[KeyPath, Path] = {}  # path of a value -> the file from which it was read
         self._text, self.values = _read_toml(path)
 
     def read(self, schema: inspect.StructType, environ: Mapping[str, str]) -> None:
         """Override the file's values from the environment, and read the files that ``…_file`` keys name.
 
         Raises:
-            ConfigError: ``schema`` has no such key or variable, or a file cannot be read.
+            ConfigError: a key or variable is not in ``schema``, a variable has a wrong value, or a file cannot be read.
         """
         self._schema = schema
         self._check_keys(self.values, self._schema, ())
-        given = [(_keys(name), name) for name in environ if name.startswith(PREFIX) and SEPARATOR in name]
+        given = [(_key_path(name), name) for name in environ if name.startswith(PREFIX) and SEPARATOR in name]
         # indices of a list in numeric order, since each may append one item
         for keys, name in sorted(given, key=lambda item: [str(key).zfill(9) for key in item[0]]):
             self._override(keys, name, environ[name])
@@ -107,30 +105,30 @@ class ConfigSource:
             missing = _missing_field.fullmatch(text)
             parts = [_dotted_key(keys), below, missing["key"] if missing else ""]
             at = ".".join(filter(None, parts)).replace(".[", "[")
-            raise self.error(at, "is missing" if missing else _plain(text)) from None
+            raise self.error(at, "is missing" if missing else _in_toml_terms(text)) from None
 
     def error(self, key: str, text: str) -> ConfigError:
         """Return an error that names the origin of ``key`` and the problem with its value."""
-        origin = self._variables.get(_nearest_above(key, self._variables)) or f"{self.path}: {key}"
+        origin = self._origins.get(_nearest_above(key, self._origins)) or f"{self.path}: {key}"
         return ConfigError(f"{origin}: {text}", key, self.line_of(key), text)
 
     def place(self, key: str) -> str:
         """Return the place of a value: ``FILE:LINE``, or the name of a variable; the file for a default."""
-        origin = self._variables.get(_nearest_above(key, self._variables), "")
+        origin = self._origins.get(_nearest_above(key, self._origins), "")
         line = self.line_of(key)
         return origin if origin.startswith(PREFIX) else f"{self.path}:{line}" if line else str(self.path)
 
-    def origin(self, keys: Keys) -> Origin:
-        """Return the origin of the value at a path; that of a list or table includes its items."""
-        names = {keys, _file_keys(keys)}
+    def origin(self, keys: KeyPath) -> Origin:
+        """Return the origin of the value at a path; the origin of a list or table includes that of its items."""
+        names = {keys, _file_key_path(keys)}
         variables = [name for at, name in self._overridden.items() if at in names or at[: len(keys)] == keys]
-        line = next((self.lines[at] for at in (keys, _file_keys(keys)) if at in self.lines), 0)
+        line = next((self.lines[at] for at in (keys, _file_key_path(keys)) if at in self.lines), 0)
         if any(at in names for at in self._overridden):
             line = 0  # the whole value is the variable's
         return Origin(line, tuple(variables), str(self.files.get(keys, "")))
 
     @property
-    def lines(self) -> dict[Keys, int]:
+    def lines(self) -> dict[KeyPath, int]:
         """The line of each key of the file."""
         if self._lines is None:
             try:
@@ -141,14 +139,14 @@ class ConfigSource:
 
     def line_of(self, key: str) -> int:
         """Return the line of a key, or of the nearest section that contains it; 0 if the value is not in the file."""
-        if self._variables.get(_nearest_above(key, self._variables), "").startswith(PREFIX):
+        if self._origins.get(_nearest_above(key, self._origins), "").startswith(PREFIX):
             return 0
         lines = {_dotted_key(at): line for at, line in self.lines.items()}
         return lines.get(f"{key}{FILE_SUFFIX}") or lines.get(_nearest_above(key, lines), 0)
 
     # --- the environment
 
-    def _override(self, keys: Keys, name: str, text: str) -> None:
+    def _override(self, keys: KeyPath, name: str, text: str) -> None:
         node: Any = self.values
         schema: inspect.Type = self._schema
         for depth, key in enumerate(keys):
@@ -159,28 +157,28 @@ class ConfigSource:
             schema = below
             if last:
                 self._set(node, key, _from_text(text, schema, name))
-                self._variables[_dotted_key(keys)] = name
+                self._origins[_dotted_key(keys)] = name
                 self._overridden[keys] = name
             else:
                 node = _descend(node, key, schema, name)
 
     def _set(self, node: Any, key: str | int, value: object) -> None:
-        if isinstance(key, str):  # the variable overrides the key and its ``…_file`` form
+        if isinstance(key, str):  # a variable also overrides the other form of the key, with or without ``_file``
             node.pop(key.removesuffix(FILE_SUFFIX) if key.endswith(FILE_SUFFIX) else key + FILE_SUFFIX, None)
             node[key] = value
         else:
             node[key : key + 1] = [value]
 
-    def _nearest_variable(self, keys: Keys) -> str:
+    def _nearest_variable(self, keys: KeyPath) -> str:
         names = [
             PREFIX + key.replace(".", SEPARATOR).replace("[]", f"{SEPARATOR}0").upper()
-            for key in _key_paths(self._schema)
+            for key in _dotted_key_paths(self._schema)
         ]
         return _nearest_key(PREFIX + SEPARATOR.join(map(str, keys)).upper(), names)
 
     # --- keys
 
-    def _check_keys(self, node: object, schema: inspect.Type, at: Keys) -> None:
+    def _check_keys(self, node: object, schema: inspect.Type, at: KeyPath) -> None:
         for key, value, below in _children(node, schema):
             if below is None:
                 problem = f"is unknown; did you mean {self._suggest(at, key, schema)}?"
@@ -188,33 +186,34 @@ class ConfigSource:
                 raise ConfigError(f"{self.path}: {name} {problem}", name, line, problem)
             self._check_keys(value, below, (*at, key))
 
-    def _suggest(self, at: Keys, key: str | int, schema: inspect.Type) -> str:
+    def _suggest(self, at: KeyPath, key: str | int, schema: inspect.Type) -> str:
         siblings = [field.encode_name for field in schema.fields] if isinstance(schema, inspect.StructType) else []
         close = difflib.get_close_matches(str(key), siblings, 1)
         if close:
             return _dotted_key((*at, close[0]))
-        return _nearest_key(_dotted_key((*at, key)), list(_key_paths(self._schema)))
+        return _nearest_key(_dotted_key((*at, key)), list(_dotted_key_paths(self._schema)))
 
     # --- files
 
-    def _read_files(self, node: object, schema: inspect.Type, at: Keys) -> None:
+    def _read_files(self, node: object, schema: inspect.Type, at: KeyPath) -> None:
+        """Replace each ``…_file`` key by its key with the text of the file, and mask secrets."""
         for key, value, below in list(_children(node, schema)):
             if isinstance(node, dict) and isinstance(key, str) and _is_file_key(key, schema):
                 name = key.removesuffix(FILE_SUFFIX)
                 if name in node:
                     raise self.error(_dotted_key((*at, key)), f"{name} is given as well; one of the two is enough")
-                node[name] = self._read_secret((*at, key), value)
+                node[name] = self._read_value_file((*at, key), value)
                 del node[key]
-                self._variables.setdefault(_dotted_key((*at, name)), f"{self.path}: {_dotted_key((*at, key))}")
+                self._origins.setdefault(_dotted_key((*at, name)), f"{self.path}: {_dotted_key((*at, key))}")
             elif below is not None:
                 self._read_files(value, below, (*at, key))
         _mask(node)
 
-    def _read_secret(self, keys: Keys, value: object) -> str:
+    def _read_value_file(self, keys: KeyPath, value: object) -> str:
         if not isinstance(value, str):
             raise self.error(_dotted_key(keys), "expected the path of a file")
         path = self.path.parent / value
-        self.files[_value_keys(keys)] = path
+        self.files[_value_key_path(keys)] = path
         try:
             return path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
@@ -293,12 +292,12 @@ def _nearest_above(key: str, known: Mapping[str, object]) -> str:
     return key
 
 
-def _file_keys(keys: Keys) -> Keys:
+def _file_key_path(keys: KeyPath) -> KeyPath:
     """Return the path of the ``…_file`` key for the value at ``keys``."""
     return (*keys[:-1], f"{keys[-1]}{FILE_SUFFIX}")
 
 
-def _value_keys(keys: Keys) -> Keys:
+def _value_key_path(keys: KeyPath) -> KeyPath:
     """Return the path of the value that the ``…_file`` key at ``keys`` provides."""
     return (*keys[:-1], str(keys[-1]).removesuffix(FILE_SUFFIX))
 
@@ -316,13 +315,13 @@ def _descend(node: Any, key: str | int, schema: inspect.Type, name: str) -> Any:
     return below
 
 
-def _key_paths(schema: inspect.Type, at: str = "") -> Iterator[str]:
+def _dotted_key_paths(schema: inspect.Type, at: str = "") -> Iterator[str]:
     """Yield the dotted path of each key that is not a section; an index is ``[]``."""
     if isinstance(schema, inspect.StructType):
         for field in schema.fields:
-            yield from _key_paths(field.type, f"{at}.{field.encode_name}" if at else field.encode_name)
+            yield from _dotted_key_paths(field.type, f"{at}.{field.encode_name}" if at else field.encode_name)
     elif isinstance(schema, _LISTS) and isinstance(schema.item_type, inspect.StructType):
-        yield from _key_paths(schema.item_type, at + "[]")
+        yield from _dotted_key_paths(schema.item_type, at + "[]")
     else:
         yield at
 
@@ -331,12 +330,12 @@ def _nearest_key(key: str, keys: list[str]) -> str:
     return difflib.get_close_matches(key, keys, 1, cutoff=0.0)[0]
 
 
-def _keys(variable: str) -> Keys:
+def _key_path(variable: str) -> KeyPath:
     parts = variable.removeprefix(PREFIX).lower().split(SEPARATOR)
     return tuple(int(part) if part.isdecimal() and len(part) < 6 else part for part in parts)
 
 
-def _dotted_key(keys: Keys) -> str:
+def _dotted_key(keys: KeyPath) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
@@ -385,7 +384,7 @@ def _table_from_text(text: str, name: str) -> object:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-_words = {
+_toml_type_names = {
     "`str`": "a text",
     "`int`": "an integer",
     "`float`": "a number",
@@ -395,7 +394,7 @@ _words = {
 }
 
 
-def _plain(text: str) -> str:
-    for word, plain in _words.items():
+def _in_toml_terms(text: str) -> str:
+    for word, plain in _toml_type_names.items():
         text = text.replace(word, plain)
     return text[:1].lower() + text[1:]

@@ -29,17 +29,17 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._line, self._counted = 1, 0  # line of the character at _counted
+        self._line, self._line_at = 1, 0  # line of the character at the position _line_at
         self._lines: dict[KeyPath, int] = {}
-        self._last: dict[KeyPath, int] = {}  # index of the last [[section]] of that name
+        self._last_index: dict[KeyPath, int] = {}  # index of the last [[section]] of that name
 
     def scan(self) -> dict[KeyPath, int]:
         section: KeyPath = ()
         while self._skip() < len(self._text):
             if self._text[self._at] == "[":
-                section = self._header()
+                section = self._scan_header()
             else:
-                self._pair(section)
+                self._scan_pair(section)
         return self._lines
 
     def _skip(self) -> int:
@@ -49,21 +49,21 @@ class _Scanner:
         return self._at
 
     def _record(self, path: KeyPath) -> None:
-        self._line += self._text.count("\n", self._counted, self._at)
-        self._counted = self._at
+        self._line += self._text.count("\n", self._line_at, self._at)
+        self._line_at = self._at
         self._lines.setdefault(path, self._line)
 
-    def _header(self) -> KeyPath:
+    def _scan_header(self) -> KeyPath:
         start, brackets = self._at, 2 if self._text.startswith("[[", self._at) else 1
         self._at += brackets
-        names = self._names()
+        names = self._scan_names()
         path: KeyPath = ()
         for depth, name in enumerate(names):
             path = (*path, name)
             if depth == len(names) - 1 and brackets == 2:
-                self._last[path] = self._last.get(path, -1) + 1
-            if path in self._last:
-                path = (*path, self._last[path])
+                self._last_index[path] = self._last_index.get(path, -1) + 1
+            if path in self._last_index:
+                path = (*path, self._last_index[path])
         end, self._at = self._at + brackets, start
         if brackets == 2:
             self._record(path[:-1])  # the list begins with its first section
@@ -71,7 +71,7 @@ class _Scanner:
         self._at = end
         return path
 
-    def _names(self) -> list[str]:
+    def _scan_names(self) -> list[str]:
         names = []
         while True:
             match = _part.match(self._text, self._at)
@@ -84,34 +84,34 @@ class _Scanner:
                 return names
             self._at += 1
 
-    def _pair(self, section: KeyPath) -> None:
+    def _scan_pair(self, section: KeyPath) -> None:
         start = self._at
-        path = (*section, *self._names())
+        path = (*section, *self._scan_names())
         end, self._at = self._at, start
         self._record(path)
         self._at = end + 1  # the equals sign
         self._skip()
-        self._value(path)
+        self._scan_value(path)
 
-    def _value(self, path: KeyPath) -> None:
+    def _scan_value(self, path: KeyPath) -> None:
         first = self._text[self._at]
         if first in "[{":
-            self._items(path, first)
+            self._scan_items(path, first)
             return
         match = (_string if first in "\"'" else _scalar).match(self._text, self._at)
         if match is None:
             raise ValueError("not TOML")
         self._at = match.end()
 
-    def _items(self, path: KeyPath, bracket: str) -> None:
+    def _scan_items(self, path: KeyPath, bracket: str) -> None:
         self._at += 1
         index = 0
         while self._text[self._skip()] not in "]}":
             if bracket == "{":
-                self._pair(path)
+                self._scan_pair(path)
             else:
                 self._record((*path, index))
-                self._value((*path, index))
+                self._scan_value((*path, index))
             index += 1
             if self._text[self._skip()] == ",":
                 self._at += 1

@@ -13,7 +13,7 @@ _bare_key = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def toml_value(value: object) -> str:
-    """Return a text, number, truth value, list or table in the syntax of TOML, on one line.
+    """Return a string, number, boolean, array or table in the syntax of TOML, on one line.
 
     Raises:
         TypeError: the value has another type.
