@@ -1,4 +1,4 @@
-"""A whole gateway: flows, endpoints and SFU wired together. The only module that imports every class."""
+"""The application: flows, HTTP endpoints and SFU of one configuration, created and connected."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ from mcu import factory
 from mcu.base import Mcu
 from sdp.candidates import CandidateFilter
 
-PREFIXES = ("", "/standalone-signaling")  # with and without a proxy that strips the prefix
-CLIENTS = "/spreed"  # the WebSocket endpoint
-CLIENT_PATHS = frozenset(prefix + CLIENTS for prefix in PREFIXES)
+PATH_PREFIXES = ("", "/standalone-signaling")  # a proxy may strip the prefix or not
+WEBSOCKET_PATH = "/spreed"
+WEBSOCKET_PATHS = frozenset(prefix + WEBSOCKET_PATH for prefix in PATH_PREFIXES)
 
 log = logging.getLogger("portunus")
 
@@ -123,12 +123,14 @@ class Gateway:
         return self._config.drain.deadline
 
     async def start(self) -> list[str]:
-        """Listen, and return the addresses as URLs (``unix:`` and the path for a unix socket).
+        """Start SFU, timers and endpoints; return the addresses that are listened on.
+
+        Addresses are URLs; a unix socket is ``unix:`` and its path.
 
         Raises:
             OSError: an address is in use or not one of this machine; the gateway listens on no address then.
         """
-        _warn_of_open_backend(self._config)
+        _warn_if_any_backend_is_allowed(self._config)
         if self._mcu is not None:
             await self._mcu.start(self._flows.media.sfu_changed)
         self._flows.start()
@@ -140,7 +142,7 @@ class Gateway:
                 headers=self._headers(),
                 timeout=self._read_timeout,
                 on_timeout=self._count_read_timeout,
-                idle=IdleConnections(self._idle_per_address, self._services.count_excess),
+                idle=IdleConnections(self._max_idle_connections, self._services.count_excess),
                 reserve=self._reserve,
                 upgrade=self._upgrade_at_once,
             ),
@@ -157,7 +159,7 @@ class Gateway:
             raise
 
     async def stop(self) -> None:
-        """Close the connections, end all streams on the SFU and stop listening. Idempotent."""
+        """Stop listening, close all connections and end all streams on the SFU. Idempotent."""
         await self._admin.stop()
         await self._housekeeper.stop()
         await self._geoip.stop()
@@ -183,7 +185,7 @@ class Gateway:
     async def reload(self, config: Config) -> list[str]:
         """Apply a changed configuration except the keys that need a restart, and return these keys.
 
-        Sessions and streams go on.
+        Sessions and streams go on, except the sessions whose backend id belongs to another Nextcloud now (3.6).
 
         Raises:
             ValueError: the SFU refuses its settings; nothing has changed.
@@ -198,7 +200,7 @@ class Gateway:
         if self._tls is not None and tls is not None:
             self._tls.replace(tls)
         self._turn.apply(config.turn)
-        _warn_of_open_backend(config)
+        _warn_if_any_backend_is_allowed(config)
         self._untrusted_proxies.configuration_changed()
         self._proxies.replace_with(TrustedProxies(http.trusted_proxies))
         self._stats_allowed.replace_with(Networks(config.stats.allowed))
@@ -272,8 +274,8 @@ class Gateway:
         )
         status = self._status()
         app = web.Application(client_max_size=0)
-        for prefix in PREFIXES:
-            app.router.add_get(f"{prefix}{CLIENTS}", self._upgrade, allow_head=False)
+        for prefix in PATH_PREFIXES:
+            app.router.add_get(f"{prefix}{WEBSOCKET_PATH}", self._upgrade, allow_head=False)
             app.router.add_post(f"{prefix}/spreed/poll", self._polling.handle)
             app.router.add_options(f"{prefix}/spreed/poll", self._polling.preflight)
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
@@ -309,24 +311,24 @@ class Gateway:
         )
 
     def _upgrade_at_once(self, request: UpgradeRequest) -> bool:
-        """Open the WebSocket of a client without aiohttp; ``False``: ``_upgrade`` or another handler has to answer."""
+        """Open the WebSocket of a client; ``False``: ``_upgrade`` or another handler has to answer, through aiohttp."""
         return (
-            request.path in CLIENT_PATHS
+            request.path in WEBSOCKET_PATHS
             and not self._janus_events.is_event_request(request)
             and self._websocket.upgrade(request)
         )
 
     async def _add_headers(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """Add the headers that Nextcloud's admin page reads to each response, also to an upgrade (1.2)."""
+        """Add to each response, upgrades included, the headers that Nextcloud's admin page reads (1.2)."""
         response.headers.update(self._headers())
-        if "Transfer-Encoding" in request.headers:  # the rest of the body is not read
+        if "Transfer-Encoding" in request.headers:  # its body is not read to the end
             response.force_close()
             response.headers["Connection"] = "close"
 
     def _read_timeout(self) -> float:
         return self._services.settings.limits.http_read_timeout
 
-    def _idle_per_address(self) -> int:
+    def _max_idle_connections(self) -> int:
         return self._services.settings.limits.idle_connections_per_address
 
     def _count_read_timeout(self) -> None:
@@ -344,7 +346,7 @@ class Gateway:
             try:
                 urls += await _listen_at(runner, text, tls)
             except OSError as error:
-                raise _cannot_listen(text, error) from error
+                raise _listen_error(text, error) from error
         return urls
 
 
@@ -361,10 +363,10 @@ async def _listen_at(runner: web.AppRunner, text: str, tls: SSLContext | None) -
     return [f"{'https' if tls else 'http'}://{host}:{port}" for host, port in hosts]
 
 
-def _cannot_listen(text: str, error: OSError) -> OSError:
-    """Return the error about one entry of ``http.listen``, with the entry as its ``filename``."""
-    known = error.strerror if error.strerror and text in error.strerror else ""
-    return OSError(error.errno, known or (os.strerror(error.errno) if error.errno else str(error)), text)
+def _listen_error(text: str, error: OSError) -> OSError:
+    """Return an error about the entry ``text`` of ``http.listen``, with the entry as its ``filename``."""
+    detailed = error.strerror if error.strerror and text in error.strerror else ""
+    return OSError(error.errno, detailed or (os.strerror(error.errno) if error.errno else str(error)), text)
 
 
 def _flow_settings(config: Config) -> FlowSettings:
@@ -381,7 +383,7 @@ def _flow_settings(config: Config) -> FlowSettings:
     )
 
 
-def _warn_of_open_backend(config: Config) -> None:
+def _warn_if_any_backend_is_allowed(config: Config) -> None:
     if config.nextcloud.allow_any:
         log.warning(
             "nextcloud.allow_any is on: anyone with nextcloud.secret can act as any user in any room, and clients"

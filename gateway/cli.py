@@ -44,12 +44,12 @@ main.add_command(doctor)
     "--log-level",
     default="info",
     show_default=True,
-    callback=lambda context, parameter, text: _levels(text),
+    callback=lambda context, parameter, text: _parse_log_levels(text),
     help="Level, and levels of areas: warning,mcu.janus=debug. DEBUG may show addresses.",
 )
 def serve(path: Path, log_format: log.Style, log_level: tuple[int, dict[str, int]]) -> None:
     """Serve clients until SIGINT, or until the calls have ended after SIGTERM."""
-    gc.disable()  # the collector would visit what is imported many times, for 8 % of the start
+    gc.disable()  # visiting the imported objects again and again takes the collector 8 % of the start
     try:
         from gateway import config
         from gateway.tools import serve as tool
@@ -232,7 +232,7 @@ def _require_answer(request: Callable[[], _T]) -> _T:
 
 
 def _admin_socket(path: Path | None) -> Path:
-    """Return the path of the admin socket in a configuration."""
+    """Return the path of the admin socket that a configuration names, or end the command with status 1 or 2."""
     from gateway import config
 
     if path is None:
@@ -246,7 +246,7 @@ def _admin_socket(path: Path | None) -> Path:
     return Path(socket)
 
 
-def _levels(text: str) -> tuple[int, dict[str, int]]:
+def _parse_log_levels(text: str) -> tuple[int, dict[str, int]]:
     try:
         return log.parse_levels(text)
     except ValueError as error:

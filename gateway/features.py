@@ -24,7 +24,7 @@ _UNCONDITIONAL = (
     "welcome",
 )
 _WITH_MCU = ("mcu", "offer-codecs", "republish", "simulcast", "update-sdp")
-_VIRTUAL_SESSIONS = "virtual-sessions"  # for internal clients, and in the welcome message to all clients
+_VIRTUAL_SESSIONS = "virtual-sessions"  # in the welcome message, and in the hello reply to internal clients
 _NOT_INTERNAL = frozenset({"audio-video-permissions"})
 
 

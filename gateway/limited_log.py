@@ -1,6 +1,6 @@
-"""Lines about faults that peers can cause at will: one line a minute for each cause.
+"""Log lines about faults that peers can cause at will: one line a minute for each cause.
 
-The cause is any hashable value, such as the values in the line or some of them.
+A cause is any hashable value, such as a tuple of some of the values in the line.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ MAX_CAUSES = 64  # causes with a line per period
 
 
 class LimitedLog:
-    """Lines that are written once a minute for each cause; ``clock`` is monotonic, in seconds.
+    """Logs one line a minute for each cause; ``clock`` is monotonic, in seconds.
 
-    The next line of a cause gives the number of lines left out. At most ``causes`` lines are written in a minute, since
-    peers can invent causes. ``written`` is called with the time and the text of each line.
+    The next line of a cause has the number of lines left out before. At most ``causes`` lines are written in a minute,
+    since peers can invent causes. ``written`` is called with the time and the text of each line.
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class LimitedLog:
         self._left_out: dict[Hashable, int] = {}
 
     def warning(self, cause: Hashable, message: str, *values: object) -> None:
-        """Log a warning, unless a line of this cause was written within the last minute."""
+        """Log a warning as ``log`` does."""
         self.log(logging.WARNING, cause, message, *values)
 
     def log(self, level: int, cause: Hashable, message: str, *values: object) -> None:
-        """Log a line of a level, unless one of this cause was written within the last minute."""
+        """Log a line, unless a line of this cause, or ``causes`` lines in all, were written within the last minute."""
         now = self._clock()
         self._forget(now)
         if cause in self._written or len(self._written) >= self._max_lines:
@@ -54,7 +54,7 @@ class LimitedLog:
         self._on_line(now, message % values)
 
     def clear(self) -> None:
-        """Forget which causes were logged: the next line of each is written at once."""
+        """Forget the lines written within the last minute: the next line of each cause is written at once."""
         self._written.clear()
 
     def _forget(self, now: float) -> None:

@@ -42,7 +42,7 @@ _secret = re.compile(
     r"eyJ[\w-]+\.[\w.-]+"  # a JWT
     r"|(?<!\w)candidate:[^\"'\r\n]+"
     r"|(?<!\w)a=(?:candidate|ice-|fingerprint|crypto|ssrc|rtpmap)[^\"'\r\n]*"
-    r"|(?<!\w)v=0(?:\\r|\\n|\s).*",  # a whole session description
+    r"|(?<!\w)v=0(?:\\r|\\n|\s).*",  # a session description to its end
     re.DOTALL,
 )
 _address = re.compile(
@@ -63,8 +63,8 @@ def configure(
     """Write the records of the whole process to ``stream`` (default: standard error).
 
     ``areas`` sets the levels of single areas (``mcu.janus``) and of those below them. If standard error leads
-    to journald, each line begins with its level, ``<4>`` for a warning (sd-daemon(3)). A second call replaces the first
-    one's handler and levels.
+    to journald, each line begins with its priority, ``<4>`` for a warning (sd-daemon(3)). A second call replaces the
+    handler and levels of the first.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(style))
@@ -134,7 +134,7 @@ def _is_journal(stream: TextIO, journal: str) -> bool:
 
 
 class _JournalFormatter(logging.Formatter):
-    """Writes the priority of journald before each line of another formatter."""
+    """Writes the priority of a record for journald before the line of another formatter."""
 
     def __init__(self, lines: logging.Formatter) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _JournalFormatter(logging.Formatter):
 
 
 class _LeanFormatter(logging.Formatter):
-    """Formats the plain records of Portunus as structlog does, in a fraction of the time; leaves all others to it."""
+    """Formats the records of Portunus without a traceback as ``full`` does, but faster; leaves others to ``full``."""
 
     def __init__(self, full: logging.Formatter, style: Style) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Counters as plain integers, and the Prometheus collector that exports them.
+"""Counters, gauges and the Prometheus collector that exports them.
 
 Hot paths increment attributes (``counters.messages_in += 1``); nothing is formatted until a scrape. The metric names
 are those of reference 14.5, so that existing dashboards keep working.
@@ -82,7 +82,7 @@ class Counters:
     )
 
     def __init__(self) -> None:
-        self.messages_in = 0  # WebSocket messages of clients
+        self.messages_in = 0  # messages of clients, over WebSocket and long polling
         self.messages_out = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -90,26 +90,26 @@ class Counters:
         self.messages: dict[str, int] = defaultdict(int)  # by message type; faster than a Counter
         self.sessions_total: dict[tuple[str, str], int] = Counter()  # opened, by backend and client type
         self.resumed_total: dict[tuple[str, str], int] = Counter()  # by backend and client type
-        self.limit_exceeded: dict[str, int] = Counter()  # by backend
-        self.calls_total: dict[tuple[str, str], int] = Counter()  # sessions in calls, by backend, client type
+        self.limit_exceeded: dict[str, int] = Counter()  # sessions refused because of session_limit, by backend
+        self.calls_total: dict[tuple[str, str], int] = Counter()  # sessions that joined a call, by backend, client type
         self.call_rooms_total: dict[str, int] = Counter()  # calls that started, by backend
         self.client_countries: dict[str, int] = Counter()  # sessions opened, by country if it is known
-        self.mcu_messages: dict[str, int] = Counter()  # by type
-        self.publishers_total: dict[str, int] = Counter()  # by type
-        self.subscribers_total: dict[str, int] = Counter()  # by type
-        self.no_publisher_total: dict[str, int] = Counter()  # by type
-        self.streams_lost: dict[tuple[str, str], int] = Counter()  # published, by type, ``mcu.base.CloseReason``
+        self.mcu_messages: dict[str, int] = Counter()  # media messages, by message type
+        self.publishers_total: dict[str, int] = Counter()  # by room type
+        self.subscribers_total: dict[str, int] = Counter()  # by room type
+        self.no_publisher_total: dict[str, int] = Counter()  # failed for lack of a publisher, by room type
+        self.streams_lost: dict[tuple[str, str], int] = Counter()  # publications, by room type, ``CloseReason``
         self.backend_requests: dict[str, int] = Counter()  # by backend
         self.backend_errors: dict[tuple[str, str], int] = Counter()  # by backend, error
         self.backend_durations: dict[str, Histogram] = {}  # by backend, seconds
-        self.throttle_delayed: dict[tuple[str, int], int] = Counter()  # by action, milliseconds
-        self.throttle_bruteforce: dict[str, int] = Counter()  # by action
-        self.limits_met: dict[str, int] = Counter()  # by key of [limits]
+        self.throttle_delayed: dict[tuple[str, int], int] = Counter()  # failures answered late, by action, milliseconds
+        self.throttle_bruteforce: dict[str, int] = Counter()  # attempts of blocked addresses, by action
+        self.limits_met: dict[str, int] = Counter()  # requests beyond a limit, by key or ``descriptors``
         self.authentication_failures: dict[tuple[str, str], int] = Counter()  # by backend and cause
         self.round_trip = Histogram(1, 30_000, 50)  # milliseconds, from ping to pong
 
     def backend_answered(self, backend: str, seconds: float) -> None:
-        """Count one request to a backend that took ``seconds``."""
+        """Count a request to a backend that took ``seconds``, answered or not."""
         self.backend_requests[backend] += 1
         if backend not in self.backend_durations:
             self.backend_durations[backend] = Histogram(0.01, 30, 30)
@@ -117,7 +117,7 @@ class Counters:
 
 
 class SfuMetric(Protocol):
-    """A metric of an SFU (``mcu.base.Metric``), exported as ``signaling_mcu_`` and its name."""
+    """A metric of an SFU (``mcu.base.Metric``), exported with the prefix ``signaling_mcu_``."""
 
     @property
     def name(self) -> str: ...
@@ -146,8 +146,8 @@ class Gauges:
     call_sessions: Callable[[], Mapping[tuple[str, str, str], int]] = dict  # by backend, room, client type
     backends: Callable[[], int] = int
     session_limits: Callable[[], Mapping[str, int]] = dict  # by backend, limited ones only
-    publishers: Callable[[], Mapping[str, int]] = dict  # by type
-    subscribers: Callable[[], Mapping[str, int]] = dict  # by type
+    publishers: Callable[[], Mapping[str, int]] = dict  # by room type
+    subscribers: Callable[[], Mapping[str, int]] = dict  # by room type
     connections: Callable[[], Mapping[str, int]] = dict  # to backends, by host
     sfu_metrics: Callable[[], Iterable[SfuMetric]] = tuple  # metrics of the SFU
     throttled: Callable[[], Mapping[str, int]] = dict  # addresses that are blocked, by action
@@ -262,27 +262,27 @@ def _family(metric: SfuMetric) -> Family:
     return (_counter if metric.type == "counter" else _gauge)(name, metric.help, metric.labels, metric.samples)
 
 
-# Keys are one label value or a tuple of them; Mapping is invariant in its key, hence Any.
-def _values(label: Any) -> tuple[str, ...]:
+# A key of ``rows`` is one label value or a tuple of label values; Mapping is invariant in its key, hence Any.
+def _label_values(label: Any) -> tuple[str, ...]:
     return (label,) if isinstance(label, str) else label
 
 
 def _gauge(name: str, help: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
     family = GaugeMetricFamily(name, help, labels=labels)
     for label, value in rows.items():
-        family.add_metric(_values(label), value)
+        family.add_metric(_label_values(label), value)
     return family
 
 
 def _counter(name: str, help: str, labels: tuple[str, ...], rows: Mapping[Any, int]) -> Family:
     family = CounterMetricFamily(name, help, labels=labels)
     for label, value in rows.items():
-        family.add_metric(_values(label), value)
+        family.add_metric(_label_values(label), value)
     return family
 
 
 def _histogram(name: str, help: str, labels: tuple[str, ...], rows: Mapping[Any, Histogram]) -> Family:
     family = HistogramMetricFamily(name, help, labels=labels)
     for label, histogram in rows.items():
-        family.add_metric(_values(label), buckets=histogram.cumulative(), sum_value=histogram.total)
+        family.add_metric(_label_values(label), buckets=histogram.cumulative(), sum_value=histogram.total)
     return family

@@ -24,7 +24,7 @@ def grace(due: float, now: float, limit: float) -> float:
 
 
 class PeerTimer:
-    """Calls ``expired`` once when ``seconds`` have passed, unless the timer is cancelled before."""
+    """Calls ``expired`` once when ``seconds``, and the grace of a late timer, have passed; unless cancelled before."""
 
     __slots__ = ("_due", "_expired", "_handle", "_loop", "_seconds")
 
@@ -37,7 +37,7 @@ class PeerTimer:
 
     @property
     def due(self) -> float:
-        """The time of the event loop's clock at which the timer ends."""
+        """The time at which the timer expires, on the event loop's clock."""
         return self._due
 
     def cancel(self) -> None:
@@ -55,7 +55,7 @@ class PeerTimer:
 
 
 class PeerTimeout:
-    """Limits the seconds of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0: no limit.
+    """Limits the time of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0 seconds: no limit.
 
     Raises:
         TimeoutError: the peer was silent for too long.
@@ -76,7 +76,7 @@ class PeerTimeout:
     async def __aexit__(
         self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        timer, self._timer = self._timer, None  # it refers to this object, which is freed at once without it
+        timer, self._timer = self._timer, None  # without this reference cycle the object is freed at once
         if timer is not None:
             timer.cancel()
         await self._limit.__aexit__(type, error, trace)

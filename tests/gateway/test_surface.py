@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gateway.app import PREFIXES, Gateway
+from gateway.app import PATH_PREFIXES, Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection, TurnSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
@@ -93,7 +93,7 @@ def known(features: list[str]) -> set[str]:
 async def test_each_route_is_served_below_both_prefixes(
     running_gateway: RunningGateway, http: aiohttp.ClientSession
 ) -> None:
-    for prefix in PREFIXES:
+    for prefix in PATH_PREFIXES:
         for method, path, status in ROUTES:
             async with http.request(method, running_gateway.url + prefix + path) as response:
                 assert (path, response.status) == (path, status)
@@ -107,7 +107,7 @@ async def test_each_registered_route_is_tested() -> None:
         (route.method, route.resource.canonical) for route in gateway.application().router.routes() if route.resource
     }
     listed = {(method, path.replace("/room/r", "/room/{roomid}")) for method, path, _ in ROUTES}
-    assert found == {(method, prefix + path) for method, path in listed for prefix in PREFIXES}
+    assert found == {(method, prefix + path) for method, path in listed for prefix in PATH_PREFIXES}
 
 
 # reference 1.2-a

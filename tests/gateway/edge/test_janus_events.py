@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
 
-from gateway.app import PREFIXES, Gateway
+from gateway.app import PATH_PREFIXES, Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge import janus_events
@@ -251,7 +251,7 @@ async def test_close_does_not_wait_for_a_janus_that_does_not_read(
     assert reading.close_code == 1001
 
 
-@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("prefix", PATH_PREFIXES)
 async def test_event_connection_is_not_a_client(stack: AsyncExitStack, prefix: str) -> None:
     gateway = Gateway(
         Config(
