@@ -15,11 +15,14 @@ from gateway.flows.services import Services
 
 @contextmanager
 def counting_call_entries(services: Services, room: Room) -> Iterator[None]:
-    """Count and log participants that enter the room's call within this context, and the call if it begins there."""
+    """Count the participants that enter a room's call in the ``with`` block, and the call if it begins there.
+
+    The participants that enter or leave are logged.
+    """
     counters = services.counters
-    before = _in_call(room)
+    before = _client_types_in_call(room)
     yield
-    after = _in_call(room)
+    after = _client_types_in_call(room)
     entered, left = [id for id in after if id not in before], [id for id in before if id not in after]
     services.calls.call_changed(room, entered, left)
     for session, client_type in after.items():
@@ -29,7 +32,7 @@ def counting_call_entries(services: Services, room: Room) -> Iterator[None]:
         counters.call_rooms_total[room.key.backend] += 1
 
 
-def _in_call(room: Room) -> dict[str, str]:
+def _client_types_in_call(room: Room) -> dict[str, str]:
     """Return the client types of the participants in the call, by session id."""
     found: dict[str, str] = {session: room.members[session].client_type.value for session in room.in_call}
     found.update((session, VIRTUAL_CLIENT_TYPE) for session, virtual in room.virtuals.items() if virtual.in_call)

@@ -42,7 +42,7 @@ class _Comment(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(_ChatMessage)
-_comments = msgspec.json.Decoder(_Comment)
+_comment_decoder = msgspec.json.Decoder(_Comment)
 _encoder = msgspec.json.Encoder()
 
 _REFRESH = Raw(b'{"type":"chat","chat":{"refresh":true}}')
@@ -73,7 +73,7 @@ class RoomMessage:
         else:
             for comment in self._comments:
                 shown = without_author(comment) if form is Form.WITHOUT_NAMES else comment
-                yield self._event(_comment(shown), Offline.KEEP, repeatable=_has_id(comment))
+                yield self._event(_chat_data(shown), Offline.KEEP, repeatable=_has_id(comment))
 
     def _event(self, data: Raw, offline: Offline, *, repeatable: bool) -> EncodedEvent:
         event = Event(EventBody("room", "message", message=RoomDataBody(self._roomid, data)))
@@ -97,12 +97,13 @@ def _is_filled(comment: Raw) -> bool:
 
 
 def _has_id(comment: Raw) -> bool:
-    """Return whether clients recognise a comment that they receive twice."""
+    """Return whether a comment has an id, by which clients recognise one that they receive twice."""
     try:
-        return _comments.decode(comment).id is not None
+        return _comment_decoder.decode(comment).id is not None
     except (msgspec.DecodeError, RecursionError):
         return False
 
 
-def _comment(comment: Raw) -> Raw:
+def _chat_data(comment: Raw) -> Raw:
+    """Return the ``data`` of a chat message with one comment."""
     return Raw(_encoder.encode({"type": "chat", "chat": {"comment": comment}}))

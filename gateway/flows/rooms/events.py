@@ -1,4 +1,4 @@
-"""Events about a room, sent to its members and to Nextcloud after a change in the core.
+"""Events about a room, sent to its members, and leave requests to Nextcloud, after a change in the core.
 
 An event for many recipients is encoded once per form (``core.visibility``). A session receives its messages in the
 order in which these methods are called (reference 4.3).
@@ -69,7 +69,7 @@ class RoomEvents:
         self._media.revoke(session)
 
     def virtual_joined(self, virtual: VirtualSession, room: Room) -> None:
-        """Send the members of a room the join event of a virtual session, and its flags (11.2)."""
+        """Send the members of a room a virtual session's join event, the list of participants, and its flags (11.2)."""
         for form, sessions in by_form(room.members.values(), Content.PARTICIPANT).items():
             event = join_event(virtual, form)
             self._charge(room, event)
@@ -79,7 +79,10 @@ class RoomEvents:
             self.flags(virtual, room)
 
     def session_left(self, change: RoomLeft, *, silent: bool = False) -> None:
-        """Close a session's streams, send the remaining members its leave event unless ``silent``, inform Nextcloud."""
+        """Close a session's streams, send the remaining members its leave event, and Nextcloud a leave request.
+
+        ``silent``: the members get no event. Nextcloud gets no request if the change has no Nextcloud session id.
+        """
         session = change.session
         self._media.end(session, StreamEnd.LEFT_ROOM)
         self._services.calls.left_room(session, change.room)
@@ -96,11 +99,11 @@ class RoomEvents:
         self._send_leave(change.virtual.id, change.remaining, change.data)
 
     def session_ended(self, session: Session) -> None:
-        """Close all streams of a session that ended, or that is about to end and may have none until then."""
+        """Close all streams of a session; their end is logged as that of their session."""
         self._media.end(session, StreamEnd.SESSION_ENDED)
 
     def request_leave(self, session: Session, room: str, room_session: str) -> None:
-        """Start the request by which Nextcloud learns that a session left a room (4.2)."""
+        """Send Nextcloud a leave request for a session, without waiting for the answer (4.2)."""
         request = room_request(session, room, room_session, action="leave")
         self._services.tasks.spawn(self._request_leave(session, request, room_session), "leave request")
 
@@ -183,7 +186,7 @@ class RoomEvents:
 
     @staticmethod
     def _charge(room: Room, event: bytes) -> None:
-        """Count an event that an internal client caused; later requests wait if it exceeds the budget (``Traffic``)."""
+        """Subtract an event that an internal client caused from the room's budget for such events (``Traffic``)."""
         room.update_budget.left -= cost(len(event), len(room.members))
 
 

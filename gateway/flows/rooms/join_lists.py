@@ -18,7 +18,7 @@ PART_SIZE = 32_768  # bytes of entries in one event of a list; more if a single 
 
 
 def join_event(participant: Session | VirtualSession, form: Form) -> bytes:
-    """Return the event about one participant."""
+    """Return the join event of one participant."""
     return server.join_event((_entry(participant, form),))
 
 

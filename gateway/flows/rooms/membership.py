@@ -63,7 +63,13 @@ class RoomMembership:
         return None
 
     def _require_update_budget(self, session: Session, roomid: str) -> None:
-        """Postpone the join or leave of an internal client: it sends all members the list of participants (7.3)."""
+        """Postpone the join or leave of an internal client while the update budget of its old or new room is spent.
+
+        Each join or leave sends all members of the room the list of participants (7.3).
+
+        Raises:
+            RecipientsBusy: the request has to wait.
+        """
         for room in (self._hub.room_of(session), self._hub.room(session.backend, roomid)):
             if room is not None:
                 self._traffic.require_update_budget(room)
@@ -119,7 +125,7 @@ class RoomMembership:
             if pending.permissions is not None:
                 room_answer = msgspec.structs.replace(room_answer, permissions=list(pending.permissions))
             self._enter(session, room_answer, roomid, room_session, request_id)
-            self._apply(pending)
+            self._apply_call_membership(pending)
 
     async def _join_again(self, session: Session, room: Room, room_session: str) -> None:
         """Replace the Nextcloud session id of a session in its room, if Nextcloud confirms the new one.
@@ -128,7 +134,7 @@ class RoomMembership:
         session.
 
         Raises:
-            ProtocolError: the session has left the room meanwhile.
+            ProtocolError: the session has ended or left the room meanwhile.
         """
         if not room_session:
             self._hub.register_public_id(session)
@@ -148,11 +154,11 @@ class RoomMembership:
                 if permissions is not None:
                     self._hub.set_permissions(session, permissions)
                     self._events.permissions_changed(session)
-                self._apply(pending)
+                self._apply_call_membership(pending)
 
     @contextmanager
     def _pending(self, session: Session, roomid: str, room_session: str) -> Iterator[PendingJoin]:
-        """Register the join until Nextcloud has answered."""
+        """Register a pending join while the block runs, which asks Nextcloud and completes the join."""
         joins = self._hub.pending_joins
         pending = joins.add(session, RoomKey(session.backend.id, roomid), room_session or session.id)
         try:
@@ -174,8 +180,8 @@ class RoomMembership:
     def _undo_join(self, pending: PendingJoin, answer: BackendAnswer) -> None:
         """Send a leave request for a join that Nextcloud allowed and that was not completed.
 
-        It is not sent if another session has, or joins with, the same Nextcloud session id: Nextcloud would remove that
-        session (4.4).
+        None is sent if the client gave no Nextcloud session id, or if another session has the id or joins with it:
+        Nextcloud would remove that session (4.4).
         """
         session, room_session = pending.session, str(pending.room_session_id)
         if answer.type != "room" or room_session == session.id or self._holder(session, room_session) is not None:
@@ -186,8 +192,9 @@ class RoomMembership:
     def _take_over(self, session: Session, roomid: str, room_session: str) -> bool:
         """End another session that has a Nextcloud session id confirmed for this one, without a leave request (4.4).
 
-        ``False`` unless both are of the same user and client type: Talk admits whoever knows the id. Two anonymous
-        sessions are alike, so the other one must be in the room that Nextcloud was asked about.
+        Return whether this session may have the id. Both must be of the same user, client type and actor: Talk admits
+        each client that knows the id. Anonymous sessions cannot be told apart, so the other one must be in the room
+        that this one joins.
         """
         other = self._holder(session, room_session)
         if other is None:
@@ -204,7 +211,7 @@ class RoomMembership:
         other = self._hub.find_by_room_session(session.backend.id, room_session) if room_session else None
         return None if other is session else other
 
-    def _apply(self, pending: PendingJoin) -> None:
+    def _apply_call_membership(self, pending: PendingJoin) -> None:
         """Apply the call membership that Nextcloud reported during the join, and send the list of participants."""
         session, room = pending.session, self._hub.room_of(pending.session)
         if room is None:

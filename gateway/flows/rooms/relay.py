@@ -36,11 +36,11 @@ RESTRICTED_TYPES = GUARDED_TYPES | {NICK_CHANGED}  # of ``data`` that not every 
 class Relay:
     """Relays ``message`` and ``control`` messages; passes media messages to the SFU, if there is one."""
 
-    def __init__(self, services: Services, media_flows: MediaSignaling, traffic: Traffic) -> None:
+    def __init__(self, services: Services, media: MediaSignaling, traffic: Traffic) -> None:
         self._traffic = traffic
         self._hub = services.hub
         self._delivery = services.delivery
-        self._media = media_flows
+        self._media = media
         self._has_mcu = services.mcu is not None
 
     def message(self, session: Session, message: ClientMessage) -> None:
@@ -95,27 +95,27 @@ class Relay:
         room = self._hub.room_of(session)
         if room is None:
             return ()
-        return room.members.values() if type == "room" else _in_call(room)
+        return room.members.values() if type == "room" else _members_in_call(room)
 
     def _to_session(self, session: Session, recipient: str, data: Raw, request_id: str | None) -> None:
         decoded = decode_media_message(data)
-        type_of_data = None
+        data_type = None
         if decoded is not None:
-            type_of_data = decoded.type
+            data_type = decoded.type
             if self._has_mcu:
-                if not type_of_data or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
+                if not data_type or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
                     raise ProtocolError(Code.INVALID_FORMAT.error())
-                if type_of_data in SFU_TYPES:
+                if data_type in SFU_TYPES:
                     self._media.handle(session, SessionId(recipient), decoded, request_id or "")
                     return
         if recipient == session.id:
-            if self._has_mcu and type_of_data == "unshareScreen":
+            if self._has_mcu and data_type == "unshareScreen":
                 self._media.unshare_screen(session)
             return
         target = self._hub.find(session.backend, recipient)
         if target is None:
-            self._to_virtual(session, recipient, data, type_of_data)
-        elif type_of_data not in RESTRICTED_TYPES or self._may_receive(session, target, type_of_data):
+            self._to_virtual(session, recipient, data, data_type)
+        elif data_type not in RESTRICTED_TYPES or self._may_receive(session, target, data_type):
             budget, size = target.relay_budget, len(data) + ENVELOPE  # as ``_charge`` does
             budget.left -= size
             if budget.left < 0.0:
@@ -142,7 +142,7 @@ class Relay:
         decoded = decode_media_message(data)
         if self._has_mcu and decoded is not None:
             self._media.check(session, decoded)
-        targets = room.members.values() if type == "room" else _in_call(room)
+        targets = room.members.values() if type == "room" else _members_in_call(room)
         self._charge(session, room.relay_budget, data, targets)
         self._send(session, type, targets, data, decoded)
 
@@ -150,11 +150,11 @@ class Relay:
         self, session: Session, type: str, targets: Iterable[Session], data: Raw, decoded: MediaMessage | None
     ) -> None:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
-        type_of_data = None if decoded is None else decoded.type
-        if type_of_data == NICK_CHANGED:
+        data_type = None if decoded is None else decoded.type
+        if data_type == NICK_CHANGED:
             targets = [target for target in targets if form_for(target, _NICK_CHANGE) is not _HIDDEN]
-        elif type_of_data in GUARDED_TYPES:
-            targets = [target for target in targets if self._may_act_on(session, target.room, type_of_data)]
+        elif data_type in GUARDED_TYPES:
+            targets = [target for target in targets if self._may_act_on(session, target.room, data_type)]
         self._delivery.send_all(targets, encoded, exclude=session)
 
     def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
@@ -175,8 +175,8 @@ class Relay:
     def _may_act_on(self, sender: Session, room: RoomKey | None, data_type: str | None) -> bool:
         """Return whether a session may make a client in a room act by ``data`` of a guarded type (5.3).
 
-        Media messages are relayed only if there is no SFU: a client answers an offer of any sender, so that a relayed
-        offer would bypass the SFU and all permissions.
+        Internal clients always may. Media messages of others are relayed only if there is no SFU: a client answers an
+        offer of any sender, so a relayed offer would bypass the SFU and all permissions.
         """
         if sender.is_internal:
             return True
@@ -185,6 +185,6 @@ class Relay:
         return not self._has_mcu and room == sender.room
 
 
-def _in_call(room: Room) -> list[Session]:
+def _members_in_call(room: Room) -> list[Session]:
     members = room.members
     return [members[member] for member in room.in_call]

@@ -47,6 +47,8 @@ class Traffic:
     def refill(self, session: Session, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> None:
         """Refill a budget that is negative after a message of ``size`` bytes was subtracted.
 
+        The message need not wait if it is of an internal client or within the sender's own share.
+
         Raises:
             RecipientsBusy: the message has to wait; its bytes were added again.
         """
@@ -57,6 +59,7 @@ class Traffic:
             raise RecipientsBusy(wait)
 
     def _refill(self, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> float:
+        """Refill a budget; return the seconds until the next attempt, 0 if the message may be sent."""
         services = self._services
         limit = services.outbox_bytes // FULL_OUTBOX_DIVISOR
         outbox_fills = any(recipient.outbox.size > limit for recipient in recipients)

@@ -24,7 +24,7 @@ from gateway.wire.client import ClientMessage, is_given
 from gateway.wire.errors import Code, ProtocolError
 
 _MAX_TIMER = 3600.0  # seconds; a later deadline needs several timers
-_TICK = 0.001  # seconds; the event loop counts whole milliseconds
+_TICK = 0.001  # seconds added to each timer: the event loop counts whole milliseconds, and may call it early
 
 
 class TransientRequests:
@@ -39,7 +39,7 @@ class TransientRequests:
         self._due = 0.0  # time of the timer, by the clock of the services
 
     def update(self, session: Session, message: ClientMessage) -> None:
-        """Set or remove an entry for a session.
+        """Set or remove an entry at the request of a session.
 
         Raises:
             ProtocolError: nothing has changed.
