@@ -78,7 +78,7 @@ NUMBERS = (
     Number("capabilities cache", capabilities.MIN_AGE, 60, CACHE, "cached_for_max_age_but_at_least_a_minute"),
     Number("forced refresh", capabilities.FORCE_INTERVAL, 60, CACHE, "refresh_is_forced_once_a_minute"),
     Number("JWT leeway", token.LEEWAY, 60, "gateway/wire/test_token.py", "times_of_a_token_are_checked_in_order"),
-    Number("internal random", hello.INTERNAL_RANDOM, 32, INTERNAL, "client_is_refused"),
+    Number("internal random", hello.MIN_INTERNAL_RANDOM, 32, INTERNAL, "client_is_refused"),
     Number(
         "signed random",
         len(NextcloudClient("", (), clock=float)._random()),

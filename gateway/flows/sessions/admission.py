@@ -26,7 +26,7 @@ class Admission:
         return limit is None
 
     def exceeded(self, address: Address) -> str | None:
-        """Return the limit that one more connection would exceed; ``None``: it is allowed."""
+        """Return the name of the limit that one more connection would exceed; ``None``: the connection is allowed."""
         limits, key = self._services.settings.limits, network(address)
         if exceeds(self._connections.get(key, 0) + 1, limits.connections_per_address):
             return "connections_per_address"

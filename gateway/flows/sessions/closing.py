@@ -19,8 +19,8 @@ from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 
-_BYES = {ROOM_JOIN_TIMEOUT: SessionEnd.JOIN_TIMEOUT, ROOM_SESSION_RECONNECTED: SessionEnd.RECONNECTED}
-_CAUSES = {EndCause.OUTBOX_FULL: SessionEnd.OUTBOX_FULL, EndCause.STREAMS_LOST: SessionEnd.STREAMS_LOST}
+_END_BY_REASON = {ROOM_JOIN_TIMEOUT: SessionEnd.JOIN_TIMEOUT, ROOM_SESSION_RECONNECTED: SessionEnd.RECONNECTED}
+_END_BY_CAUSE = {EndCause.OUTBOX_FULL: SessionEnd.OUTBOX_FULL, EndCause.STREAMS_LOST: SessionEnd.STREAMS_LOST}
 
 log = logging.getLogger("portunus.flows")
 
@@ -58,7 +58,7 @@ class SessionCloser:
         closed = self._hub.close(session)
         if closed is None:
             return
-        self._services.calls.ended(session, _BYES.get(reason, SessionEnd.HOST) if reason else why)
+        self._services.calls.ended(session, _END_BY_REASON.get(reason, SessionEnd.HOST) if reason else why)
         self._virtual_sessions.owner_ended(closed)
         self._dialouts.client_ended(session)
         self._events.session_ended(session)
@@ -94,7 +94,7 @@ class SessionCloser:
             if cause is EndCause.OUTBOX_FULL:
                 log.warning("a session ends: its outbox is full")
             try:
-                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST, why=_CAUSES[cause])
+                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST, why=_END_BY_CAUSE[cause])
             except Exception:  # the requests for other sessions are still served
                 log.exception("a session was not ended")
 

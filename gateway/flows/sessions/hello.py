@@ -32,7 +32,7 @@ from gateway.wire.claims import Claims, TokenError
 from gateway.wire.client import ABSENT, ClientMessage, Hello, is_given
 from gateway.wire.errors import Code, Error, ProtocolError
 
-INTERNAL_RANDOM = 32  # bytes, at least (3.4)
+MIN_INTERNAL_RANDOM = 32  # bytes of the random text that an internal client signs (3.4)
 FEDERATION = "federation-v2"  # feature of a Nextcloud that accepts sessions of other servers (3.3)
 
 _TOKEN_ERRORS = {code.value[0]: code for code in (Code.INVALID_TOKEN, Code.TOKEN_NOT_VALID_YET, Code.TOKEN_EXPIRED)}
@@ -92,7 +92,7 @@ class HelloRequests:
         return session
 
     def _check_drain(self) -> None:
-        """Open no session while the gateway drains (2.5).
+        """Refuse a session while the gateway drains, and count the refusal (2.5).
 
         Raises:
             ProtocolError: ``shutdown_scheduled``.
@@ -107,7 +107,7 @@ class HelloRequests:
         self._check_size("feature_length", max(map(len, features), default=0))
 
     def _check_size(self, limit: str, size: int) -> None:
-        """Check the size of session data that is sent to each member of a room and kept in its outbox.
+        """Check a size or number of session data, which each member of a room gets, against the limit of this name.
 
         Raises:
             ProtocolError: ``limit_exceeded``.
@@ -117,7 +117,7 @@ class HelloRequests:
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
 
     def _check_sessions(self, client: ClientConnection, backend: Backend, userid: str) -> None:
-        """Check how many sessions, connected or not, the user and the address of a client that is not internal have.
+        """Check the numbers of sessions, connected or not, of a client's user and of its address.
 
         Raises:
             ProtocolError: ``session_limit_exceeded``.
@@ -139,7 +139,7 @@ class HelloRequests:
 
         Raises:
             ForgedResumeId: await ``refuse_forged`` before the error is sent.
-            ProtocolError: no such session.
+            ProtocolError: ``invalid_hello_version``, ``no_such_session``, or ``invalid_format``: a wrong ``received``.
         """
         check_version(hello)
         services, resume_id = self._services, hello.resumeid or ""
@@ -158,11 +158,11 @@ class HelloRequests:
             session.outbox.truncate_after(session.evicted_by)
         session.outbox.connection_attached()
         session.outbox.repeat()
-        updated = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
+        has_list = session.outbox.holds(PARTICIPANTS_UPDATE)  # the missed messages contain a list of participants (5.6)
         self._attach(session, client.connection, hello, request_id)
         services.calls.resumed(session)
         room = services.hub.room_of(session)
-        if not updated and session.evicted_by is None:
+        if not has_list and session.evicted_by is None:
             if room is not None:
                 self._events.participants_on_resume(session, room)
             elif session.seat is not None:
@@ -174,7 +174,7 @@ class HelloRequests:
 
         Raises:
             ForgedResumeId: the id is wrong.
-            ProtocolError: ``too_many_requests``, so were many others from this address.
+            ProtocolError: ``too_many_requests``, the address is blocked after many forged ids.
         """
         await self._services.throttling.refuse(client, ThrottledAction.HELLO_RESUME)
         raise error
@@ -229,7 +229,7 @@ class HelloRequests:
         return found
 
     def _same_backend(self, backend: Backend, url: str) -> tuple[Backend, str]:
-        """Return the changed settings of the backend that has authenticated a client, if its URL still has the same id.
+        """Return the changed settings of the backend that has authenticated a client, if the URL still belongs to it.
 
         Raises:
             ProtocolError: ``invalid_backend``.
@@ -268,7 +268,7 @@ class HelloRequests:
             raise ProtocolError(Code.INVALID_CLIENT_TYPE.error())
         found = services.backends.find_with_base_url(proof.url)
         signed = checksum.verify(services.settings.internal_secret, proof.random, proof.checksum, b"")
-        valid = signed and len(proof.random.encode()) >= INTERNAL_RANDOM
+        valid = signed and len(proof.random.encode()) >= MIN_INTERNAL_RANDOM
         if valid and found is not None:
             return found
         if valid:
@@ -299,7 +299,7 @@ class HelloRequests:
         return claims.userid, ABSENT if claims.user is None else Raw(claims.user)
 
     async def _verify(self, token: str, key: str, url: str) -> Claims:
-        """Verify a token; if another key may fit it, ask Nextcloud once more, since a cached key may be old (3.3).
+        """Verify a token; if another key may fit it, ask Nextcloud for its key again: the cached one may be old (3.3).
 
         Raises:
             TokenError: the token is invalid.
