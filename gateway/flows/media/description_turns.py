@@ -19,22 +19,22 @@ TURN_BYTES = 16_384  # of descriptions, which take about 5 ms
 class DescriptionsBusy(Postponed):
     """The description has to wait: others are parsed in this turn of the event loop."""
 
-    def __init__(self, turn: asyncio.Future[None]) -> None:
+    def __init__(self, admitted: asyncio.Future[None]) -> None:
         super().__init__()
-        self._turn = turn
+        self._admitted = admitted
 
     async def wait(self) -> None:
         """See ``Postponed.wait``."""
-        await self._turn
+        await self._admitted
 
 
 class DescriptionTurns:
-    """Counts the bytes of descriptions in this turn of the event loop."""
+    """Admits descriptions to be parsed, until those of a turn of the event loop have ``TURN_BYTES``."""
 
     def __init__(self) -> None:
         self._left = TURN_BYTES
         self._waiting: deque[tuple[SessionId, asyncio.Future[None]]] = deque()
-        self._chosen: SessionId | None = None  # the session whose turn it is: it waited longest
+        self._chosen: SessionId | None = None  # the session that may parse next: it waited longest
         self._scheduled = False
 
     def take(self, session: SessionId, size: int) -> None:
@@ -46,10 +46,10 @@ class DescriptionTurns:
         if session == self._chosen:
             self._chosen = None
         elif self._left <= 0 or self._waiting or self._chosen is not None:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append((session, turn))
+            admitted = asyncio.get_running_loop().create_future()
+            self._waiting.append((session, admitted))
             self._schedule()
-            raise DescriptionsBusy(turn)
+            raise DescriptionsBusy(admitted)
         self._left -= size
         self._schedule()
 
@@ -62,9 +62,9 @@ class DescriptionTurns:
         self._scheduled = False
         self._left, self._chosen = TURN_BYTES, None
         while self._waiting and self._chosen is None:
-            session, turn = self._waiting.popleft()
-            if not turn.done():  # else its task was cancelled
-                turn.set_result(None)
+            session, admitted = self._waiting.popleft()
+            if not admitted.done():  # else the task that waits was cancelled
+                admitted.set_result(None)
                 self._chosen = session
         if self._chosen is not None:
             self._schedule()

@@ -1,8 +1,8 @@
 """Checks each description of the SFU before it is sent to a client, and clients' answers before the SFU gets them.
 
 A client cannot apply a description that breaks the rules of offer and answer; a browser may then be unable to negotiate
-on that connection at all. So an answer is corrected where only one correction is possible. A description that still
-breaks a rule becomes an error, and the stream continues as it was negotiated before.
+on that connection at all. So an answer of the SFU is corrected where only one correction is possible. A description
+that still breaks a rule becomes an error, and the stream continues as it was negotiated before.
 
 The rules are in ``sdp.offer_answer``, the corrections in ``sdp.mending``.
 """
@@ -31,7 +31,7 @@ def checked_answer(offer: Description, answer: Description) -> Description:
     tidy(offer, corrected)
     if not is_valid_answer(offer, corrected):
         mend(offer, corrected)
-        _require_none("answer", violations(offer, corrected))
+        _require_valid("answer", violations(offer, corrected))
     return corrected.freeze()
 
 
@@ -41,7 +41,7 @@ def checked_offer(offer: Description, previous: Description | None) -> Descripti
     Raises:
         UnusableDescription: it breaks a rule.
     """
-    _require_none("offer", offer_violations(offer, previous))
+    _require_valid("offer", offer_violations(offer, previous))
     return offer
 
 
@@ -59,6 +59,6 @@ def check_client_answer(offers: Sequence[Description], answer: Description) -> N
         raise UnusableDescription(f"the client's answer is invalid: {', '.join(map(str, broken))}")
 
 
-def _require_none(type: str, broken: list[Violation]) -> None:
+def _require_valid(type: str, broken: list[Violation]) -> None:
     if broken:
         raise UnusableDescription(f"the SFU's {type} is invalid: {', '.join(map(str, broken))}")

@@ -38,7 +38,7 @@ from sdp.offer_answer import stops_all_media
 
 log = logging.getLogger("portunus.flows.media")
 
-RECOVERABLE_REASONS = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # the client did not end the stream
+RECOVERABLE_REASONS = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # the SFU itself ended the stream
 
 _MAX_BITRATE = 2**31 - 1  # bit/s
 
@@ -51,13 +51,13 @@ class Publication(SessionStream):
         self.requested_bitrate = 0  # bit/s that the client requested; 0 = none
         self.bitrate_limit = 0  # bit/s of the backend and the SFU for such a stream; 0 = none
         self._publisher: Publisher | None = None
-        # Of all offers that the SFU was sent for its PeerConnection: it may forward a medium that a later offer omits.
+        # In all offers of the running PeerConnection: the SFU may go on forwarding media that a later offer omits.
         self._media_kinds: frozenset[str] = frozenset()
         self._identity: Identity | None = None  # of the PeerConnection of the latest offer that was carried out
         self._recovery = Recovery(context, session, stream_type)
-        self._connected = False  # whether media of the current PeerConnection have arrived
+        self._media_arrived = False  # whether media of the current PeerConnection have arrived
         self._offer_count = 0  # received, carried out or not
-        self._unshared_at = 0  # value of ``_offer_count`` when the client unshared the stream
+        self._unshared_offer_count = 0  # value of ``_offer_count`` when the client unshared the stream
 
     @property
     def established(self) -> bool:
@@ -108,13 +108,13 @@ class Publication(SessionStream):
             self._reply_error(request, Code.NOT_ALLOWED_TO_PUBLISH.error())
 
     def end(self, reason: StreamEnd) -> None:
-        """Close the stream, which its publisher ended; stop the recovery of the stream and of its subscriptions."""
+        """Close the stream for good: neither the stream nor its subscriptions are to be recovered."""
         self.close(reason)
         self._owner.publication_ended(self.key)
 
     def end_later(self, delay: float) -> None:
         """End the stream in ``delay`` seconds, unless the client sends another offer by then."""
-        offer_count = self._unshared_at = self._offer_count
+        offer_count = self._unshared_offer_count = self._offer_count
         self._recovery.cancel()
 
         async def wait_and_end() -> None:
@@ -239,7 +239,7 @@ class Publication(SessionStream):
         self._recovery.cancel()
         self._set_sid(message.sid or "")
         self._services.counters.publishers_total[self.stream_type.value] += 1
-        self._connected = False
+        self._media_arrived = False
         self._owner.resubscribe(self.key)
         codecs_in_order = (*preference.audio, *preference.video)
         self._services.calls.published(self.session, self.key, self._room, self.ceiling, codecs_in_order)
@@ -269,7 +269,7 @@ class Publication(SessionStream):
             self.bitrate_limit = smaller(backend.max_stream_bitrate, limits.stream_bitrate)
 
     def _capped(self, answer: Description) -> Description:
-        """Return the answer with the ceiling in its video sections; Chromium would use an audio cap as a target."""
+        """Return the answer with the ceiling in its video sections; in audio sections Chromium takes it as a target."""
         if not self.ceiling:
             return answer
         capped = answer.copy()
@@ -279,7 +279,7 @@ class Publication(SessionStream):
     async def _handle(self, request: MediaRequest) -> None:
         if self._publisher is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        current = self._is_current(request)
+        current = self._has_current_sid(request)
         if request.message.type == "answer":
             raise Refused("a publisher sends offers")
         if not current:
@@ -309,14 +309,14 @@ class Publication(SessionStream):
         """Do nothing: an SFU does not offer to publishers."""
 
     def on_media_flowing(self) -> None:
-        """Offer the stream to the sessions that requested it before the publisher was connected."""
-        if not self._connected:
-            self._connected = True
+        """Log the first media, and offer the stream again to sessions that lost it and could not be subscribed yet."""
+        if not self._media_arrived:
+            self._media_arrived = True
             self._services.calls.media(self.session, self.key, self._room)
         self._owner.resubscribe(self.key)
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Remove the publisher that the SFU closed, and recover the stream if its client did not end it."""
+        """Remove the publisher that the SFU closed, and recover the stream if the SFU was lost or is drained."""
         self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._publisher = None
         self._context.quality.stream_lost(self)
@@ -328,8 +328,8 @@ class Publication(SessionStream):
 
     def _recover(self, reason: CloseReason, sid: str) -> None:
         """Start the recovery of the stream, unless its client has unshared it or may no longer publish it."""
-        if self._offer_count > self._unshared_at and self._may_publish(self._media_kinds):
-            self._recovery.expect(reason, sid)
+        if self._offer_count > self._unshared_offer_count and self._may_publish(self._media_kinds):
+            self._recovery.mark_lost(reason, sid)
 
 
 def _codec_fields(message: MediaMessage) -> tuple[str, str, str, str]:

@@ -151,7 +151,7 @@ class QualityController:
                 self._services.tasks.spawn(self._apply_all([decision], room), "first limit")
 
     def stream_lost(self, stream: PublishedStream) -> None:
-        """Record that the SFU closed the publisher of a stream; the stream may be published again."""
+        """Schedule the evaluation of a room after the SFU closed a publisher; the stream may be published again."""
         record = self._published.get(stream.key)
         if record is not None:
             self._schedule(record.room)
@@ -182,7 +182,7 @@ class QualityController:
         for key in self._subscribed.get(session.id, {}):
             self.stream_subscribed(session, key)
 
-    def session_ended(self, session: SessionId) -> None:
+    def forget_codecs(self, session: SessionId) -> None:
         """Forget which codecs a session decodes."""
         self._planner.forget(session)
 
@@ -249,13 +249,13 @@ class QualityController:
             self._published[stream.key] = replace(record, limit=limit)
 
     def _replace_limit(self, stream: PublishedStream, old: AppliedLimit, new: AppliedLimit) -> None:
-        """Replace a stream's limit, unless another one was sent meanwhile."""
+        """Replace the record of a stream's limit, unless another limit was sent meanwhile."""
         record = self._published.get(stream.key)
         if record is not None and record.limit is old:
             self._set_limit(stream, new)
 
     def _decide_room(self, room: RoomKey) -> list[StreamDecision]:
-        """Apply the policy to a room as it is now."""
+        """Decide about each stream that is published in a room now."""
         found = self._services.hub.rooms.get(room)
         if found is None:
             return []

@@ -37,7 +37,7 @@ class Recovery:
         """Whether the stream was lost and its client has not been asked yet."""
         return self._lost is not None
 
-    def expect(self, reason: CloseReason, sid: str) -> None:
+    def mark_lost(self, reason: CloseReason, sid: str) -> None:
         """Mark the stream as lost, if its client can publish again on request or its session may be ended for it."""
         may_be_reset = self._services.settings.reset_sessions_on_loss and self._session.client_type is ClientType.CLIENT
         if REPUBLISH in self._session.features or may_be_reset:

@@ -103,13 +103,13 @@ class StreamRegistry:
             self._subscriptions.pop(key, None)
 
     def end(self, session: Session, reason: StreamEnd) -> None:
-        """Close all streams of a session."""
+        """Close all streams of a session, and stop the recovery of other sessions' subscriptions to them."""
         streams = self._sessions.pop(session.id, None)
         if streams is not None:
             for stream in (*streams.subscriptions.values(), *streams.publications.values()):
                 stream.close(reason)
                 self.totals.remove(stream)
-        self._context.quality.session_ended(session.id)
+        self._context.quality.forget_codecs(session.id)
         for stream_type in StreamType:
             self.publication_ended(stream_key(session, session.id, stream_type))
 

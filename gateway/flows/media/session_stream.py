@@ -42,7 +42,7 @@ from sdp.document import Description
 SLOW_LINK_INTERVAL = 60.0  # seconds between two reports of a slow link in the log: an SFU may report it each second
 LOGGED_SID = 32  # characters of a sid in the log; the client may send any text
 
-_odd = re.compile(r"[^\w-]", re.ASCII)
+_unloggable = re.compile(r"[^\w-]", re.ASCII)
 log = logging.getLogger("portunus.flows.media")
 
 
@@ -59,7 +59,7 @@ class MediaRequest:
         """Return the description of an offer or answer.
 
         Raises:
-            ProtocolError: ``invalid_sdp``, the message is neither.
+            ProtocolError: ``invalid_sdp``, the message has none.
         """
         if self.description is None:
             raise ProtocolError(Code.NO_SDP.error())
@@ -101,7 +101,7 @@ class StreamOwner(Protocol):
 
 
 def stream_key(session: Session, publisher: SessionId, stream_type: StreamType) -> StreamKey:
-    """Return the SFU's key of a stream that a session of the same backend publishes."""
+    """Return the SFU's key of a stream of ``publisher``, a session of the same backend as ``session``."""
     return StreamKey(BackendId(session.backend.id), PublisherId(publisher), stream_type)
 
 
@@ -135,7 +135,7 @@ class SessionStream(ABC):
         self._owner = owner
         self._listener: PeerConnectionListener | None = None
         self._last_room = session.room
-        self._slow_link_told_at = -SLOW_LINK_INTERVAL
+        self._slow_link_logged_at = -SLOW_LINK_INTERVAL
         self._current_request: MediaRequest | None = None
         self._queue = SerialQueue(context.services.tasks, f"{type(self).__name__} {stream_type.value}")
 
@@ -230,8 +230,8 @@ class SessionStream(ABC):
             self.session.former_sids.add(self.key, self.sid, self._services.clock())
         self.sid = sid
 
-    def _is_current(self, request: MediaRequest) -> bool:
-        """Return whether a message is about the current connection; an empty sid is accepted (9.4).
+    def _has_current_sid(self, request: MediaRequest) -> bool:
+        """Return whether a message has the sid of the current connection, or none (9.4).
 
         ``False``: it is about a connection that ended while the message was on its way, and is to be dropped.
 
@@ -282,9 +282,9 @@ class SessionStream(ABC):
         """Log a state of the PeerConnection."""
         if state is TransportState.SLOW_LINK:
             now = self._services.clock()
-            if now < self._slow_link_told_at + SLOW_LINK_INTERVAL:
+            if now < self._slow_link_logged_at + SLOW_LINK_INTERVAL:
                 return
-            self._slow_link_told_at = now
+            self._slow_link_logged_at = now
         self._services.calls.transport(self.session, self.key, self._room, state)
 
     @abstractmethod
@@ -329,4 +329,4 @@ class PeerConnectionListener:
 
 def _loggable(sid: str) -> str:
     """Return a sid for the log, without anything that could be an address (invariant 7)."""
-    return _odd.sub("?", sid[:LOGGED_SID])
+    return _unloggable.sub("?", sid[:LOGGED_SID])

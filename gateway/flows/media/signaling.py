@@ -233,7 +233,7 @@ class MediaSignaling:
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
 
     def _require_place(self, session: Session) -> None:
-        """Refuse one more stream of a session if the SFU holds as many PeerConnections as it can.
+        """Refuse one more stream of a session if the SFU has no PeerConnection left for its room or address.
 
         Raises:
             ProtocolError: ``limit_exceeded``.

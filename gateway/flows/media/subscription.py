@@ -51,11 +51,11 @@ class Subscription(SessionStream):
     ) -> None:
         super().__init__(context, owner, session, publisher, stream_type)
         self._subscriber: Subscriber | None = None
-        self._offer: Description | None = None  # last sent to the client
+        self._last_offer: Description | None = None  # last sent to the client
         self._offers: deque[Description] = deque(maxlen=ANSWERABLE_OFFERS)  # sent on the current connection
         self._selection = MediaSelection()
         self._request_count = 0  # received
-        self._served_count = 0  # number of the last request that was served by an offer
+        self._last_served = 0  # number of the last request that was served by an offer
         self._requires_same_call = False
         self._lost = False  # the stream is to be offered again once it is published
         self._resubscription_queued = False
@@ -86,12 +86,12 @@ class Subscription(SessionStream):
         """
         self._request_count += 1
         if self._crossed_offer(request.message):
-            self._served_count = self._request_count
+            self._last_served = self._request_count
         number, deadline = self._request_count, self._services.clock() + self._services.settings.media_limits.timeout
         requires_same_call = self.in_same_call()
 
         async def work(request: MediaRequest) -> None:
-            if self._served_count < number:
+            if self._last_served < number:
                 await self._request(request, requires_same_call, deadline)
             elif self._subscriber is not None:
                 await self._select(self._subscriber, read_selection(request.message))
@@ -137,7 +137,7 @@ class Subscription(SessionStream):
     # -- carrying out requests
 
     def _crossed_offer(self, message: MediaMessage) -> bool:
-        """Return whether a request was on its way when an unrequested offer, not yet answered, was sent.
+        """Return whether a request was probably on its way when an unrequested offer, not yet answered, was sent.
 
         Such a request names the sid that the client knew: the same as the offer's if the offer renegotiates.
         """
@@ -156,25 +156,25 @@ class Subscription(SessionStream):
     async def _request(self, request: MediaRequest, requires_same_call: bool, deadline: float) -> None:
         message = request.message
         selection = read_selection(message)
-        subscriber, offer, before = self._subscriber, None, self._offer
+        subscriber, offer, before = self._subscriber, None, self._last_offer
         if subscriber is not None and message.type == "requestoffer" and message.sid and message.sid == self.sid:
             offer = await self._refresh(subscriber, selection)
         if offer is None:
             self._selection, self._requires_same_call = selection, requires_same_call
             offer = await self._subscribe_until(deadline)
-            self._served_count = self._request_count
+            self._last_served = self._request_count
             if requires_same_call and not self.in_same_call():  # check again: the publisher may have left
                 self._unsubscribe()
                 requested = message.type == "requestoffer"
                 code = Code.NOT_ALLOWED_TO_REQUEST_OFFER if requested else Code.NOT_ALLOWED_TO_SEND_OFFER
                 raise ProtocolError(code.error())
-        if offer is before or offer is not self._offer:  # otherwise ``on_offer`` has sent it meanwhile
+        if offer is before or offer is not self._last_offer:  # otherwise ``on_offer`` has sent it meanwhile
             self._send_offer(offer)
 
     async def _refresh(self, subscriber: Subscriber, selection: MediaSelection) -> Description | None:
         """Return a new offer on the same PeerConnection; ``None``: the stream has ended meanwhile."""
         try:
-            offer = checked_offer(await subscriber.refresh(), self._offer)
+            offer = checked_offer(await subscriber.refresh(), self._last_offer)
             await self._select(subscriber, selection)
         except McuError:
             if self._subscriber is subscriber:
@@ -247,7 +247,7 @@ class Subscription(SessionStream):
             return
         if subscriber is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        if not self._is_current(request):
+        if not self._has_current_sid(request):
             return
         if message.type == "answer":
             await self._accept(subscriber, request.require_description())
@@ -294,7 +294,7 @@ class Subscription(SessionStream):
         if not self._may_receive():  # check again: the publisher may have left
             self._unsubscribe()
             return
-        self._served_count = self._request_count
+        self._last_served = self._request_count
         self._send_offer(offer, unrequested=True, renegotiates=False)
 
     def _may_receive(self) -> bool:
@@ -303,12 +303,12 @@ class Subscription(SessionStream):
     def on_offer(self, offer: Description) -> None:
         """Send a new offer of the SFU to the client; drop an offer that breaks the rules and keep the stream."""
         try:
-            self._send_offer(checked_offer(offer, self._offer), unrequested=True)
+            self._send_offer(checked_offer(offer, self._last_offer), unrequested=True)
         except UnusableDescription as error:
             self._warn(type(error).__name__, "%s of a %s stream was dropped: %s", "an offer", error)
 
     def _send_offer(self, offer: Description, *, unrequested: bool = False, renegotiates: bool = True) -> None:
-        self._offer = offer
+        self._last_offer = offer
         self._offers.append(offer)
         self._unrequested_offer_at = self._services.clock() if unrequested else None
         self._unrequested_renegotiates = renegotiates
