@@ -1,7 +1,7 @@
 """The outcome of verifying the token of a hello 2.0: its claims, or an error.
 
 ``gateway.wire.token`` verifies tokens. It is a module of its own because it imports PyJWT and cryptography: they take 9
-MB of memory and a tenth of a gateway's start, and only hellos 2.0 need them.
+MB of memory and a tenth of the time of a gateway's start, and only hellos 2.0 need them.
 """
 
 from __future__ import annotations

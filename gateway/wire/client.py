@@ -25,20 +25,20 @@ def is_given(raw: Raw) -> bool:
 
 
 class Auth(Struct, frozen=True, gc=False):
-    """The client's credentials; ``params`` is sent to the backend unread (1.0) or has a token (2.0)."""
+    """The client's credentials; ``params`` goes to the backend unread (1.0), or has a token (2.0) or a proof (3.4)."""
 
     type: str | None = None
     url: str | None = None
     params: Raw = ABSENT
 
 
-Number = Annotated[int, Meta(ge=0)]
+MessageCount = Annotated[int, Meta(ge=0)]
 
 
 class Ack(Struct, frozen=True, gc=False):
     """The number of messages of the session that the client has received (feature ``ack``)."""
 
-    received: Number
+    received: MessageCount
 
 
 class Hello(Struct, frozen=True, gc=False):
@@ -46,7 +46,7 @@ class Hello(Struct, frozen=True, gc=False):
 
     version: str | None = None
     resumeid: str | None = None
-    received: Number | None = None  # with ``resumeid``: number of messages received (feature ``ack``)
+    received: MessageCount | None = None  # with ``resumeid``: number of messages received (feature ``ack``)
     features: list[str] | None = None
     auth: Auth | None = None
 
@@ -152,6 +152,7 @@ def decode(text: str) -> ClientMessage:
 
 
 def _decode_lenient(text: str) -> ClientMessage:
+    """Decode a message with escaped lone surrogates, which stay in the relayed value."""
     message = _decoder.decode(without_lone_surrogates(text))
     for name, member in _RELAYED_MEMBERS:
         body = getattr(message, name)
@@ -212,6 +213,7 @@ def span(text: str, *path: str) -> tuple[int, int]:
 
 
 def _member(text: str, position: int, wanted: str) -> tuple[int, int]:
+    """Return the span of the member ``wanted`` of the JSON object at ``position``."""
     found = (position, position)
     position = _skip(text, position + 1)
     while text[position] == '"':

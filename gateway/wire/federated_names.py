@@ -14,7 +14,7 @@ from gateway.wire.client import ABSENT
 from gateway.wire.media import read_string
 
 MAX_COMMENTS = 20  # in one message; Talk sends one
-MAX_MENTIONS = 500  # in one comment
+MAX_MENTIONS = 500  # message parameters of one comment, mentions and others
 
 USERS = "users"  # actor type of users of the Nextcloud itself
 FEDERATED_USERS = "federated_users"  # actor type of users of other Nextclouds; their id is a cloud id, user@server
@@ -120,8 +120,8 @@ def renamed_chat(data: Raw, names: Names) -> Raw:
     """Return a chat message with the local names of rooms, authors and mentions, and any other message as it is.
 
     Raises:
-        NotPassedOn: there are more than ``MAX_COMMENTS`` or ``MAX_MENTIONS``. A name may grow by the length of a URL,
-            and each comment becomes an event of its own.
+        NotPassedOn: there are more than ``MAX_COMMENTS`` comments, or ``MAX_MENTIONS`` mentions in one. A name may grow
+            by the length of a URL, and each comment becomes an event of its own.
     """
     members = _object(data)
     if members is None or read_string(members.get("type", ABSENT)) != "chat":

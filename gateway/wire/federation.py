@@ -32,8 +32,8 @@ from gateway.wire.remote_messages import (
 )
 from gateway.wire.server import Dialout, FlagsBody, Republish, RoomDataBody, RoomListBody, Transient
 
-SESSION_DATA = "sd:"  # prefix of the transient entry of a session (10)
-DATA_BYTES = 65_536  # of ``data`` or a value that another client sends: as many as one message of a client has (2.1)
+SESSION_DATA = "sd:"  # prefix of the key of a session's own transient entry (10)
+DATA_BYTES = 65_536  # the most in ``data`` or in a transient value: a client's whole message has no more (2.1)
 _EVENTS = frozenset(  # target and type of the events that clients get
     {("room", type) for type in ("join", "leave", "message", "switchto")}
     | {("participants", type) for type in ("update", "flags", "message")}
@@ -118,7 +118,7 @@ def _room(body: RemoteRoomBody, names: Names) -> RemoteRoomBody:
 
 
 def _error(error: Error, names: Names) -> Error:
-    """Rename the room in the details of ``already_joined``; details of another form are not passed on."""
+    """Rename the room in the details of ``already_joined``; details of another form or room are dropped."""
     if error.code != "already_joined" or not is_given(error.details):
         return error
     try:

@@ -1,4 +1,4 @@
-"""The messages of internal clients only: virtual sessions, their own in-call flags, phone calls.
+"""The messages that only internal clients send: virtual sessions, their own in-call flags, phone calls.
 
 Source: signaling API, Internal clients; reference 11. ``flags`` and ``incall`` are integers.
 """

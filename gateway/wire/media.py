@@ -44,14 +44,14 @@ class MediaMessage(Struct, frozen=True, gc=False):
     h264profile: str | None = None
 
 
-class _TypeOnly(Struct):
+class _TypeAndPayload(Struct):
     type: str | None = None
     payload: Raw = ABSENT
 
 
 _NICK_CHANGED = "nickChanged"
 _decoder = msgspec.json.Decoder(MediaMessage)
-_type_decoder = msgspec.json.Decoder(_TypeOnly)
+_type_decoder = msgspec.json.Decoder(_TypeAndPayload)
 _object_decoder = msgspec.json.Decoder(dict[str, Raw])
 _string_decoder = msgspec.json.Decoder(str)
 _number_decoder = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, le=32767)])  # more layers than any codec has
@@ -77,6 +77,7 @@ def decode_media_message(data: Raw) -> MediaMessage | None:
 
 
 def _decode_lenient(data: Raw) -> MediaMessage | None:
+    """Decode ``data`` with an escaped lone surrogate or a field of a wrong type; see ``decode_media_message``."""
     text = bytes(data).decode()
     if has_lone_surrogate(text):
         text = without_lone_surrogates(text)

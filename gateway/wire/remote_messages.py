@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from gateway.wire.client import ABSENT, Number, has_lone_surrogate, is_given, span, without_lone_surrogates
+from gateway.wire.client import ABSENT, MessageCount, has_lone_surrogate, is_given, span, without_lone_surrogates
 from gateway.wire.errors import Error
 from gateway.wire.server import (
     Ack,
@@ -44,11 +44,11 @@ class RemoteWelcome(Struct, frozen=True, tag_field="type", tag="welcome"):
 
 
 class RemoteHelloBody(Struct, frozen=True):
-    """Public and private id of the session at the host; with feature ``ack``, the number of messages it received."""
+    """Public and private id of the session at the host; ``received``: messages that the host has (feature ``ack``)."""
 
     sessionid: _Id
     resumeid: _Id
-    received: Number | None = None
+    received: MessageCount | None = None
 
 
 class RemoteHello(Struct, frozen=True, tag_field="type", tag="hello"):

@@ -62,7 +62,7 @@ class Hello(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="hell
 
 
 class ErrorMessage(Struct, frozen=True, omit_defaults=True, tag_field="type", tag="error"):
-    """Reply to a request that failed; ``id`` is absent when that of the request could not be read."""
+    """Reply to a request that failed; ``id`` is absent if the request has none, or none that can be read."""
 
     error: Error | BackendError
     id: str = ""
@@ -134,7 +134,7 @@ class MessageBody(Struct, frozen=True, omit_defaults=True):
 
 
 class Message(Struct, frozen=True, tag_field="type", tag="message"):
-    """See MessageBody."""
+    """A ``message``, see ``MessageBody``."""
 
     message: MessageBody
 
@@ -221,7 +221,7 @@ class EventBody(Struct, frozen=True, omit_defaults=True):
 
 
 class Event(Struct, frozen=True, tag_field="type", tag="event"):
-    """See EventBody."""
+    """An event, see ``EventBody``."""
 
     event: EventBody
 
@@ -237,7 +237,7 @@ class TransientBody(Struct, frozen=True, omit_defaults=True):
 
 
 class Transient(Struct, frozen=True, tag_field="type", tag="transient"):
-    """See TransientBody (10)."""
+    """A change of transient data, or all of them; see ``TransientBody`` (10)."""
 
     transient: TransientBody
 
@@ -279,7 +279,7 @@ class DialoutBody(Struct, frozen=True, omit_defaults=True):
 
 
 class Dialout(Struct, frozen=True, tag_field="type", tag="dialout"):
-    """See DialoutBody (11.6)."""
+    """The failure of a phone call, see ``DialoutBody`` (11.6)."""
 
     dialout: DialoutBody
 

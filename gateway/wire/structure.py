@@ -74,7 +74,7 @@ def room(body: RoomJoin | None) -> RoomJoin:
 
 
 def federation(target: FederationTarget) -> tuple[str, str, str]:
-    """Return the URLs of signaling server (``https`` or ``http``) and Nextcloud, and the token (12.1).
+    """Return the URL of the signaling server (``https`` or ``http``), that of its Nextcloud, and the token (12.1).
 
     Raises:
         ProtocolError: ``invalid_format``.

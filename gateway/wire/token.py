@@ -22,7 +22,7 @@ from msgspec import Raw, Struct
 from gateway.wire.claims import INVALID_TOKEN, NOT_YET, TOKEN_EXPIRED, Claims, TokenError
 
 RAW_ED25519 = 32  # bytes of a key without its type (RFC 8032)
-SHORT_RSA = 2048  # bits; a shorter key is left to PyJWT, which warns of it
+MIN_RSA_BITS = 2048  # RFC 7518, 3.3; a shorter key is left to PyJWT, which warns of it
 LEEWAY = 60.0  # seconds of clock difference to Nextcloud that are tolerated (reference 3.3, step 6)
 
 
@@ -52,7 +52,7 @@ def _encoded(data: bytes) -> str:
 
 
 # The headers of usual tokens, encoded, and their algorithms: those of Nextcloud's and of PyJWT's tokens.
-_PLAIN_HEADERS = {
+_USUAL_HEADERS = {
     _encoded(form.replace(b"?", name.encode())): name
     for name in _KEY_TYPES
     for form in (b'{"typ":"JWT","alg":"?"}', b'{"alg":"?","typ":"JWT"}')
@@ -100,27 +100,27 @@ def is_public_key(key: str) -> bool:
 
 
 def _usual_payload(token: str, key: str) -> bytes | None:
-    """Verify the signature of a token whose header and encoding are Nextcloud's own, and return its payload.
+    """Verify the signature of a token with usual header and encoding, and return its payload.
 
     None: the token has another form, and is left to PyJWT. Headers are compared as a whole, so that a token with any
     other member is left to PyJWT, too. The result is that of PyJWT, in half of the time or less.
     """
     header, *segments = token.split(".", 3)
-    algorithm = _PLAIN_HEADERS.get(header)
+    algorithm = _USUAL_HEADERS.get(header)
     if algorithm is None or len(segments) != 2:
         return None
-    payload, signature = (_canonical(segment) for segment in segments)
+    payload, signature = (_decode_canonical(segment) for segment in segments)
     if payload is None or signature is None:
         return None
-    has_signed = _signature_check(key, algorithm)
-    if has_signed is None:
+    verify_signature = _signature_check(key, algorithm)
+    if verify_signature is None:
         return None
-    if not has_signed(f"{header}.{segments[0]}".encode(), sig=signature):
+    if not verify_signature(f"{header}.{segments[0]}".encode(), sig=signature):
         raise jwt.InvalidSignatureError
     return payload
 
 
-def _canonical(segment: str) -> bytes | None:
+def _decode_canonical(segment: str) -> bytes | None:
     """Decode canonical base64url (RFC 4648, 3.5) without padding; None: the text has another form."""
     try:
         data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
@@ -137,7 +137,7 @@ def _signature_check(key: str, algorithm: str) -> Callable[..., bool] | None:
         TokenError, jwt.InvalidKeyError: the key is unusable, or does not belong to the algorithm.
     """
     public = _key_for(key, algorithm)
-    if isinstance(public, RSAPublicKey) and public.key_size < SHORT_RSA:
+    if isinstance(public, RSAPublicKey) and public.key_size < MIN_RSA_BITS:
         return None
     checker = _jws.get_algorithm_by_name(algorithm)
     return partial(checker.verify, key=checker.prepare_key(public))

@@ -50,7 +50,7 @@ KEYS: dict[str, Any] = {
 def way(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "PyJWT alone":
-            patch.setattr(token_module, "_PLAIN_HEADERS", {})
+            patch.setattr(token_module, "_USUAL_HEADERS", {})
         yield
 
 

@@ -67,7 +67,7 @@ def make(algorithm: str = "ES256", header: bytes | None = None, payload: bytes =
 @contextmanager
 def pyjwt_alone() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_module, "_PLAIN_HEADERS", {})
+        patch.setattr(token_module, "_USUAL_HEADERS", {})
         yield
 
 
