@@ -1,4 +1,4 @@
-"""Limits the bitrates of publications by the quality policy.
+"""Decides about the codecs and bitrates of publications by the quality rules.
 
 Source: docs/mcu.md, "Quality"; the policy itself is ``gateway.core.policy``. A room is evaluated a moment after its
 streams have changed, so that simultaneous changes cause one decision; limits are sent without renegotiation.

@@ -267,7 +267,7 @@ class Subscription(SessionStream):
     # -- recovery
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Mark the stream as lost, unless the client's own PeerConnection ended or the publisher ended it (9.7)."""
+        """Mark the stream as lost, unless the client's own PeerConnection or the publication has ended (9.7)."""
         self._services.calls.stream_closed(self.session, self.key, self._room, reason)
         self._subscriber = None
         self._context.quality.stream_unsubscribed(self.session, self.key)

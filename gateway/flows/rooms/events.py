@@ -29,7 +29,8 @@ from gateway.wire.backend import ParticipantEntry, RoomRequest
 from gateway.wire.client import ABSENT
 from gateway.wire.server import Event, EventBody, FlagsBody, ParticipantsBody, TransientBody
 
-# Talk's error for the leave request of a session that it has already removed, after a disinvitation or a deletion.
+# Talk's error for the leave request of a session that it has already removed: after a disinvitation, a deletion of the
+# room, or the leave of a guest.
 USUAL_REFUSALS = frozenset({"no_such_room"})
 
 _empty_update = server.encode(Event(EventBody("participants", "update", update=ParticipantsBody(""))))

@@ -1,7 +1,8 @@
 """Join events: of one participant, and the list of all participants for a session that joins.
 
 Source: reference 4.3. A list is sent in parts, so that no message is longer than a client accepts. An entry is encoded
-once for each form; a full part is encoded once, and the outboxes of all sessions that join share its bytes.
+once for each form. The full parts of the latest list are kept, so that the outboxes of sessions that join one after
+another share their bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def join_event(participant: Session | VirtualSession, form: Form) -> bytes:
 
 
 def list_parts(room: Room, participants: Iterable[Session | VirtualSession], form: Form) -> list[bytes]:
-    """Return the events that list participants, in their order; the room keeps the parts that are full."""
+    """Return the events that list participants, in their order; the room keeps the full parts until the next list."""
     known, kept = room.join_parts, {}
     parts: list[bytes] = []
     entries: list[bytes] = []
