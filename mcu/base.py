@@ -3,15 +3,15 @@
 Typed methods that return values; an SFU never sees a signaling message. Each promise made here is kept by each SFU and
 tested by one contract suite (docs/mcu.md, tests/mcu/contract).
 
-Session descriptions cross the interface parsed and frozen (``sdp.document.Description.freeze``): neither side edits one
-afterwards; a ``copy`` of it can be edited.
+Session descriptions cross the interface parsed and frozen (``sdp.document.Description.freeze``): to edit a description,
+make a ``copy`` of it.
 
 Errors::
 
     McuError
     +-- NoSuchStream           the stream has no publisher (any more, or by the deadline)
-    +-- McuTimeout             the SFU did not answer, or the publisher's media did not flow, in time
-    +-- McuLost                the SFU is unreachable, or became so during the call
+    +-- McuTimeout             the SFU did not answer, or the publisher's transport was not connected, in time
+    +-- McuLost                the SFU is unreachable or became so during the call, or the stream has ended
     +-- Rejected               the SFU refused the request: malformed description, unknown codec, limit
     +-- NewConnectionRequired  Publisher.update: the offer restarts ICE or begins another transport
 """
@@ -38,11 +38,11 @@ class NoSuchStream(McuError):
 
 
 class McuTimeout(McuError):
-    """The SFU did not answer, or the publisher's media did not flow, before the deadline."""
+    """The SFU did not answer, or the publisher's transport was not connected, before the deadline."""
 
 
 class McuLost(McuError):
-    """The SFU is unreachable, or became so during the call."""
+    """The SFU is unreachable or became so during the call, or the stream has ended."""
 
 
 class Rejected(McuError):
@@ -72,17 +72,17 @@ class CloseReason(Enum):
     """The reason for which the SFU closed a publisher or a subscriber."""
 
     LOST = "lost"  # the SFU became unreachable; the gateway keeps reconnecting
-    REPLACED = "replaced"  # subscribers only: the publisher was replaced, or the subscription cannot go on: subscribe
+    REPLACED = "replaced"  # subscribers only: publisher replaced, or subscription broken; the gateway subscribes again
     PUBLISHER_GONE = "publisher_gone"  # subscribers only
     CLIENT_CLOSED = "client_closed"  # the client ended the PeerConnection, as at an ordinary hang-up
-    ICE_FAILED = "ice_failed"  # no pair of addresses connects client and SFU, or the client vanished
+    ICE_FAILED = "ice_failed"  # no candidate pair connects client and SFU, or the client vanished
     DTLS_FAILED = "dtls_failed"  # ICE has connected, the DTLS handshake failed
-    FAILED = "failed"  # the PeerConnection ended otherwise, or how is not known
+    FAILED = "failed"  # the PeerConnection ended for another or an unknown reason
     DRAINED = "drained"  # the operator moves streams away from this SFU
 
     @property
     def is_of_connection(self) -> bool:
-        """Whether the PeerConnection of the listener's own client has ended, which the SFU itself has survived."""
+        """Whether the client's PeerConnection ended, and neither SFU nor publisher nor operator ended it."""
         return self in _OF_CONNECTION
 
 
@@ -92,11 +92,11 @@ _OF_CONNECTION = frozenset(
 
 
 class TransportState(Enum):
-    """The progress or trouble of one PeerConnection; its end is a ``CloseReason``."""
+    """The state of the transport of one PeerConnection; its end is a ``CloseReason``."""
 
-    ICE_CONNECTED = "ice_connected"  # ICE has a pair of addresses; not reported by an SFU that reports both at once
+    ICE_CONNECTED = "ice_connected"  # ICE has selected a candidate pair; not every SFU reports this before CONNECTED
     CONNECTED = "connected"  # ICE and DTLS are established: media can flow
-    SLOW_LINK = "slow_link"  # many packets are lost; repeated while that lasts, not reported by each SFU
+    SLOW_LINK = "slow_link"  # many packets are lost; reported repeatedly, and not by every SFU
 
 
 class SfuState(Enum):
@@ -104,7 +104,7 @@ class SfuState(Enum):
 
     CONNECTING = "connecting"  # not connected (yet or again); retried with back-off
     READY = "ready"
-    DRAINING = "draining"  # accepts no new streams; disconnected when the last running one has ended
+    DRAINING = "draining"  # accepts no new streams; disconnected when its last stream has ended
     REFUSED = "refused"  # reachable, but unusable; ``SfuStatus.reason`` says why
     STOPPED = "stopped"
 
@@ -174,7 +174,7 @@ class SfuStatus:
     subscribers: int = 0
     load: float = 0.0  # comparable among the SFUs of one ``Mcu`` (docs/mcu.md)
     connected_since: float = 0.0  # unix time, seconds; 0 = not connected
-    log_name: str = ""  # its name in log lines, if there are several SFUs
+    log_name: str = ""  # its name in log lines; empty: the only SFU, without a configured name
     details: Mapping[str, Any] = field(default_factory=dict)  # further facts about it, as plain JSON values
     restriction: str = ""  # one clear sentence when READY and something does not work
 
@@ -185,7 +185,7 @@ class McuStatus:
 
     type: str  # the SFU type: "janus", "inprocess"
     sfus: tuple[SfuStatus, ...] = ()
-    capacity: int = 0  # PeerConnections that they can hold in all; 0 = not known
+    capacity: int = 0  # PeerConnections that the SFUs can hold together; 0 = not known
 
     @property
     def ready(self) -> bool:
@@ -195,14 +195,17 @@ class McuStatus:
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """The SFU's view of one media kind of one publisher or subscriber; ``None``: the SFU does not know the figure."""
+    """The SFU's figures of one m-line of a publisher or subscriber, or of all its m-lines of one media kind.
+
+    ``None``: the SFU does not know the figure.
+    """
 
     key: StreamKey
     subscriber: bool  # False: the publisher's own PeerConnection
     kind: MediaKind
     codec: str = ""
     bits_per_second: int | None = None
-    lost: int | None = None  # packets
+    lost: int | None = None  # packets, in all: on the way to the SFU, or of a subscriber on the way to the client
     round_trip: float | None = None  # seconds
 
 
@@ -216,7 +219,7 @@ class HistogramSample:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of an SFU for its operator; ``samples`` are by the values of ``labels``, in their order.
+    """One metric of an SFU for its operator; the keys of ``samples`` are the values of ``labels``, in the same order.
 
     The gateway adds a prefix to the name (``media_rtt``; docs/operations.md). A counter's name ends with ``_total``.
     Label values come from small sets: no ids, addresses or names of people.
@@ -249,7 +252,10 @@ class StreamListener(Protocol):
         """Handle a state of the PeerConnection."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Handle the closing of the publisher or subscriber by the SFU; all its methods fail from now on."""
+        """Handle the closing of the publisher or subscriber by the SFU.
+
+        From now on its methods raise ``McuError`` or do nothing; ``close`` does nothing.
+        """
 
 
 class Publisher(Protocol):
@@ -336,7 +342,7 @@ class Mcu(Protocol):
 
         Raises:
             NoSuchStream: the stream had no publisher by the deadline.
-            McuTimeout: the stream had a publisher by the deadline, but no connection to it.
+            McuTimeout: the stream had a publisher by the deadline, whose transport was not connected.
             McuError: otherwise.
         """
 
@@ -344,7 +350,7 @@ class Mcu(Protocol):
         """Return a snapshot of the SFUs."""
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each media kind of each publisher and subscriber."""
+        """Return the reports of all publishers and subscribers."""
 
     def metrics(self) -> Iterable[Metric]:
         """Return the SFU's own metrics, beyond the gateway's counters, if it has any."""

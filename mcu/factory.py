@@ -69,7 +69,7 @@ SFU_TYPES = {
 
 
 def names() -> tuple[str, ...]:
-    """Return the SFU types."""
+    """Return the names of the SFU types."""
     return tuple(SFU_TYPES)
 
 

@@ -34,7 +34,7 @@ P = TypeVar("P", bound=RegisteredPublisher)
 
 
 class PublisherRegistry(Generic[P]):
-    """Holds the publishers, puts the calls for one stream in order, and wakes the calls that wait for a publisher."""
+    """Holds the publishers, orders the ``publish`` calls of a stream, and wakes the calls that wait for a publisher."""
 
     def __init__(self) -> None:
         self._publishers: dict[StreamKey, P] = {}
@@ -74,9 +74,9 @@ class PublisherRegistry(Generic[P]):
         self._wake(publisher.key)
 
     def publisher_changed(self, publisher: P) -> None:
-        """Wake the calls that wait for a publisher that was connected or closed; remove a closed one.
+        """Wake the calls that wait for the stream of a publisher that was connected or closed; remove a closed one.
 
-        A publisher that was replaced removes nothing.
+        A replaced publisher is not in the registry any more; its successor stays.
         """
         if publisher.closed and self._publishers.get(publisher.key) is publisher:
             del self._publishers[publisher.key]

@@ -1,4 +1,4 @@
-"""The metrics that every SFU has: the numbers of media published and received now."""
+"""The metrics that every SFU has: the numbers of media that are published, and sent to subscribers, now."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from mcu.base import MediaKind, Metric, StreamType
 
 
 def stream_gauges(
-    published: Iterable[tuple[StreamType, MediaKind]], received: Iterable[tuple[StreamType, MediaKind]]
+    published: Iterable[tuple[StreamType, MediaKind]], subscribed: Iterable[tuple[StreamType, MediaKind]]
 ) -> tuple[Metric, Metric]:
-    """Return the numbers of published and received media by type: "audio", "video", or "screen" for a screen's video.
+    """Return the numbers of published and subscribed media by type: "audio", "video", or "screen" for a screen's video.
 
     Data channels are not counted.
     """
     return _gauge("publisher_streams", "Media published", published), _gauge(
-        "subscriber_streams", "Media sent to subscribers", received
+        "subscriber_streams", "Media sent to subscribers", subscribed
     )
 
 

@@ -47,7 +47,7 @@ from sdp.document import Description
 
 REPLACED_WITHIN = 2.0  # seconds that Janus has to remove a replaced publisher before the new one is created
 FORWARDED_WITHIN = 2.0  # seconds that a second Janus has to accept a stream, before the publisher's Janus is used
-MAX_OFFERED = 2  # Janus servers that receive one offer at most: a description that crashes Janus must not crash all
+MAX_SERVERS_OFFERED = 2  # Janus servers to which one offer is sent: one that crashes Janus must not crash all
 
 
 class JanusMcu:
@@ -66,7 +66,7 @@ class JanusMcu:
         ``instance`` is this gateway's name on Janus (``mcu.janus.labels``); empty: a random one.
 
         Raises:
-            ValueError: there is no Janus, one is named twice, or the instance cannot be part of a label.
+            ValueError: the servers cannot be used together (``check_servers``), or a label cannot contain the instance.
         """
         check_servers(servers)
         name = instance_name(instance)
@@ -97,12 +97,12 @@ class JanusMcu:
         connection to that Janus.
 
         Raises:
-            ValueError: there is no Janus, or one is named twice; nothing has changed.
+            ValueError: the servers cannot be used together (``check_servers``); nothing has changed.
         """
         self._pool.reconfigure(msgspec.convert(settings, tuple[JanusServerSettings, ...]))
 
     def server(self, url: str = "") -> JanusServer:
-        """Return one Janus, the first if no address is given; for uses beyond the SFU interface."""
+        """Return the Janus with a URL, or the first one; for uses beyond the SFU interface."""
         return self._pool.servers[url] if url else next(iter(self._pool.servers.values()))
 
     async def session(self, url: str = "") -> JanusSession:
@@ -143,14 +143,14 @@ class JanusMcu:
         tried: set[JanusServer] = set()
         offered = 0
         while True:
-            candidates = self._pool.rank_servers_for_publisher(options, tried)
-            if not candidates:
+            servers = self._pool.rank_servers_for_publisher(options, tried)
+            if not servers:
                 if tried:
                     raise McuLost("no Janus took the stream")
                 await self._pool.wait_until_accepting()
                 continue
-            server, last = candidates[0], len(candidates) == 1
-            share = (deadline - self._clock()) / len(candidates)
+            server, last = servers[0], len(servers) == 1
+            share = (deadline - self._clock()) / len(servers)
             publisher = None
             try:
                 async with asyncio.timeout(None if last else share):
@@ -163,7 +163,7 @@ class JanusMcu:
                 sent = publisher is not None and publisher.offer_sent
                 offered += sent
                 refused = sent and isinstance(error, JanusError | Rejected)  # every Janus would refuse this offer
-                if last or offered == MAX_OFFERED or refused:
+                if last or offered == MAX_SERVERS_OFFERED or refused:
                     raise
                 server.log.warning("a stream failed here and is published on another Janus: %s", type(error).__name__)
 
@@ -225,7 +225,7 @@ class JanusMcu:
                     subscriber = JanusSubscriber(remote.feed, listener, self._timeout)
                     offer = await subscriber.open(options.selection)
         except (TimeoutError, JanusError, McuError, PublisherNotReady) as error:
-            # a timeout below FORWARDED_WITHIN is no failure of this Janus
+            # a timeout before FORWARDED_WITHIN is due to the call's deadline, not to this Janus
             failed = not isinstance(error, TimeoutError) or limit == FORWARDED_WITHIN
             if failed and not publisher.closed:
                 server.suspend_forwarding()
@@ -240,11 +240,11 @@ class JanusMcu:
         return self._pool.status()
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and media kind: its codec, and the statistics of Janus' events."""
+        """Return a report for each media kind of each publisher and subscriber, with figures from Janus' events."""
         return self._pool.streams()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return the numbers of running media, the statistics of Janus' events, and the load of each Janus."""
+        """Return the numbers of media now, the statistics of Janus' events, and load and bandwidth of each Janus."""
         yield from stream_gauges(
             ((publisher.key.stream_type, kind) for publisher in self._publishers for kind in publisher.received_media),
             ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),

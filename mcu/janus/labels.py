@@ -1,8 +1,8 @@
 """Labels of this gateway's objects on Janus: a room's description and a handle's ``opaque_id``. Pure.
 
-    portunus|<instance>|<backend>|<session>|<video or screen>     a stream's room, and each handle in it
+    portunus|<instance>|<backend>|<session>|<video or screen>     a stream's room, and its handles on every Janus
     portunus|<instance>|<backend>|<session>|<video or screen>|remote     the room of a stream's copy on another Janus
-    portunus|<instance>                                           the control handle
+    portunus|<instance>                                           the control handle, and the test room of a new session
 
 The *instance* identifies the gateway: it is the same after a restart of that gateway, and different for any other
 gateway on the same Janus (docs/janus.md, "Ownership on Janus").
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mcu.base import BackendId, PublisherId, StreamKey, StreamType
 
 PREFIX = "portunus"  # the first field of each label
-REMOTE = "remote"
+REMOTE = "remote"  # the last field of the label of a copy's room
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _TYPES = {type.value: type for type in StreamType}
 
@@ -26,8 +26,8 @@ class JanusLabel:
     """The fields of a label."""
 
     instance: str
-    key: StreamKey | None = None  # None: the gateway's control handle, which belongs to no stream
-    remote: bool = False  # a copy of the stream for subscribers on another Janus
+    key: StreamKey | None = None  # None: of the control handle or the test room, which belong to no stream
+    remote: bool = False  # of the room of the stream's copy for subscribers on another Janus
 
 
 def control_label(instance: str) -> str:
@@ -36,7 +36,7 @@ def control_label(instance: str) -> str:
 
 
 def stream_label(instance: str, key: StreamKey, *, remote: bool = False) -> str:
-    """Return the label of a stream's room and handles; ``remote``: of its copy on another Janus."""
+    """Return the label of a stream's room and handles; ``remote``: of the room of its copy on another Janus."""
     parts = (PREFIX, instance, _escape(key.backend), _escape(key.publisher), key.stream_type.value)
     return "|".join((*parts, REMOTE) if remote else parts)
 

@@ -31,7 +31,7 @@ class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     weight: float = 1.0  # capacity relative to the other servers (docs/mcu.md, "Several Janus")
     country: str = ""  # its location: two letters of ISO 3166, capitals
     continents: tuple[str, ...] = ()  # continents of the clients that it serves: "EU", "NA", …
-    remote_streams: bool = False  # whether streams may be forwarded from it to another Janus, and to it
+    remote_streams: bool = False  # whether streams may be forwarded from it to another Janus, and from another to it
     address: str = ""  # destination of streams that another Janus forwards to it; empty: the host of ``url``
     draining: bool = False  # accepts no new streams, and is disconnected when its last one has ended
     name: str = ""  # its name in the log and in ``/readyz``; empty: its number among several
