@@ -18,7 +18,7 @@ class LabelledCounter:
         self.rows: dict[tuple[str, ...], float] = {}
 
     def add(self, *labels: str, count: int = 1) -> None:
-        """Add to the row of these label values."""
+        """Add ``count`` to the row of these label values; beyond ``MAX_ROWS`` rows new values count as "other"."""
         if labels not in self.rows:
             full = len(self.rows) >= MAX_ROWS
             labels = ("other",) * len(labels) if full else tuple(label[:MAX_LABEL] for label in labels)

@@ -14,8 +14,8 @@ from msgspec import Meta, Raw, Struct
 
 _EMPTY_OBJECT = Raw(b"{}")
 
-ShortText = Annotated[str, Meta(max_length=64)]  # bounds the memory that a stream takes
-Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # Janus' type for counters: sums of it fit into a float
+ShortText = Annotated[str, Meta(max_length=64)]  # bounds the memory for one m-line in the statistics
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # Janus' integers: sums of them are finite floats
 
 
 class JanusEvent(Struct, frozen=True):
@@ -84,7 +84,10 @@ class SlowLinkEvent(Struct, frozen=True):
 
 
 class MediaStatsEvent(Struct, frozen=True, rename="kebab"):
-    """The counters of one m-line of a handle since its PeerConnection began, sent once per ``stats_period``."""
+    """The counters of one m-line, or of one simulcast layer of it, since the PeerConnection began.
+
+    Sent once per ``stats_period``.
+    """
 
     media: ShortText = ""  # "audio", "video", "data"; "video-sim1", "video-sim2": further simulcast layers
     mid: ShortText = ""
@@ -113,8 +116,8 @@ EventBody = (
     | MediaStatsEvent
 )
 
-HANDLE, WEBRTC, MEDIA = 2, 16, 32  # types
-BODIES: dict[tuple[int, int], type[Any]] = {
+HANDLE, WEBRTC, MEDIA = 2, 16, 32  # types of events
+BODIES: dict[tuple[int, int], type[Any]] = {  # by type and subtype
     (HANDLE, 0): HandleStateEvent,
     (WEBRTC, 1): IceStateEvent,
     (WEBRTC, 4): SelectedPairEvent,
@@ -167,7 +170,7 @@ def body(event: JanusEvent) -> EventBody | None:
     """Return the body of an event; ``None``: its type is unknown.
 
     Raises:
-        msgspec.DecodeError, RecursionError: the body is broken.
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: the body is broken (``DECODE_ERRORS``).
     """
     decoder = _body_decoders.get((event.type, event.subtype))
     return None if decoder is None else decoder.decode(event.event)

@@ -28,7 +28,7 @@ MAX_STEP = 1 << 31  # no counter rises by as much in a second: a larger step is 
 _counters = attrgetter(
     "bytes_received", "bytes_sent", "nacks_received", "nacks_sent", "retransmissions_received", "lost", "lost_by_remote"
 )
-_MEDIA = ("audio", "video", "data")
+_MEDIA_KINDS = ("audio", "video", "data")
 _EVENT_GROUPS = {frames.HANDLE: "handle", frames.WEBRTC: "webrtc", frames.MEDIA: "media"}
 _FAMILIES = {4: "ipv4", 6: "ipv6"}
 _DIRECTIONS = {"uplink": "outgoing", "downlink": "incoming"}  # Janus means its own uplink
@@ -50,7 +50,7 @@ class _MediumState:
     """The last counters of one m-line, or of one simulcast layer of it."""
 
     last: MediaStatsEvent
-    highest: tuple[int, ...]  # value of each counter
+    highest: tuple[int, ...]  # the counters' highest values so far, in the order of ``_counters``
     received_at: float  # the m-line may end before its handle
     incoming: int = 0  # bytes per second
     outgoing: int = 0
@@ -141,35 +141,35 @@ class EventStatistics:
         handle = self._handles[_key(event)] = _HandleState(seen_from_start, self._clock())
         return handle
 
-    def _add_media(self, event: JanusEvent, now: MediaStatsEvent) -> None:
+    def _add_media(self, event: JanusEvent, stats: MediaStatsEvent) -> None:
         handle = self._handles.get(_key(event)) or self._remember(event, seen_from_start=False)
         handle.received_at = self._clock()
-        name = (now.mid, now.media)
+        name = (stats.mid, stats.media)
         medium = handle.media.get(name)
         if medium is None:
             if len(handle.media) >= MAX_MEDIA:
                 return
-            known = (0,) * len(_counters(now)) if handle.seen_from_start else _counters(now)
-            medium = handle.media[name] = _MediumState(now, known, handle.received_at)
-            self._add_codec(now)
-        elif now.codec != medium.last.codec:
-            self._add_codec(now)
-        self._add_increase(medium, now)
-        medium.last, medium.received_at = now, handle.received_at
+            counted = (0,) * len(_counters(stats)) if handle.seen_from_start else _counters(stats)
+            medium = handle.media[name] = _MediumState(stats, counted, handle.received_at)
+            self._add_codec(stats)
+        elif stats.codec != medium.last.codec:
+            self._add_codec(stats)
+        self._add_increases(medium, stats)
+        medium.last, medium.received_at = stats, handle.received_at
 
-    def _add_codec(self, now: MediaStatsEvent) -> None:
-        if now.codec:
-            self._codecs.add(_media_kind(now.media), now.codec)
+    def _add_codec(self, stats: MediaStatsEvent) -> None:
+        if stats.codec:
+            self._codecs.add(_media_kind(stats.media), stats.codec)
 
-    def _add_increase(self, medium: _MediumState, now: MediaStatsEvent) -> None:
-        """Add the increase of a medium's counters since its last event; late packets decrease its losses."""
-        last, counters = medium.last, _counters(now)
-        restarted = now.bytes_received < last.bytes_received or now.bytes_sent < last.bytes_sent
+    def _add_increases(self, medium: _MediumState, stats: MediaStatsEvent) -> None:
+        """Add the increases of a medium's counters; a decrease adds nothing, as when late packets reduce ``lost``."""
+        last, counters = medium.last, _counters(stats)
+        restarted = stats.bytes_received < last.bytes_received or stats.bytes_sent < last.bytes_sent
         before = (0,) * len(counters) if restarted else medium.highest
         steps = [max(new - old, 0) for new, old in zip(counters, before, strict=True)]
         steps = [step if step < MAX_STEP else 0 for step in steps]
         medium.highest = tuple(old + step for old, step in zip(before, steps, strict=True))
-        kind = _media_kind(now.media)
+        kind = _media_kind(stats.media)
         received, sent, nacks_received, nacks_sent, retransmitted, lost, lost_by_remote = steps
         self._bytes.add(kind, "incoming", count=received)
         self._bytes.add(kind, "outgoing", count=sent)
@@ -178,14 +178,14 @@ class EventStatistics:
         self._retransmissions.add(kind, count=retransmitted)
         self._lost.add(kind, "local", count=lost)
         self._lost.add(kind, "remote", count=lost_by_remote)
-        if now.rtt > 0:
-            self._rtt.observe(kind, value=now.rtt)
-        if received and now.jitter_local >= 0 and kind != "data":
-            self._jitter.observe(kind, "local", value=now.jitter_local)
-        if sent and now.jitter_remote >= 0 and kind != "data":
-            self._jitter.observe(kind, "remote", value=now.jitter_remote)
-        medium.incoming = _rate(now.bytes_received_lastsec, received)
-        medium.outgoing = _rate(now.bytes_sent_lastsec, sent)
+        if stats.rtt > 0:
+            self._rtt.observe(kind, value=stats.rtt)
+        if received and stats.jitter_local >= 0 and kind != "data":
+            self._jitter.observe(kind, "local", value=stats.jitter_local)
+        if sent and stats.jitter_remote >= 0 and kind != "data":
+            self._jitter.observe(kind, "remote", value=stats.jitter_remote)
+        medium.incoming = _rate(stats.bytes_received_lastsec, received)
+        medium.outgoing = _rate(stats.bytes_sent_lastsec, sent)
 
     def _forget_silent_handles(self) -> None:
         now = self._clock()
@@ -197,11 +197,11 @@ class EventStatistics:
 
     def statistics_of_handle(self, session: int, handle: int) -> dict[str, MediaStatistics]:
         """Return the statistics of a handle by "audio", "video" and "data"; empty without recent events."""
-        known, since = self._handles.get((session, handle)), self._clock() - RATE_AGE
-        if known is None:
+        state, since = self._handles.get((session, handle)), self._clock() - RATE_AGE
+        if state is None:
             return {}
         found: dict[str, MediaStatistics] = {}
-        for (_, name), medium in known.media.items():
+        for (_, name), medium in state.media.items():
             if medium.received_at < since:
                 continue
             total = found.get(_media_kind(name), MediaStatistics())
@@ -220,8 +220,8 @@ class EventStatistics:
 
         ``None`` without recent events.
         """
-        known = self._handles.get((session, handle))
-        layers = [None if known is None else known.media.get((mid, name)) for name in LAYERS]
+        state = self._handles.get((session, handle))
+        layers = [None if state is None else state.media.get((mid, name)) for name in LAYERS]
         newest = max((layer.received_at for layer in layers if layer is not None), default=-RATE_AGE)
         if newest < self._clock() - RATE_AGE:
             return None
@@ -274,9 +274,9 @@ def _key(event: JanusEvent) -> tuple[int, int]:
 def _media_kind(name: str) -> str:
     """Return the media kind of a name; Janus calls further simulcast layers "video-sim1" and "video-sim2"."""
     kind = name.partition("-")[0]
-    return kind if kind in _MEDIA else "other"
+    return kind if kind in _MEDIA_KINDS else "other"
 
 
 def _rate(last_second: int | None, since_last_event: int) -> int:
-    """Return bytes per second; for data channels Janus reports no rate, and events come once a second."""
+    """Return bytes per second: Janus' rate, or for data channels the bytes since the event a second before."""
     return max(since_last_event if last_second is None else last_second, 0)

@@ -1,6 +1,7 @@
 """Measures the bit rates of the publishers' simulcast layers on one Janus: by its events, or by its Admin API.
 
-Without either, the layers stay in the order of their names and places (``mcu.janus.streams.layer_order``).
+Without either, the layers stay in the order of their names and positions in the offer
+(``mcu.janus.streams.layer_order``).
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class LayerWatch:
         self._warned = False  # the failure of the Admin API was logged
 
     async def measure(self, publishers: Iterable[JanusPublisher], settings: JanusServerSettings) -> None:
-        """Measure the layers of each publisher with simulcast once, give it the result, and wait for ``PAUSE``."""
+        """Pass the measured layer rates to each publisher with simulcast, then wait for ``PAUSE``: one round.
+
+        Without events, only publishers whose layers need close watch are measured in each round.
+        """
         self._rounds += 1
         unmeasured = []
         for publisher in publishers:

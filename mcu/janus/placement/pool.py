@@ -54,7 +54,7 @@ class JanusPool:
         )
 
     def _assign_names(self, configured: Iterable[JanusServerSettings]) -> None:
-        """Set the log names of the configured servers; a removed server keeps its name."""
+        """Set the log names of the configured servers; ``JanusServer.reconfigure`` renames a removed one."""
         for number, settings in enumerate(configured, 1):
             name = settings.name or (str(number) if len(self.servers) > 1 else "")
             self.servers[settings.url].log.server_name = f"Janus {name}" if name else ""
@@ -74,7 +74,7 @@ class JanusPool:
         """Apply changed settings (see ``JanusMcu.reconfigure``).
 
         Raises:
-            ValueError: ``settings`` is empty, or has a server twice; nothing has changed.
+            ValueError: the servers cannot be used together (``check_servers``); nothing has changed.
         """
         check_servers(settings)
         configured = {server.url: server for server in settings}
@@ -162,12 +162,15 @@ class JanusPool:
         return McuStatus("janus", tuple(server.status(load) for server, load in zip(servers, loads, strict=True)))
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and media kind."""
+        """Return a report for each media kind of each publisher and subscriber."""
         for server in self.servers.values():
             yield from server.streams()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return load, connections and bandwidth of each server; the metric names are those of a media proxy."""
+        """Return the load and bandwidth of each server and the numbers of connections by country.
+
+        The metrics have the names that dashboards know from media proxies (reference 14.5).
+        """
         sfus = self.status().sfus
         yield Metric("backend_load", "Load of an SFU", "gauge", ("url",), {(sfu.url,): sfu.load for sfu in sfus})
         servers = list(self.servers.values())

@@ -2,8 +2,9 @@
 
     load = (2 * publishers + subscribers + megabits per second) / weight
 
-A publisher counts twice because its subscribers follow it. The measured bit rate counts only where every Janus of the
-comparison reports one. Location comes before load: the client's country, then its continent, then the others.
+A publisher counts twice because its subscribers will be on the same Janus. The measured bit rate counts only where
+every Janus of the comparison reports one. Location comes before load: the client's country, then its continent, then
+the others.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def rank_for_publisher(servers: Sequence[ServerLoad], client: ClientLocation) ->
 
 
 def better_for_subscriber(source: ServerLoad, others: Sequence[ServerLoad], client: ClientLocation) -> int | None:
-    """Return the index in ``others`` of the Janus that serves a subscriber better than ``source``, its publisher's.
+    """Return the index in ``others`` of a Janus that serves a subscriber better than ``source``, the publisher's Janus.
 
     A Janus is better if it is nearer to the client, or equally near and the source is overloaded compared with it. Of
     several, the nearest is returned; ties are decided by having the stream already, then by load. ``None``: none is

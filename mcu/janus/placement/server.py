@@ -35,8 +35,8 @@ from mcu.janus.streams.remote import RemoteStream
 
 REMOTE_PUBLISHERS_SINCE = (1, 1)  # the version of Janus that introduced remote publishers
 ANY_SIMULCAST_SINCE = (1, 2)  # the version whose VideoRoom knows simulcast of every codec
-OLD_SIMULCAST = ("vp8", "h264")  # the codecs whose layers an older one tells apart
-REMOTE_SRTP_SINCE = (1, 3)  # the version that encrypts RTP to a remote publisher; older ones ignore the request for it
+OLD_SIMULCAST = ("vp8", "h264")  # the codecs whose layers an older Janus tells apart
+REMOTE_SRTP_SINCE = (1, 3)  # the version that encrypts RTP to a remote publisher; older ones ignore the key
 FORWARDING_PAUSE = 30.0  # seconds without forwarding after a stream could not be forwarded to this Janus
 BANDWIDTH_AGE = 1.0  # seconds for which a measured bandwidth is used
 
@@ -137,7 +137,7 @@ class JanusServer:
         self.connector.give_up_claim()  # if Janus is away, the next process removes the streams' objects
         await asyncio.gather(*(stream.wait_closed() for stream in self._closing))
         session = self.connector.session
-        if session is not None and (rest := self.rooms.rooms()):  # of calls that are still running
+        if session is not None and (rest := self.rooms.rooms()):  # of publish and subscribe calls still running
             await asyncio.wait([self.rooms.destroy(session, room) for room in rest], timeout=self._timeout)
         await self.connector.stop()
 
@@ -214,7 +214,7 @@ class JanusServer:
         ``on_change`` is called when the publisher's connection is up, and when the publisher ends.
 
         Raises:
-            McuLost: this Janus is not connected.
+            McuLost: this Janus is not connected, or the publisher has ended within the context.
         """
 
         def changed(publisher: JanusPublisher) -> None:
@@ -245,7 +245,7 @@ class JanusServer:
             self._disconnect_if_drained()
 
     def remote_stream(self, publisher: JanusPublisher, source: JanusServer) -> RemoteStream:
-        """Return this Janus' copy of a stream that is published on another, the source; create it if there is none.
+        """Return this Janus' copy of a stream that is published on ``source``; create the copy if there is none.
 
         Raises:
             McuLost: this Janus is not connected.
@@ -259,7 +259,7 @@ class JanusServer:
                 del self.remotes[publisher]
             self._on_stream_end(remote)
 
-        older = [server for server in (source, self) if not server.encrypts_forwarding()]
+        unencrypting = [server for server in (source, self) if not server.encrypts_forwarding()]
         remote = RemoteStream(
             publisher,
             self._session(),
@@ -267,7 +267,7 @@ class JanusServer:
             self.settings.forward_host,
             self._timeout,
             ended,
-            encrypted=not older,
+            encrypted=not unencrypting,
         )
         self.remotes[publisher] = remote
         publisher.remotes.add(remote)
@@ -290,7 +290,7 @@ class JanusServer:
         return self.connector.session is not None and self._version >= REMOTE_PUBLISHERS_SINCE
 
     def encrypts_forwarding(self) -> bool:
-        """Return whether this Janus encrypts a stream that is forwarded from it or to it; if not, log it once."""
+        """Return whether this Janus can encrypt a stream that is forwarded from it or to it; log once if it cannot."""
         if self._version >= REMOTE_SRTP_SINCE:
             return True
         if self._version != self._unencrypted_version:
@@ -312,7 +312,7 @@ class JanusServer:
     # -- load and status
 
     def load(self, publisher: JanusPublisher | None = None) -> ServerLoad:
-        """Return load and location; ``publisher``: the stream for which a Janus is chosen."""
+        """Return load and location; ``publisher``: that of the stream for whose subscriber a Janus is chosen."""
         return ServerLoad(
             publishers=len(self.publishers) + len(self.remotes) + self._opening,
             subscribers=self._subscriber_count + sum(len(publisher.remotes) for publisher in self.publishers),
@@ -375,6 +375,6 @@ class JanusServer:
         )
 
     def streams(self) -> Iterable[StreamReport]:
-        """Return a report for each stream and media kind, with the statistics of Janus' events."""
+        """Return a report for each media kind of each publisher and subscriber, with figures from Janus' events."""
         for peer in self._peers():
             yield from peer.reports(self._statistics)
