@@ -1,4 +1,4 @@
-"""Janus' Admin API: all its sessions and handles, whichever client made them (Janus documentation, "Admin API")."""
+"""Janus' Admin API: all its sessions and handles, whichever program created them (Janus documentation, "Admin API")."""
 
 from __future__ import annotations
 

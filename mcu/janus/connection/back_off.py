@@ -6,7 +6,8 @@ QUICK_PAUSE = 0.25  # seconds between attempts at first, before jitter: Janus ma
 QUICK_PERIOD = 30.0  # seconds
 STEADY_PAUSE = 2.0  # seconds between attempts while participants may still wait in their calls
 STEADY_PERIOD = 600.0  # seconds
-BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between attempts with a Janus that answers but cannot be used
+# Seconds between attempts with a Janus that answers but cannot be used; the last also after STEADY_PERIOD.
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def back_off(disconnected_for: float, refusals: int, jitter: float) -> float:

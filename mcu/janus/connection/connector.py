@@ -1,8 +1,8 @@
 """The connection to one Janus server: connect, check, keep alive, reconnect.
 
-When it breaks and Janus is still there, the session is claimed over the next one and its streams go on; they are lost
-when Janus is gone, has ended the session, or does not come back in time. A cause is logged once, not at each
-attempt, and never with an address (invariant 7).
+When the connection breaks and Janus still runs, the session is claimed over the next connection, and its streams go on;
+they are lost when Janus is gone, has ended the session, or does not come back in time. A cause is logged once, not at
+each attempt, and never with an address (invariant 7).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from mcu.janus.settings import JanusServerSettings
 
 CONNECT_TIMEOUT = 2.0  # seconds for a connection, and for a claim: at a frozen Janus the attempt is repeated
 TCP_TIMEOUT = 1.5  # seconds for TCP's part of a connection
-STALL_TIMEOUT = 25.0  # seconds since Janus' last frame after which a stalled Janus is given up while TCP is up
-UNREACHABLE_TIMEOUT = 10.0  # the same while TCP is not
+STALL_TIMEOUT = 25.0  # seconds after Janus' last frame at which the session with a stalled Janus is given up
+UNREACHABLE_TIMEOUT = 10.0  # the same while Janus' host accepts no TCP connection
 PROBE_INTERVAL = 0.5  # seconds between attempts at another connection during a stall
 ANSWER_WAIT = 1.0  # seconds for an answer over the stalled connection once another one has succeeded
 CLOSE_TIMEOUT = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
@@ -84,7 +84,7 @@ class JanusConnector:
         upkeep: Upkeep,
     ) -> None:
         self.state = SfuState.CONNECTING
-        self.reason = NO_ATTEMPT
+        self.reason = NO_ATTEMPT  # of any state but READY
         self.name = ""
         self.details: dict[str, Any] = {}
         self.version = ""
@@ -184,7 +184,7 @@ class JanusConnector:
             return SfuState.CONNECTING, "an internal error"
 
     async def _connect(self, http: aiohttp.ClientSession) -> Outcome:
-        """Connect once and use the session until the connection ends; READY: there was a session, and it has ended."""
+        """Connect once and use the session until the connection ends; READY: the session could be used until then."""
         try:
             socket = await self._open_socket(http)
         except NoConnection as error:
@@ -280,9 +280,9 @@ class JanusConnector:
     async def _wait_for_stalled(
         self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str]
     ) -> bool:
-        """Wait while Janus does not answer and its connection is up; return whether it answers over it again.
+        """Wait while a stalled Janus keeps the connection up; return whether Janus answers over this connection again.
 
-        If not, the session is lost, or it is to be claimed over another connection because this connection is dead.
+        If not, the session is lost, or has to be claimed over another connection because this one is dead.
         """
         self._session, self._claimable, self._disconnected_at = None, session, self._clock()
         self._give_up_at(session.last_received + max(STALL_TIMEOUT, self._reclaim_timeout), STALL_REASON)
@@ -303,7 +303,7 @@ class JanusConnector:
         return answers
 
     async def _probe(self, http: aiohttp.ClientSession, session: JanusSession) -> None:
-        """Return when another connection to Janus succeeds; give the session up when there is no Janus any more."""
+        """Try to connect until an attempt succeeds; if there is no Janus any more, give up the session and return."""
         while True:
             try:
                 socket = await self._open_socket(http)
@@ -383,7 +383,7 @@ class JanusConnector:
         if session.lost:
             return
         self._session, self._claimable, self._disconnected_at = None, session, now
-        deadline = session.last_received + self._reclaim_timeout  # Janus, too, counts from the last request
+        deadline = session.last_received + self._reclaim_timeout  # an estimate: Janus counts from the last request
         if session.ended_by_janus or deadline <= now:
             self._lose_claimable(reason)
             return

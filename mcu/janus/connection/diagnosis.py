@@ -28,7 +28,7 @@ _OTHER_INTERFACE = {SUBPROTOCOL: (ADMIN_SUBPROTOCOL, ADMIN_PORT), ADMIN_SUBPROTO
 
 
 async def explain(http: aiohttp.ClientSession, url: str, subprotocol: str, error: Exception) -> str:
-    """Return why a connection failed; connect again, with the other subprotocol or TLS, if that can tell."""
+    """Return why a connection failed; if the server closed it, try the other subprotocol and TLS to find out."""
     closed = isinstance(error, aiohttp.ServerDisconnectedError) or getattr(error, "errno", None) == errno.ECONNRESET
     if not closed and not isinstance(error, aiohttp.WSServerHandshakeError):
         return describe(error)

@@ -92,7 +92,7 @@ class Handle:
         answer.add_done_callback(self._unawaited.discard)
 
     async def trickle(self, candidate: IceCandidate | None) -> None:
-        """Send a candidate of the peer to Janus; ``None``: the end of candidates.
+        """Send a candidate of the client to Janus; ``None``: the end of candidates.
 
         Raises:
             JanusError: Janus refused it.
@@ -112,7 +112,7 @@ class Handle:
         """Close the handle: no further event reaches the listener. The future is done when Janus has detached it.
 
         Janus 1.1.2 sometimes crashes when a handle is detached while one of its requests is being processed, so
-        outstanding answers are waited for. A call that has no answer after ``ANSWER_TIMEOUT`` raises McuLost.
+        outstanding answers are waited for. After ``ANSWER_TIMEOUT`` the calls without an answer raise McuLost.
         """
         self.session.handles.pop(self.id, None)
         self.session.detaching.add(self.id)

@@ -16,7 +16,8 @@ ADMIN_SUBPROTOCOL = "janus-admin-protocol"
 PLUGIN = "janus.plugin.videoroom"
 OLDEST_VERSION = (1,)  # the first version whose VideoRoom has subscriptions to several m-lines
 RECOMMENDED_VERSION = (1, 4, 1)  # the oldest version of Janus that has all its security fixes
-UNKNOWN_INTERFACE = "janus-config/datachannels.c"  # VideoRoom's description begins with it if that library is inactive
+# VideoRoom's description begins so if this module does nothing, because it does not know Janus' plugin interface.
+UNKNOWN_INTERFACE = "janus-config/datachannels.c"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ID = re.compile(r"\d{6,}")  # of a session, a handle or a room
 
@@ -186,16 +187,18 @@ class JanusMessage(msgspec.Struct, frozen=True):
     jsep: Jsep | None = None
     error: CoreError = CoreError()
     candidate: TrickledCandidate = TrickledCandidate()
-    type: str = ""  # media: "audio" or "video"
-    mid: str = ""  # media
-    receiving: bool = False  # media
-    reason: str = ""  # hangup
+    # of the event media:
+    type: str = ""  # "audio", "video"
+    mid: str = ""
+    receiving: bool = False
+    # of the event hangup:
+    reason: str = ""
     # of server_info:
     name: str = ""
     version_string: str = ""
     data_channels: bool = False
     full_trickle: bool = msgspec.field(name="full-trickle", default=False)
-    plugins: dict[str, Any] = {}  # opaque but for the names, and VideoRoom's own name, version and author
+    plugins: dict[str, Any] = {}  # opaque but for the names, and VideoRoom's name, version, author and description
     author: str = ""
     local_ip: str = msgspec.field(name="local-ip", default="")
     ipv6: bool = False

@@ -33,8 +33,8 @@ from mcu.janus.connection.request_queue import RequestQueue
 from mcu.janus.connection.transactions import Expect, Route, SettledRequest, Transactions
 from mcu.janus.labels import control_label
 
-KEEPALIVE = 3.0  # seconds; Janus counts the time in which a session may be claimed from its last request
-NO_ANSWER = 3.0  # seconds without an answer to a keepalive after which Janus has stalled
+KEEPALIVE = 3.0  # seconds between keepalives: a session can be claimed for a limited time after its last request
+STALLED_AFTER = 3.0  # seconds without an answer to a keepalive
 
 Answer = asyncio.Future[JanusMessage | None]  # None: the session was lost
 Undo = Callable[[JanusMessage], object]  # removes the object that a late success has created on Janus
@@ -58,7 +58,7 @@ class JanusSession:
     """
 
     def __init__(self, secrets: Mapping[str, str], instance: str, log: JanusLog, clock: Clock) -> None:
-        self.id = 0
+        self.id = 0  # 0: not created yet
         self.log = log
         self.instance = instance  # the gateway's name in labels (``mcu.janus.labels``)
         self.control: Handle
@@ -174,8 +174,8 @@ class JanusSession:
     def post(self, janus: str, expect: Expect = Expect.SUCCESS, *, repeatable: bool = True, **fields: Any) -> Answer:
         """Queue a request and return the future of its answer; its result is ``None`` when the session is lost.
 
-        ``repeatable``: a second delivery to Janus does no harm. Otherwise the result is ``INTERRUPTED_ANSWER`` if the
-        answer may have been lost with a connection; so it is if a second delivery is refused.
+        ``repeatable``: a second delivery to Janus does no harm. The result is ``INTERRUPTED_ANSWER`` if the answer
+        to a request that is not repeatable may have been lost with a connection, or if a second delivery is refused.
         """
         return self._begin(janus, expect, None, repeatable, fields)[1]
 
@@ -236,14 +236,14 @@ class JanusSession:
             return "", answer
         transaction = self._transactions.begin(expect, undo is not None)
         self._answers[transaction] = answer
-        answer.add_done_callback(lambda _: self._close(transaction))
+        answer.add_done_callback(lambda _: self._forget(transaction))
         if undo is not None:
             self._undo[transaction] = undo
         text = encode(janus, transaction, self._secrets, {"session_id": self.id, **fields})
         self._queue.put(transaction, text, repeatable=repeatable)
         return transaction, answer
 
-    def _close(self, transaction: str) -> None:
+    def _forget(self, transaction: str) -> None:
         """Forget a request that is answered or cancelled."""
         self._answers.pop(transaction, None)
         if not self._queue.forget(transaction):
@@ -251,7 +251,12 @@ class JanusSession:
             self._undo.pop(transaction, None)
 
     async def attach(self, opaque_id: str, listener: HandleListener | None) -> Handle:
-        """Open a handle to VideoRoom; ``opaque_id`` names it in Janus' Admin API and events."""
+        """Attach a handle to VideoRoom; ``opaque_id`` names the handle in Janus' Admin API and events.
+
+        Raises:
+            JanusError: Janus refused.
+            McuLost: the session is lost.
+        """
         self.attaching += 1
         try:
             while True:
@@ -308,7 +313,7 @@ class JanusSession:
                 return self._end_reason
 
     def receive(self, message: JanusMessage) -> Route:
-        """Pass a message to the request that it answers or to its handle."""
+        """Pass a message to the request that it answers or to its handle, and return its route."""
         route = self._transactions.route(message)
         if route is Route.REQUEST:
             settled = self._transactions.settle(message)
@@ -355,8 +360,8 @@ class JanusSession:
                 answer.cancel()
 
     async def _wait_through_stall(self, answer: Answer) -> None:
-        """Wait for the answer to a keepalive; Janus counts as stalled from ``NO_ANSWER`` seconds until the answer."""
-        answered, _ = await asyncio.wait([answer], timeout=NO_ANSWER)
+        """Wait for the answer to a keepalive; after ``STALLED_AFTER`` Janus is stalled until the answer."""
+        answered, _ = await asyncio.wait([answer], timeout=STALLED_AFTER)
         if answered:
             return
         self._on_stall()

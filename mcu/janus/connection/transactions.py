@@ -1,14 +1,15 @@
 """Transactions: the request that a message of Janus answers, and whether it is the final answer. Pure.
 
-A request is answered in one of three ways (``Expect``); which message of Janus ends it is the table ``STEPS``::
+A request is answered in one of three ways (``Expect``). The table ``STEPS`` says which message of Janus ends a request
+(-: not expected; the request waits on)::
 
     expected   ack     success  server_info  event    error
     ACK        done    done     -            -        failed
     SUCCESS    wait    done     done         done     failed
     EVENT      wait    done     -            done     failed
 
-A request that is abandoned and succeeds later has created an object on Janus; ``Transactions.settle`` returns that it
-has to be undone.
+If a request that creates an object on Janus succeeds after it was abandoned, ``Transactions.settle`` returns it with
+``undo``.
 """
 
 from __future__ import annotations

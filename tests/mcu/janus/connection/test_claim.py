@@ -203,7 +203,7 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
     proxied_janus: JanusBehindProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.2)
-    monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.2)
+    monkeypatch.setattr("mcu.janus.connection.session.STALLED_AFTER", 0.2)
     monkeypatch.setattr("mcu.janus.connection.connector.CONNECT_TIMEOUT", 0.4)
     monkeypatch.setattr("mcu.janus.connection.connector.STALL_TIMEOUT", 1.0)
     call = await proxied_janus.start_call()

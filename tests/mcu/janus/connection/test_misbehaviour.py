@@ -130,7 +130,7 @@ async def test_a_session_that_janus_does_not_know_any_more_is_replaced_by_a_new_
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a stall be detected after 0.2 s."""
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
-    monkeypatch.setattr("mcu.janus.connection.session.NO_ANSWER", 0.1)
+    monkeypatch.setattr("mcu.janus.connection.session.STALLED_AFTER", 0.1)
     monkeypatch.setattr("mcu.janus.connection.connector.MIN_LIFETIME", 0.1)
     monkeypatch.setattr("mcu.janus.connection.connector.ANSWER_WAIT", 0.1)
     monkeypatch.setattr("mcu.janus.connection.connector.PROBE_INTERVAL", 0.05)
