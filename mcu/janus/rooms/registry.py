@@ -26,8 +26,8 @@ class RoomRegistry:
         self.instance = instance
         self._all_rooms = all_rooms
         self._owned: dict[int, JanusSession] = {}  # rooms of streams, with the session over which they were created
-        self._unwanted: set[int] = set()
-        self._destroying: set[int] = set()  # those whose destruction is requested and not answered yet
+        self._unwanted: set[int] = set()  # rooms without a stream that Janus may still have
+        self._destroying: set[int] = set()  # rooms whose destruction is requested and not answered yet
         self._remote_feeds: dict[int, int] = {}  # feeds from other Janus servers, by room
 
     async def create(
@@ -73,6 +73,7 @@ class RoomRegistry:
         Raises:
             RequestInterrupted: the connection broke.
             McuLost: the session is lost.
+            JanusError: Janus created the room and refused to destroy it.
         """
         room = secrets.randbits(52) + 1
         self.add(room, session)
@@ -135,7 +136,7 @@ class RoomRegistry:
         self._remote_feeds.pop(room, None)
         self._all_rooms.discard(room)
 
-    def remote_feed_removed(self, room: int) -> None:
+    def on_remote_feed_removed(self, room: int) -> None:
         """Record that the feed from another Janus has been removed from a room."""
         self._remote_feeds.pop(room, None)
 
@@ -166,5 +167,5 @@ class RoomRegistry:
             self._forget(room)
 
     def release(self) -> None:
-        """Remove the rooms that may still exist from ``all_rooms``: another registry that finds them destroys them."""
+        """Remove the rooms that may still exist from ``all_rooms``: another registry of this Janus may destroy them."""
         self._all_rooms.difference_update(self.rooms())

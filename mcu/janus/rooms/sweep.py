@@ -2,12 +2,12 @@
 
 - A **room** is owned from before its creation until its destruction is requested, and is not touched until Janus has
   answered that request (``RoomRegistry``). An unowned room with a label of this instance is destroyed as soon as it is
-  empty: earlier, Janus 1.1.2 might crash. A room that this process does not know has to be empty at two consecutive
-  searches; the room of a copy (``labels``) has to exist at two, empty or not. Rooms in another registry of this process
-  are not touched.
-- A **handle** of the current session that the session neither knows nor waits for is detached.
-- Another **session** whose handles all carry this instance, and that has been silent for longer than it can be claimed,
-  is destroyed: an earlier process of this gateway created it.
+  empty: earlier, Janus 1.1.2 might crash. A room that this process does not know is destroyed if two consecutive
+  searches find it empty; the room of a copy (``labels``) if two find it, empty or not. Rooms in another registry of
+  this process are not touched.
+- A **handle** of the current session that ``JanusSession`` does not know is detached, unless an attach is pending.
+- Another **session** whose handles all carry this instance, and that has been silent for ``MIN_SILENCE``, is
+  destroyed: an earlier process of this gateway created it.
 
 Handles and sessions are found through the Admin API only; without it Janus ends such a session by itself. Objects of
 other programs and other instances are never touched.
@@ -35,7 +35,7 @@ FIRST_PAUSES = (0.5, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 4.0, 4.0)
 PAUSE = 60.0  # seconds before each further search
 CONFIRMATION_PAUSE = 2.0  # seconds at most before the search that decides about a room that this process does not know
 SEARCH_TIMEOUT = 10.0  # seconds for one search
-# Seconds: a running gateway sends a keepalive every 3, and a session that was silent for 10 cannot be claimed.
+# Seconds: a running gateway sends a keepalive every 3; with janus-config/ a session can be claimed for 10.
 MIN_SILENCE = 12.0
 OCCUPIED_SEARCHES = 4  # searches after which an orphaned room is destroyed even if a participant is still in it
 
@@ -55,9 +55,9 @@ class OrphanSweep:
         self._rooms = rooms
         self._settings = settings
         self.suspects: set[int] = set()  # rooms that are destroyed if the next search finds them again
-        self._occupied_searches: dict[int, int] = {}  # number of searches by orphaned room
+        self._searches: dict[int, int] = {}  # number of searches that found an orphaned room, by room
         self._foreign_sessions: set[int] = set()
-        self._warned = False  # of another connection of this process to the same Janus
+        self._warned = False  # another connection of this process to the same Janus was logged
 
     async def search(self) -> None:
         """Search for orphans once and request their removal.
@@ -87,7 +87,7 @@ class OrphanSweep:
                 continue
             occupied = room.num_participants > 0 and not label.remote
             if number in orphans:
-                self._occupied_searches[number] = searches = self._occupied_searches.get(number, 0) + 1
+                self._searches[number] = searches = self._searches.get(number, 0) + 1
                 if occupied and searches < OCCUPIED_SEARCHES:
                     continue
             elif occupied:
@@ -98,9 +98,7 @@ class OrphanSweep:
             self._session.log.info("destroying an orphaned room")
             feed = videoroom.FEEDS[label.key.stream_type] if label.remote and label.key else 0
             self._rooms.destroy(self._session, number, feed)
-        self._occupied_searches = {
-            number: searches for number, searches in self._occupied_searches.items() if number in listed
-        }
+        self._searches = {number: searches for number, searches in self._searches.items() if number in listed}
 
     def _warn_of_other_connection(self) -> None:
         if not self._warned:
@@ -163,7 +161,7 @@ async def sweep(
     for pause in chain(FIRST_PAUSES, repeat(PAUSE)):
         await asyncio.sleep(min(pause, CONFIRMATION_PAUSE) if orphan_sweep.suspects else pause)
         for number in list(abandoned):
-            session.post("destroy", session_id=number).add_done_callback(_discard_if_answered(abandoned, number))
+            session.post("destroy", session_id=number).add_done_callback(_discard_callback(abandoned, number))
         try:
             async with asyncio.timeout(SEARCH_TIMEOUT):
                 await orphan_sweep.search()
@@ -173,7 +171,7 @@ async def sweep(
             session.log.warning("Janus could not be searched for orphans: %s", reason_of(error))
 
 
-def _discard_if_answered(sessions: set[int], number: int) -> Callable[[Answer], None]:
+def _discard_callback(sessions: set[int], number: int) -> Callable[[Answer], None]:
     def answered(answer: Answer) -> None:
         if answer.result() is not None:  # destroyed now, or gone before
             sessions.discard(number)
@@ -186,8 +184,8 @@ async def report_handle_states(
 ) -> None:
     """Pass the Admin API's ``handle_info`` of each handle to its listener, after the connection was broken.
 
-    Handles that have negotiated nothing are skipped: they have no PeerConnection, and since Janus 1.2.2 the flag of a
-    hung-up one. A failure is only logged: most missed events are detected in other ways.
+    Handles that have negotiated nothing are skipped: since Janus 1.2.2 they, too, have the flag ``alert`` of a handle
+    whose PeerConnection was hung up. A failure is only logged: most missed events are detected in other ways.
     """
     try:
         async with asyncio.timeout(SEARCH_TIMEOUT), connect_admin_api(http, settings) as admin:

@@ -28,8 +28,8 @@ NO_SUCH_FEED = 428  # also a publisher whose DTLS is not up
 VP9_PROFILE = re.compile(r"[0-3]")
 H264_PROFILE = re.compile(r"[0-9a-fA-F]{6}")
 
-KEYFRAME = {"request": "configure", "keyframe": True}  # requests a keyframe from the publisher
-OFFER = {"request": "configure", "update": True}  # requests a new offer to a subscriber
+KEYFRAME_REQUEST = {"request": "configure", "keyframe": True}  # on a publisher's handle: to its client
+OFFER_REQUEST = {"request": "configure", "update": True}  # on a subscriber's handle: Janus makes a new offer
 
 
 def create(room: int, description: str, options: PublishOptions, admin_key: str) -> dict[str, Any]:

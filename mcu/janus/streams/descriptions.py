@@ -1,4 +1,4 @@
-"""Session descriptions of clients and of Janus: serialised, parsed and read, never edited."""
+"""Session descriptions of clients and of Janus: parsing, serialising, reading; offers are edited in copies only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 from mcu.base import MediaKind, Rejected, StreamKey, StreamReport
 from mcu.janus.events.statistics import MediaStatistics
-from mcu.janus.streams.offer_lines import adapted
+from mcu.janus.streams.offer_lines import adapt_for_janus
 from sdp.document import Description, MediaSection, SdpError, parse
 from sdp.payloads import payloads
 from sdp.simulcast import layers, lowest_first, sent_layers
@@ -31,8 +31,8 @@ class SerialisedOffer:
 
     @classmethod
     def of(cls, offer: Description, previous: Description | None = None) -> Self:
-        """Serialise an offer; ``previous`` is the connection's previous offer. Raises as ``serialised``."""
-        return cls(offer, serialised(_with_ordered_layers(adapted(_with_session_transport(offer, previous)))))
+        """Serialise an offer; ``previous`` is the connection's previous offer. Raises as ``serialise``."""
+        return cls(offer, serialise(_with_ordered_layers(adapt_for_janus(_with_session_transport(offer, previous)))))
 
 
 def _with_session_transport(offer: Description, previous: Description | None) -> Description:
@@ -74,16 +74,17 @@ def _rid(line: str) -> str:
 
 
 def _simulcast(offer: Description) -> tuple[int, tuple[str, ...]]:
-    """Return the index of the first m-line with layers that have names, and the names; (0, ()) if there is none."""
+    """Return the index and the RIDs of the first m-line whose layers have RIDs; (0, ()) if there is none."""
     found = ((index, sent_layers(section)) for index, section in enumerate(offer.media))
     return next(((index, rids) for index, rids in found if rids), (0, ()))
 
 
 def single_layer(offer: Description, preference: Sequence[str], simulcast: Set[str]) -> Description | None:
-    """Return the offer with the largest of its named layers only; ``None`` if Janus can forward them all.
+    """Return the offer with the largest of its layers only; ``None`` if Janus can forward all, or no layers have RIDs.
 
     ``preference``: the codecs of the room, of which Janus takes the first that is offered; ``simulcast``: the codecs
-    whose layers it tells apart. It would forward the layers of other codecs as one stream, which no client can decode.
+    whose layers Janus tells apart. Janus would forward the layers of other codecs as one stream, which no client can
+    decode.
     """
     index, rids = _simulcast(offer)
     if not rids:
@@ -108,7 +109,7 @@ def single_layer(offer: Description, preference: Sequence[str], simulcast: Set[s
 def simulcast_layers(offer: Description, answer: Description) -> tuple[str, int] | None:
     """Return mid and number of layers of the first m-line with simulcast; ``None`` without one.
 
-    Layers have names, or are listed by SSRC (``a=ssrc-group:SIM``). ``answer`` is Janus' own, with Janus' mids.
+    Layers have RIDs, or are listed by SSRC (``a=ssrc-group:SIM``). ``answer`` is Janus' own, with Janus' mids.
     """
     for offered, answered in zip(offer.media, answer.media, strict=False):
         groups = [value.split()[1:] for value in offered.attributes("ssrc-group") if value.startswith("SIM ")]
@@ -118,7 +119,7 @@ def simulcast_layers(offer: Description, answer: Description) -> tuple[str, int]
     return None
 
 
-def serialised(description: Description) -> str:
+def serialise(description: Description) -> str:
     """Serialise a description for Janus.
 
     Raises:
@@ -130,7 +131,7 @@ def serialised(description: Description) -> str:
     return text
 
 
-def parsed(text: str) -> Description:
+def parse_and_freeze(text: str) -> Description:
     """Parse a description of Janus and freeze it.
 
     Raises:
@@ -143,7 +144,7 @@ def parsed(text: str) -> Description:
 
 
 def rid_order(offer: Description) -> str:
-    """Return the order of the simulcast layers in a ``SerialisedOffer`` in Janus' terms: "hml", "lmh"; empty without.
+    """Return Janus' word for the order of an offer's ``a=rid`` lines, "hml" or "lmh"; empty without simulcast.
 
     Janus takes the first ``a=rid`` for the highest layer, "hml", unless it receives "lmh"; substreams are numbered in
     that order.

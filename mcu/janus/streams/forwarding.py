@@ -27,7 +27,7 @@ PLAYOUT_DELAY = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay"
 class ForwardedMedium:
     """One m-line of a publisher."""
 
-    index: int
+    index: int  # position among the m-lines
     kind: MediaKind
     codec: str = ""  # empty for data
     disabled: bool = False  # a rejected m-line, which only keeps its position
@@ -102,7 +102,7 @@ def _is_simulcast(answered: MediaSection, offered: MediaSection) -> bool:
 
 
 def _extensions(section: MediaSection, **wanted: str) -> dict[str, int]:
-    """Return the ids of header extensions by Janus' names; lines of another form than ``<id> <uri>`` are left out."""
+    """Return the ids of header extensions by Janus' names; malformed lines are left out."""
     found = {}
     for value in section.attributes("extmap"):
         number, _, uri = value.partition(" ")

@@ -105,7 +105,7 @@ class HandlePeer(ABC):
             await asyncio.wait(self.closing, timeout=self._timeout)
 
     async def add_candidate(self, candidate: IceCandidate | None) -> None:
-        """Send a candidate of the client to Janus; ``None``: the end of candidates. Unusable ones are ignored."""
+        """Send a candidate of the client to Janus; ``None``: the end of candidates. Unusable candidates are ignored."""
         if self.closed:
             return
         try:
@@ -158,8 +158,8 @@ class HandlePeer(ABC):
 def close_reason(message: JanusMessage, *, connected: bool) -> CloseReason:
     """Return the reason for which one of ``ENDS``, or the destruction of the room, has ended a stream.
 
-    Janus 1.1.2 to 1.4.1 give a hangup one of a few fixed texts. "DTLS alert" is any alert of the client: that with
-    which a client closes its PeerConnection, and during the handshake also that with which it rejects the SFU's.
+    Janus 1.1.2 to 1.4.1 give a hangup one of a few fixed texts. "DTLS alert" is any alert of the client: it closes its
+    PeerConnection with one, and may reject the DTLS handshake with one.
     """
     if message.janus == "ice-failed" or message.reason.startswith("ICE"):
         return CloseReason.ICE_FAILED

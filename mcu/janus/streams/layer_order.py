@@ -1,8 +1,8 @@
 """The order of a publisher's simulcast layers by size, and Janus' numbers for them. Pure.
 
-Janus numbers the layers by their order in the offer and never looks at their pictures, and the names of layers may
-mislead. Janus does report the bytes that it receives of each layer: of one camera, the larger picture takes the higher
-bit rate. Where the rates contradict the order, the layers that subscribers select get other numbers.
+Janus numbers the layers by their order in the offer, not by their resolution, and RIDs may mislead. But it reports the
+bytes that it receives of each layer, and of one camera the higher resolution has the higher bit rate. Where the bit
+rates contradict the order, a subscriber's selected layer is translated to another number of Janus.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 RATIO = 1.3  # factor from which one rate counts as higher than another
 MIN_RATE = 1000  # bytes per second; a lower rate does not depend on the size of the picture
 CONFIRMATIONS = 3  # consecutive measurements, about a second apart, that prove an order
-CLOSE_WATCH_MEASUREMENTS = 30  # of an unproved order; later it needs as little watch as a proved one
+CLOSE_WATCH_MEASUREMENTS = 30  # after which an order without proof is not watched closely any more
 STOP_MEASUREMENTS = 2  # in succession without a byte, after which a layer counts as stopped
 HIGHEST_LAYER = 2  # Janus' greatest number of a layer, which it assumes for a subscriber without a selection
 
@@ -46,7 +46,7 @@ class LayerOrder:
 
     @property
     def needs_close_watch(self) -> bool:
-        """Whether changes matter within seconds: until the order is proved, or if ``number`` replaces layers."""
+        """Whether to measure each second: until the order is proved, and while ``number`` replaces stopped layers."""
         proved = all(self._higher[pair] >= CONFIRMATIONS for pair in pairwise(self._order))
         return not self.is_janus_order or not (proved or self._measurements >= CLOSE_WATCH_MEASUREMENTS)
 

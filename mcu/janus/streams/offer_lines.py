@@ -1,4 +1,4 @@
-"""The lines of a client's offer in the forms that Janus parses; it refuses or misreads others that the RFCs allow.
+"""The lines of a client's offer in the forms that Janus parses; it refuses or misreads other forms that the RFCs allow.
 
 Janus (1.1.2 and 1.4.1) needs an ``a=rtpmap`` for every codec, also for the static payload types of RFC 3551, takes the
 first one that has a codec's name whatever the order of the ``m=`` line, and knows opus with two channels only. It
@@ -11,10 +11,10 @@ from sdp.document import Description, MediaSection
 from sdp.payloads import payloads
 from sdp.simulcast import layers, streams
 
-_NAMES = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "gsm": "GSM", "cn": "CN"}  # of static payload types
+_STATIC_NAMES = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "gsm": "GSM", "cn": "CN"}  # of static payload types
 
 
-def adapted(offer: Description) -> Description:
+def adapt_for_janus(offer: Description) -> Description:
     """Return the offer in Janus' forms: a copy if there is something to change, else the offer itself."""
     changes = [(_mappings(section), _simulcast(section)) for section in offer.media]
     lacks_track = [any(len(value.split()) == 1 for value in section.attributes("msid")) for section in offer.media]
@@ -35,22 +35,23 @@ def adapted(offer: Description) -> Description:
 
 
 def _mappings(section: MediaSection) -> list[str] | None:
-    """Return the ``a=rtpmap`` lines of the section in the order of its formats; ``None`` if they are so already."""
+    """Return the ``a=rtpmap`` lines that Janus needs, in the order of the formats; ``None``: the section has them."""
     by_type = {value.partition(" ")[0]: value for value in section.attributes("rtpmap")}
     wanted = []
     for payload in payloads(section):
         written = by_type.get(str(payload.type), "")
         if payload.codec == "opus" or not written:
             channels = f"/{payload.channels}" if payload.channels > 1 else ""
-            written = f"{payload.type} {_NAMES.get(payload.codec, payload.codec)}/{payload.clock_rate}{channels}"
+            written = f"{payload.type} {_STATIC_NAMES.get(payload.codec, payload.codec)}/{payload.clock_rate}{channels}"
         wanted.append(written)
     return None if wanted == section.attributes("rtpmap") else [f"a=rtpmap:{value}" for value in wanted]
 
 
 def _simulcast(section: MediaSection) -> list[str] | None:
-    """Return ``a=rid`` and ``a=simulcast`` of the layers that are sent; ``None`` if no other ones stand there.
+    """Return the ``a=rid`` and ``a=simulcast`` lines of the sent layers; ``None``: the section has exactly these.
 
-    Of alternatives the first counts. A layer needs an ``a=rid``, whose name consists of letters and digits (RFC 8852).
+    Of alternative layers (RFC 8853 5.1) the first counts. A layer needs an ``a=rid``, whose RID consists of letters and
+    digits (RFC 8852).
     """
     rids = section.attributes("rid")
     if not rids and not section.attributes("simulcast"):
@@ -69,5 +70,5 @@ def _simulcast(section: MediaSection) -> list[str] | None:
 
 
 def _end(section: MediaSection) -> int:
-    """Return the position behind the last line of a section; the empty text behind a final LF is no line."""
+    """Return the position after the last line of a section; the empty text after a final LF is no line."""
     return len(section.lines) - (section.lines[-1] == "")

@@ -24,7 +24,7 @@ from mcu.janus.streams.descriptions import (
     SerialisedOffer,
     active_media,
     is_firefox,
-    parsed,
+    parse_and_freeze,
     rid_order,
     simulcast_layers,
     single_layer,
@@ -65,7 +65,10 @@ class JanusPublisher(HandlePeer):
         *,
         simulcast: Set[str],
     ) -> None:
-        """``ceiling``: bit/s, 0 = no limit; ``simulcast``: the codecs whose layers this Janus tells apart."""
+        """Create a publisher; ``open`` publishes. ``simulcast``: the codecs whose layers this Janus tells apart.
+
+        ``ceiling``: bit/s, 0 = no limit.
+        """
         super().__init__(session, key, listener, timeout)
         self.feed = RoomFeed(session, key, videoroom.FEEDS[key.stream_type], self)
         self.rooms = rooms
@@ -73,7 +76,7 @@ class JanusPublisher(HandlePeer):
         self.remotes: set[RemoteStream] = set()  # copies on other Janus servers
         self.offer: Description | None = None  # the last answered offer
         self._answer: Description | None = None  # the last answer, as sent to the client
-        self.layers: LayerOrder | None = None  # of simulcast
+        self.layers: LayerOrder | None = None  # the order of the simulcast layers; None: no simulcast
         self.layers_mid = ""  # the m-line of ``layers``
         self._ceiling = ceiling
         self._simulcast = simulcast
@@ -100,8 +103,9 @@ class JanusPublisher(HandlePeer):
         """Send an offer to Janus and return the answer; added media are offered to the subscribers.
 
         Raises:
-            Rejected: Janus sent no answer.
+            Rejected: Janus sent no answer, or one that is not a session description.
             JanusError: Janus refused.
+            RequestInterrupted: the answer may have been lost with a connection.
             McuLost: the session is lost.
         """
         self.offer_sent = True
@@ -111,7 +115,7 @@ class JanusPublisher(HandlePeer):
         message = await self.handle.request(videoroom.configure_publisher(), sent.text, rid_order=order)
         if message.jsep is None:
             raise Rejected("Janus gave no answer to the offer")
-        answer = parsed(message.jsep.sdp)
+        answer = parse_and_freeze(message.jsep.sdp)
         self.offer = offer.description
         self._answer = answer.copy()
         mend(offer.description, self._answer)
@@ -141,7 +145,7 @@ class JanusPublisher(HandlePeer):
 
     def _on_answer(self, answer: Description) -> None:
         self.description = answer
-        self.feed.offer(active_media(answer))
+        self.feed.set_media(active_media(answer))
         for remote in list(self.remotes):
             remote.update()
 
@@ -162,9 +166,9 @@ class JanusPublisher(HandlePeer):
             NewConnectionRequired: the client accepts other credentials.
             Rejected: the client does not.
         """
-        if self._answer is None or not _is_used(offer):
+        if self._answer is None or not _uses_transport(offer):
             return
-        if not _is_used(self._answer):
+        if not _uses_transport(self._answer):
             raise NewConnectionRequired("the client ended the transport with its last section")
         if transport_mid(offer) == transport_mid(self._answer):
             return
@@ -182,12 +186,12 @@ class JanusPublisher(HandlePeer):
     async def request_keyframe(self) -> None:
         """Request a keyframe from the publisher."""
         async with self.exclusive_handle() as handle:
-            await handle.request(videoroom.KEYFRAME)
+            await handle.request(videoroom.KEYFRAME_REQUEST)
 
     def send_keyframe_request(self) -> None:
         """Request a keyframe from the publisher, without waiting."""
         if not self.closed:
-            self.handle.send(videoroom.KEYFRAME)
+            self.handle.send(videoroom.KEYFRAME_REQUEST)
 
     def on_unsubscribed(self) -> None:
         """Do nothing: a publisher goes on without subscribers."""
@@ -236,7 +240,7 @@ class JanusPublisher(HandlePeer):
         elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
             self.end(close_reason(message, connected=self.connected))
         elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
-            self._on_answer(parsed(message.jsep.sdp))
+            self._on_answer(parse_and_freeze(message.jsep.sdp))
 
     def on_claimed(self) -> None:
         """Ask Janus whether the PeerConnection came up or was hung up while the connection was broken."""
@@ -299,5 +303,6 @@ class JanusPublisher(HandlePeer):
             self._on_transport(TransportState.CONNECTED)
 
 
-def _is_used(description: Description) -> bool:
+def _uses_transport(description: Description) -> bool:
+    """Return whether a section is not rejected."""
     return any(not section.rejected for section in description.media)

@@ -24,10 +24,10 @@ from mcu.janus.streams.layer_order import LayerOrder
 from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.room_feed import RoomFeed
 
-POLL = 0.02  # seconds between two requests: Janus sends no event when a remote publisher was added or removed
-POLLS = 50
+POLL_PAUSE = 0.02  # seconds between two requests: Janus sends no event when a remote publisher was added or removed
+MAX_POLLS = 50
 SRTP_SUITE = 80  # AES_CM_128_HMAC_SHA1_80 (RFC 4568 6.2)
-SRTP_KEY = 30  # bytes: master key of 16 and master salt of 14
+SRTP_KEY_LENGTH = 30  # bytes: master key of 16 and master salt of 14
 
 
 class RemoteStream:
@@ -47,9 +47,9 @@ class RemoteStream:
         *,
         encrypted: bool,
     ) -> None:
-        """``session`` and ``rooms`` are the target's, ``host`` is the address to which the source sends.
+        """Create the copy; ``session`` and ``rooms`` are the target's, the source sends to ``host``.
 
-        ``encrypted``: both Janus know SRTP between each other.
+        ``encrypted``: both Janus can encrypt RTP between them (SRTP).
         """
         self.feed = RoomFeed(session, publisher.key, publisher.feed.id, self)
         self.closed = False
@@ -58,11 +58,11 @@ class RemoteStream:
         self._session = session
         self._rooms = rooms
         self._host = host
-        self._srtp = srtp() if encrypted else {}
+        self._srtp = _srtp_members() if encrypted else {}
         self._timeout = timeout
         self._on_end = on_end
         self._users = 0  # number of subscriptions that are being made
-        self._forwarding = False  # whether the source sends and the target accepts subscribers
+        self._forwarding = False  # whether the source sends, and the target accepts subscribers
         self._media: tuple[ForwardedMedium, ...] = ()  # as last sent to the target
         self._pending: set[Answer] = set()
         self._opening: asyncio.Task[None] | None = None
@@ -112,10 +112,10 @@ class RemoteStream:
         try:
             self._media = self._published_media()
             feed.room = await self._rooms.create(self._session, feed.key, _profiles(self._media), remote=True)
-            added = await self._request(self._session, self._remote_publisher("add_remote_publisher"))
+            added = await self._request(self._session, self._target_request("add_remote_publisher"))
             await self._wait_for_remote_publisher()
             ports = added.plugindata.data
-            await self._request(publisher.session, self._publish_remotely(ports.port, ports.rtcp_port))
+            await self._request(publisher.session, self._forwarding_request(ports.port, ports.rtcp_port))
             feed.media = _subscribable(self._media)
             if self.closed:
                 raise McuLost("the stream has ended")
@@ -138,13 +138,13 @@ class RemoteStream:
 
     async def _wait_for_remote_publisher(self) -> None:
         """Wait until the target accepts subscribers: another thread of Janus adds the remote publisher to the room."""
-        for _ in range(POLLS):
+        for _ in range(MAX_POLLS):
             try:
-                await self._request(self._session, self._remote_publisher("update_remote_publisher"))
+                await self._request(self._session, self._target_request("update_remote_publisher"))
             except JanusError as error:
                 if error.code != videoroom.NO_SUCH_FEED:
                     raise
-                await asyncio.sleep(POLL)
+                await asyncio.sleep(POLL_PAUSE)
             else:
                 return
         raise McuLost("the remote publisher did not come up")
@@ -165,9 +165,9 @@ class RemoteStream:
             if self.closed:
                 self.feed.media = _subscribable(media)
             else:
-                self.feed.offer(_subscribable(media))
+                self.feed.set_media(_subscribable(media))
 
-        request = self._remote_publisher("update_remote_publisher")
+        request = self._target_request("update_remote_publisher")
         self._post(self._session, request).add_done_callback(updated)
 
     def end(self, reason: CloseReason | None) -> None:
@@ -205,12 +205,12 @@ class RemoteStream:
     async def _remove_remote_publisher(self) -> None:
         room = self.feed.room
         await self._request(self._session, videoroom.remove_remote_publisher(room, self.feed.id))
-        for _ in range(POLLS):
+        for _ in range(MAX_POLLS):
             listed = await self._request(self._session, videoroom.list_participants(room))
             if not listed.plugindata.data.participants:
-                self._rooms.remote_feed_removed(room)
+                self._rooms.on_remote_feed_removed(room)
                 return
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_PAUSE)
 
     async def _wait_for(self, answer: Answer) -> None:
         await asyncio.wait([answer], timeout=self._timeout)
@@ -224,11 +224,11 @@ class RemoteStream:
         answer.add_done_callback(self._pending.discard)
         return answer
 
-    def _remote_publisher(self, request: str) -> dict[str, Any]:
+    def _target_request(self, request: str) -> dict[str, Any]:
         streams = [medium.wire() for medium in self._media]
         return {"request": request, "room": self.feed.room, "id": self.feed.id, "streams": streams} | self._srtp
 
-    def _publish_remotely(self, port: int, rtcp_port: int) -> dict[str, Any]:
+    def _forwarding_request(self, port: int, rtcp_port: int) -> dict[str, Any]:
         destination = {"host": self._host, "port": port, "rtcp_port": rtcp_port}
         return self._source_request("publish_remotely") | destination | self._srtp
 
@@ -243,13 +243,13 @@ class RemoteStream:
         } | ({"admin_key": key} if key else {})
 
 
-def srtp() -> dict[str, Any]:
+def _srtp_members() -> dict[str, Any]:
     """Return the members of a request that encrypt RTP between two Janus, with a random key.
 
     A key serves one copy only: Janus numbers the SSRCs of every copy alike, and two copies of a stream with one key
     would share a keystream (RFC 3711 9.1).
     """
-    return {"srtp_suite": SRTP_SUITE, "srtp_crypto": base64.b64encode(secrets.token_bytes(SRTP_KEY)).decode()}
+    return {"srtp_suite": SRTP_SUITE, "srtp_crypto": base64.b64encode(secrets.token_bytes(SRTP_KEY_LENGTH)).decode()}
 
 
 def _subscribable(media: tuple[ForwardedMedium, ...]) -> dict[str, MediaKind]:

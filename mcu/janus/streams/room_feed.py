@@ -44,19 +44,19 @@ class RoomFeed:
         self.owner = owner
         self.room = 0  # 0: not created yet
         self.closed = False
-        self.revision = 0  # counts the changes that decide whether it can be subscribed to
+        self.revision = 0  # changes when Janus begins or ceases to accept subscribers of the feed
         self.media: Mapping[str, MediaKind] = {}  # by mid: the media that can be subscribed to
         self.subscribers: set[JanusSubscriber] = set()
         self.joining: set[JanusSubscriber] = set()  # subscribers that have a handle, but no offer yet
-        self._detaching: set[asyncio.Future[Any]] = set()  # of handles of ended subscriptions
+        self._detaching: set[asyncio.Future[Any]] = set()  # done when the handles of ended subscriptions are detached
 
     @property
     def in_use(self) -> bool:
         """Whether the feed has a subscription, or a subscription is being made."""
         return bool(self.subscribers or self.joining)
 
-    def offer(self, media: Mapping[str, MediaKind]) -> None:
-        """Set the media by mid, and request an offer of the added media for each subscriber."""
+    def set_media(self, media: Mapping[str, MediaKind]) -> None:
+        """Set the media by mid, and request an offer with the added media for each subscriber."""
         self.media = media
         for subscriber in list(self.subscribers):
             subscriber.request_missing_media()

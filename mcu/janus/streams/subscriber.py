@@ -9,7 +9,7 @@ from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejec
 from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
-from mcu.janus.streams.descriptions import inactive_mids, parsed, serialised
+from mcu.janus.streams.descriptions import inactive_mids, parse_and_freeze, serialise
 from mcu.janus.streams.handle_peer import ENDS, HandlePeer, close_reason
 from mcu.janus.streams.layer_order import HIGHEST_LAYER
 from mcu.janus.streams.layer_switch import LayerSwitch
@@ -46,8 +46,8 @@ class JanusSubscriber(HandlePeer):
         self._unanswered: Description | None = None  # Janus' offer that has no answer yet
         self._offer_requested = False  # an offer was requested from Janus and has not arrived
         self._offer_arrived = asyncio.Event()  # set while ``_offer_requested`` is not
-        self._repeats = 0  # how often ``refresh`` returned an unanswered offer: further answers to it may come
-        self._answers = 0  # sent to Janus
+        self._repeats = 0  # unanswered offers that ``refresh`` returned again: as many further answers are ignored
+        self._answers = 0  # number of answers sent to Janus
         self._candidates: list[IceCandidate | None] = []  # of the client, while it is not connected
         self._feed_mids: dict[str, str] = {}  # the publisher's mids by the subscriber's, of audio and video
         self._subscribed: set[str] = set()  # mids of the publisher that are subscribed to, or were requested
@@ -105,7 +105,7 @@ class JanusSubscriber(HandlePeer):
 
     async def accept(self, answer: Description) -> None:
         """Send the client's answer to Janus. Raises as ``mcu.base.Subscriber.accept``."""
-        text = serialised(answer)
+        text = serialise(answer)
         async with self.exclusive_handle() as handle:
             offer = self._unanswered
             if offer is None and self._repeats:
@@ -142,7 +142,7 @@ class JanusSubscriber(HandlePeer):
                 return self._unanswered
             self._expect_offer()
             try:
-                return self._on_offer(await handle.request(videoroom.OFFER, repeatable=False))
+                return self._on_offer(await handle.request(videoroom.OFFER_REQUEST, repeatable=False))
             except JanusError:
                 self._expect_no_offer()
                 raise
@@ -186,7 +186,7 @@ class JanusSubscriber(HandlePeer):
             self.handle.send(videoroom.subscribe(self.feed.id, sorted(missing)))
         elif self.feed.media.keys() & self._inactive and self._unanswered is None and not self._offer_requested:
             self._expect_offer()
-            self.handle.send(videoroom.OFFER)
+            self.handle.send(videoroom.OFFER_REQUEST)
 
     def _expect_offer(self) -> None:
         self._offer_requested = True
@@ -200,7 +200,7 @@ class JanusSubscriber(HandlePeer):
         self._expect_no_offer()
         if message.jsep is None:
             raise Rejected("Janus gave no offer")
-        offer = parsed(message.jsep.sdp)
+        offer = parse_and_freeze(message.jsep.sdp)
         streams = message.plugindata.data.streams
         self._feed_mids |= {stream.mid: stream.feed_mid for stream in streams if stream.feed_mid is not None}
         self._subscribed |= set(self._feed_mids.values())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mcu.base import PublishOptions, SubscribeOptions
-from mcu.janus.streams.remote import SRTP_KEY, SRTP_SUITE, RemoteStream
+from mcu.janus.streams.remote import SRTP_KEY_LENGTH, SRTP_SUITE, RemoteStream
 from tests.janus_process import CURRENT, SYSTEM_JANUS, JanusProcess, select_janus
 from tests.mcu.descriptions import described
 from tests.mcu.janus.conftest import WAIT
@@ -80,20 +80,20 @@ class RelayedRequests:
 async def requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RelayedRequests]:
     """Record the requests for copies and put a relay between the two Janus of each copy."""
     found = RelayedRequests()
-    to_source, to_target = RemoteStream._publish_remotely, RemoteStream._remote_publisher
+    to_source, to_target = RemoteStream._forwarding_request, RemoteStream._target_request
 
-    def publish_remotely(remote: RemoteStream, port: int, rtcp_port: int) -> dict[str, Any]:
+    def forwarding_request(remote: RemoteStream, port: int, rtcp_port: int) -> dict[str, Any]:
         relay = RtpRelay(port)
         found.relays.append(relay)
         found.bodies.append(to_source(remote, relay.port, rtcp_port))
         return found.bodies[-1]
 
-    def remote_publisher(remote: RemoteStream, request: str) -> dict[str, Any]:
+    def target_request(remote: RemoteStream, request: str) -> dict[str, Any]:
         found.bodies.append(to_target(remote, request))
         return found.bodies[-1]
 
-    monkeypatch.setattr(RemoteStream, "_publish_remotely", publish_remotely)
-    monkeypatch.setattr(RemoteStream, "_remote_publisher", remote_publisher)
+    monkeypatch.setattr(RemoteStream, "_forwarding_request", forwarding_request)
+    monkeypatch.setattr(RemoteStream, "_target_request", target_request)
     yield found
     for relay in found.relays:
         relay.close()
@@ -135,7 +135,7 @@ async def test_streams_between_two_current_janus_are_encrypted_each_with_a_key_o
         await subscriber.close()
         await call.subscriber(options=FROM_DE)
         assert len(set(requests.keys)) == 2
-        assert {len(key) for key in requests.keys} == {SRTP_KEY}
+        assert {len(key) for key in requests.keys} == {SRTP_KEY_LENGTH}
         assert first.datagrams
         assert not any(relay.has_plain_keyframe for relay in requests.relays)
         log = caplog.text + "".join(process.log.read_text(errors="replace") for process in group.janus)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mcu.janus.streams.offer_lines import adapted
+from mcu.janus.streams.offer_lines import adapt_for_janus
 from sdp.document import Description, parse
 from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
 
@@ -18,23 +18,23 @@ def section(formats: str, *lines: str) -> Description:
 
 def values(offer: Description, name: str) -> list[str]:
     before = str(offer)
-    found = adapted(offer).media[0].attributes(name)
+    found = adapt_for_janus(offer).media[0].attributes(name)
     assert str(offer) == before
     return found
 
 
 @pytest.mark.parametrize("recorded", OFFERS, ids=[recorded.id for recorded in OFFERS])
 def test_browsers_offer_keeps_all_but_the_order_of_its_mappings(recorded: Recorded) -> None:
-    assert sorted(str(adapted(parse(recorded.text))).split("\r\n")) == sorted(recorded.text.split("\r\n"))
+    assert sorted(str(adapt_for_janus(parse(recorded.text))).split("\r\n")) == sorted(recorded.text.split("\r\n"))
 
 
 def test_mappings_are_in_the_order_of_the_formats() -> None:
     offer = section("98 96 97", "a=rtpmap:96 VP8/90000", "a=rtpmap:97 rtx/90000", "a=rtpmap:98 VP9/90000")
     assert values(offer, "rtpmap") == ["98 VP9/90000", "96 VP8/90000", "97 rtx/90000"]
-    assert str(adapted(offer)).endswith("VP8/90000\r\na=rtpmap:97 rtx/90000\r\n")
-    assert adapted(adapted(offer)) is not offer
-    ordered = adapted(offer)
-    assert adapted(ordered) is ordered
+    assert str(adapt_for_janus(offer)).endswith("VP8/90000\r\na=rtpmap:97 rtx/90000\r\n")
+    assert adapt_for_janus(adapt_for_janus(offer)) is not offer
+    ordered = adapt_for_janus(offer)
+    assert adapt_for_janus(ordered) is ordered
 
 
 def test_static_payload_types_and_opus_get_complete_mappings() -> None:
