@@ -26,7 +26,7 @@ class JanusServerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     api_secret: str = ""
     token: str = ""  # an alternative to ``api_secret``
     admin_key: str = ""  # VideoRoom's, required by Janus for creating rooms
-    admin_url: str = ""  # of its Admin API over WebSocket; with it orphaned handles and sessions are removed
+    admin_url: str = ""  # of its Admin API over WebSocket: removal of orphans, layers' bit rates, missed hangups
     admin_secret: str = ""
     weight: float = 1.0  # capacity relative to the other servers (docs/mcu.md, "Several Janus")
     country: str = ""  # its location: two letters of ISO 3166, capitals

@@ -136,7 +136,7 @@ class JanusPool:
         return [servers[index] for index in ranking.rank_for_publisher([server.load() for server in servers], client)]
 
     def server_of_publisher(self, publisher: JanusPublisher) -> JanusServer | None:
-        """Return the server of a publisher."""
+        """Return the server of a publisher; ``None``: the publisher has ended."""
         return next((server for server in self.servers.values() if publisher in server.publishers), None)
 
     def better_for_subscriber(self, publisher: JanusPublisher, options: SubscribeOptions) -> JanusServer | None:
