@@ -1,8 +1,8 @@
 """Keep-alive pings to Nextcloud, which ends the sessions that it receives no pings for.
 
 Source: reference 4.5. A ping for each room is due every 10 s. A backend with ``session-ping-limit`` gets the entries of
-all its rooms together, in requests of at most that many entries. Sessions in rooms of other servers are reported to
-their own Nextcloud, too (12.3).
+all rooms of one base URL together, in requests of at most that many entries. Sessions in rooms of other servers are
+reported to their own Nextcloud, too (12.3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire.backend import PingEntry, PingRequest
 
-_Place: TypeAlias = tuple[RoomKey, bool]  # a room, and whether this server runs it; the other's id may be the same
+# The key of a room, and whether the room is of this server: a room of another server may have an equal key.
+_PingedRoom: TypeAlias = tuple[RoomKey, bool]
 
 
 class KeepAlivePings:
@@ -24,12 +25,13 @@ class KeepAlivePings:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._hub = services.hub
-        self._batches: dict[tuple[str, str], dict[_Place, tuple[Backend, list[PingEntry]]]] = {}  # by id and URL
+        # Entries that wait for the next batch, by backend id and URL, and by room.
+        self._batches: dict[tuple[str, str], dict[_PingedRoom, tuple[Backend, list[PingEntry]]]] = {}
         self._send_batches_at = 0.0
         self._ping_seats_at = 0.0
 
     def sweep(self, now: float) -> None:
-        """Start the pings of the rooms that are due; called once a second."""
+        """Start the pings that are due, of rooms, seats and collected entries; called once a second."""
         for room in self._hub.due_for_ping(now):
             backend = _backend(room)
             for url, entries in _entries(room).items():
@@ -45,26 +47,27 @@ class KeepAlivePings:
                 self._services.tasks.spawn(self._send_batch(url, rooms), "keep-alive ping")
 
     def _entries_of_seats(self) -> dict[tuple[RoomKey, str], tuple[Backend, list[PingEntry]]]:
-        """Return backend and entries of the sessions in rooms of other servers, by room here and backend URL."""
+        """Return backend and entries of the sessions in rooms of other servers, by local room id and backend URL."""
         found: dict[tuple[RoomKey, str], tuple[Backend, list[PingEntry]]] = {}
         for session in self._hub.seated.values():
             seat = session.seat
             if seat is not None and seat.room_session_id:
-                place = RoomKey(session.backend.id, seat.room_id), session.url
-                entries = found.setdefault(place, (session.backend, []))[1]
+                room_and_url = RoomKey(session.backend.id, seat.room_id), session.url
+                entries = found.setdefault(room_and_url, (session.backend, []))[1]
                 entries.append(PingEntry(session.userid, seat.room_session_id))
         return found
 
-    async def _ping(self, backend: Backend, place: _Place, url: str, entries: list[PingEntry]) -> None:
-        limit = await self._limit(url)
+    async def _ping(self, backend: Backend, room: _PingedRoom, url: str, entries: list[PingEntry]) -> None:
+        """Send the entries of a room, or collect them if Nextcloud has a ``session-ping-limit``."""
+        limit = await self._ping_limit(url)
         if limit > 0:
-            self._batches.setdefault((backend.id, url), {})[place] = backend, entries
+            self._batches.setdefault((backend.id, url), {})[room] = backend, entries
         else:
-            await self._send(backend, url, PingRequest(place[0].id, tuple(entries)))
+            await self._send(backend, url, PingRequest(room[0].id, tuple(entries)))
 
-    async def _send_batch(self, url: str, rooms: dict[_Place, tuple[Backend, list[PingEntry]]]) -> None:
-        """Send the entries of several rooms of one backend; leave out rooms that have ended meanwhile."""
-        limit = await self._limit(url)
+    async def _send_batch(self, url: str, rooms: dict[_PingedRoom, tuple[Backend, list[PingEntry]]]) -> None:
+        """Send the entries of several rooms of one backend URL, except rooms of this server that have ended since."""
+        limit = await self._ping_limit(url)
         present = [batch for (key, is_here), batch in rooms.items() if not is_here or key in self._hub.rooms]
         if limit <= 0 or not present:
             return
@@ -73,7 +76,8 @@ class KeepAlivePings:
         for start in range(0, len(entries), limit):
             await self._send(backend, url, PingRequest("", tuple(entries[start : start + limit])))
 
-    async def _limit(self, url: str) -> int:
+    async def _ping_limit(self, url: str) -> int:
+        """Return the maximum number of entries in one request; 0: each room needs its own request."""
         try:
             return await self._services.nextcloud.session_ping_limit(url)
         except NextcloudError:

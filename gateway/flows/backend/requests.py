@@ -56,14 +56,14 @@ class BackendRequests:
         self._virtual_sessions = virtual_sessions
 
     def handle(self, backend: Backend, roomid: str, request: wire.RoomsRequest) -> None:
-        """Carry out an authenticated request; without effect if this server has no such room or user.
+        """Carry out an authenticated request; without effect if this server has no such room, pending join or user.
 
         Raises:
             MalformedRequest: nothing has changed.
         """
         room = self._hub.room(backend, roomid)
         for pending in self._hub.pending_joins.of_room(RoomKey(backend.id, roomid)):
-            self._note(pending, request)
+            self._apply_to_pending_join(pending, request)
         if request.invite is not None and request.type == "invite":
             self._invite(backend, roomid, room, request.invite)
         elif request.disinvite is not None and request.type == "disinvite":
@@ -83,7 +83,7 @@ class BackendRequests:
         elif request.message is not None and request.type == "message":
             self._send_message(room, request.message)
 
-    def _note(self, pending: PendingJoin, request: wire.RoomsRequest) -> None:
+    def _apply_to_pending_join(self, pending: PendingJoin, request: wire.RoomsRequest) -> None:
         """Apply a request to a pending join, which Nextcloud has not answered yet (4.1)."""
         if request.type == "incall" and request.incall is not None:
             flags = _flags_for_all(request.incall)
@@ -102,7 +102,7 @@ class BackendRequests:
                 pending.withdrawn = True
 
     def _invite(self, backend: Backend, roomid: str, room: Room | None, invite: wire.Invite) -> None:
-        """Send users the event of their invitation, and other users or the room a changed room list (6.1)."""
+        """Send invited users the event ``invite``, and the other users or the room's members ``update`` (6.1)."""
         invited = RoomListBody(roomid, invite.properties if is_given(invite.properties) else ABSENT)
         event = Event(EventBody("roomlist", "invite", invite=invited))
         self._send_to_users(backend, invite.userids, server.encode(event))
@@ -112,7 +112,11 @@ class BackendRequests:
             self._send_to_other_users(backend, invite, invited)
 
     def _disinvite(self, backend: Backend, roomid: str, room: Room | None, disinvite: wire.Disinvite) -> None:
-        """Send users and guests the event of their disinvitation, and evict them from the room (2.7, 6.2)."""
+        """Send users and guests the event of their disinvitation, and evict them from the room (2.7, 6.2).
+
+        The internal client of a disinvited virtual session is asked to hang up. The other users, or the room's members,
+        get the event ``update``.
+        """
         if disinvite.alluserids is None:
             self._send_changed_room(room, disinvite.properties)
         event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(roomid, reason="disinvited")))
@@ -140,7 +144,7 @@ class BackendRequests:
             self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
 
     def _send_changed_room(self, room: Room | None, properties: Raw) -> None:
-        """Send the sessions in a room a changed room list with its properties, as a request without user ids asks for.
+        """Send the members of a room the event ``update`` of room lists, for a request without a list of recipients.
 
         Without properties there is nothing to send. Internal clients show no list of rooms.
         """
@@ -151,7 +155,7 @@ class BackendRequests:
         self._delivery.send_all(members, server.encode(event))
 
     def _send_to_other_users(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
-        """Send a changed room list to the users in ``alluserids`` except the invited or disinvited users."""
+        """Send the event ``update`` of room lists to ``alluserids`` without the invited or disinvited users."""
         changed = set(change.userids or ())
         others = [userid for userid in change.alluserids or () if userid not in changed]
         self._send_to_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
@@ -169,18 +173,19 @@ class BackendRequests:
         self._send_to_users(backend, update.userids, server.encode(event))
 
     def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
-        """Send the listed users and the guests of a room the event of its deletion, then remove its members (6.4).
+        """Send the event ``disinvite`` of a room's deletion to users and guests, then remove its members (6.4).
 
-        The event comes first: a client that has already left the room does not show its user the reason. The list names
-        users, so members without a user id get the event, too; without a list all members do.
+        The event comes first: a client that has already left the room does not show its user the reason. The request
+        lists users by id, so members without a user id get the event, too; without a list all members do. Internal
+        clients get the event ``delete`` instead.
         """
         body = RoomListBody(roomid, reason="deleted")
         event = server.encode(Event(EventBody("roomlist", "disinvite", disinvite=body)))
         members = [] if room is None else list(room.members.values())
-        unnamed = [
+        unlisted = [
             member for member in members if not member.is_internal and (delete.userids is None or not member.userid)
         ]
-        recipients = {member.id: member for member in unnamed}
+        recipients = {member.id: member for member in unlisted}
         for userid in delete.userids or ():
             recipients.update((session.id, session) for session in self._hub.sessions_of_user(backend, userid))
         self._delivery.send_all(recipients.values(), event)
@@ -262,16 +267,16 @@ class BackendRequests:
         """Send a message to the members of a room, in the form that each of them may see (5.5, 6.7)."""
         if not is_given(message.data):
             return
-        sent = RoomMessage(room.key.id, message.data)
-        for form, members in by_form(room.members.values(), sent.content).items():
-            for event in sent.events(form):
+        room_message = RoomMessage(room.key.id, message.data)
+        for form, members in by_form(room.members.values(), room_message.content).items():
+            for event in room_message.events(form):
                 if event.repeatable:
                     self._delivery.send_repeatable(members, event.message, event.offline)
                 else:
                     self._delivery.send_all(members, event.message, offline=event.offline)
 
     def _switch_room(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
-        """Ask sessions in any room to join another room; without effect if ``room`` is unknown (6.8)."""
+        """Ask sessions, in any room, to join another room; without effect if this server has no ``room`` (6.8)."""
         try:
             sessions = wire.decode_switched_sessions(switch.sessions)
         except msgspec.DecodeError as error:
