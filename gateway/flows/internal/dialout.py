@@ -29,7 +29,7 @@ from gateway.wire.errors import Error
 from gateway.wire.internal import CallError, CallReport, CallStatus, Internal
 
 ANSWER_TIMEOUT = 25.0  # seconds that all clients together have for an answer; Nextcloud waits for 30 s (11.6)
-ENDED_TTL = 5 * NANOSECONDS  # of the status of a call that ended
+ENDED_TTL = 5 * NANOSECONDS  # time to live of the status of a call that ended: 5 s
 ENDED_STATUSES = frozenset({"cleared", "rejected"})
 
 _NUMBER = re.compile(r"\+[0-9]{2,}")  # E.164
@@ -69,7 +69,10 @@ class Dialouts:
     # -- requests of Nextcloud
 
     async def start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> DialoutReply:
-        """Have a client call a number for a room; ``url`` is the base URL in Nextcloud's request, or empty."""
+        """Have a client call a number for a room, and return the reply for Nextcloud, also of a failed dialout.
+
+        ``url`` is the base URL in Nextcloud's request, or empty.
+        """
         options = bytes(call.options) if is_given(call.options) else b""
         key = DialoutKey(backend.id, roomid, call.number or "", options)
         return await self._replies.get_or_dial(key, partial(self._dial, backend, roomid, call, url))
@@ -93,10 +96,10 @@ class Dialouts:
         may_ring = False
         clients = self._clients(backend)
         deadline = self._services.clock() + ANSWER_TIMEOUT
-        for left, session in zip(range(len(clients), 0, -1), clients, strict=True):
-            if not _is_available(session):  # no longer, since an earlier client was asked
+        for clients_left, session in zip(range(len(clients), 0, -1), clients, strict=True):
+            if not _is_available(session):  # any more, after the time in which another client was asked
                 continue
-            seconds = (deadline - self._services.clock()) / left
+            seconds = (deadline - self._services.clock()) / clients_left
             try:
                 return await self._request(session, roomid, call, url, seconds)
             except DialoutFailed as failed:
@@ -138,7 +141,7 @@ class Dialouts:
     # -- messages of internal clients
 
     def receive_answer(self, session: Session, request_id: str, message: Internal) -> bool:
-        """Complete a pending dialout by a client's answer; ``False`` if the message is no such answer."""
+        """Complete a pending dialout with a client's answer; ``False`` if the message answers none."""
         answer = self._pending.get((session.id, request_id))
         if answer is None or answer.done():
             return False
@@ -190,7 +193,7 @@ def _check(roomid: str, call: Dialout) -> None:
 
 
 def _acceptance(message: Internal) -> tuple[CallReport, CallStatus]:
-    """Return the report and the status by which a client accepts a dialout.
+    """Return the report, and the status in it, with which a client accepts a dialout.
 
     Raises:
         DialoutFailed: the client does not accept it.
@@ -211,10 +214,10 @@ def _is_available(session: Session) -> bool:
     return session.open and session.connection is not None and session.room is None
 
 
-def _base_url(backend: Backend, named: str) -> str:
+def _base_url(backend: Backend, requested_url: str) -> str:
     """Return the URL in Nextcloud's request if it belongs to the backend, otherwise the backend's base URL."""
     try:
-        url = backends.canonical(named)
+        url = backends.canonical(requested_url)
     except ValueError:
         url = ""
     base = backends.base_of(backend, url)

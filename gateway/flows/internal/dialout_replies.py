@@ -1,4 +1,4 @@
-"""Replies to dialout requests, which are kept for a while and returned again to a repeated request.
+"""Replies to dialout requests: a repeated request gets the reply to the first one, and does not dial again.
 
 Nextcloud immediately repeats a request that failed or was not answered in time (reference 11.6); the phone must still
 ring only once.
@@ -33,7 +33,7 @@ class DialoutKey(NamedTuple):
 
 
 class DialoutReplies:
-    """The pending replies, and the replies of the last ``REPLY_LIFETIME`` seconds."""
+    """The replies that are pending, and for ``REPLY_LIFETIME`` seconds those after which a phone may ring."""
 
     def __init__(self) -> None:
         self._replies: dict[DialoutKey, asyncio.Future[DialoutReply]] = {}
@@ -42,7 +42,7 @@ class DialoutReplies:
         return len(self._replies)
 
     async def get_or_dial(self, key: DialoutKey, dial: Callable[[], Awaitable[DialoutReply]]) -> DialoutReply:
-        """Return the reply of ``dial``, which is called unless the same call is pending or was replied to just now."""
+        """Return the pending or kept reply of this key; if there is none, that of ``dial``."""
         known = self._replies.get(key)
         if known is not None:
             return await asyncio.shield(known)

@@ -24,7 +24,7 @@ from gateway.wire.structure import InternalBody
 
 
 class InternalRequests:
-    """Handles ``internal`` messages; a successful request has no reply."""
+    """Handles ``internal`` messages; a request that succeeds gets no reply."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class InternalRequests:
         return None  # an unknown type is ignored
 
     def _affected_room(self, session: Session, body: InternalBody | None) -> Room | None:
-        """Return the room whose members get events about a request."""
+        """Return the room whose members get events because of a request, if this server has it."""
         match body:
             case AddSession() | UpdateSession() | RemoveSession():
                 return self._hub.room(session.backend, body.roomid or "")

@@ -1,6 +1,7 @@
 """Virtual sessions: internal clients add them to rooms, change and remove them.
 
-Source: signaling API, Internal clients; reference 11.2-11.4. A session with a name in use is refused (deviation).
+Source: signaling API, Internal clients; reference 11.2-11.4. A session whose name its internal client already
+uses is refused (deviation).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class VirtualSessions:
         if exceeds(len(body.user), limits.user_bytes):
             self._services.count_excess("user_bytes")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-        if any(exceeds(len(text), limits.id_length) for text in _texts(body)):
+        if any(exceeds(len(id), limits.id_length) for id in _ids(body)):
             self._services.count_excess("id_length")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         virtual = self._create(owner, name, room.key, body)
@@ -71,7 +72,7 @@ class VirtualSessions:
         self._events.virtual_joined(virtual, self._hub.add_virtual(virtual))
 
     def update(self, owner: Session, body: UpdateSession) -> None:
-        """Change the flags and the in-call flags of a virtual session; send events for flags that differ."""
+        """Change the flags and the in-call flags of a virtual session; send events about those that have changed."""
         virtual = _find(owner, body.sessionid, body.roomid)
         if virtual is None:
             return
@@ -92,7 +93,7 @@ class VirtualSessions:
         self._spawn_removal(virtual, request_id)
 
     def owner_ended(self, closed: SessionClosed) -> None:
-        """Send the leave events of virtual sessions whose owner ended, and remove them at Nextcloud."""
+        """Send the leave events of the virtual sessions of an ended owner, and remove these sessions at Nextcloud."""
         for left in closed.virtuals:
             self._events.virtual_left(left)
             self._spawn_removal(left.virtual)
@@ -124,7 +125,7 @@ class VirtualSessions:
         )
 
     async def _announce(self, virtual: VirtualSession) -> None:
-        """Announce a virtual session to Nextcloud (11.2): a session with an actor joins the room there.
+        """Add a virtual session to the room at Nextcloud (11.2), or join it with its actor, if it has one.
 
         Raises:
             ProtocolError: Nextcloud refused, or gave no usable answer.
@@ -181,8 +182,8 @@ def _find(owner: Session, name: str | None, room: str | None) -> VirtualSession 
     return virtual if virtual is not None and virtual.room.id == room else None
 
 
-def _texts(body: AddSession) -> tuple[str, ...]:
-    """Return the name of a virtual session and the ids that others see."""
+def _ids(body: AddSession) -> tuple[str, ...]:
+    """Return the texts that ``limits.id_length`` limits: the session's name, user id and actor."""
     options = body.options or ActorOptions()
     return body.sessionid or "", body.userid or "", options.actor_id or "", options.actor_type or ""
 
