@@ -178,7 +178,7 @@ async def test_client_may_go_while_the_host_is_away(leave: str) -> None:
 
 # reference 12.3-f
 async def test_too_many_kept_messages_end_the_session_at_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_session, "KEPT_MESSAGES", 10)
+    monkeypatch.setattr(remote_session, "MAX_KEPT_MESSAGES", 10)
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         count = len(alice.messages)
         servers.line.cut()

@@ -1,4 +1,4 @@
-"""Delivers the host's messages to a client, after the ids in them were replaced by local ones.
+"""Delivery of the host's messages to a client, after their remote ids were replaced by local ids.
 
 Source: reference 2.8, 5.5, 12.2.
 """
@@ -17,45 +17,45 @@ from gateway.wire import remote_messages
 from gateway.wire.remote_messages import RemoteError, RemoteEvent, RemoteMessage
 from gateway.wire.server import RoomDataBody
 
-REQUESTS = 500  # latest requests of the client that the host may answer with an error
-ID_LENGTH = 64  # characters of their ids that count
+MAX_REQUESTS = 500  # latest requests of the client that the host may answer with an error
+ID_LENGTH = 64  # characters of a request id that are compared
 
 
 class HostMessages:
-    """Appends messages of the host to the outbox of one session; ``lists`` counts the memory of all kept lists."""
+    """Appends messages of the host to the outbox of one session; ``list_bytes`` counts the memory of all kept lists."""
 
-    def __init__(self, services: Services, session: Session, lists: KeptBytes) -> None:
+    def __init__(self, services: Services, session: Session, list_bytes: KeptBytes) -> None:
         self._delivery = services.delivery
         self._session = session
-        self._participants = ListedParticipants(lists)
-        self._requests: deque[str] = deque(maxlen=REQUESTS)  # ids
+        self._participants = ListedParticipants(list_bytes)
+        self._requests: deque[str] = deque(maxlen=MAX_REQUESTS)  # ids of the latest requests, cut to ``ID_LENGTH``
 
     def expect_answer(self, id: str | None) -> None:
-        """Note the id of a request that goes to the host."""
+        """Remember the id of a request that is sent to the host, which may answer it with an error."""
         if id:
             self._requests.append(id[:ID_LENGTH])
 
-    def pass_on(self, local: RemoteMessage) -> None:
-        """Send the client a message whose session ids are those of the local server.
+    def pass_on(self, message: RemoteMessage) -> None:
+        """Send the client a message of the host, in which the ids are local.
 
-        An error is dropped if it answers a request that the host has not got: this server answers that one.
+        An error for a request that was not sent to the host is dropped: the client gets this server's own answer.
         """
-        if isinstance(local, RemoteError) and local.id and local.id[:ID_LENGTH] not in self._requests:
+        if isinstance(message, RemoteError) and message.id and message.id[:ID_LENGTH] not in self._requests:
             return
-        if isinstance(local, RemoteEvent):
-            self._participants.note(local.event)
-        if isinstance(local, RemoteEvent) and local.event.message is not None:
-            self._send_room_message(local.event.message)
+        if isinstance(message, RemoteEvent):
+            self._participants.note(message.event)
+        if isinstance(message, RemoteEvent) and message.event.message is not None:
+            self._send_room_message(message.event.message)
         else:
-            self._delivery.send(self._session, remote_messages.encode(local))
+            self._delivery.send(self._session, remote_messages.encode(message))
 
     def list_participants(self, room: str) -> None:
-        """Send the last list of participants again, less the sessions that have left, if one is known (2.8)."""
+        """Send the last known list of participants, if any, without the sessions that have left since (2.8)."""
         if (message := self._participants.message(room)) is not None:
             self._delivery.send(self._session, message)
 
     def forget(self) -> None:
-        """Drop the list of participants: the client is in another room, or in none. Idempotent."""
+        """Drop the list of participants, when the client is in another room or in none. Idempotent."""
         self._participants.forget()
 
     def _send_room_message(self, message: RoomDataBody) -> None:

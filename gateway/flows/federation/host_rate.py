@@ -1,4 +1,4 @@
-"""Limits the rate at which a host may send to one client, to the rate at which a client may send.
+"""Limit of the rate at which a host may send to one client: the rate at which a client may send.
 
 Source: docs/threat-model.md, "Federation".
 """
@@ -14,14 +14,14 @@ REFILL_INTERVAL = 0.05  # seconds between two checks whether the host may send a
 
 
 class HostRate:
-    """Counts the messages that a host sends over one connection after another."""
+    """Limits the messages that a host sends for one client; the count goes on when the seat connects again."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._bucket = TokenBucket(services.settings.limits, services.clock())
 
     async def count(self, size: int) -> None:
-        """Count a message of ``size`` characters; wait while the host exceeds its rate, so that TCP slows it down."""
+        """Count a message of ``size`` characters; wait while the host is too fast, so that TCP slows it down."""
         bucket, limits = self._bucket, self._services.settings.limits
         bucket.messages -= 1.0
         bucket.octets -= size

@@ -14,9 +14,8 @@ from gateway.wire.client import ABSENT, is_given
 from gateway.wire.media import read_string
 from gateway.wire.remote_messages import RemoteEvent, RemoteEventBody, RemoteParticipantsBody
 
-# A list of more than LIST_BYTES is not kept; nor, while the lists of all clients have more than MAX_LIST_BYTES_TOTAL,
-# a list of more than GUARANTEED_LIST_BYTES.
-LIST_BYTES = 1_048_576
+# Limits of the kept lists. While all lists together exceed the total, none beyond the guaranteed size is stored.
+MAX_LIST_BYTES = 1_048_576
 MAX_LIST_BYTES_TOTAL = 67_108_864
 GUARANTEED_LIST_BYTES = 16_384
 
@@ -34,14 +33,14 @@ _encoder = msgspec.json.Encoder()
 
 
 class ListedParticipants:
-    """The list for one client, with the client's names; ``lists`` counts the memory of all lists."""
+    """The last list of participants for one client, with local ids; ``list_bytes`` counts the memory of all lists."""
 
-    def __init__(self, lists: KeptBytes) -> None:
-        self._lists = lists
+    def __init__(self, list_bytes: KeptBytes) -> None:
+        self._list_bytes = list_bytes
         self._users = b""  # the encoded list; empty: none is known
         self._left: set[str] = set()  # sessions that have left the room since
         self._call_ended = False  # whether all have left the call since
-        self._size = 0  # bytes
+        self._size = 0  # bytes of the list and of the ids in ``_left``
 
     def note(self, event: RemoteEventBody) -> None:
         """Store the list of participants in an event, or apply the changes in the event to the stored list."""
@@ -60,10 +59,10 @@ class ListedParticipants:
         return remote_messages.encode(RemoteEvent(RemoteEventBody("participants", "update", update=body)))
 
     def forget(self) -> None:
-        """Drop the list: the client is in another room, or in none. Idempotent."""
+        """Drop the list. Idempotent."""
         self._users, self._call_ended = b"", False
         self._left.clear()
-        self._lists.total -= self._size
+        self._list_bytes.total -= self._size
         self._size = 0
 
     def _note_update(self, update: _Update) -> None:
@@ -72,10 +71,10 @@ class ListedParticipants:
         elif update.all and bytes(update.incall) == b"0":
             self._call_ended = True
         elif update.all:
-            self.forget()  # the list does not show which of them are federated, and so not in the call (12.4-b)
+            self.forget()  # the entries do not show which participants are federated, so not in the call (12.4-b)
         elif is_given(update.changed) and self._users:
-            changed = {_session(entry): entry for entry in _lists.decode(update.changed)}
-            users = {_session(entry): entry for entry in self._current_entries()} | changed
+            changed = {_session_id(entry): entry for entry in _lists.decode(update.changed)}
+            users = {_session_id(entry): entry for entry in self._current_entries()} | changed
             self._keep(_encoder.encode(list(users.values())))
 
     def _keep(self, users: bytes) -> None:
@@ -84,18 +83,18 @@ class ListedParticipants:
         self._resize(len(users))
 
     def _resize(self, size: int) -> None:
-        self._lists.total += size - self._size
+        self._list_bytes.total += size - self._size
         self._size = size
-        if size > LIST_BYTES or (self._lists.total > MAX_LIST_BYTES_TOTAL and size > GUARANTEED_LIST_BYTES):
+        if size > MAX_LIST_BYTES or (self._list_bytes.total > MAX_LIST_BYTES_TOTAL and size > GUARANTEED_LIST_BYTES):
             self.forget()
 
     def _current_entries(self) -> list[dict[str, Raw]]:
         if not self._users:
             return []
-        users = [entry for entry in _lists.decode(self._users) if _session(entry) not in self._left]
+        users = [entry for entry in _lists.decode(self._users) if _session_id(entry) not in self._left]
         return [entry | {"inCall": Raw(b"0")} for entry in users] if self._call_ended else users
 
 
-def _session(entry: dict[str, Raw]) -> str | None:
+def _session_id(entry: dict[str, Raw]) -> str | None:
     session = read_string(entry.get("sessionId", ABSENT))
     return read_string(entry.get("sessionid", ABSENT)) if session is None else session

@@ -34,14 +34,16 @@ class RemoteRoom:
 class UnansweredJoin:
     """A join that the host has not answered.
 
-    ``request_id`` is the id of the client's request; ``None`` if the seat joins by itself, in place of a lost session.
+    ``request_id`` is the id of the client's request; ``None`` if the seat itself joins: with a new remote session, or
+    to return to the client's room after a withdrawn join.
     """
 
     def __init__(self, id: str, request_id: str | None, room: RemoteRoom, timer: asyncio.TimerHandle) -> None:
         self.id = id
         self.request_id = request_id
         self.room = room
-        # Done once the host has accepted; the exception is a ``ProtocolError``.
+        # Done once the host has accepted. If the join fails, the exception is a ``ProtocolError``; without a client's
+        # request the future is cancelled.
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.timer = timer
 
@@ -51,11 +53,11 @@ class WithdrawnJoin:
 
     def __init__(self, id: str) -> None:
         self.id = id
-        self.accepted = False  # whether the host has accepted it all the same
+        self.accepted = False  # whether the host has accepted the join nevertheless
 
 
 def refusal(error: Error, room: RemoteRoom) -> Error:
-    """Return the error of a join that the host has refused, for the client: with the local room id, and bounded."""
+    """Return the error for a client whose join the host has refused: with the local room id, of limited length."""
     if error.code == Code.ALREADY_JOINED.value[0]:
         joined = RoomBody(room.local_id, federation.properties_of_joined_room(error))
         return Code.ALREADY_JOINED.error(server.AlreadyJoined(joined))
@@ -64,12 +66,12 @@ def refusal(error: Error, room: RemoteRoom) -> Error:
 
 
 def reason_of_bye(reason: str) -> str:
-    """Return the reason of the host's ``bye`` for the client; empty if it has another form than those of servers."""
+    """Return the reason of the host's ``bye`` for the client; empty unless it is up to 64 letters a-z and ``_``."""
     return reason if _REASON.fullmatch(reason) else ""
 
 
 def unavailable_error(error: RemoteUnavailable) -> Error:
-    """Return the error for a client if there is no connection to the server of its room (12.1)."""
+    """Return the error for a client whose host cannot be reached (12.1)."""
     return federation_error(error.code, str(error))
 
 

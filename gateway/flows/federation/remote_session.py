@@ -1,8 +1,8 @@
 """A client's session at the server that hosts its federated room: hello, resume, acknowledged delivery.
 
-A message for the host is kept until it is delivered. If the host announces ``ack`` (docs/protocol.md, "Acknowledged
-delivery"), that is when the host acknowledges it, so that a broken connection neither loses nor doubles a message in
-either direction; otherwise it is when the connection has accepted the message.
+A message for the host is kept until it counts as delivered: with the feature ``ack`` (docs/protocol.md, "Acknowledged
+delivery") when the host acknowledges it, so that a broken connection neither loses nor doubles a message in either
+direction; otherwise when the connection has accepted it.
 
 Source: reference 12.1, 12.3.
 """
@@ -32,8 +32,8 @@ from gateway.wire.server import Ack
 
 FEDERATION = "federation"  # feature id of a host, and client type in the hello
 # Messages that are kept for the host: a session ends above the first two limits. Bytes are bytes of memory (``_size``).
-KEPT_MESSAGES = 1000
-KEPT_BYTES = 1_048_576
+MAX_KEPT_MESSAGES = 1000
+MAX_KEPT_BYTES = 1_048_576
 MAX_KEPT_BYTES_TOTAL = 67_108_864  # of all sessions; above it, a session with more than ``GUARANTEED_KEPT_BYTES`` ends
 GUARANTEED_KEPT_BYTES = 16_384
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
@@ -98,12 +98,12 @@ class RemoteSession:
         self._acknowledging = False  # whether the session has the feature ``ack``
         self._acknowledged = 0  # number of messages that the host has acknowledged; ``_kept`` follows them
         self._received = 0  # number of messages received from the host
-        self._wake = asyncio.Event()  # set if ``write`` may have something to do
+        self._wake = asyncio.Event()  # set if ``write`` may have a message to write, or has to end
 
     async def connect(self, seconds: float) -> bool:
         """Connect and say hello; return whether the session was resumed.
 
-        If it was not, another session is open, and the messages that were kept are dropped. ``seconds``: time limit for
+        Otherwise another session was opened, and the kept messages are dropped. ``seconds``: time limit for
         the host's welcome and its answers to hello, once it has accepted the connection.
 
         Raises:
@@ -129,7 +129,7 @@ class RemoteSession:
         return resumed
 
     def send(self, text: str) -> bool:
-        """Keep a message for ``write`` to send; ``False``: too much was kept, and the session at the host has ended."""
+        """Keep a message for ``write`` to send; ``False``: too much was kept, and this session was given up."""
         self._keep(text)
         if self._acknowledging and len(self._kept) % ACK_EVERY == 0:
             self._acknowledge()  # the host answers with the number of messages that it has received
@@ -193,17 +193,17 @@ class RemoteSession:
             connection.abort()
 
     def say_bye(self) -> bool:
-        """Let ``write`` end the session at the host after all kept messages; ``False``: there is no connection."""
+        """Let ``write`` end the session after all kept messages; ``False``: no connection, or see ``send``."""
         return self.is_connected and self.send(_BYE)
 
     def abort_within(self, seconds: float) -> None:
-        """End the present connection in some seconds, unless the host closes it before."""
+        """End the present connection after ``seconds``, unless the host closes it before."""
         if self._connection is not None:
             asyncio.get_running_loop().call_later(seconds, self._connection.abort)
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection."""
+        """Whether there is a connection to the host."""
         return self._connection is not None
 
     # -- hello
@@ -252,9 +252,9 @@ class RemoteSession:
         """Return the next message, which has to be of a type.
 
         Raises:
-            HostRefused: it is an error.
-            RemoteConnectionLost: it is of another type.
-            msgspec.DecodeError: it is malformed.
+            HostRefused: the message is an error.
+            RemoteConnectionLost: the connection has ended, or the message is of another type.
+            msgspec.DecodeError: the message is malformed.
         """
         message = remote_messages.decode(await connection.receive())
         if isinstance(message, RemoteError):
@@ -272,9 +272,9 @@ class RemoteSession:
         self._wake.set()
 
     def _end_if_full(self) -> bool:
-        """If too much is kept, drop it and end the connection; the next ``connect`` opens another session."""
+        """If too many messages are kept, drop them and end the connection; ``connect`` then opens another session."""
         full = self._kept_bytes.total > MAX_KEPT_BYTES_TOTAL and self._kept_size > GUARANTEED_KEPT_BYTES
-        if full or len(self._kept) > KEPT_MESSAGES or self._kept_size > KEPT_BYTES:
+        if full or len(self._kept) > MAX_KEPT_MESSAGES or self._kept_size > MAX_KEPT_BYTES:
             self.forget()
             self.abort()
             return True
@@ -289,7 +289,7 @@ class RemoteSession:
         self._kept_bytes.total += change
 
     def forget(self) -> None:
-        """Drop the kept messages, and open another session at the next ``connect``."""
+        """Drop the kept messages and the resume id, so that the next ``connect`` opens another session."""
         self._resume_id = ""
         self._kept.clear()
         self._resize(-self._kept_size)

@@ -1,7 +1,7 @@
 """Requests to join and to leave rooms, of this server and of others.
 
-The only flow that knows that a room may be elsewhere: it gives a session its seat. All other messages of a session with
-a seat are sent there by the dispatcher.
+The only flow that knows that a room may be at another server: it gives a session its seat, to which the dispatcher then
+hands all messages of the session except ``hello``, ``bye``, ``room`` and ``ack``.
 
 Source: reference 12.1, 12.3.
 """
@@ -35,16 +35,16 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.server import RoomBody
 
 CLOSE_TIME = 1.0  # seconds for all hosts to take a ``bye`` when this server stops
-FAILURE_PERIOD = 10.0  # seconds for which a failed attempt to connect counts as a seat
+FAILURE_PERIOD = 10.0  # seconds for which a failed attempt to connect counts as a seat in the limits
 URL_LENGTH = 512  # characters of a URL that a client names; the ids of the host's users grow by its length (12.2-d)
 TOKEN_LENGTH = 16_384  # characters
 
 
 class LocalSessionCloser(Protocol):
-    """Ends a session of this server because the host of its room has ended or disinvited its own."""
+    """Ends a local session whose remote session the host has ended or disinvited."""
 
     def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
-        """End a session; a connected client gets a ``bye`` with the reason."""
+        """End a session; a connected client gets a ``bye`` with the reason, if there is one."""
 
     def evict(self, session: Session, event: bytes) -> None:
         """End a session once ``event`` is delivered to its client."""
@@ -61,18 +61,18 @@ class FederatedRooms:
         self._events = events
         self._membership = membership
         self._closer = closer
-        # The sessions that are being given a seat, and whether the host has ended their previous seat meanwhile.
-        self._replaced: dict[SessionId, bool] = {}
+        # Sessions that join with a new seat, and whether the host has ended their previous seat meanwhile.
+        self._previous_seat_ended: dict[SessionId, bool] = {}
         self._kept_bytes = KeptBytes()
         self._list_bytes = KeptBytes()
-        # Number of seats by key of the limit, and the user, server or backend that it limits.
-        self._counts: Counter[tuple[str, str]] = Counter()
+        # Number of seats by key of the limit, and by the user, server or backend that is limited.
+        self._seat_counts: Counter[tuple[str, str]] = Counter()
 
     def handle(self, session: Session, message: ClientMessage) -> Work | None:
         """Leave the current room at once, or join one in the returned coroutine.
 
         Raises:
-            ProtocolError: the message is malformed.
+            ProtocolError: the message is malformed, or the join is not allowed.
         """
         room, request_id = structure.room(message.room), message.id or ""
         if room.roomid and isinstance(session.seat, FederatedSeat):
@@ -113,24 +113,25 @@ class FederatedRooms:
         left = self._hub.take_seat(session, seat)
         if left is not None:
             self._events.session_left(left)
-        self._events.session_ended(session)  # streams from before the first join, too
+        self._events.session_ended(session)  # also its streams, which it may have published before it joined a room
         self._services.calls.joined_elsewhere(session)
 
     def leave_seat(self, session: Session, seat: Seat) -> None:
         """See ``SeatOwner.leave_seat``."""
         if session.seat is seat:
             self._hub.leave_seat(session)
-            if session.id not in self._replaced:  # otherwise ``_join_elsewhere`` restarts the timer if the join fails
+            # While it joins with a new seat, ``_join_with_a_new_seat`` restarts the timer if the join fails.
+            if session.id not in self._previous_seat_ended:
                 self._hub.restart_join_timer(session, self._services.clock())
 
     def ended_by_host(self, session: Session, reason: str) -> None:
         """See ``SeatOwner.ended_by_host``.
 
-        If the client joins again while its seat is interrupted, the host may end the seat's session in favour of the
-        new one before it answers the join. That ends the seat only.
+        If the client joins again while its seat is interrupted, the host may end the remote session of the old seat in
+        favour of that of the new one before it answers the join. Then only the old seat ends, not the client's session.
         """
-        if reason == ROOM_SESSION_RECONNECTED and session.id in self._replaced:
-            self._replaced[session.id] = True
+        if reason == ROOM_SESSION_RECONNECTED and session.id in self._previous_seat_ended:
+            self._previous_seat_ended[session.id] = True
             self._hub.leave_seat(session)
             return
         self._closer.end(session, reason=reason, notify_backend=False)
@@ -169,7 +170,7 @@ class FederatedRooms:
             if isinstance(session.seat, FederatedSeat):
                 await join.step(session.seat.wait_for_answer())
             seat = session.seat
-            if isinstance(seat, FederatedSeat) and seat.serves(room):
+            if isinstance(seat, FederatedSeat) and seat.can_join(room):
                 await join.request(seat, room, request_id)
             elif session.open:
                 await self._join_with_a_new_seat(session, join, room, token, request_id)
@@ -179,13 +180,18 @@ class FederatedRooms:
     async def _join_with_a_new_seat(
         self, session: Session, join: WithdrawableJoin, room: RemoteRoom, token: str, request_id: str
     ) -> None:
+        """Open a seat and join the room with it; the previous seat, if any, ends once the host has accepted.
+
+        Raises:
+            ProtocolError: the session keeps its previous seat or room, if any.
+        """
         servers = self._services.remote_servers
         if servers is None:
             raise ProtocolError(federation_error(NOT_ALLOWED, "This server has no connections to others."))
         release = self._count_seat(session, room)
         remote = RemoteSession(servers, room.signaling, room.nextcloud, token, session.features, self._kept_bytes)
         seat = FederatedSeat(self._services, self, session, remote, room, self._list_bytes)
-        self._replaced[session.id] = False
+        self._previous_seat_ended[session.id] = False
         self._hub.pause_join_timer(session)
         try:
             await join.step(seat.open(release))
@@ -195,14 +201,14 @@ class FederatedRooms:
         except HostRefused as refused:
             raise ProtocolError(refused.error) from refused
         finally:
-            if not seat.tasks:  # it was not opened; a client must not load another server with failing attempts
+            if not seat.tasks:  # not opened: the attempt counts for a while, so that clients do not flood other servers
                 asyncio.get_running_loop().call_later(FAILURE_PERIOD, release)
-            replaced = self._replaced.pop(session.id)
+            previous_seat_ended = self._previous_seat_ended.pop(session.id)
             if session.seat is not seat:  # the join has failed, or the session has ended
                 seat.close()
                 if session.open and session.room is None and session.seat is None:
                     self._hub.restart_join_timer(session, self._services.clock())
-                    if replaced:  # the client was in a room, and does not know yet that it is in none
+                    if previous_seat_ended:  # the client does not know yet that it is in no room
                         self._services.delivery.send(session, server.encode(server.Room(RoomBody(""))))
 
     def _checked_target(self, session: Session, room: RoomJoin, target: FederationTarget) -> tuple[RemoteRoom, str]:
@@ -225,12 +231,13 @@ class FederatedRooms:
             raise ProtocolError(Code.INVALID_FORMAT.error()) from error
         if not self._services.settings.federation.enabled:
             raise ProtocolError(federation_error("disabled", "Federation is disabled."))
-        if session.client_type is not ClientType.CLIENT:  # federated sessions could join round a circle of servers
+        # A federated session could join a room of a third server, and so on, in a circle.
+        if session.client_type is not ClientType.CLIENT:
             raise ProtocolError(federation_error(NOT_ALLOWED, "Only regular clients may join rooms of other servers."))
         return found, token
 
     def _count_seat(self, session: Session, room: RemoteRoom) -> Callable[[], None]:
-        """Count a seat; call the returned function once it has ended.
+        """Count a seat, and return the function to be called when the seat has ended.
 
         Raises:
             ProtocolError: ``limit_exceeded``: the user, the server or the backend has too many seats.
@@ -243,15 +250,15 @@ class FederatedRooms:
             ("federated_rooms_per_backend", backend),
         )
         for key in keys:
-            if exceeds(self._counts[key] + 1, getattr(limits, key[0])):
+            if exceeds(self._seat_counts[key] + 1, getattr(limits, key[0])):
                 self._services.count_excess(key[0])
                 raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-        self._counts.update(list(keys))
+        self._seat_counts.update(list(keys))
 
         def release() -> None:
             for key in keys:
-                self._counts[key] -= 1
-                if not self._counts[key]:
-                    del self._counts[key]
+                self._seat_counts[key] -= 1
+                if not self._seat_counts[key]:
+                    del self._seat_counts[key]
 
         return release

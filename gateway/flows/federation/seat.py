@@ -1,8 +1,8 @@
-"""The seat of a session in a room of another server, the host: joins it, relays messages, survives lost connections.
+"""The seat of a session in a room of another server, the host: joins, relays messages, survives lost connections.
 
 A seat has one task, which owns the connection to the host: it receives until the seat is closed, and connects again
-after a loss. Meanwhile the client's messages are kept. Then the session at the host is resumed, or a new one is opened
-and joins the room.
+after a loss. During an interruption the client's messages are kept. Afterwards the remote session is resumed, or a new
+one is opened and joins the room.
 
 Whatever the host sends, it affects one session only: its messages are appended to the outbox of this session, at most
 as fast as a client may send, after ``gateway.wire.federation`` has checked the ids in them.
@@ -53,7 +53,7 @@ from gateway.wire.server import Room, RoomBody
 FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each attempt
 LONGEST_PAUSE = 8.0  # seconds
 STABLE_DURATION = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
-GIVE_UP_AFTER = 600.0  # seconds without a connection
+GIVE_UP_AFTER = 600.0  # seconds of an interruption after which the client loses the room
 BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
 DELETED_REASON = "deleted"  # reason of a disinvitation (6.4)
 
@@ -68,7 +68,7 @@ class FederatedSeat:
         session: Session,
         remote: RemoteSession,
         room: RemoteRoom,
-        lists: KeptBytes,
+        list_bytes: KeptBytes,
     ) -> None:
         self._services = services
         self._owner = owner
@@ -78,10 +78,10 @@ class FederatedSeat:
         self._state = SeatState.ENTERING
         self._names: Names | None = None  # None: the session is not in the host's room
         self._join: UnansweredJoin | None = None
-        self._withdrawn: WithdrawnJoin | None = None  # until the host has answered the join back into the room
+        self._withdrawn: WithdrawnJoin | None = None  # until the host has answered the join after it
         self._joins = 0  # requests so far, for their ids
         self._rate = HostRate(services)
-        self._messages = HostMessages(services, session, lists)
+        self._messages = HostMessages(services, session, list_bytes)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._task: asyncio.Task[None] | None = None
 
@@ -95,13 +95,13 @@ class FederatedSeat:
         """See ``Seat.room_session_id``."""
         return self.room.room_session
 
-    def serves(self, room: RemoteRoom) -> bool:
-        """Return whether a room can be joined over this seat's connection, which has the token of an earlier join."""
-        same = (room.signaling, room.nextcloud) == (self.room.signaling, self.room.nextcloud)
-        return same and self._state not in (SeatState.RENEWING, SeatState.CLOSED) and self._remote.is_connected
+    def can_join(self, room: RemoteRoom) -> bool:
+        """Return whether this seat can join a room over its connection, with the token of an earlier join."""
+        same_server = (room.signaling, room.nextcloud) == (self.room.signaling, self.room.nextcloud)
+        return same_server and self._state not in (SeatState.RENEWING, SeatState.CLOSED) and self._remote.is_connected
 
     async def wait_for_answer(self) -> None:
-        """Wait until no join is unanswered; a seat also joins by itself, in place of a lost session (12.3)."""
+        """Wait until no join is unanswered; the seat may have requested one itself (12.3)."""
         if self._join is not None:
             await asyncio.wait([self._join.answer])
 
@@ -120,7 +120,8 @@ class FederatedSeat:
         """Join a room of the host; the client gets the reply when the host has accepted.
 
         Raises:
-            ProtocolError: the host's error, or ``federation_error`` if it does not answer.
+            ProtocolError: the host's error, ``federation_error`` if it does not answer, or ``room_join_failed`` if the
+                join was withdrawn.
         """
         await self._request_join(room, request_id).answer
 
@@ -131,9 +132,9 @@ class FederatedSeat:
             self._fail_join(Code.ROOM_JOIN_FAILED.error())
 
     def return_to_room(self) -> None:
-        """After ``withdraw``, join the client's room again, since the host may still accept the withdrawn join.
+        """Join the client's room again after ``withdraw``, since the host may still accept the withdrawn join.
 
-        The host answers both in order, and the client's later messages follow them, so that they reach this room.
+        The host handles the two joins and the client's later messages in order, so that these reach the client's room.
         """
         if self._withdrawn is not None and self._join is None and self._state is SeatState.SEATED:
             self._request_join(self.room, None)
@@ -185,7 +186,7 @@ class FederatedSeat:
         return self._services.settings.federation.timeout
 
     async def _run(self) -> None:
-        """Receive, and connect again after each loss, until the seat is closed or the client has no room."""
+        """Receive messages, and connect again after each loss, until the seat is closed or the client is in no room."""
         try:
             while True:
                 connected_at = self._services.clock()
@@ -208,12 +209,12 @@ class FederatedSeat:
             self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))
 
     async def _wait_for_end(self, task: asyncio.Task[None]) -> None:
-        """Let the host take the last messages and the ``bye``; the host then closes the connection: the task ends."""
+        """Wait until the host has taken all messages with the ``bye`` and closed the connection; this ends the task."""
         await asyncio.wait([task], timeout=BYE_TIMEOUT)
         task.cancel()
 
     async def _serve(self) -> None:
-        """Receive until the connection is lost."""
+        """Receive and write messages until the connection is lost."""
         writer = asyncio.create_task(self._remote.write(), name="writer of a federated room")
         try:
             while True:
@@ -272,7 +273,7 @@ class FederatedSeat:
         self._owner.end_disinvited(self._session, event)
 
     def _ended_by_host(self, reason: str) -> None:
-        """End the client's session, since the host has ended its own; before the join is accepted, only the attempt."""
+        """End the client's session, since the host has ended the remote one; before the join, only the connection."""
         if self._names is None:
             self._remote.abort()
             return
@@ -304,10 +305,10 @@ class FederatedSeat:
             join.answer.set_result(None)
 
     def _send_refusal(self, join: UnansweredJoin, error: Error) -> None:
-        """Send the client the host's error; the client stays in its room, unless the seat was joining by itself."""
+        """Send the client the host's error. The client stays in its room unless the seat could not join it again."""
         refused = refusal(error, join.room)
-        same = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
-        if same and error.code == Code.ALREADY_JOINED.value[0]:
+        same_room = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
+        if same_room and error.code == Code.ALREADY_JOINED.value[0]:
             self.room = join.room  # the host has taken the new Nextcloud session id (4.1)
         if join.request_id is not None:
             self._fail_join(refused)
@@ -329,7 +330,7 @@ class FederatedSeat:
         return join
 
     def _join_timed_out(self) -> None:
-        """Give up a join, and a session at the host that may be in either room; a seat without a room gets closed."""
+        """Give up a join and the remote session, which may be in either room; the owner closes a seat in no room."""
         self._fail_join(federation_error(NETWORK_ERROR, "The server did not answer in time."))
         if self._names is not None:
             if self._state is SeatState.SEATED:
@@ -338,7 +339,7 @@ class FederatedSeat:
             self._remote.abort_within(BYE_TIMEOUT)
 
     def _fail_join(self, error: Error) -> None:
-        """Give up the unanswered join, if any; the error is for the client, if it has requested the join."""
+        """Give up the unanswered join, if any; a join that the client has requested fails with this error."""
         join, self._join = self._join, None
         if join is None:
             return
@@ -350,8 +351,8 @@ class FederatedSeat:
     # -- interruption
 
     async def _connect_again(self) -> bool:
-        """Resume the session at the host, or join with a new one; ``False``: the client is not in the room any more."""
-        unclear = self._join is not None or self._withdrawn is not None  # a resumed session could be in either room
+        """Resume the remote session, or join with a new one; ``False``: the client is not in the room any more."""
+        unclear = self._join is not None or self._withdrawn is not None  # a resumed session may be in either room
         if unclear or self._state is SeatState.RENEWING:
             self._remote.forget()
             self._fail_join(federation_error(NETWORK_ERROR, "The server ended the connection."))

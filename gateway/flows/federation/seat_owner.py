@@ -21,7 +21,7 @@ class SeatOwner(Protocol):
         """Remove a session from this seat: the session is in no room any more. No effect if it has another seat."""
 
     def ended_by_host(self, session: Session, reason: str) -> None:
-        """End a session because the host has ended its session; ``reason``: of the host's ``bye``, or empty."""
+        """End a session whose remote session the host has ended; ``reason``: of the host's ``bye``, or empty."""
 
     def end_disinvited(self, session: Session, event: bytes) -> None:
         """End a session that was disinvited from the host's room, once its client has the encoded ``event``."""

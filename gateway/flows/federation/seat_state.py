@@ -13,6 +13,6 @@ class SeatState(Enum):
 
     ENTERING = auto()  # the host has not accepted a join: there is nothing to relay
     SEATED = auto()  # relays all messages
-    DELETED = auto()  # the same; the host has announced that the room is deleted
-    RENEWING = auto()  # drops all messages until the session at the host has ended; then opens another one
+    DELETED = auto()  # relays all messages; the host has announced that the room is deleted
+    RENEWING = auto()  # drops all messages until the remote session has ended; then opens another one
     CLOSED = auto()  # drops all messages

@@ -183,7 +183,7 @@ async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.Monke
 
 # attack: a host that never tells what it has received, so that acknowledgements for it pile up
 async def test_acknowledgements_that_the_host_does_not_confirm_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_session, "KEPT_MESSAGES", 10)
+    monkeypatch.setattr(remote_session, "MAX_KEPT_MESSAGES", 10)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)

@@ -153,7 +153,7 @@ async def test_list_of_another_room_or_session_is_dropped(way: str) -> None:
 
 
 # attack: lists that fill the memory
-@pytest.mark.parametrize("limit", ["LIST_BYTES", "MAX_LIST_BYTES_TOTAL"])
+@pytest.mark.parametrize("limit", ["MAX_LIST_BYTES", "MAX_LIST_BYTES_TOTAL"])
 async def test_memory_for_lists_is_limited(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listed_participants, limit, 1000)
     monkeypatch.setattr(listed_participants, "GUARANTEED_LIST_BYTES", 100)
@@ -166,7 +166,7 @@ async def test_memory_for_lists_is_limited(limit: str, monkeypatch: pytest.Monke
 
 
 async def test_sessions_that_left_count_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listed_participants, "LIST_BYTES", 1000)
+    monkeypatch.setattr(listed_participants, "MAX_LIST_BYTES", 1000)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
