@@ -1,12 +1,13 @@
 """Queues for the requests to a Nextcloud that clients cause, so that a flood of hellos does not delay known users.
 
-Source: docs/protocol.md, "Limits". Nextcloud answers few requests at a time (``nextcloud.connections_per_host``), and
-any client that connects can cause one. Joins of users go first, then hellos and joins of guests from preferred
-addresses, at which Nextcloud has authenticated a user lately, then those from other addresses. Hellos and joins of
-guests never get all places, and reports of leaves and requests about virtual sessions, of which there may be many at
-once, never get more than half. Only a few requests of one address run at a time, so that an address mainly delays
-itself. Joins of users may wait longer than other requests, because many users behind one address join at once after a
-failure.
+Source: docs/operations.md, "Limits"; reference 3.7. Nextcloud answers few requests at a time
+(``nextcloud.connections_per_host``): a place is the right to send one of them. Any client that connects can cause a
+request. Joins of users go first, together with background requests: reports of leaves, and requests about virtual
+sessions. Then follow hellos and joins of guests from preferred addresses, at which Nextcloud has authenticated a user
+lately, then those from other addresses. Hellos and joins of guests never get the last quarter of the places. One
+address never gets more than half of them, so that it mainly delays itself; nor do all background requests together, of
+which there may be many at once. Joins of users and background requests may wait longer than others, because many users
+behind one address join at once after a failure.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from dataclasses import dataclass
 from gateway.flows.ports import NextcloudError
 from gateway.limited_log import LimitedLog
 
-PER_ADDRESS_SHARE = 2  # the places divided by this are those that one address can have
-FOR_USERS_SHARE = 4  # the places divided by this are kept for joins of users
+PER_ADDRESS_DIVISOR = 2  # one address gets at most the places divided by this
+FOR_USERS_DIVISOR = 4  # the places divided by this are kept from hellos and joins of guests
 PREFERENCE_LIFETIME = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
-MAX_RECENT = 10_000  # preferred addresses, of all backends together
-USERS_PATIENCE = 6  # factor by which joins of users, and background requests, may wait longer than other requests
-BACKGROUND = -1  # in place of a client's network: for requests whose result no client waits for
+MAX_PREFERRED = 10_000  # preferred addresses, of all backends together
+USERS_TIMEOUT_FACTOR = 6  # factor by which joins of users, and background requests, may wait longer than other requests
+BACKGROUND = -1  # in place of a client's network: all background requests count as one address
 
 log = logging.getLogger("portunus.flows")
 
@@ -53,16 +54,16 @@ class _Waiter:
 
 
 class _Queue:
-    """The requests to one backend; ``known``, ``network``: see ``BackendTurns.turn``."""
+    """The running and waiting requests to one backend; ``known``, ``network``: see ``BackendTurns.turn``."""
 
     def __init__(self, places: int) -> None:
         self._places = places
-        self._per_address = max(places // PER_ADDRESS_SHARE, 1)
-        self._for_unknown = max(places - places // FOR_USERS_SHARE, 1)
+        self._places_per_address = max(places // PER_ADDRESS_DIVISOR, 1)
+        self._places_for_unknown = max(places - places // FOR_USERS_DIVISOR, 1)
         self._running = 0
         self._running_unknown = 0  # running requests that are not ``known``
         self._by_network: dict[int | None, int] = {}  # running requests
-        self._users: deque[_Waiter] = deque()
+        self._known: deque[_Waiter] = deque()
         self._preferred: deque[_Waiter] = deque()  # hellos and joins of guests from preferred addresses
         self._others: deque[_Waiter] = deque()
 
@@ -72,19 +73,19 @@ class _Queue:
         return not self._running
 
     def enter_at_once(self, network: int | None, known: bool) -> bool:
-        """Take a free place, unless there is none for this request; return whether it was taken.
+        """Take a free place, if there is one for this request; return whether one was taken.
 
-        Waiting requests are not passed over: ``leave`` has given them all places that they may have.
+        No waiting request is passed over: ``leave`` has given these all places that they may have.
         """
-        free = self._running < self._places and (known or self._running_unknown < self._for_unknown)
-        if not free or self._by_network.get(network, 0) >= self._per_address:
+        free = self._running < self._places and (known or self._running_unknown < self._places_for_unknown)
+        if not free or self._by_network.get(network, 0) >= self._places_per_address:
             return False
         self._take_place(network, known)
         return True
 
     async def enter(self, network: int | None, known: bool, preferred: bool) -> None:
         """Wait for a place and take it."""
-        queue = self._users if known else self._preferred if preferred else self._others
+        queue = self._known if known else self._preferred if preferred else self._others
         waiter = _Waiter(network, known, queue, asyncio.get_running_loop().create_future())
         queue.append(waiter)
         try:
@@ -100,9 +101,9 @@ class _Queue:
         """Give a place back, and give free places to waiting requests."""
         self._running -= 1
         self._running_unknown -= not known
-        left = self._by_network[network] - 1
-        if left:
-            self._by_network[network] = left
+        running = self._by_network[network] - 1
+        if running:
+            self._by_network[network] = running
         else:
             del self._by_network[network]
         self._admit()
@@ -113,27 +114,27 @@ class _Queue:
         self._by_network[network] = self._by_network.get(network, 0) + 1
 
     def _admit(self) -> None:
-        while self._running < self._places and (waiter := self._next()) is not None:
+        while self._running < self._places and (waiter := self._next_waiter()) is not None:
             waiter.queue.remove(waiter)
             self._take_place(waiter.network, waiter.known)
             waiter.turn.set_result(None)
 
-    def _next(self) -> _Waiter | None:
-        queues = [self._users]
-        if self._running_unknown < self._for_unknown:
+    def _next_waiter(self) -> _Waiter | None:
+        queues = [self._known]
+        if self._running_unknown < self._places_for_unknown:
             queues += (self._preferred, self._others)
         for queue in queues:
             for waiter in queue:
-                if not waiter.turn.done() and self._by_network.get(waiter.network, 0) < self._per_address:
+                if not waiter.turn.done() and self._by_network.get(waiter.network, 0) < self._places_per_address:
                     return waiter
         return None
 
 
 class BackendTurns:
-    """The queues of all backends; ``places`` requests to one backend run at once.
+    """The queues of all backends; at most ``places`` requests to one backend run at once.
 
-    A request waits ``timeout`` seconds at most, a ``known`` one ``USERS_PATIENCE`` times as long. ``clock`` returns
-    seconds of a monotonic clock.
+    A request waits ``timeout`` seconds at most, a ``known`` one ``USERS_TIMEOUT_FACTOR`` times as long. ``clock`` is
+    monotonic, in seconds.
     """
 
     def __init__(self, places: int, timeout: float, clock: Callable[[], float]) -> None:
@@ -149,7 +150,7 @@ class BackendTurns:
         key = (backend, network)
         self._preferred_until.pop(key, None)
         self._preferred_until[key] = self._clock() + PREFERENCE_LIFETIME
-        if len(self._preferred_until) > MAX_RECENT:
+        if len(self._preferred_until) > MAX_PREFERRED:
             del self._preferred_until[next(iter(self._preferred_until))]
 
     def _is_preferred(self, backend: str, network: int | None) -> bool:
@@ -163,8 +164,9 @@ class BackendTurns:
 
         Args:
             backend: id of the backend.
-            network: the client's address as a number (``core.throttle.network``); ``None``: it is not known.
-            known: whether this is the join of an authenticated user, not of a guest.
+            network: the network of the client's address (``core.throttle.network``), or ``BACKGROUND``; ``None``: it is
+                not known.
+            known: whether this is the join of an authenticated user, or a background request.
             wanted: called when the turn has come; returns whether the client still needs the request.
 
         Raises:
@@ -175,7 +177,7 @@ class BackendTurns:
             queue = self._queues[backend] = _Queue(self._places)
         if not queue.enter_at_once(network, known):
             try:
-                async with asyncio.timeout(self._timeout * (USERS_PATIENCE if known else 1)):
+                async with asyncio.timeout(self._timeout * (USERS_TIMEOUT_FACTOR if known else 1)):
                     await queue.enter(network, known, self._is_preferred(backend, network))
             except TimeoutError as error:
                 self._warnings.warning(
@@ -194,5 +196,5 @@ class BackendTurns:
     def background_turn(
         self, backend: str, wanted: Callable[[], bool] = lambda: True
     ) -> AbstractAsyncContextManager[None]:
-        """Wait for the turn of a report of a leave, or of a request about a virtual session; see ``turn``."""
+        """Wait for the turn of a background request: a report of a leave, or a request about a virtual session."""
         return self.turn(backend, BACKGROUND, known=True, wanted=wanted)

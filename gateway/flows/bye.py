@@ -1,4 +1,4 @@
-"""The ``bye`` messages of the server, and all reasons that they give.
+"""The ``bye`` messages of the server, and its own reasons for them; the reasons of a host are passed on.
 
 Source: reference 2.5.
 """

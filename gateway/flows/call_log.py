@@ -1,9 +1,9 @@
-"""The steps of all calls: each is one line of the log, which begins with a short session id, and one recorded event.
+"""The steps of all calls: each is one line of the log, with a short session id, and one recorded event.
 
 Source: docs/operations.md, "The story of a call". ``grep`` on a short session id finds all lines of a session, on a
-short room id those of a call. There are no lines for single messages; steps of which there are many in a large call are
-lines at DEBUG. A step consists of words of this file, numbers, ids of backends, and short ids; so nothing that a client
-or Nextcloud chose can reach the log or the recorder (invariant 7).
+short room id those of a call. Messages are not logged, except refused requests about streams; steps of which there are
+many in a large call are logged at DEBUG. A step consists of words of this file, numbers, ids of backends, and short
+ids, so that no text of a client or of Nextcloud can reach the log or the recorder (invariant 7).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from gateway.flows.call_recorder import CallEvent, CallRecorder
 from gateway.wire.errors import Code
 from mcu.base import CloseReason, StreamKey, TransportState
 
-MAX_STEPS = 60  # of one kind, a minute and session; the others are left out
-MAX_STEPS_OF_OTHERS = 3000  # the same about streams of other sessions, of which a call of 1,000 has as many
+MAX_STEPS = 60  # of one session and ``CallStep`` in a minute; further ones are left out
+MAX_STEPS_OF_OTHERS = 3000  # the same for streams of other sessions: each one of a call of 1,000 three times
 SHORT = 8  # characters of a session id in the log, as in ``portunus explain``; a full one must not appear (invariant 7)
 
-REFUSALS_EVERY = 60.0  # seconds between two steps about one session, request and error
-MAX_REFUSALS = 4096  # that are remembered
+REFUSAL_PERIOD = 60.0  # seconds between two ``REFUSED`` steps of one session, request and error
+MAX_REFUSALS = 4096  # refusals that are remembered for this
 
 log = logging.getLogger("portunus.calls")
 
 
 class CallStep(Enum):
-    """The kinds of steps."""
+    """The steps; the value names a step in the timeline."""
 
     HELLO = "hello"
     RESUMED = "resumed"
@@ -77,7 +77,7 @@ class StreamEnd(Enum):
     UNUSED = "it is not used any more"
 
 
-_CLOSED = {
+_CLOSE_REASONS = {
     CloseReason.LOST: "its SFU was lost",
     CloseReason.REPLACED: "it was replaced",
     CloseReason.PUBLISHER_GONE: "its publisher has left",
@@ -87,12 +87,13 @@ _CLOSED = {
     CloseReason.FAILED: "its connection has ended, the SFU does not know how",
     CloseReason.DRAINED: "its SFU is being drained",
 }
-_STATES = {
+_TRANSPORT_STEPS = {
     TransportState.ICE_CONNECTED: (CallStep.ICE, "ICE connected, DTLS begins"),
     TransportState.CONNECTED: (CallStep.CONNECTED, "connected (ICE and DTLS)"),
     TransportState.SLOW_LINK: (CallStep.SLOW_LINK, "slow link: many packets are lost"),
 }
-_TROUBLE = frozenset(
+# Reasons that are logged at INFO also for subscriptions.
+_FAILURES = frozenset(
     {CloseReason.LOST, CloseReason.ICE_FAILED, CloseReason.DTLS_FAILED, CloseReason.FAILED, CloseReason.DRAINED}
 )
 _CODECS = AUDIO_CODECS | VIDEO_CODECS
@@ -107,9 +108,11 @@ class CallLog:
         self._ids = ids
         self._clock = clock
         self.recorder = recorder
-        self._refusals: dict[tuple[str, str, str], float] = {}  # unix time of those told last, oldest first
+        # Unix times of the last refusals, oldest first, by short session id, request and error.
+        self._refusals: dict[tuple[str, str, str], float] = {}
         self._minute = 0  # of the unix time
-        self._counts: Counter[tuple[str, CallStep, bool]] = Counter()  # steps of a session in that minute
+        # Steps in that minute, by short session id, step, and whether it is about a stream of another session.
+        self._counts: Counter[tuple[str, CallStep, bool]] = Counter()
 
     # -- short ids
 
@@ -124,95 +127,96 @@ class CallLog:
     # -- sessions
 
     def opened(self, session: Session) -> None:
-        """Tell a successful hello."""
-        kind = session.client_type.value if session.is_internal else "user" if session.userid else "guest"
-        self._tell(session, CallStep.HELLO, f"hello of a {kind}, backend {session.backend.id}")
+        """Log the opening of a session by a hello."""
+        participant = session.client_type.value if session.is_internal else "user" if session.userid else "guest"
+        self._log_step(session, CallStep.HELLO, f"hello of a {participant}, backend {session.backend.id}")
 
     def resumed(self, session: Session) -> None:
-        """Tell that a client has resumed its session."""
-        self._tell(session, CallStep.RESUMED, "resumed")
+        """Log that a client has resumed its session."""
+        self._log_step(session, CallStep.RESUMED, "resumed")
 
     def joined(self, session: Session, room: Room) -> None:
-        """Tell that a session has joined a room."""
+        """Log that a session has joined a room."""
         text = f"joined room {self.room_id(room.key)} of backend {room.key.backend}, members: {len(room.members)}"
-        self._tell(session, CallStep.JOINED, text, room.key)
+        self._log_step(session, CallStep.JOINED, text, room.key)
 
     def joined_elsewhere(self, session: Session) -> None:
-        """Tell that a session has joined a room of another server."""
-        self._tell(session, CallStep.JOINED, "joined a room of another server")
+        """Log that a session has joined a room of another server."""
+        self._log_step(session, CallStep.JOINED, "joined a room of another server")
 
     def left_room(self, session: Session, room: RoomKey) -> None:
-        """Tell that a session has left a room."""
-        self._tell(session, CallStep.LEFT_ROOM, f"left room {self.room_id(room)}", room, level=logging.DEBUG)
+        """Log that a session has left a room."""
+        self._log_step(session, CallStep.LEFT_ROOM, f"left room {self.room_id(room)}", room, level=logging.DEBUG)
 
     def call_changed(self, room: Room, entered: Iterable[str], left: Iterable[str]) -> None:
-        """Tell which sessions entered the call of a room, and which left it."""
+        """Log which sessions entered the call of a room, and which left it."""
         for ids, step, verb in ((entered, CallStep.ENTERED, "entered"), (left, CallStep.LEFT, "left")):
             for id in ids:
                 text = f"{verb} the call in room {self.room_id(room.key)}"
-                self._add(self.short(id), room.key.backend, step, text, self.room_id(room.key))
+                self._write(self.short(id), room.key.backend, step, text, self.room_id(room.key))
 
     def ended(self, session: Session, reason: SessionEnd) -> None:
-        """Tell the end of a session."""
-        self._tell(session, CallStep.ENDED, f"ended: {reason.value}")
+        """Log the end of a session."""
+        self._log_step(session, CallStep.ENDED, f"ended: {reason.value}")
 
     # -- streams
 
     def published(
         self, session: Session, key: StreamKey, room: RoomKey | None, bitrate: int, codecs: Iterable[str]
     ) -> None:
-        """Tell that the SFU has accepted a stream, with its limit in bit/s (0: none) and its codecs."""
+        """Log that the SFU has accepted a stream, with its limit in bit/s (0: none) and its codecs."""
         limit = f"at most {bitrate // 1000} kbit/s" if bitrate else "no limit"
         names = ", ".join(codec for codec in codecs if codec in _CODECS) or "any codec"
-        text = f"publishes {key.stream_type.value}{self._in(room)} ({limit}, {names})"
-        self._tell(session, CallStep.PUBLISHED, text, room)
+        text = f"publishes {key.stream_type.value}{self._in_room(room)} ({limit}, {names})"
+        self._log_step(session, CallStep.PUBLISHED, text, room)
 
     def subscribed(self, session: Session, key: StreamKey, room: RoomKey | None) -> None:
-        """Tell that a session is offered the stream of another one."""
-        self._tell(
-            session, CallStep.SUBSCRIBED, f"subscribes to {self._stream(session, key)}{self._in(room)}", room, key
-        )
+        """Log that a session subscribes to the stream of another session."""
+        text = f"subscribes to {self._stream_name(session, key)}{self._in_room(room)}"
+        self._log_step(session, CallStep.SUBSCRIBED, text, room, key)
 
     def transport(self, session: Session, key: StreamKey, room: RoomKey | None, state: TransportState) -> None:
-        """Tell a state of a stream's connection to the SFU."""
-        step, words = _STATES[state]
+        """Log the new state of a stream's connection to the SFU."""
+        step, words = _TRANSPORT_STEPS[state]
         level = logging.DEBUG if state is TransportState.ICE_CONNECTED else logging.INFO
-        self._tell(session, step, f"{self._stream(session, key)}{self._in(room)}: {words}", room, key, level=level)
+        text = f"{self._stream_name(session, key)}{self._in_room(room)}: {words}"
+        self._log_step(session, step, text, room, key, level=level)
 
     def media(self, session: Session, key: StreamKey, room: RoomKey | None) -> None:
-        """Tell that the first media of a published stream have arrived at the SFU."""
-        self._tell(session, CallStep.MEDIA, f"{self._stream(session, key)}{self._in(room)}: media arrive", room, key)
+        """Log that the first media of a published stream have arrived at the SFU."""
+        text = f"{self._stream_name(session, key)}{self._in_room(room)}: media arrive"
+        self._log_step(session, CallStep.MEDIA, text, room, key)
 
     def limited(self, session: Session, key: StreamKey, room: RoomKey | None, bitrate: int) -> None:
-        """Tell that the policy has limited a published stream, in bit/s; 0: it has no limit any more."""
+        """Log the new limit that the policy sets a published stream, in bit/s; 0: no limit."""
         limit = f"at most {bitrate // 1000} kbit/s from now on" if bitrate else "no limit from now on"
-        text = f"{self._stream(session, key)}{self._in(room)}: {limit}"
-        self._tell(session, CallStep.LIMITED, text, room, key, level=logging.DEBUG)
+        text = f"{self._stream_name(session, key)}{self._in_room(room)}: {limit}"
+        self._log_step(session, CallStep.LIMITED, text, room, key, level=logging.DEBUG)
 
     def stream_closed(
         self, session: Session, key: StreamKey, room: RoomKey | None, reason: CloseReason | StreamEnd
     ) -> None:
-        """Tell the end of a stream that was on the SFU."""
-        words = reason.value if isinstance(reason, StreamEnd) else _CLOSED[reason]
-        level = logging.INFO if _is_own(session, key) or reason in _TROUBLE else logging.DEBUG
-        text = f"{self._stream(session, key)}{self._in(room)} ended: {words}"
-        self._tell(session, CallStep.CLOSED, text, room, key, level=level)
+        """Log the end of a stream that was on the SFU."""
+        words = reason.value if isinstance(reason, StreamEnd) else _CLOSE_REASONS[reason]
+        level = logging.INFO if _is_own(session, key) or reason in _FAILURES else logging.DEBUG
+        text = f"{self._stream_name(session, key)}{self._in_room(room)} ended: {words}"
+        self._log_step(session, CallStep.CLOSED, text, room, key, level=level)
 
     def refused(self, session: Session, key: StreamKey, room: RoomKey | None, request: str | None, code: str) -> None:
-        """Tell that a request about a stream got an error, whose code is ``code``; once a minute for each."""
+        """Log that a request about a stream was refused; once a minute for each session, request and ``code``."""
         name = request if request in _REQUESTS else "a request"
         known = code if code in _ERRORS else "error"
-        text = f"{name} for {self._stream(session, key)}{self._in(room)} was refused: {known}"
+        text = f"{name} for {self._stream_name(session, key)}{self._in_room(room)} was refused: {known}"
         if self._is_repeated((self.short(session.id), name, known)):
             return
-        self._tell(session, CallStep.REFUSED, text, room, key, level=logging.DEBUG)
+        self._log_step(session, CallStep.REFUSED, text, room, key, level=logging.DEBUG)
 
     def _is_repeated(self, refusal: tuple[str, str, str]) -> bool:
-        """Return whether a session was told the same lately: a client must not fill the recorder with its errors."""
+        """Return whether a refusal was logged lately, otherwise remember it: errors must not fill the recorder."""
         now = self._clock()
         while self._refusals:
             oldest, at = next(iter(self._refusals.items()))
-            if at <= now < at + REFUSALS_EVERY and len(self._refusals) < MAX_REFUSALS:
+            if at <= now < at + REFUSAL_PERIOD and len(self._refusals) < MAX_REFUSALS:
                 break
             del self._refusals[oldest]
         repeated = refusal in self._refusals
@@ -222,14 +226,14 @@ class CallLog:
 
     # -- writing
 
-    def _stream(self, session: Session, key: StreamKey) -> str:
+    def _stream_name(self, session: Session, key: StreamKey) -> str:
         own = _is_own(session, key)
         return key.stream_type.value if own else f"{key.stream_type.value} of session {self.short(key.publisher)}"
 
-    def _in(self, room: RoomKey | None) -> str:
+    def _in_room(self, room: RoomKey | None) -> str:
         return "" if room is None else f" in room {self.room_id(room)}"
 
-    def _tell(
+    def _log_step(
         self,
         session: Session,
         step: CallStep,
@@ -241,9 +245,9 @@ class CallLog:
     ) -> None:
         publisher = "" if key is None or _is_own(session, key) else self.short(key.publisher)
         room_id = self.room_id(room)
-        self._add(self.short(session.id), session.backend.id, step, text, room_id, publisher, level=level)
+        self._write(self.short(session.id), session.backend.id, step, text, room_id, publisher, level=level)
 
-    def _add(
+    def _write(
         self,
         session: str,
         backend: str,
@@ -257,11 +261,11 @@ class CallLog:
         now = self._clock()
         if int(now // 60) != self._minute:
             self._minute, self._counts = int(now // 60), Counter()
-        kind, limit = (session, step, bool(publisher)), MAX_STEPS_OF_OTHERS if publisher else MAX_STEPS
-        self._counts[kind] += 1
-        if self._counts[kind] > limit:
+        count_key, limit = (session, step, bool(publisher)), MAX_STEPS_OF_OTHERS if publisher else MAX_STEPS
+        self._counts[count_key] += 1
+        if self._counts[count_key] > limit:
             return
-        if self._counts[kind] == limit:
+        if self._counts[count_key] == limit:
             text += "; further steps of this kind are left out for up to a minute"
         log.log(level, "session %s: %s", session, text)
         self.recorder.add(CallEvent(round(now, 3), session, step.value, text, backend, room, publisher))

@@ -1,6 +1,7 @@
-"""Keeps the latest events of all calls in memory, for ``portunus timeline``.
+"""Recorder of the latest events of all calls, in memory, for ``portunus timeline``.
 
-Source: docs/operations.md, "The timeline". Both limits hold at all times; beyond one the oldest events are dropped.
+Source: docs/operations.md, "The timeline". The number and the size of the events are limited; beyond a limit the
+oldest events are dropped.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-EVENTS = 20_000
-OCTETS = 4 << 20  # of the encoded events
+MAX_EVENTS = 20_000
+MAX_OCTETS = 4 << 20  # of the encoded events
 
 
 class CallEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,9 +32,9 @@ _decode = msgspec.json.Decoder(CallEvent).decode
 
 
 class CallRecorder:
-    """A ring of events, oldest first, which holds at most ``events`` of them, and ``octets`` encoded."""
+    """The latest events, oldest first: at most ``events``, which are at most ``octets`` when encoded."""
 
-    def __init__(self, events: int = EVENTS, octets: int = OCTETS) -> None:
+    def __init__(self, events: int = MAX_EVENTS, octets: int = MAX_OCTETS) -> None:
         self._max_events = events
         self._max_octets = octets
         self._encoded: deque[bytes] = deque()
@@ -61,7 +62,7 @@ class CallRecorder:
         return map(_decode, list(self._encoded))
 
     def of_room(self, room: str) -> list[CallEvent]:
-        """Return the events in a room, by its short id, and those about no room of the sessions that were in it."""
+        """Return the events in a room, by its short id, and those without a room of sessions that were in it."""
         events = list(self)
         sessions = {event.session for event in events if event.room == room}
         return [event for event in events if event.room == room or (not event.room and event.session in sessions)]

@@ -12,7 +12,7 @@ from gateway.flows.ports import Connection
 
 
 class Inbox:
-    """The messages that wait until an earlier message is handled; after the hello the inbox belongs to the session."""
+    """A client's messages that wait until an earlier one is handled; after the hello the inbox is the session's."""
 
     __slots__ = ("bucket", "busy", "size", "waiting")
 
@@ -24,17 +24,18 @@ class Inbox:
 
 
 class ClientConnection:
-    """One connection of a client."""
+    """A client's connection, its inbox, and its session after the hello."""
 
     __slots__ = ("_until_gone", "connection", "gone", "hello_by", "inbox", "network", "session")
 
     def __init__(self, connection: Connection, hello_by: float, inbox: Inbox) -> None:
         self.connection = connection
-        self.network = network(connection.address)  # as which the client's address is counted and throttled
+        self.network = network(connection.address)  # the number by which the client's address is counted
         self.session: Session | None = None
         self.inbox = inbox
-        self.hello_by: float | None = hello_by  # None: a hello was accepted, or is being authenticated
-        self.gone = False  # closed, or replaced by another connection of the session
+        # Deadline for a hello, in monotonic seconds; None: a hello was accepted, or is being authenticated.
+        self.hello_by: float | None = hello_by
+        self.gone = False  # closed, replaced by another connection of the session, or over a limit before its hello
         self._until_gone: asyncio.Future[None] | None = None
 
     @property
@@ -43,7 +44,7 @@ class ClientConnection:
         return self.connection.address
 
     def set_gone(self) -> None:
-        """Handle no further message of this connection, and end ``wait_until_gone``."""
+        """Mark the connection as gone: messages that arrive later are ignored, and ``wait_until_gone`` ends."""
         self.gone = True
         if self._until_gone is not None and not self._until_gone.done():
             self._until_gone.set_result(None)

@@ -1,4 +1,4 @@
-"""The delivery of messages: the outbox of a session is the only way to its client (invariant 3)."""
+"""The delivery of messages to clients: each message of a session is appended to its outbox (invariant 3)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gateway.flows.ports import Connection
 class Delivery:
     """Appends messages to outboxes and wakes the connections that send them.
 
-    A session whose outbox exceeds its limit is put into ``end_requests``: it ends soon and not at once, since a loop
-    over the members of its room may be running (invariant 6). ``on_full`` is called for each such session.
+    A session whose outbox exceeds its limit is put into ``end_requests``: the session closer ends it later, since a
+    loop over the members of its room may be running now (invariant 6). ``on_full`` is called for each such session.
     """
 
     def __init__(self, end_requests: EndRequests, on_full: Callable[[], None]) -> None:
@@ -46,7 +46,7 @@ class Delivery:
             self._overflow(session)
 
     def send_list(self, session: Session, parts: Iterable[bytes]) -> None:
-        """Send a session a list whose length other sessions determine; its size never ends the session."""
+        """Send a session the parts of a list; its length, which other sessions determine, never ends the session."""
         session.outbox.append_list(parts)
         if session.connection is not None:
             self._connections[session.connection].wake()
@@ -73,7 +73,7 @@ class Delivery:
                 self._overflow(session)
 
     def send_repeatable(self, sessions: Collection[Session], message: bytes, offline: Offline) -> None:
-        """Send the same bytes, which clients may receive twice: unconfirmed, they are sent again after a resume."""
+        """Send a message that clients may receive twice: until its delivery is confirmed, a resume sends it again."""
         self.send_all(sessions, message, offline=offline)
         for session in sessions:
             session.outbox.keep(message)

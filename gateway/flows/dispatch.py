@@ -1,8 +1,8 @@
 """The dispatcher: accepts connections and their messages, and calls the flow that handles a message.
 
 Source: reference 2.2-2.8. The messages of one session are handled one after another, whatever connection they arrived
-on (invariant 5): while a hello or a join waits for Nextcloud, later messages wait in the inbox. All other messages are
-handled at once, without a task.
+on (invariant 5): while the handler of a message waits, as for Nextcloud's answer to a hello or a join, later messages
+wait in the inbox. Messages whose handlers do not wait are handled at once, without a task.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from gateway.wire.client import ClientMessage, Hello, decode
 from gateway.wire.errors import Code, Error, ProtocolError
 
 HELLO_TIME = 2.0  # seconds from the connect to a hello (2.5)
-PAUSE_AT = 64  # messages in an inbox, from which on reading from the connection pauses
-PAUSE_AT_SIZE = 131_072  # characters of these messages, from which on it pauses, too
+PAUSE_AT = 64  # messages in an inbox at which the gateway stops reading from the connection
+PAUSE_AT_SIZE = 131_072  # the same in characters
 # The same while a join of another server's room waits for its host, so that a request to leave is seen (12.3-e).
 PAUSE_JOIN_AT = 1000
 PAUSE_JOIN_AT_SIZE = 262_144
 # Messages that this server handles itself when the client's room is at another server (12.1).
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
-ENDS_A_JOIN = frozenset({"bye", "room"})  # messages that do not wait for the answer to a join of such a room (12.3-e)
+WITHDRAWS_JOIN = frozenset({"bye", "room"})  # messages that withdraw such a room's unanswered join (12.3-e)
 
 _INVALID_FORMAT = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
@@ -50,7 +50,7 @@ class Dispatcher:
         self._hello = hello
         self._closer = closer
         self._handlers = {"hello": hello.check_repeated, "bye": closer.bye, **handlers}
-        self._counted = services.counters.messages
+        self._message_counts = services.counters.messages
         self._clients: dict[int, ClientConnection] = {}
         self._awaiting_hello: set[ClientConnection] = set()
         self._admission = Admission(services)
@@ -60,7 +60,7 @@ class Dispatcher:
     # -- events of connections
 
     def admits(self, address: Address) -> bool:
-        """Return whether one more connection from this address is allowed; call it before ``opened``."""
+        """Return whether one more connection from this address is allowed; call it before ``connection_opened``."""
         return self._admission.admits(address)
 
     def would_admit(self, address: Address) -> bool:
@@ -94,7 +94,7 @@ class Dispatcher:
         self._handle(client, inbox, text)
 
     def received_frame(self, client: ClientConnection, size: int) -> bool:
-        """Count a frame of ``size`` bytes that is no text message; return ``False`` if it exceeds the client's rate."""
+        """Count a frame of ``size`` bytes that is no text message; ``False``: too many, the connection is closed."""
         if client.gone:
             return True  # the connection was replaced and is being closed: its close frame is handled
         bucket = client.inbox.bucket
@@ -120,8 +120,8 @@ class Dispatcher:
 
     def sweep(self, now: float) -> None:
         """Close connections without a hello, and end sessions whose time is over; called once a second (2.5)."""
-        late = [client for client in self._awaiting_hello if client.hello_by is not None and client.hello_by <= now]
-        for client in late:
+        waiting = self._awaiting_hello
+        for client in [client for client in waiting if client.hello_by is not None and client.hello_by <= now]:
             client.connection.send(bye(HELLO_TIMEOUT))
             client.connection.finish()
             self._end_hello_timer(client)
@@ -130,7 +130,7 @@ class Dispatcher:
             del self._inboxes[id]
 
     def _refill(self, client: ClientConnection, bucket: TokenBucket) -> bool:
-        """Refill the bucket of a session; if the limit stays exceeded, close the connection and return ``False``."""
+        """Refill an empty bucket after the hello; if it stays empty, close the connection and return ``False``."""
         before_hello = client.session is None
         if not before_hello and bucket.refill(self._services.settings.limits, self._services.clock()):
             return True
@@ -144,7 +144,7 @@ class Dispatcher:
 
     # -- order of messages
 
-    async def _work(self, client: ClientConnection, inbox: Inbox, work: Work) -> None:
+    async def _run_handler(self, client: ClientConnection, inbox: Inbox, work: Work) -> None:
         """Run the rest of a handler, then handle the messages that waited for it."""
         try:
             await work
@@ -158,7 +158,7 @@ class Dispatcher:
             self._drain(client.inbox)
 
     def _drain(self, inbox: Inbox) -> None:
-        """Handle the waiting messages, up to the next one that takes a task."""
+        """Handle the waiting messages, up to the next one whose handler waits."""
         while inbox.waiting and not inbox.busy:
             client, text = inbox.waiting.popleft()
             inbox.size -= len(text)
@@ -167,8 +167,8 @@ class Dispatcher:
             self._handle(client, client.inbox, text)
 
     @staticmethod
-    def _withdraw_join_before(session: Session | None, text: str) -> None:
-        """End a session's join of another server's room if a waiting message is a ``bye`` or ``room`` (12.3-e)."""
+    def _withdraw_join_for(session: Session | None, text: str) -> None:
+        """Withdraw a session's join of another server's room if a waiting message is ``bye`` or ``room`` (12.3-e)."""
         if session is None or session.joining is None:
             return
         try:
@@ -179,8 +179,8 @@ class Dispatcher:
                 if room.roomid and room.federation is not None:
                     structure.federation(room.federation)
         except (msgspec.DecodeError, ProtocolError):
-            return  # it will be refused
-        if message.type in ENDS_A_JOIN:
+            return  # the message will be refused when it is handled
+        if message.type in WITHDRAWS_JOIN:
             session.joining.withdraw()
 
     # -- handling of messages
@@ -192,7 +192,7 @@ class Dispatcher:
             inbox.size += len(text)
             if _is_full(inbox, client.session):
                 client.connection.pause()
-            self._withdraw_join_before(client.session, text)
+            self._withdraw_join_for(client.session, text)
             return
         session = client.session
         if session is not None and not session.accepts_messages:
@@ -204,7 +204,7 @@ class Dispatcher:
             return
         type = message.type or ""
         handler = self._handlers.get(type)
-        self._counted[type if handler is not None or type == "ack" else "unknown"] += 1
+        self._message_counts[type if handler is not None or type == "ack" else "unknown"] += 1
         try:
             if session is None:
                 work = self._handle_hello(client, message)
@@ -226,11 +226,11 @@ class Dispatcher:
             inbox.busy = True
             if session is not None and session.joining is not None:
                 for _, waiting in inbox.waiting:
-                    self._withdraw_join_before(session, waiting)
+                    self._withdraw_join_for(session, waiting)
                 if inbox.waiting and not _is_full(inbox, session):
                     inbox.waiting[-1][0].connection.resume()
             work = self._answer_failure(client, message, work)
-            self._services.tasks.spawn(self._work(client, inbox, work), "request")
+            self._services.tasks.spawn(self._run_handler(client, inbox, work), "request")
 
     async def _answer_failure(self, client: ClientConnection, message: ClientMessage, work: Work) -> None:
         """Run the rest of a handler, and send its error unless the session has ended meanwhile."""
@@ -264,8 +264,8 @@ class Dispatcher:
 
     def _handle_hello(self, client: ClientConnection, message: ClientMessage) -> Work | None:
         """Handle the message of a client without a session, which has to be a hello (2.4)."""
-        if client.gone or client.hello_by is None or client not in self._awaiting_hello:  # HELLO_TIME is over
-            return None
+        if client.gone or client.hello_by is None or client not in self._awaiting_hello:
+            return None  # closed, over its limit, or HELLO_TIME is over
         structure.check(message)
         if message.type != "hello":
             raise ProtocolError(Code.HELLO_EXPECTED.error())

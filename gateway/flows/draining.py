@@ -1,4 +1,4 @@
-"""Draining: waits for the end of the calls before the process ends, and logs the progress.
+"""Draining: the process ends after the last call; the progress is logged.
 
 Source: docs/operations.md, "Draining"; reference 2.5.
 """
@@ -30,7 +30,7 @@ class Draining:
         self._services = services
         self._drain = services.drain
         self._tasks = Tasks()
-        self._watching: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._irrevocable = False
 
     def begin(self, seconds: float) -> None:
@@ -46,7 +46,7 @@ class Draining:
         self._begin(AwaitedSessions.ALL, self._drain.deadline)
 
     def end(self, seconds: float) -> None:
-        """Drain as ``begin`` does, without extending a deadline; on the second call end the process at once."""
+        """Drain as ``begin`` does, but keep an earlier deadline; on the second call end the process at once."""
         drain = self._drain
         if drain.ends_at_signal:
             drain.deadline = self._services.clock()
@@ -68,22 +68,22 @@ class Draining:
         if self._irrevocable or self.over.is_set():
             raise NotDraining("the drain cannot be cancelled any more: the gateway has closed its addresses")
         self._drain.cancel()
-        if self._watching is not None:
-            self._watching.cancel()
-            self._watching = None
+        if self._watch_task is not None:
+            self._watch_task.cancel()
+            self._watch_task = None
         log.info("the drain was cancelled: new sessions are accepted")
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Cancel the task that watches the drain, and wait for its end."""
         await self._tasks.close()
 
     def _begin(self, awaited: AwaitedSessions, deadline: float | None) -> None:
         self._drain.begin(awaited, deadline)
         if self._end_if_over():
             return
-        log.info("draining: no new sessions are accepted; %s", self._progress())
-        if self._watching is None:
-            self._watching = self._tasks.spawn(self._watch(), "drain")
+        log.info("draining: no new sessions are accepted; %s", self._progress_text())
+        if self._watch_task is None:
+            self._watch_task = self._tasks.spawn(self._watch(), "drain")
 
     async def _watch(self) -> None:
         clock = self._services.clock
@@ -93,20 +93,21 @@ class Draining:
             await asyncio.sleep(PERIOD if left is None else min(left, PERIOD))
             if clock() - reported_at >= PROGRESS_PERIOD and not self._drain.is_over(self._services.hub, clock()):
                 reported_at = clock()
-                log.info("draining: %s; new sessions refused: %d", self._progress(), self._drain.refused)
+                log.info("draining: %s; new sessions refused: %d", self._progress_text(), self._drain.refused)
 
     def _end_if_over(self) -> bool:
         drain, hub = self._drain, self._services.hub
         if not self.over.is_set() and drain.is_over(hub, self._services.clock()):
             count = drain.count(hub)
-            log.info("drained: %s", f"the time is over, {self._counted(count)}" if count else self._counted(count))
+            text = self._count_text(count)
+            log.info("drained: %s", f"the time is over, {text}" if count else text)
             self.over.set()
         return self.over.is_set()
 
-    def _counted(self, count: int) -> str:
+    def _count_text(self, count: int) -> str:
         return f"sessions {'in calls' if self._drain.awaited is AwaitedSessions.IN_CALLS else 'open'}: {count}"
 
-    def _progress(self) -> str:
+    def _progress_text(self) -> str:
         left = self._drain.seconds_left(self._services.clock())
         limit = "" if left is None else f", in {left:.0f} s at the latest"
-        return f"{self._counted(self._drain.count(self._services.hub))}; the process ends with the last one{limit}"
+        return f"{self._count_text(self._drain.count(self._services.hub))}; the process ends with the last one{limit}"

@@ -1,4 +1,7 @@
-"""The interfaces that the flows use: connections, metrics, Nextcloud. The edge implements them, the tests fake them."""
+"""The interfaces that the flows use: client connections, counters, other signaling servers, Nextcloud.
+
+The edge implements them, the tests fake them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Connection(Protocol):
         """The ``User-Agent`` header of the client; shown to the operator only."""
 
     def send(self, message: bytes) -> None:
-        """Send a message that is not in a session's outbox: one before the hello, or the reply to the hello."""
+        """Send a message outside of a session's outbox: before the hello, the reply to the hello, or an ``ack``."""
 
     def adopt(self, outbox: Outbox) -> None:
         """Send the messages of this outbox from now on, after the messages given to ``send``."""
@@ -55,13 +58,13 @@ class FlowCounters(Protocol):
     sessions_total: dict[tuple[str, str], int]  # opened, by backend and client type
     resumed_total: dict[tuple[str, str], int]  # by backend and client type
     resume_failed_total: int
-    limit_exceeded: dict[str, int]  # sessions refused, by backend
+    limit_exceeded: dict[str, int]  # sessions refused because of ``session_limit``, by backend
     calls_total: dict[tuple[str, str], int]  # sessions that entered a call, by backend and client type
     call_rooms_total: dict[str, int]  # calls that began in a room, by backend
     mcu_messages: dict[str, int]  # by type
     publishers_total: dict[str, int]  # by room type
-    subscribers_total: dict[str, int]
-    no_publisher_total: dict[str, int]  # requests that waited for a publisher
+    subscribers_total: dict[str, int]  # by room type
+    no_publisher_total: dict[str, int]  # requests that waited for a publisher, by room type
     streams_lost: dict[tuple[str, str], int]  # by room type and reason
     client_countries: dict[str, int]  # sessions opened, by country
     throttle_delayed: dict[tuple[str, int], int]  # by action and delay, milliseconds
@@ -77,7 +80,7 @@ NOT_ALLOWED = "not_allowed"
 
 
 class RemoteUnavailable(Exception):
-    """There is no connection to another signaling server; code and text are for the client, and name no address."""
+    """Another signaling server cannot be reached; code and text are for the client, and contain no address."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -139,14 +142,18 @@ class Nextcloud(Protocol):
     """
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
-        """Send a signed request and return the unwrapped answer, within 10 s.
+        """Send a signed request and return the unwrapped answer, within ``nextcloud.timeout``.
 
         Raises:
             NextcloudError: there is no usable answer.
         """
 
     async def token_key(self, url: str) -> str:
-        """Return ``config.signaling["hello-v2-token-key"]``; empty if there is none even after a forced refresh."""
+        """Return ``config.signaling["hello-v2-token-key"]``; empty if there is none even after a forced refresh.
+
+        Raises:
+            NextcloudError: Nextcloud could not be asked.
+        """
 
     async def renewed_token_key(self, url: str, old: str) -> str:
         """Return the token key if it differs from ``old``; empty if it is the same, or was fetched just before.
@@ -159,4 +166,8 @@ class Nextcloud(Protocol):
         """Return whether Nextcloud's Talk announces a feature; ``False`` also when Nextcloud cannot be reached."""
 
     async def session_ping_limit(self, url: str) -> int:
-        """Return ``config.signaling["session-ping-limit"]``; 0 if it is absent."""
+        """Return ``config.signaling["session-ping-limit"]``; 0 if it is absent.
+
+        Raises:
+            NextcloudError: Nextcloud could not be asked.
+        """

@@ -1,6 +1,6 @@
-"""Handlers of messages, and the repetition of a handler that cannot handle a message yet.
+"""Handlers of messages, and repeated calls of a handler that cannot handle a message yet.
 
-The sender's later messages wait in its inbox meanwhile (invariant 5).
+Meanwhile the sender's later messages wait in its inbox (invariant 5).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from gateway.core.session import Session
 from gateway.flows.tasks import Work
 from gateway.wire.client import ClientMessage
 
-# Handles a message of an open session, at once or, where it has to wait, in the returned coroutine. Both raise
-# ProtocolError for a request that cannot be carried out; the handler itself may raise Postponed.
+# Handles a message of an open session, at once, or in the returned coroutine if it has to wait. The handler and the
+# coroutine raise ProtocolError for a request that cannot be carried out; only the handler may raise Postponed.
 Handler: TypeAlias = Callable[[Session, ClientMessage], Work | None]
 
 

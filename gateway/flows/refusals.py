@@ -1,8 +1,8 @@
 """Refused clients and requests, reported to the operator: one warning a minute for each cause, and counters.
 
 Source: docs/operations.md, "Refusals". A warning names the backend, the refused URL, and the settings to compare; never
-a secret, a token or the address of a client. Warnings
-about URLs, which peers can invent, have a separate limit of lines.
+a secret, a token or the address of a client. Warnings about URLs, which peers can invent, have their own
+limit of lines, so that they do not displace others.
 """
 
 from __future__ import annotations
@@ -48,29 +48,29 @@ class AuthFailure(Enum):
 
 
 class Refusals:
-    """Reports refusals; ``clock`` is monotonic, in seconds."""
+    """Logs and counts refused clients and requests; ``clock`` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
         self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT_WARNINGS)  # times and texts of the latest warnings
-        self._warnings = LimitedLog(log, clock, written=self._written)
-        self._invented = LimitedLog(log, clock, INVENTED_URL_LINES, self._written)
+        self._warnings = LimitedLog(log, clock, written=self._record_line)
+        self._url_warnings = LimitedLog(log, clock, INVENTED_URL_LINES, self._record_line)
         self._counters = counters
 
     def configuration_changed(self) -> None:
-        """Forget which warnings were written, because the configuration has changed."""
+        """Log the next refusal of each cause at once, because the configuration has changed."""
         self._warnings.clear()
-        self._invented.clear()
+        self._url_warnings.clear()
 
-    def _written(self, at: float, line: str) -> None:
+    def _record_line(self, at: float, line: str) -> None:
         self.recent.append((at, line))
 
     def unknown_url(self, subject: str, url: str, backends: Backends) -> None:
-        """Report a URL without a backend; ``subject`` is the kind of request, in the plural."""
+        """Report a URL without a backend; ``subject`` names the refused requests, in the plural."""
         self._count(AuthFailure.UNKNOWN_BACKEND)
-        self._invented.warning((subject, origin(url)), "%s are refused: %s", subject, UnknownUrl(url, backends))
+        self._url_warnings.warning((subject, origin(url)), "%s are refused: %s", subject, UnknownUrl(url, backends))
 
     def wrong_checksum(self, backend: Backend | None, url: str) -> None:
-        """Report a request of the rooms API with a wrong signature; ``backend`` is ``None`` if it names none."""
+        """Report a request of the rooms API with a wrong signature; ``backend``: ``None`` if the request names none."""
         self._count(AuthFailure.WRONG_CHECKSUM, backend)
         if backend is None:
             text = "requests to the rooms API without a backend URL are refused: no [[backend]] has their secret"
@@ -100,7 +100,7 @@ class Refusals:
             text = (
                 "hello 2.0 for backend %s is refused: its token %s; compare the clocks of this server and of Nextcloud"
             )
-            self._warnings.warning((backend.id, code), text, backend.id, _times(code, claims, now))
+            self._warnings.warning((backend.id, code), text, backend.id, _describe_times(code, claims, now))
             return
         self._count(AuthFailure.TOKEN_INVALID, backend)
         issuer = backends.find(claims.iss) if claims.iss else None
@@ -110,7 +110,7 @@ class Refusals:
             return
         of = "no configured backend" if issuer is None else f"backend {issuer.id}"
         text += "; its issuer is %s, which is %s: a client or a proxy mixes up two Nextclouds"
-        self._invented.warning((backend.id, origin(claims.iss)), text, backend.id, url, shown(claims.iss), of)
+        self._url_warnings.warning((backend.id, origin(claims.iss)), text, backend.id, url, shown(claims.iss), of)
 
     def no_token_key(self, backend: Backend, url: str) -> None:
         """Report a hello 2.0 to a Nextcloud that announces no key for its tokens."""
@@ -122,7 +122,7 @@ class Refusals:
         self._warnings.warning((backend.id, "no key"), text, backend.id, url)
 
     def internal(self, *, configured: bool) -> None:
-        """Report an internal client without the right secret; ``configured``: whether there is a secret."""
+        """Report an internal client without the right secret; ``configured``: whether the server has a secret."""
         self._count(AuthFailure.INTERNAL_SECRET)
         self._warnings.warning(
             ("internal", configured),
@@ -133,7 +133,7 @@ class Refusals:
         )
 
     def turn_key(self, *, configured: bool) -> None:
-        """Report a request for TURN credentials without the right key; ``configured``: whether there is a key."""
+        """Report a request for TURN credentials without the right key; ``configured``: whether the server has a key."""
         self._count(AuthFailure.TURN_KEY)
         self._warnings.warning(
             ("turn key", configured),
@@ -154,13 +154,13 @@ class Refusals:
         )
 
     def limit(self, name: str) -> None:
-        """Report that a client has reached a limit, named as in the configuration."""
+        """Report that a client has reached the limit of this name in the configuration."""
         if name not in UNLOGGED_LIMITS:
             text = "limits.%s is reached: requests, connections or messages beyond it are refused or wait"
             self._warnings.warning(("limit", name), text, name)
 
     def blocked_address(self, action: str) -> None:
-        """Report that an address is blocked after too many failures of an action."""
+        """Report that an address is blocked after too many failed attempts; ``action`` is their metrics label."""
         self._warnings.warning(
             ("blocked", action),
             "an address is blocked after too many failed attempts (%s): wrong requests from it get"
@@ -172,7 +172,8 @@ class Refusals:
         self._counters.authentication_failures["" if backend is None else backend.id, cause.value] += 1
 
 
-def _times(code: str, claims: UnverifiedClaims, now: float) -> str:
+def _describe_times(code: str, claims: UnverifiedClaims, now: float) -> str:
+    """Return the predicate of a sentence about a token that has expired or is not valid yet."""
     if code == TOKEN_EXPIRED:
         return f"expired {now - claims.exp:.0f} s ago" if claims.exp > claims.iat else "never was valid (exp)"
     return (

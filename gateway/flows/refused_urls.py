@@ -1,4 +1,4 @@
-"""Refused backend URLs, described for the log: the refused one, the nearest configured one, and how they differ.
+"""Descriptions of refused backend URLs for the log: the refused URL, the nearest configured one, and the difference.
 
 A URL in a request may contain anything: only scheme, host, port and a part of the path are shown.
 """
@@ -31,7 +31,7 @@ _HINTS = {
 
 
 def shown(url: str) -> str:
-    """Return scheme, host, port and path of a URL; for user information or a text that is no URL, a description."""
+    """Return scheme, host, port and path of a URL; if it has user information, or is no URL, a description."""
     if not url:
         return "no URL"
     if "@" in url:
@@ -49,7 +49,7 @@ def origin(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class UnknownUrl:
-    """The sentence about a URL that no backend has; ``str`` computes it, since few are written to the log."""
+    """The sentence about a URL that no backend has; ``str`` computes it only for the few that are logged."""
 
     url: str
     backends: Backends
@@ -77,13 +77,13 @@ def _bases(backends: Backends) -> Iterator[tuple[str, Backend]]:
 def _similarity(refused: str, configured: str) -> tuple[bool, int]:
     """Return a sort key: whether the hosts are equal, and the number of characters that agree at start and end.
 
-    It is computed for each backend whenever a peer invents a URL: ``difflib`` would need a millisecond for each.
+    Computed for each configured URL when a line is logged: ``difflib`` would need a millisecond for each.
     """
     same_host = urlsplit(refused).hostname == urlsplit(configured).hostname
-    return same_host, _alike(refused, configured) + _alike(reversed(refused), reversed(configured))
+    return same_host, _prefix_length(refused, configured) + _prefix_length(reversed(refused), reversed(configured))
 
 
-def _alike(one: Iterable[str], other: Iterable[str]) -> int:
+def _prefix_length(one: Iterable[str], other: Iterable[str]) -> int:
     """Return the length of the common prefix of two texts."""
     count = 0
     for character, expected in zip(one, other, strict=False):
@@ -95,17 +95,18 @@ def _alike(one: Iterable[str], other: Iterable[str]) -> int:
 
 def _differences(refused: str, configured: str) -> list[str]:
     """Return the parts in which a canonical URL differs from a configured base URL, the most probable mistake first."""
-    (scheme, host, path), (known_scheme, known_host, known_path) = (_parts(url) for url in (refused, configured))
-    (name, port), (known_name, known_port) = ((it.hostname, it.port) for it in map(urlsplit, (refused, configured)))
+    (scheme, netloc, path), (known_scheme, known_netloc, known_path) = (_parts(url) for url in (refused, configured))
+    (host, port), (known_host, known_port) = ((it.hostname, it.port) for it in map(urlsplit, (refused, configured)))
     differs = {
-        "host": name != known_name,
+        "host": host != known_host,
         "path": not path.startswith(known_path),
-        "port": host != known_host and name == known_name and port != known_port,
+        "port": netloc != known_netloc and host == known_host and port != known_port,
         "scheme": scheme != known_scheme,
     }
     return [part for part, different in differs.items() if different]
 
 
 def _parts(url: str) -> tuple[str, str, str]:
+    """Return scheme, host with port, and path of a URL; the path ends with a slash."""
     split = urlsplit(url)
     return split.scheme, split.netloc, split.path if split.path.endswith("/") else split.path + "/"

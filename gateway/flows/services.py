@@ -37,7 +37,7 @@ log = logging.getLogger("portunus.flows")
 class Services:
     """State, ports and settings of the flows; one per gateway.
 
-    Only ``settings`` changes; a flow that awaits reads it again afterwards.
+    Only ``settings`` is ever replaced; a flow that awaits reads it again afterwards.
     """
 
     settings: FlowSettings
@@ -46,15 +46,15 @@ class Services:
     counters: FlowCounters
     ids: SessionIds
     server: ServerInfo  # announced to clients
-    server_internal: ServerInfo  # to internal clients
-    server_welcome: ServerInfo  # on each new connection
+    server_internal: ServerInfo  # announced to internal clients
+    server_welcome: ServerInfo  # announced on each new connection
     outbox_bytes: int
     clock: Callable[[], float]  # monotonic seconds
     wall_clock: Callable[[], float]  # unix seconds
     entropy: Callable[[int], bytes]
     remote_servers: RemoteServers | None = None  # None: clients cannot join rooms of other servers
-    nextcloud_places: int = 8  # requests to one backend at once
-    nextcloud_timeout: float = 10.0  # seconds
+    nextcloud_places: int = 8  # simultaneous requests to one backend
+    nextcloud_timeout: float = 10.0  # seconds for a request to Nextcloud
     locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN_COUNTRY  # country of an address (14.3)
     hub: Hub = field(default_factory=Hub)
     drain: Drain = field(default_factory=Drain)
@@ -81,7 +81,7 @@ class Services:
         return self.settings.backends
 
     def count_excess(self, limit: str) -> None:
-        """Count and log that a client reached a limit, named as in the configuration."""
+        """Count and log that a client has reached the limit of this name in the configuration."""
         self.counters.limits_met[limit] += 1
         self.refusals.limit(limit)
 
@@ -93,7 +93,10 @@ class Services:
         return self.server_internal if session.is_internal else self.server
 
     def bandwidth(self, backend: Backend) -> Bandwidth | None:
-        """Return the limits for a room reply (4.1): the least of SFU's, backend's and policy's; ``None``: no limit."""
+        """Return the bitrate limits for a room reply (4.1): the least of SFU, backend and policy.
+
+        ``None``: there is no limit, or no SFU.
+        """
         if self.mcu is None:
             return None
         settings = self.settings
@@ -105,7 +108,7 @@ class Services:
 
 
 def room_request(session: Session, room: str, room_session: str, action: str = "") -> RoomRequest:
-    """Make the request to Nextcloud by which a session joins or leaves a room (4.1, 4.2)."""
+    """Return the request to Nextcloud with which a session joins or leaves a room (4.1, 4.2)."""
     actor = session.actor
     return RoomRequest(
         room,

@@ -11,12 +11,12 @@ from sdp.candidates import CandidateFilter
 
 @dataclass(frozen=True, slots=True)
 class MediaLimits:
-    """The SFU's own limits of a stream."""
+    """The limits of streams under ``[mcu]``, for all backends."""
 
     stream_bitrate: int = 0  # bit/s of a camera, 0 = no limit
-    screen_bitrate: int = 0
-    timeout: float = 10.0  # seconds
-    subscribe_any: bool = False  # whether streams may be requested outside of a call, too (9.3); for tests
+    screen_bitrate: int = 0  # bit/s of a screen, 0 = no limit
+    timeout: float = 10.0  # seconds for a request to the SFU
+    subscribe_any: bool = False  # whether sessions that share no call may subscribe, too (9.3); for tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class FlowSettings:
     backends: Backends
     internal_secret: str = ""  # shared with the internal clients; empty: they are refused
     limits: Limits = field(default_factory=Limits)
-    quality: QualityRules = field(default_factory=QualityRules)  # of backends that have none of their own
+    quality: QualityRules = field(default_factory=QualityRules)  # for what a backend's own rules leave out
     media_limits: MediaLimits = field(default_factory=MediaLimits)
     candidate_filter: CandidateFilter = field(default_factory=CandidateFilter)
     federation: FederationRules = field(default_factory=FederationRules)

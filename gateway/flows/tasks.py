@@ -1,4 +1,4 @@
-"""Background tasks with an owner, and queues of jobs that run one after another.
+"""Background tasks with an owner, and serial queues of jobs.
 
 Invariant 10, nothing waits for ever: every task has a name and an owner, and is cancelled with it.
 Invariant 5, order: the jobs of a ``SerialQueue`` run one after another.

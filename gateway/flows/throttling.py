@@ -1,6 +1,7 @@
 """Throttling of attempts to guess a secret: failures are answered late, and too many of them block an address.
 
-Source: reference 14.1. Only failures are throttled: others behind the address of an attacker have the right secret.
+Source: reference 14.1. Only failures are throttled: a client with the right secret may share the
+address of an attacker.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Caller(Protocol):
 
 
 class Throttling:
-    """Await ``refuse`` or ``failed`` after a wrong secret.
+    """Delays and counts failed attempts: await ``refuse`` or ``record_failure`` after a wrong secret.
 
     ``on_blocked`` is called for each attempt of a blocked address, with the metrics label of the action.
     """
@@ -42,7 +43,7 @@ class Throttling:
         self._counters = counters
 
     def blocks(self, address: Address, action: ThrottledAction) -> bool:
-        """Return whether this address is blocked after too many failures; counted in the metrics."""
+        """Return whether this address is blocked after too many failures; count and report the attempt if it is."""
         if not self._throttle.blocks(address, action, self._clock()):
             return False
         self._counters.throttle_bruteforce[action.value] += 1
@@ -50,7 +51,7 @@ class Throttling:
         return True
 
     async def refuse(self, caller: Caller, action: ThrottledAction) -> None:
-        """Await ``failed`` for a client, and raise the error of a blocked address.
+        """Await ``record_failure``, and raise the error if the client's address is blocked.
 
         Raises:
             ProtocolError: ``too_many_requests``, the address is blocked.

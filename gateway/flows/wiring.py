@@ -68,11 +68,12 @@ class Flows:
     def apply(self, settings: FlowSettings) -> None:
         """Replace the settings, also for open sessions and streams.
 
-        A session ends if the backend of its id is another Nextcloud now: its user would become that one's user.
+        A session ends if its backend's id now names another Nextcloud: its user would become a user there.
         """
         before, self.services.settings = self.services.settings, settings
         self.services.refusals.configuration_changed()
-        if _credentials(before) != _credentials(settings):  # failures with the old ones were not guesses
+        # Attempts that failed with the old credentials may have been no guesses.
+        if _credentials(before) != _credentials(settings):
             self.services.throttling.clear(ThrottledAction.ROOM_AUTH)
         if before.internal_secret != settings.internal_secret:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
@@ -91,7 +92,7 @@ class Flows:
 
     @property
     def client_limits(self) -> tuple[Callable[[float], None], ...]:
-        """The ``sweeps`` that end connections and sessions because of a client's silence."""
+        """Those of ``sweeps`` that end connections and sessions of silent clients."""
         return (self.dispatch.sweep,)
 
     async def close(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.flows import backend_turns
-from gateway.flows.backend_turns import BACKGROUND, PREFERENCE_LIFETIME, USERS_PATIENCE, BackendTurns, NoTurn
+from gateway.flows.backend_turns import BACKGROUND, PREFERENCE_LIFETIME, USERS_TIMEOUT_FACTOR, BackendTurns, NoTurn
 from tests.gateway.flows.virtual_time import settle
 
 PLACES = 8
@@ -97,7 +97,7 @@ async def test_hellos_from_addresses_of_users_go_before_those_of_strangers() -> 
 
 
 async def test_address_of_a_user_is_preferred_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend_turns, "MAX_RECENT", 2)
+    monkeypatch.setattr(backend_turns, "MAX_PREFERRED", 2)
     backend = QueuedBackend()
     for network in (1, 2, 3):
         backend.turns.user_authenticated("cloud", network)
@@ -123,7 +123,7 @@ async def test_joins_of_users_wait_longer() -> None:
     for number in range(5):
         backend.request(f"r{number}", known=True)
     backend.request("stranger")
-    await asyncio.sleep(TIMEOUT * USERS_PATIENCE - 0.1)
+    await asyncio.sleep(TIMEOUT * USERS_TIMEOUT_FACTOR - 0.1)
     assert backend.refused == ["stranger"]
     await asyncio.sleep(0.2)
     assert backend.refused == ["stranger", "r4"]
