@@ -23,7 +23,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.limited_log import LimitedLog
 
 PER_ADDRESS_DIVISOR = 2  # one address gets at most the places divided by this
-FOR_USERS_DIVISOR = 4  # the places divided by this are kept from hellos and joins of guests
+FOR_USERS_DIVISOR = 4  # the places divided by this are kept from hellos and joins of guests (of 1 to 3 places: none)
 PREFERENCE_LIFETIME = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
 MAX_PREFERRED = 10_000  # preferred addresses, of all backends together
 USERS_TIMEOUT_FACTOR = 6  # factor by which joins of users, and background requests, may wait longer than other requests
@@ -63,7 +63,7 @@ class _Queue:
         self._running = 0
         self._running_unknown = 0  # running requests that are not ``known``
         self._by_network: dict[int | None, int] = {}  # running requests
-        self._known: deque[_Waiter] = deque()
+        self._known: deque[_Waiter] = deque()  # joins of users, background requests
         self._preferred: deque[_Waiter] = deque()  # hellos and joins of guests from preferred addresses
         self._others: deque[_Waiter] = deque()
 

@@ -64,7 +64,7 @@ class VirtualSessions:
             self._services.count_excess("id_length")
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
         virtual = self._create(owner, name, room.key, body)
-        await self._announce(virtual)
+        await self._add_at_nextcloud(virtual)
         if not owner.open or virtual.room not in self._hub.rooms:
             self._spawn_removal(virtual)
             return
@@ -124,7 +124,7 @@ class VirtualSessions:
             actor=_actor(body.options),
         )
 
-    async def _announce(self, virtual: VirtualSession) -> None:
+    async def _add_at_nextcloud(self, virtual: VirtualSession) -> None:
         """Add a virtual session to the room at Nextcloud (11.2), or join it with its actor, if it has one.
 
         Raises:
