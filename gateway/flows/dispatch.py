@@ -325,7 +325,7 @@ class Dispatcher:
 
 
 def _is_full(inbox: Inbox, session: Session | None) -> bool:
-    """Return whether so many messages wait that reading pauses."""
+    """Return whether so many messages wait that the gateway stops reading from the connection."""
     if session is not None and session.joining is not None:
         return len(inbox.waiting) >= PAUSE_JOIN_AT or inbox.size >= PAUSE_JOIN_AT_SIZE
     return len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE
