@@ -46,36 +46,38 @@ def doctor(
     from gateway.core.limits import Backend
     from gateway.tools.configuration.account import service_account
     from gateway.tools.doctor import examination
-    from gateway.tools.doctor.steps import take
+    from gateway.tools.doctor.steps import run_steps
     from gateway.tools.doctor.target import Target, local_url, parse_target
 
-    named_url = url
+    url_argument = url
     if not url and path is None:
         raise click.UsageError("Give the URL of a server, the gateway's configuration (-c), or both.")
     try:
         account = service_account(user)
     except KeyError as error:
         raise click.UsageError(f"There is no user {user}.") from error
-    config, read = examination.read_configuration(path, os.environ, account)
+    config, config_outcome = examination.read_configuration(path, os.environ, account)
     if not url and config is not None and not (url := local_url(config)):
         raise click.UsageError(f"{path} listens on no TCP address without TLS: give the URL of the server, too.")
     try:
         server = parse_target(url) if url else Target("")
     except ValueError as error:
         raise click.UsageError(f"URL: {error}") from error
-    relays = _relays(config, turn, turn_secret)
-    others = (Backend("", (nextcloud,), ""),) if nextcloud else ()
-    backends = config.backends if config is not None and not nextcloud else others
+    turn_settings = _turn_settings(config, turn, turn_secret)
+    option_backends = (Backend("", (nextcloud,), ""),) if nextcloud else ()
+    backends = config.backends if config is not None and not nextcloud else option_backends
     logging.disable(logging.CRITICAL)  # each failure is in the report, with its cause
-    steps = examination.steps(server, config, read, backends, relays, named=bool(named_url), media=media)
-    results = asyncio.run(take(steps, (lambda result: None) if as_json else _show))
+    steps = examination.steps(
+        server, config, config_outcome, backends, turn_settings, url_given=bool(url_argument), media=media
+    )
+    results = asyncio.run(run_steps(steps, (lambda result: None) if as_json else _print_result))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(results)))
     sys.exit(1 if any(result.state == "failed" for result in results) else 0)
 
 
-def _relays(config: Config | None, servers: tuple[str, ...], secret: Path | None) -> TurnSection:
-    """Return the TURN servers of ``--turn``, or else those of the configuration."""
+def _turn_settings(config: Config | None, servers: tuple[str, ...], secret: Path | None) -> TurnSection:
+    """Return the TURN servers of ``--turn`` with their secret, or else those of the configuration."""
     from gateway.config import TurnSection
 
     if not servers:
@@ -88,8 +90,8 @@ def _relays(config: Config | None, servers: tuple[str, ...], secret: Path | None
         raise click.UsageError(f"{secret} cannot be read ({error}).") from error
 
 
-def _show(result: Result) -> None:
-    """Print a result: one line, and for a failure or a warning the evidence and the change below it."""
+def _print_result(result: Result) -> None:
+    """Print a result: one line, and below it for a failure or a warning the evidence and the change."""
     text = {"not tried": f"pass {result.change}", "not reached": result.cause}.get(
         result.state, result.cause or result.evidence
     )

@@ -14,7 +14,7 @@ from gateway.tools.doctor.target import Target
 
 CONNECT_TIMEOUT = 10.0  # seconds for each address
 PROBE_TIMEOUT = 5.0  # seconds for the TLS handshake with a port that may have no TLS
-EXPIRES_SOON = 14  # days; renewals are due 30 days before the end
+EXPIRY_WARNING_DAYS = 14  # before the certificate's end; renewals are due 30 days before it
 
 _CERT_EXPIRED, _CERT_NOT_YET_VALID, _HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH = 10, 9, 62, 64  # OpenSSL, X509_V_ERR_…
 _SELF_SIGNED = (18, 19)
@@ -22,7 +22,7 @@ _NO_ISSUER = (20, 21)
 
 
 async def resolve_name(target: Target) -> Outcome:
-    """Look up the addresses of the host."""
+    """Resolve the name of the host, and keep its addresses in ``target``."""
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -37,11 +37,11 @@ async def resolve_name(target: Target) -> Outcome:
 async def connect_tcp(target: Target) -> Outcome:
     """Connect to each address of the host."""
     reasons = await asyncio.gather(*(_connection_error(address, target.port) for address in target.addresses))
-    refused = {address: reason for address, reason in zip(target.addresses, reasons, strict=True) if reason}
-    evidence = "; ".join(f"{address} port {target.port}: {reason}" for address, reason in refused.items())
-    if not refused:
+    failures = {address: reason for address, reason in zip(target.addresses, reasons, strict=True) if reason}
+    evidence = "; ".join(f"{address} port {target.port}: {reason}" for address, reason in failures.items())
+    if not failures:
         return ok(f"port {target.port} accepts connections at {', '.join(target.addresses)}")
-    if len(refused) == len(target.addresses):
+    if len(failures) == len(target.addresses):
         change = (
             f"start the program that listens on port {target.port} there, or give the URL with another port; let"
             f" firewalls on the way pass TCP port {target.port}"
@@ -67,11 +67,11 @@ async def _connection_error(address: str, port: int) -> str:
 async def check_tls(target: Target) -> Outcome:
     """Check the certificate as a browser does, and its expiry; for a URL without TLS, that the port has none."""
     if target.scheme == "http":
-        return await _check_plain(target)
+        return await _check_no_tls(target)
     try:
         certificate = await _certificate(target, ssl.create_default_context())
     except ssl.SSLCertVerificationError as error:
-        return _untrusted(target, error)
+        return _certificate_failure(target, error)
     except ssl.SSLError as error:
         if "WRONG_VERSION_NUMBER" in str(error):
             change = f"turn TLS on for port {target.port} in the reverse proxy (`listen {target.port} ssl` in nginx)"
@@ -83,7 +83,7 @@ async def check_tls(target: Target) -> Outcome:
         return failed("the connection is closed during the TLS handshake", change, type(error).__name__)
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) / 86_400
     evidence = f"the certificate is valid for {target.host} until {certificate['notAfter']}"
-    if days < EXPIRES_SOON:
+    if days < EXPIRY_WARNING_DAYS:
         change = (
             "renew it now and reload the reverse proxy; see why it is not renewed by itself: certbot renew --dry-run"
         )
@@ -91,9 +91,9 @@ async def check_tls(target: Target) -> Outcome:
     return ok(evidence)
 
 
-async def _check_plain(target: Target) -> Outcome:
+async def _check_no_tls(target: Target) -> Outcome:
     context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing is sent
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # the probe sends no data
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await _certificate(target, context)
@@ -114,7 +114,7 @@ async def _certificate(target: Target, context: ssl.SSLContext) -> dict[str, Any
     return dict(certificate or {})
 
 
-def _untrusted(target: Target, error: ssl.SSLCertVerificationError) -> Outcome:
+def _certificate_failure(target: Target, error: ssl.SSLCertVerificationError) -> Outcome:
     match error.verify_code:
         case number if number == _CERT_EXPIRED:
             cause, change = "the certificate has expired", "renew it (certbot renew), and reload the reverse proxy"

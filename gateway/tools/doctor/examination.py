@@ -1,4 +1,4 @@
-"""All steps of the doctor, in order, for a server and the configuration of its gateway."""
+"""All steps of the doctor in order, and the check of the gateway's configuration."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from gateway.tools.doctor.target import Target
 
 CONFIGURATION = "configuration"
 PATH = "path through the reverse proxy"
-LACKING_TURN = "the TURN servers of Talk's settings: --turn URI --turn-secret FILE (with the secret of these settings)"
-NO_FILE = not_tried("the gateway's configuration: -c FILE")
+TURN_OPTIONS = "the TURN servers of Talk's settings: --turn URI --turn-secret FILE (with the secret of these settings)"
+NO_CONFIGURATION = not_tried("the gateway's configuration: -c FILE")
 
 
 def steps(
     target: Target,
     config: Config | None,
-    read: Outcome,
+    config_outcome: Outcome,
     backends: tuple[Backend, ...],
-    relays: TurnSection,
+    turn_settings: TurnSection,
     *,
-    named: bool,
+    url_given: bool,
     media: bool = False,
 ) -> Iterator[DoctorStep]:
-    """Yield the steps for a server; ``config`` and ``read`` are the result of ``read_configuration``.
+    """Yield the steps for a server; ``config`` and ``config_outcome`` are the result of ``read_configuration``.
 
-    ``named``: the URL of the target was an argument, not taken from the configuration. ``backends`` and ``relays`` are
-    those of the configuration, or those named by options instead; named ``relays`` have no ``api_key``. ``media``: add
-    the steps that send media.
+    ``url_given``: the URL of the target was an argument, not taken from the configuration. ``backends`` and
+    ``turn_settings`` are those of the configuration, or those of the command's options instead; ``turn_settings`` of
+    options have no ``api_key``. ``media``: add the steps that send media.
     """
-    yield DoctorStep(CONFIGURATION, partial(_return, read))
-    given = () if read is NO_FILE else (CONFIGURATION,)
-    yield DoctorStep("name resolution", partial(connection.resolve_name, target), () if named else given)
+    yield DoctorStep(CONFIGURATION, partial(_known_outcome, config_outcome))
+    needs_config = () if config_outcome is NO_CONFIGURATION else (CONFIGURATION,)
+    yield DoctorStep("name resolution", partial(connection.resolve_name, target), () if url_given else needs_config)
     yield DoctorStep("TCP", partial(connection.connect_tcp, target), ("name resolution",))
     yield DoctorStep("TLS", partial(connection.check_tls, target), ("TCP",))
     yield DoctorStep(PATH, partial(signaling.fetch_welcome, target), ("TLS",))
     yield DoctorStep("WebSocket upgrade", partial(signaling.open_websocket, target), (PATH,))
     yield DoctorStep("features", partial(signaling.check_features, target), (PATH,))
-    yield from _nextcloud_steps(target, backends, config.mcu.type if config else NO_MCU, given)
+    yield from _nextcloud_steps(target, backends, config.mcu.type if config else NO_MCU, needs_config)
     secret = config.internal.secret if config else ""
     url = next((url for backend in backends for url in backend.urls), "")
-    yield DoctorStep("hello", partial(session.say_hello, target, secret, url), ("WebSocket upgrade", *given))
-    yield from _janus_steps(target, config, given, media=media)
-    yield from _turn_steps(target, relays, given)
+    yield DoctorStep("hello", partial(session.say_hello, target, secret, url), ("WebSocket upgrade", *needs_config))
+    yield from _janus_steps(target, config, needs_config, media=media)
+    yield from _turn_steps(target, turn_settings, needs_config)
     yield DoctorStep("readiness", partial(signaling.read_readiness, target), (PATH,))
 
 
@@ -62,65 +62,80 @@ def _nextcloud_steps(
     for backend in backends:
         for url in backend.urls:
             name = f"Nextcloud {backend.id if len(backend.urls) == 1 else url}"
-            asked = nextcloud.ExaminedNextcloud(backend, url if url.endswith("/") else f"{url}/")
-            yield DoctorStep(f"{name}: capabilities", partial(nextcloud.fetch_capabilities, asked), needs)
-            reached = (f"{name}: capabilities",)
-            yield DoctorStep(f"{name}: clock", partial(nextcloud.compare_clocks, asked, target), (PATH, *reached))
-            yield DoctorStep(f"{name}: key of hello 2.0", partial(nextcloud.check_token_key, asked), reached)
-            yield DoctorStep(f"{name}: requests of the gateway", partial(nextcloud.ask_nextcloud, asked, mcu), reached)
-            sent = partial(nextcloud.send_as_nextcloud, asked, target)
+            examined = nextcloud.ExaminedNextcloud(backend, url if url.endswith("/") else f"{url}/")
+            yield DoctorStep(f"{name}: capabilities", partial(nextcloud.fetch_capabilities, examined), needs)
+            needs_capabilities = (f"{name}: capabilities",)
+            yield DoctorStep(
+                f"{name}: clock", partial(nextcloud.compare_clocks, examined, target), (PATH, *needs_capabilities)
+            )
+            yield DoctorStep(
+                f"{name}: key of hello 2.0", partial(nextcloud.check_token_key, examined), needs_capabilities
+            )
+            yield DoctorStep(
+                f"{name}: requests of the gateway", partial(nextcloud.ask_nextcloud, examined, mcu), needs_capabilities
+            )
+            sent = partial(nextcloud.send_as_nextcloud, examined, target)
             yield DoctorStep(f"{name}: requests to the gateway", sent, (PATH, *needs))
     if not backends:
         yield DoctorStep(
-            "Nextcloud", partial(_return, not_tried("the URL of a Nextcloud: --nextcloud URL, or -c FILE")), needs
+            "Nextcloud",
+            partial(_known_outcome, not_tried("the URL of a Nextcloud: --nextcloud URL, or -c FILE")),
+            needs,
         )
 
 
 def _janus_steps(target: Target, config: Config | None, needs: tuple[str, ...], *, media: bool) -> Iterator[DoctorStep]:
     if config is None:
-        yield DoctorStep("Janus", partial(_return, NO_FILE), needs)
+        yield DoctorStep("Janus", partial(_known_outcome, NO_CONFIGURATION), needs)
     elif config.mcu.type == "janus":
         servers = config.mcu.settings
         for number, settings in enumerate(servers, 1):
             name = "Janus" if len(servers) == 1 else f"Janus {settings.name or number}"
-            asked = janus.Janus(settings)
-            yield DoctorStep(name, partial(janus.connect_janus, asked, config.mcu.timeout), needs)
-            yield DoctorStep(f"{name}: version", partial(janus.check_version, asked), (name,))
-            yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, asked), (name,))
-            yield DoctorStep(f"{name}: events", partial(janus.check_events, asked), (name,))
-            yield from _media_steps(name, asked, target, config.mcu.timeout, media=media)
+            examined = janus.ExaminedJanus(settings)
+            yield DoctorStep(name, partial(janus.connect_janus, examined, config.mcu.timeout), needs)
+            yield DoctorStep(f"{name}: version", partial(janus.check_version, examined), (name,))
+            yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, examined), (name,))
+            yield DoctorStep(f"{name}: events", partial(janus.check_events, examined), (name,))
+            yield from _media_steps(name, examined, target, config.mcu.timeout, media=media)
 
 
 def _media_steps(
-    name: str, asked: janus.Janus, target: Target, request_limit: float, *, media: bool
+    name: str, examined: janus.ExaminedJanus, target: Target, request_timeout: float, *, media: bool
 ) -> Iterator[DoctorStep]:
     if not media:
-        yield DoctorStep(f"{name}: media", partial(_return, not_tried("--media")))
+        yield DoctorStep(f"{name}: media", partial(_known_outcome, not_tried("--media")))
         return
     from gateway.tools.doctor.media import check_candidates, send_and_receive  # loads libraries of codecs
 
-    yield DoctorStep(f"{name}: candidates", partial(check_candidates, asked, target, request_limit), (name,))
-    yield DoctorStep(f"{name}: media", partial(send_and_receive, asked, request_limit), (name,))
+    yield DoctorStep(f"{name}: candidates", partial(check_candidates, examined, target, request_timeout), (name,))
+    yield DoctorStep(f"{name}: media", partial(send_and_receive, examined, request_timeout), (name,))
 
 
-def _turn_steps(target: Target, relays: TurnSection, needs: tuple[str, ...]) -> Iterator[DoctorStep]:
-    if not relays.servers:
-        yield DoctorStep("TURN", partial(_return, not_tried(LACKING_TURN)))
+def _turn_steps(target: Target, turn_settings: TurnSection, needs: tuple[str, ...]) -> Iterator[DoctorStep]:
+    if not turn_settings.servers:
+        yield DoctorStep("TURN", partial(_known_outcome, not_tried(TURN_OPTIONS)))
         return
-    account, granted = turn.TurnAccount(), "TURN credentials"
-    yield DoctorStep(granted, partial(turn.grant, account, target, relays), (PATH, *needs) if relays.api_key else ())
-    for uri in relays.servers:
+    credentials, credentials_step = turn.TurnCredentials(), "TURN credentials"
+    yield DoctorStep(
+        credentials_step,
+        partial(turn.obtain_credentials, credentials, target, turn_settings),
+        (PATH, *needs) if turn_settings.api_key else (),
+    )
+    for uri in turn_settings.servers:
         name = f"TURN {uri.partition(':')[2]}"
-        yield DoctorStep(name, partial(turn.allocate, account, uri), (granted,))
-        yield DoctorStep(f"{name}: forbidden peers", partial(turn.offer_forbidden_peers, account, uri), (name,))
+        yield DoctorStep(name, partial(turn.allocate, credentials, uri), (credentials_step,))
+        yield DoctorStep(f"{name}: forbidden peers", partial(turn.check_forbidden_peers, credentials, uri), (name,))
 
 
 def read_configuration(
     path: Path | None, environ: Mapping[str, str], account: pwd.struct_passwd
 ) -> tuple[Config | None, Outcome]:
-    """Load and check a configuration as ``portunus config check`` does; ``account``: the gateway's user."""
+    """Load a configuration, and check its settings and files as ``portunus config check`` does.
+
+    ``account`` is the gateway's user. The configuration is ``None`` if there is none, or it cannot be loaded.
+    """
     if path is None:
-        return None, NO_FILE
+        return None, NO_CONFIGURATION
     try:
         config, source = configuration.load_with_source(path, environ)
     except configuration.ConfigError as error:
@@ -142,6 +157,6 @@ def _where(finding: Finding) -> str:
     return f"{finding.place}: {finding.key}" if finding.key else finding.place
 
 
-async def _return(outcome: Outcome) -> Outcome:
-    """Return the outcome of a step that is known without a test."""
+async def _known_outcome(outcome: Outcome) -> Outcome:
+    """Return an outcome that is known before its step runs."""
     return outcome

@@ -1,4 +1,4 @@
-"""Steps at one Janus: connect as the gateway does, publish, compare version and settings.
+"""Steps at one Janus: connect as the gateway does, create a room, check version and settings.
 
 Source: docs/janus.md. The doctor has a session and an instance name of its own, so that it does not touch the rooms of
 the gateway.
@@ -20,33 +20,33 @@ from mcu.janus.connection.messages import RECOMMENDED_VERSION, version_numbers
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 
-ATTEMPT_LIMIT = 20.0  # seconds until the first attempt to connect must have succeeded or failed
+ATTEMPT_LIMIT = 20.0  # seconds within which the first attempt to connect must succeed or fail
 
 
 @dataclass(slots=True)
-class Janus:
+class ExaminedJanus:
     """One Janus of the configuration; ``connect_janus`` sets the attributes that the later steps check."""
 
     settings: JanusServerSettings
     version: str = ""
-    restriction: str = ""  # one sentence about what does not work with it
+    restriction: str = ""  # names a feature that does not work with this version, in one sentence
     reclaim_timeout: int = 0  # seconds
     event_handlers: bool = False
 
 
-async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
-    """Connect as the gateway does, and create and destroy a room; ``request_limit``: ``mcu.timeout``, in seconds."""
+async def connect_janus(janus: ExaminedJanus, request_timeout: float) -> Outcome:
+    """Connect as the gateway does, and create and destroy a room; ``request_timeout``: ``mcu.timeout``, in seconds."""
     instance = secrets.token_hex(6)
     rooms = RoomRegistry(janus.settings.admin_key, instance, set())
-    decided = asyncio.Event()
+    changed = asyncio.Event()
     connector = JanusConnector(
         janus.settings,
-        request_limit,
+        request_timeout,
         instance,
         JanusLog(),
         time.monotonic,
         time.time,
-        decided.set,
+        changed.set,
         rooms.reason_unusable,
         _idle,
     )
@@ -55,14 +55,14 @@ async def connect_janus(janus: Janus, request_limit: float) -> Outcome:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ATTEMPT_LIMIT):
                 while connector.state is SfuState.CONNECTING and connector.reason in (NO_ATTEMPT, NO_ANSWER):
-                    decided.clear()
-                    await decided.wait()
+                    changed.clear()
+                    await changed.wait()
         if connector.state is SfuState.READY:
             janus.version, janus.restriction = connector.version, connector.restriction
             janus.reclaim_timeout = int(connector.reclaim_timeout)
             janus.event_handlers = connector.event_handlers
             return ok(f"Janus {janus.version} has VideoRoom and data channels, and creates rooms")
-        return _unusable(janus.settings, connector.state, connector.reason)
+        return _unusable_outcome(janus.settings, connector.state, connector.reason)
     finally:
         await connector.stop()
 
@@ -71,7 +71,7 @@ async def _idle(*_: object) -> None:
     """Do nothing with a new session: the doctor leaves the rooms and handles of other sessions alone."""
 
 
-def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Outcome:
+def _unusable_outcome(settings: JanusServerSettings, state: SfuState, reason: str) -> Outcome:
     if state is SfuState.CONNECTING:
         change = (
             "start Janus (systemctl status janus) with its WebSocket transport, and give mcu.janus.url the ws_port of"
@@ -92,8 +92,8 @@ def _unusable(settings: JanusServerSettings, state: SfuState, reason: str) -> Ou
     return failed(cause, change or "see docs/janus.md", reason)
 
 
-async def check_version(janus: Janus) -> Outcome:
-    """Compare the version with the oldest recommended one, and report a feature that it breaks."""
+async def check_version(janus: ExaminedJanus) -> Outcome:
+    """Compare the version with the oldest recommended one, and report a feature that does not work with it."""
     if () < version_numbers(janus.version) < RECOMMENDED_VERSION:
         oldest = ".".join(map(str, RECOMMENDED_VERSION))
         change = f"update Janus to {oldest} or newer"
@@ -103,7 +103,7 @@ async def check_version(janus: Janus) -> Outcome:
     return ok(janus.version)
 
 
-async def check_reclaim(janus: Janus) -> Outcome:
+async def check_reclaim(janus: ExaminedJanus) -> Outcome:
     """Check that Janus keeps a session after its connection has broken."""
     if not janus.reclaim_timeout:
         change = "set reclaim_session_timeout = 10 under general in janus.jcfg, and restart Janus"
@@ -113,7 +113,7 @@ async def check_reclaim(janus: Janus) -> Outcome:
     return ok(f"Janus keeps a session for {janus.reclaim_timeout} s without a connection")
 
 
-async def check_events(janus: Janus) -> Outcome:
+async def check_events(janus: ExaminedJanus) -> Outcome:
     """Check that Janus has an event handler, since the gateway computes its media metrics from Janus' events."""
     if not janus.event_handlers:
         change = (

@@ -1,7 +1,7 @@
-"""Steps with media at one Janus: the candidates that it offers, and a publication that is received again.
+"""Steps with media at one Janus: the candidates that it offers, and a publication with a subscriber.
 
-The publisher and the subscriber are aiortc's, in this process: what they send and receive passes the network as that of
-clients on this machine does. They do not use the gateway, so that a fault of Janus is not taken for one of it.
+Publisher and subscriber are PeerConnections of aiortc in this process, so that their packets take the network path of
+clients on this machine. They do not use the gateway, so that a failure is one of Janus or the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 from aiortc.sdp import candidate_from_sdp
 
-from gateway.tools.doctor.janus import Janus
+from gateway.tools.doctor.janus import ExaminedJanus
 from gateway.tools.doctor.steps import Outcome, failed, ok
 from gateway.tools.doctor.target import Target
 from mcu.base import (
@@ -40,15 +40,15 @@ MEDIA_LIMIT = 5.0  # seconds until ``FRAMES`` have arrived
 FRAMES = 25  # of audio, 20 ms each
 
 _KEY = StreamKey(BackendId("doctor"), PublisherId("doctor"), StreamType.VIDEO)
-_CONTAINERS = ip_network("172.16.0.0/12")  # from which Docker takes its networks
-_MAPPING = (
+_DOCKER_NETWORKS = ip_network("172.16.0.0/12")  # from which Docker takes its networks
+_ADDRESS_REMEDY = (
     "give Janus the host's network, or set nat_1_1_mapping in janus.jcfg (PUBLIC_ADDRESS of janus-config/fill.py) to"
     " the address that clients reach"
 )
 
 
-class _Candidates:
-    """A stream listener that collects the candidates of Janus and adds them to a peer connection."""
+class _CandidateListener:
+    """Collects the candidates of Janus, as a stream listener, and adds them to a PeerConnection."""
 
     def __init__(self, peer: RTCPeerConnection) -> None:
         self.addresses: list[str] = []
@@ -77,8 +77,8 @@ class _Candidates:
     def on_closed(self, reason: CloseReason) -> None:
         """Ignore the end: the state of the peer connection shows it."""
 
-    def read(self, description: Description) -> None:
-        """Collect the candidates in a description of Janus."""
+    def collect_addresses(self, description: Description) -> None:
+        """Collect the addresses of the candidates in a description of Janus."""
         lines = str(description).splitlines()
         self.addresses += [_address(line[2:]) for line in lines if line.startswith("a=candidate:")]
 
@@ -87,49 +87,49 @@ def _address(candidate: str) -> str:
     return candidate.split()[4]  # RFC 8839, 5.1
 
 
-async def check_candidates(janus: Janus, target: Target, request_limit: float) -> Outcome:
-    """Publish, and check that Janus offers a public candidate if the server has a public address."""
+async def check_candidates(janus: ExaminedJanus, target: Target, request_timeout: float) -> Outcome:
+    """Publish, and check that Janus offers a public candidate if the signaling server has a public address."""
     try:
-        async with _sfu(janus, request_limit) as sfu, _publication(sfu, request_limit) as (_, candidates):
+        async with _sfu(janus, request_timeout) as sfu, _publication(sfu, request_timeout) as (_, candidates):
             addresses = list(dict.fromkeys(candidates.addresses))
     except McuError as error:
-        return _refused(error)
+        return _request_failure(error)
     evidence = f"Janus offers {', '.join(addresses) or 'no candidate'}"
     if not addresses:
         change = "set ice_enforce_list in janus.jcfg to an interface that is up, or remove it; see Janus' log"
         return failed("Janus offers no candidate", change, evidence)
     private = [address for address in addresses if not _is_global(address)]
     if len(private) == len(addresses) and any(map(_is_global, target.addresses)):
-        kind = "of a container" if any(ip_address(it) in _CONTAINERS for it in private) else "private"
-        cause = f"clients cannot reach Janus: its addresses are {kind}, while {target.host} is public"
-        return failed(cause, _MAPPING, evidence)
+        scope = "of a container" if any(ip_address(it) in _DOCKER_NETWORKS for it in private) else "private"
+        cause = f"clients cannot reach Janus: its addresses are {scope}, while {target.host} is public"
+        return failed(cause, _ADDRESS_REMEDY, evidence)
     return ok(evidence)
 
 
-async def send_and_receive(janus: Janus, request_limit: float) -> Outcome:
-    """Publish audio, subscribe to it, and count what arrives."""
+async def send_and_receive(janus: ExaminedJanus, request_timeout: float) -> Outcome:
+    """Publish audio, subscribe to it, and count the frames that arrive."""
     try:
-        async with _sfu(janus, request_limit) as sfu, _publication(sfu, request_limit) as (peer, candidates):
+        async with _sfu(janus, request_timeout) as sfu, _publication(sfu, request_timeout) as (peer, candidates):
             if not await _wait_connected(peer):
-                return _no_connection("publisher", candidates)
-            return await _receive(sfu, request_limit)
+                return _connection_failure("publisher", candidates)
+            return await _receive(sfu, request_timeout)
     except McuError as error:
-        return _refused(error)
+        return _request_failure(error)
 
 
-async def _receive(sfu: JanusMcu, request_limit: float) -> Outcome:
+async def _receive(sfu: JanusMcu, request_timeout: float) -> Outcome:
     peer = _peer()
     tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
     peer.on("track", tracks.put_nowait)
-    candidates = _Candidates(peer)
-    subscriber, offer = await sfu.subscribe(_KEY, SubscribeOptions(timeout=request_limit), candidates)
+    candidates = _CandidateListener(peer)
+    subscriber, offer = await sfu.subscribe(_KEY, SubscribeOptions(timeout=request_timeout), candidates)
     try:
-        candidates.read(offer)
+        candidates.collect_addresses(offer)
         await peer.setRemoteDescription(RTCSessionDescription(str(offer), "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         await subscriber.accept(parse(peer.localDescription.sdp).freeze())
         if not await _wait_connected(peer):
-            return _no_connection("subscriber", candidates)
+            return _connection_failure("subscriber", candidates)
         frames = await _count_frames(tracks)
         packets = await _packets_received(peer)
     finally:
@@ -160,20 +160,20 @@ async def _packets_received(peer: RTCPeerConnection) -> int:
     return sum(report.packetsReceived for report in stats.values() if report.type == "inbound-rtp")
 
 
-def _no_connection(side: str, candidates: _Candidates) -> Outcome:
+def _connection_failure(side: str, candidates: _CandidateListener) -> Outcome:
     offered = list(dict.fromkeys(candidates.addresses))
-    named = [f"{address}{'' if _is_global(address) else ' (private)'}" for address in offered]
-    change = f"let firewalls pass the UDP ports of rtp_port_range (janus.jcfg); {_MAPPING}"
-    evidence = f"Janus offers {', '.join(named) or 'no candidate'}"
+    shown_addresses = [f"{address}{'' if _is_global(address) else ' (private)'}" for address in offered]
+    change = f"let firewalls pass the UDP ports of rtp_port_range (janus.jcfg); {_ADDRESS_REMEDY}"
+    evidence = f"Janus offers {', '.join(shown_addresses) or 'no candidate'}"
     return failed(f"the {side} gets no connection to Janus within {CONNECT_LIMIT:g} s", change, evidence)
 
 
-def _refused(error: McuError) -> Outcome:
+def _request_failure(error: McuError) -> Outcome:
     return failed("Janus carries out no request about a stream", "see Janus' log, and docs/janus.md", str(error))
 
 
 async def _wait_connected(peer: RTCPeerConnection) -> bool:
-    """Wait until a peer connection is connected or has failed; return whether it is connected."""
+    """Wait until a PeerConnection is connected or has failed; return whether it is connected."""
     changed = asyncio.Event()
     peer.on("connectionstatechange", changed.set)
     try:
@@ -187,9 +187,9 @@ async def _wait_connected(peer: RTCPeerConnection) -> bool:
 
 
 @asynccontextmanager
-async def _sfu(janus: Janus, request_limit: float) -> AsyncIterator[JanusMcu]:
-    """Connect to Janus by a session of its own, and end the session afterwards."""
-    sfu = JanusMcu((janus.settings,), request_limit, secrets.token_hex(6))
+async def _sfu(janus: ExaminedJanus, request_timeout: float) -> AsyncIterator[JanusMcu]:
+    """Connect to Janus with a session of the doctor's own, and end the session afterwards."""
+    sfu = JanusMcu((janus.settings,), request_timeout, secrets.token_hex(6))
     await sfu.start(lambda status: None)
     try:
         yield sfu
@@ -198,17 +198,19 @@ async def _sfu(janus: Janus, request_limit: float) -> AsyncIterator[JanusMcu]:
 
 
 @asynccontextmanager
-async def _publication(sfu: JanusMcu, request_limit: float) -> AsyncIterator[tuple[RTCPeerConnection, _Candidates]]:
+async def _publication(
+    sfu: JanusMcu, request_timeout: float
+) -> AsyncIterator[tuple[RTCPeerConnection, _CandidateListener]]:
     """Publish silence, and end the publication afterwards."""
     peer = _peer()
-    candidates = _Candidates(peer)
+    candidates = _CandidateListener(peer)
     peer.addTransceiver(AudioStreamTrack(), direction="sendonly")
     try:
         await peer.setLocalDescription(await peer.createOffer())
         offer = parse(peer.localDescription.sdp).freeze()
-        publisher, answer = await sfu.publish(_KEY, offer, PublishOptions(timeout=request_limit), candidates)
+        publisher, answer = await sfu.publish(_KEY, offer, PublishOptions(timeout=request_timeout), candidates)
         try:
-            candidates.read(answer)
+            candidates.collect_addresses(answer)
             await peer.setRemoteDescription(RTCSessionDescription(str(answer), "answer"))
             yield peer, candidates
         finally:

@@ -37,13 +37,13 @@ _SECRET_REMEDY = (
 class ExaminedNextcloud:
     """One URL of a backend; ``fetch_capabilities`` sets the attributes that the later steps check.
 
-    A ``backend`` without a secret is that of ``--nextcloud``: it gets no signed requests.
+    A ``backend`` without a secret is that of ``--nextcloud``; no signed requests are sent to it.
     """
 
     backend: Backend
     url: str  # with a slash at the end
     capabilities: Capabilities = field(default_factory=Capabilities)
-    clock_offset: float | None = None  # seconds by which its clock is ahead of this machine's
+    clock_offset: float | None = None  # seconds that its clock is ahead of this machine's
 
 
 async def fetch_capabilities(nextcloud: ExaminedNextcloud) -> Outcome:
@@ -55,18 +55,19 @@ async def fetch_capabilities(nextcloud: ExaminedNextcloud) -> Outcome:
         except RequestFailed as error:
             if isinstance(error, Redirected):
                 evidence = f"{nextcloud.url}{PATH} answers with HTTP status {error.status}"
-                see = f"the URL to which it redirects in backend.urls; see: curl -I {nextcloud.url}{PATH}"
-                change = f"write {base} in backend.urls" if (base := redirect_base(error)) else f"write {see}"
+                change = f"write the URL to which it redirects in backend.urls; see: curl -I {nextcloud.url}{PATH}"
+                if base := redirect_base(error):
+                    change = f"write {base} in backend.urls"
                 return failed("it redirects, which signed requests do not follow", change, evidence)
             change = f"correct backend.urls, or mend the way there; on this machine: curl -v {nextcloud.url}status.php"
             return failed(
                 "this Nextcloud cannot be reached from here", change, f"{nextcloud.url}: {explanation(error)}"
             )
     nextcloud.clock_offset = clock_offset(reply.headers.get("Date", ""))
-    return _judge(nextcloud, reply)
+    return _capabilities_outcome(nextcloud, reply)
 
 
-def _judge(nextcloud: ExaminedNextcloud, reply: Reply) -> Outcome:
+def _capabilities_outcome(nextcloud: ExaminedNextcloud, reply: Reply) -> Outcome:
     evidence = f"{nextcloud.url}{PATH} answers with HTTP status {reply.status}"
     if reply.status == 503:
         return failed("it is in maintenance mode, or overloaded", "occ maintenance:mode --off", evidence)
@@ -81,7 +82,7 @@ def _judge(nextcloud: ExaminedNextcloud, reply: Reply) -> Outcome:
 
 
 async def compare_clocks(nextcloud: ExaminedNextcloud, target: Target) -> Outcome:
-    """Compare the clock of the server with Nextcloud's."""
+    """Compare the clock of the signaling server with Nextcloud's."""
     if nextcloud.clock_offset is None or target.clock_offset is None:
         sender = "Nextcloud" if nextcloud.clock_offset is None else "the signaling server"
         return warning("the clocks cannot be compared", "have the proxy pass all headers", f"{sender} sends no Date")
@@ -96,7 +97,7 @@ async def compare_clocks(nextcloud: ExaminedNextcloud, target: Target) -> Outcom
 
 
 async def ask_nextcloud(nextcloud: ExaminedNextcloud, mcu: str) -> Outcome:
-    """Send a signed request as the gateway does: with a ticket that no client has, so that nothing changes."""
+    """Send Nextcloud a signed request as the gateway does; its ticket is invalid, so that nothing changes."""
     if not nextcloud.backend.secret:
         return not_tried("the gateway's configuration, which has the shared secret: -c FILE")
     async with NextcloudClient(SERVER_HEADER, announced(mcu), clock=time.monotonic) as client:

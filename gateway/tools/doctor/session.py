@@ -15,7 +15,7 @@ from gateway.wire.errors import Code
 
 
 async def say_hello(target: Target, secret: str, backend: str) -> Outcome:
-    """Open a session and end it; ``secret`` is that of internal clients, ``backend`` the URL of a Nextcloud."""
+    """Open a session as an internal client, and end it; ``backend`` is the URL of a Nextcloud."""
     if not secret or not backend:
         return not_tried(
             "-c FILE, a configuration with a backend and internal.secret: the doctor is an internal client"

@@ -20,11 +20,11 @@ from gateway.tools.doctor.target import Target
 from gateway.tools.talk_check import FEATURES_HEADER, REQUIRED_FEATURES, WANTED_FEATURES, announced_features
 
 TIMEOUT = aiohttp.ClientTimeout(total=20.0, sock_connect=10.0)  # seconds
-WELCOME = "nextcloud-spreed-signaling"  # member of the welcome
+WELCOME_MEMBER = "nextcloud-spreed-signaling"  # by which a welcome is recognised
 _REDIRECTS = range(300, 400)
 _PROXY_ERRORS = (502, 503, 504)
 DRAIN_REMEDY = "start it again when it has ended, or cancel the drain: portunus drain --cancel -c FILE"
-UPGRADE_LINES = (
+UPGRADE_REMEDY = (
     "nginx: `proxy_http_version 1.1;`, `proxy_set_header Upgrade $http_upgrade;` and"
     ' `proxy_set_header Connection "Upgrade";` in its location; Apache: `upgrade=websocket` in its ProxyPass'
 )
@@ -45,7 +45,7 @@ async def fetch_welcome(target: Target) -> Outcome:
         )
         return failed("it redirects, which Nextcloud's requests and WebSockets do not follow", change, evidence)
     welcome = json_object(body) if status == 200 else None
-    if welcome is not None and WELCOME in welcome:
+    if welcome is not None and WELCOME_MEMBER in welcome:
         target.header_features = announced_features(headers)
         target.clock_offset = clock_offset(headers.get("Date", ""))
         return ok(f"{evidence}, version {welcome.get('version')}")
@@ -78,7 +78,7 @@ async def open_websocket(target: Target) -> Outcome:
         ):
             frame = await socket.receive()
     except aiohttp.WSServerHandshakeError as error:
-        return _no_upgrade(url, error)
+        return _handshake_failure(url, error)
     except (aiohttp.ClientError, OSError) as error:
         change = "see the logs of the reverse proxy and of the gateway"
         return failed("the WebSocket is closed at once", change, f"{url}: {type(error).__name__}")
@@ -91,14 +91,14 @@ async def open_websocket(target: Target) -> Outcome:
     return ok(f"{url} opens a WebSocket and sends its welcome")
 
 
-def _no_upgrade(url: str, error: aiohttp.WSServerHandshakeError) -> Outcome:
+def _handshake_failure(url: str, error: aiohttp.WSServerHandshakeError) -> Outcome:
     evidence = f"{url} answers the handshake with HTTP status {error.status}"
     if error.status in _PROXY_ERRORS:
         change = "give the proxy's rule for WebSockets the address of http.listen"
         return failed("the reverse proxy does not reach the gateway with WebSockets", change, evidence)
     if error.headers is not None and FEATURES_HEADER in error.headers and error.status == 429:
         return failed("the gateway refuses this address", "see `limits` in the configuration", evidence)
-    return failed("the reverse proxy does not forward the upgrade to a WebSocket", UPGRADE_LINES, evidence)
+    return failed("the reverse proxy does not forward the upgrade to a WebSocket", UPGRADE_REMEDY, evidence)
 
 
 async def check_features(target: Target) -> Outcome:
@@ -120,7 +120,7 @@ async def check_features(target: Target) -> Outcome:
 
 
 async def read_readiness(target: Target) -> Outcome:
-    """Read the states that the gateway itself reports of its SFUs and backends."""
+    """Read from ``/readyz`` whether the gateway's SFUs and backends work."""
     try:
         status, _, body = await get(f"{target.url}/readyz")
     except (aiohttp.ClientError, OSError) as error:
@@ -168,7 +168,7 @@ def json_object(body: bytes | str) -> dict[str, Any] | None:
 
 
 def clock_offset(date: str) -> float | None:
-    """Return the seconds by which a server's clock is ahead of this machine's; ``None``: ``date`` is no date.
+    """Return the seconds that a server's clock is ahead of this machine's; ``None``: ``date`` is no date.
 
     ``date`` is the header ``Date`` of a response that has just arrived.
     """

@@ -1,7 +1,7 @@
 """The steps of the doctor, and their execution in order, each only after the steps that it needs.
 
-A step that needs a failed one is "not reached", and its outcome names that one; a step that needs one that was not
-tried is not tried either, for the same reason. So the first failed step is a cause, not a consequence.
+A step that needs a failed step is "not reached", and its outcome names the failed step. A step that needs a step that
+was "not tried" is not tried either, and has the same outcome. So each failed step is a cause, not a consequence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Result(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class DoctorStep:
-    """One step; ``needs`` are the names of earlier steps whose failure makes this one pointless."""
+    """One step; it runs only if each of the earlier steps named in ``needs`` ended with ``ok`` or ``warning``."""
 
     name: str
     run: Callable[[], Awaitable[Outcome]]
@@ -66,7 +66,9 @@ def not_tried(change: str) -> Outcome:
     return Outcome("not tried", change=change)
 
 
-async def take(steps: Iterable[DoctorStep], on_result: Callable[[Result], None] = lambda result: None) -> list[Result]:
+async def run_steps(
+    steps: Iterable[DoctorStep], on_result: Callable[[Result], None] = lambda result: None
+) -> list[Result]:
     """Run the steps one after another; ``on_result`` is called after each one.
 
     A step that is not finished after ``STEP_TIMEOUT`` seconds has failed.
@@ -74,14 +76,14 @@ async def take(steps: Iterable[DoctorStep], on_result: Callable[[Result], None] 
     outcomes: dict[str, Outcome] = {}
     results = []
     for step in steps:
-        outcome = outcomes[step.name] = _prevented(step, outcomes) or await _within_limit(step)
+        outcome = outcomes[step.name] = _outcome_without_run(step, outcomes) or await _run_within_limit(step)
         results.append(Result(step.name, outcome.state, outcome.evidence, outcome.cause, outcome.change))
         on_result(results[-1])
     return results
 
 
-def _prevented(step: DoctorStep, outcomes: dict[str, Outcome]) -> Outcome | None:
-    """Return the outcome of a step whose needs are not met; ``None``: it can run."""
+def _outcome_without_run(step: DoctorStep, outcomes: dict[str, Outcome]) -> Outcome | None:
+    """Return the outcome of a step that cannot run because of a step that it needs; ``None``: it can run."""
     needed = [(name, outcomes[name]) for name in step.needs]
     for name, outcome in needed:
         if outcome.state == "failed":
@@ -91,7 +93,7 @@ def _prevented(step: DoctorStep, outcomes: dict[str, Outcome]) -> Outcome | None
     return next((outcome for _, outcome in needed if outcome.state == "not tried"), None)
 
 
-async def _within_limit(step: DoctorStep) -> Outcome:
+async def _run_within_limit(step: DoctorStep) -> Outcome:
     try:
         async with asyncio.timeout(STEP_TIMEOUT):
             return await step.run()

@@ -14,12 +14,12 @@ _ENDPOINT = "/spreed"  # path of the WebSocket, which Talk appends to the URL of
 
 @dataclass(slots=True)
 class Target:
-    """A signaling server; the steps of the test set all members but ``url``."""
+    """A signaling server; the steps of the doctor set all attributes but ``url``."""
 
     url: str  # base URL, as in Talk's settings, without a slash at the end
     addresses: list[str] = field(default_factory=list)  # IP addresses of the host
     header_features: frozenset[str] = frozenset()  # of the response header X-Spreed-Signaling-Features
-    clock_offset: float | None = None  # seconds by which its clock is ahead of this machine's; None: no valid Date
+    clock_offset: float | None = None  # seconds that its clock is ahead of this machine's; None: no valid Date
 
     @property
     def scheme(self) -> str:
@@ -43,7 +43,9 @@ class Target:
 
 
 def parse_target(url: str) -> Target:
-    """Return the target for the URL of a signaling server, normalised: ``ws`` is ``http``, ``/spreed`` is cut off.
+    """Return the target for the URL of a signaling server, normalised.
+
+    ``ws`` becomes ``http``; user, password, query and a final ``/spreed`` are removed.
 
     Raises:
         ValueError: ``url`` has another scheme, no host, or a wrong port.

@@ -1,4 +1,4 @@
-"""Steps at the TURN servers: an allocation with the credentials of a client, and peers that must be refused.
+"""Steps at the TURN servers: an allocation with the credentials of a client, and forbidden peers.
 
 Source: RFC 8656; draft-uberti-behave-turn-rest-00. A relay that accepts peers on loopback or in private networks
 lets every client reach servers behind the operator's firewall.
@@ -28,14 +28,14 @@ from aioice.turn import (
 )
 
 from gateway.config import TurnSection
-from gateway.edge.turn import credentials
+from gateway.edge.turn import credentials as make_credentials
 from gateway.tools.doctor.signaling import get, json_object
 from gateway.tools.doctor.steps import Outcome, failed, ok
 from gateway.tools.doctor.target import Target
 
-ANSWER_LIMIT = 8.0  # seconds for the answers to one allocation, or to the requests about peers
-PEER_PORT = 9
-PEERS = {  # peer that the relay must refuse -> line of turnserver.conf that makes it refuse
+ANSWER_LIMIT = 8.0  # seconds for one allocation and all requests that a step makes with it
+PEER_PORT = 9  # discard; a permission covers all ports of an address, and no packet is sent there
+FORBIDDEN_PEERS = {  # peer that the relay must refuse -> line of turnserver.conf that makes it refuse
     "127.0.0.1": "denied-peer-ip=127.0.0.0-127.255.255.255",
     "0.0.0.0": "denied-peer-ip=0.0.0.0-0.255.255.255",
     "::1": "denied-peer-ip=::1",
@@ -50,18 +50,18 @@ _uri = re.compile(r"(turns?):(\[[0-9A-Fa-f:.]+\]|[^:?\[\]]+)(?::([0-9]{1,5}))?(?
 
 
 @dataclass(slots=True)
-class TurnAccount:
-    """The credentials that the steps use; ``grant`` obtains them."""
+class TurnCredentials:
+    """The credentials for the TURN servers; ``obtain_credentials`` sets them."""
 
     username: str = ""
     password: str = ""
 
 
-async def grant(account: TurnAccount, target: Target, settings: TurnSection) -> Outcome:
-    """Request credentials from the gateway; without ``api_key`` make them from the secret, as Nextcloud does."""
+async def obtain_credentials(credentials: TurnCredentials, target: Target, settings: TurnSection) -> Outcome:
+    """Obtain credentials from the gateway; without ``api_key`` make them from the secret, as Nextcloud does."""
     if not settings.api_key:
         name = secrets.token_hex(8)
-        account.username, account.password = credentials(settings.secret, name, time.time())
+        credentials.username, credentials.password = make_credentials(settings.secret, name, time.time())
         return ok("made from the secret that the TURN servers share, as Nextcloud makes them")
     url = f"{target.url}/turn/credentials"
     try:
@@ -74,17 +74,17 @@ async def grant(account: TurnAccount, target: Target, settings: TurnSection) -> 
             "reload the gateway if its file was changed (systemctl reload portunus): [turn] api_key, secret, servers"
         )
         return failed("the running gateway grants no credentials", change, f"{url} answers with HTTP status {status}")
-    account.username, account.password = granted["username"], granted["password"]
+    credentials.username, credentials.password = granted["username"], granted["password"]
     return ok(f"{url} grants credentials")
 
 
-async def allocate(account: TurnAccount, uri: str) -> Outcome:
+async def allocate(credentials: TurnCredentials, uri: str) -> Outcome:
     """Allocate a relayed address, check that it is public, and delete the allocation."""
     try:
-        async with asyncio.timeout(ANSWER_LIMIT), _allocation(account, uri) as (server, client):
+        async with asyncio.timeout(ANSWER_LIMIT), _allocation(credentials, uri) as (server, client):
             relayed = client.relayed_address
     except stun.TransactionFailed as error:
-        return _refused(error)
+        return _allocation_failure(error)
     except (stun.TransactionError, TimeoutError):
         change = (
             "start coturn (systemctl status coturn), and let firewalls on the way pass its port, UDP as well as TCP"
@@ -107,7 +107,7 @@ async def allocate(account: TurnAccount, uri: str) -> Outcome:
     return ok(f"{uri} relays at {address}")
 
 
-def _refused(error: stun.TransactionFailed) -> Outcome:
+def _allocation_failure(error: stun.TransactionFailed) -> Outcome:
     code, reason = error.response.attributes.get("ERROR-CODE", (0, ""))
     evidence = f"error {code} {reason}".strip()
     if code in (_UNAUTHORIZED, _WRONG_CREDENTIALS):
@@ -120,12 +120,12 @@ def _refused(error: stun.TransactionFailed) -> Outcome:
     return failed("the TURN server allocates no relayed address", change, evidence)
 
 
-async def offer_forbidden_peers(account: TurnAccount, uri: str) -> Outcome:
-    """Request permissions for peers on loopback and in private networks, which the relay must refuse."""
+async def check_forbidden_peers(credentials: TurnCredentials, uri: str) -> Outcome:
+    """Check that the relay refuses permissions for peers on loopback and in private networks."""
     accepted = []
     try:
-        async with asyncio.timeout(ANSWER_LIMIT), _allocation(account, uri) as (_, client):
-            for peer in PEERS:
+        async with asyncio.timeout(ANSWER_LIMIT), _allocation(credentials, uri) as (_, client):
+            for peer in FORBIDDEN_PEERS:
                 request = stun.Message(stun.Method.CREATE_PERMISSION, stun.Class.REQUEST)
                 request.attributes["XOR-PEER-ADDRESS"] = (peer, PEER_PORT)
                 try:
@@ -137,19 +137,19 @@ async def offer_forbidden_peers(account: TurnAccount, uri: str) -> Outcome:
         change = "see coturn's log"
         return failed("the TURN server stopped answering", change, f"{uri}: {type(error).__name__}")
     if accepted:
-        change = f"add to turnserver.conf, and restart coturn: {', '.join(PEERS[peer] for peer in accepted)}"
+        change = f"add to turnserver.conf, and restart coturn: {', '.join(FORBIDDEN_PEERS[peer] for peer in accepted)}"
         evidence = f"{uri} permits {', '.join(accepted)}"
         return failed("the relay leads clients to loopback or private addresses", change, evidence)
-    return ok(f"{uri} refuses {', '.join(PEERS)}")
+    return ok(f"{uri} refuses {', '.join(FORBIDDEN_PEERS)}")
 
 
 @asynccontextmanager
-async def _allocation(account: TurnAccount, uri: str) -> AsyncIterator[tuple[str, TurnClientProtocol]]:
+async def _allocation(credentials: TurnCredentials, uri: str) -> AsyncIterator[tuple[str, TurnClientProtocol]]:
     """Yield the numeric address of the TURN server and a client with an allocation, which is deleted at the end.
 
     Raises:
-        ValueError: ``uri`` is not one of a TURN server.
-        stun.TransactionError, OSError: there is no allocation.
+        ValueError: ``uri`` is not the URI of a TURN server.
+        stun.TransactionError, OSError: the server is not reached, or allocates nothing.
     """
     match = _uri.fullmatch(uri)
     if match is None:
@@ -161,7 +161,13 @@ async def _allocation(account: TurnAccount, uri: str) -> AsyncIterator[tuple[str
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     server = (str(found[0][4][0]), port)
 
-    options = (server, account.username, account.password, DEFAULT_ALLOCATION_LIFETIME, DEFAULT_CHANNEL_REFRESH_TIME)
+    options = (
+        server,
+        credentials.username,
+        credentials.password,
+        DEFAULT_ALLOCATION_LIFETIME,
+        DEFAULT_CHANNEL_REFRESH_TIME,
+    )
     client: TurnClientProtocol
     opened: asyncio.BaseTransport
     if secure or transport == "tcp":

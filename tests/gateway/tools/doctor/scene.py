@@ -16,7 +16,7 @@ from gateway import config
 from gateway.app import Gateway
 from gateway.tools.configuration.account import service_account
 from gateway.tools.doctor import examination
-from gateway.tools.doctor.steps import Result, take
+from gateway.tools.doctor.steps import Result, run_steps
 from gateway.tools.doctor.target import parse_target
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
@@ -58,7 +58,9 @@ class Scene:
         self.file.chmod(0o600)
         loaded, read = examination.read_configuration(self.file, {}, self.account)
         backends, relays = (loaded.backends, loaded.turn) if loaded is not None else ((), config.TurnSection())
-        return await take(examination.steps(parse_target(self.url), loaded, read, backends, relays, named=True))
+        return await run_steps(
+            examination.steps(parse_target(self.url), loaded, read, backends, relays, url_given=True)
+        )
 
 
 @asynccontextmanager

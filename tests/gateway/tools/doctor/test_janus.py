@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.tools.doctor.janus import Janus, check_events, check_reclaim, check_version, connect_janus
+from gateway.tools.doctor.janus import ExaminedJanus, check_events, check_reclaim, check_version, connect_janus
 from gateway.tools.doctor.steps import Outcome
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -29,11 +29,11 @@ def settings(janus: JanusProcess, **other: Any) -> JanusServerSettings:
 
 
 async def janus_outcome(janus: JanusProcess, **other: Any) -> Outcome:
-    return await connect_janus(Janus(settings(janus, **other)), REQUEST_LIMIT)
+    return await connect_janus(ExaminedJanus(settings(janus, **other)), REQUEST_LIMIT)
 
 
 async def test_usable_janus_is_ok_and_no_handle_is_left_on_it(running_janus: JanusProcess) -> None:
-    asked = Janus(settings(running_janus))
+    asked = ExaminedJanus(settings(running_janus))
     outcome = await connect_janus(asked, REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("ok", "")
     assert (await check_reclaim(asked)).state == "ok"
@@ -64,18 +64,18 @@ async def test_each_wrong_setting_of_a_janus_is_named(running_janus: JanusProces
 
 
 async def test_event_handler_of_janus_is_seen(running_janus: JanusProcess) -> None:
-    asked = Janus(settings(running_janus))
+    asked = ExaminedJanus(settings(running_janus))
     await connect_janus(asked, REQUEST_LIMIT)
     without = await check_events(asked)
     assert (without.state, "janus.eventhandler.wsevh.jcfg" in without.change) == ("warning", True)
     async with JanusProcess(EVENTS_URL=f"ws://127.0.0.1:{free_ports(1)[0]}/spreed") as janus:
-        asked = Janus(settings(janus))
+        asked = ExaminedJanus(settings(janus))
         await connect_janus(asked, REQUEST_LIMIT)
     assert (await check_events(asked)).state == "ok"
 
 
 async def test_janus_that_keeps_no_session_is_a_warning() -> None:
-    asked = Janus(JanusServerSettings("ws://127.0.0.1:8188"), version="1.4.1", reclaim_timeout=0)
+    asked = ExaminedJanus(JanusServerSettings("ws://127.0.0.1:8188"), version="1.4.1", reclaim_timeout=0)
     outcome = await check_reclaim(asked)
     assert outcome.state == "warning"
     assert "reclaim_session_timeout = 10" in outcome.change

@@ -10,7 +10,7 @@ import pytest
 from gateway.tools.configuration.account import service_account
 from gateway.tools.doctor import media
 from gateway.tools.doctor.examination import read_configuration, steps
-from gateway.tools.doctor.janus import Janus
+from gateway.tools.doctor.janus import ExaminedJanus
 from gateway.tools.doctor.media import FRAMES, check_candidates, send_and_receive
 from gateway.tools.doctor.steps import not_tried
 from gateway.tools.doctor.target import Target, parse_target
@@ -37,8 +37,8 @@ async def running_janus() -> AsyncIterator[JanusProcess]:
         yield janus
 
 
-def asked(janus: JanusProcess, admin_key: str = ADMIN_KEY) -> Janus:
-    return Janus(JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=admin_key))
+def asked(janus: JanusProcess, admin_key: str = ADMIN_KEY) -> ExaminedJanus:
+    return ExaminedJanus(JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=admin_key))
 
 
 def public() -> Target:
@@ -97,7 +97,7 @@ async def test_media_are_tried_on_request_only(tmp_path: Path, with_media: bool,
     (tmp_path / "portunus.toml").write_text(f'{text}[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "ws://127.0.0.1:1"\n')
     config, read = read_configuration(tmp_path / "portunus.toml", {}, service_account(""))
     assert config is not None
-    listed = list(steps(public(), config, read, config.backends, config.turn, named=True, media=with_media))
+    listed = list(steps(public(), config, read, config.backends, config.turn, url_given=True, media=with_media))
     found = [step for step in listed if step.name in ("Janus: candidates", "Janus: media")]
     assert [step.name.removeprefix("Janus: ") for step in found] == names
     if not with_media:

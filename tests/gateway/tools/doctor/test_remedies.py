@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from gateway.tools.doctor.janus import Janus, connect_janus
+from gateway.tools.doctor.janus import ExaminedJanus, connect_janus
 from gateway.tools.doctor.steps import Result
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServerSettings
@@ -85,14 +85,14 @@ async def test_secret_of_janus_that_differs(key: str) -> None:
     right: dict[str, Any] = {"api_secret": API_SECRET, "admin_key": ADMIN_KEY}
     async with JanusProcess() as janus:
         configured = JanusServerSettings(janus.url, **(right | {key: OTHER_SECRET}))
-        failed = await connect_janus(Janus(configured), REQUEST_LIMIT)
+        failed = await connect_janus(ExaminedJanus(configured), REQUEST_LIMIT)
         assert failed.state == "failed"
         ((ours, theirs, file),) = re.findall(
             r"^(?:compare|give) mcu\.janus\.(\w+) (?:with )?the (\w+) (?:in|of) (janus\S*\.jcfg)", failed.change
         )
         mended: dict[str, Any] = {ours: setting(janus.log.parent, file, theirs)}
         configured = msgspec.structs.replace(configured, **mended)
-        assert (await connect_janus(Janus(configured), REQUEST_LIMIT)).state == "ok"
+        assert (await connect_janus(ExaminedJanus(configured), REQUEST_LIMIT)).state == "ok"
 
 
 async def test_string_ids_of_janus() -> None:
@@ -101,11 +101,11 @@ async def test_string_ids_of_janus() -> None:
         janus.edits["string_ids = false"] = "string_ids = true"
         await janus.start()
         configured = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
-        failed = await connect_janus(Janus(configured), REQUEST_LIMIT)
+        failed = await connect_janus(ExaminedJanus(configured), REQUEST_LIMIT)
         assert failed.state == "failed"
         ((line, file),) = re.findall(r"^set (.+) in (\S+), and restart Janus$", failed.change)
         assert file == "janus.plugin.videoroom.jcfg"
         await janus.stop()
         janus.edits["string_ids = true"] = line
         await janus.start()
-        assert (await connect_janus(Janus(configured), REQUEST_LIMIT)).state == "ok"
+        assert (await connect_janus(ExaminedJanus(configured), REQUEST_LIMIT)).state == "ok"

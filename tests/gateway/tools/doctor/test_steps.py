@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.tools.doctor import steps
-from gateway.tools.doctor.steps import DoctorStep, Outcome, Result, failed, not_tried, ok, take, warning
+from gateway.tools.doctor.steps import DoctorStep, Outcome, Result, failed, not_tried, ok, run_steps, warning
 
 
 def step(name: str, outcome: Outcome, *needs: str) -> DoctorStep:
@@ -18,27 +18,27 @@ def step(name: str, outcome: Outcome, *needs: str) -> DoctorStep:
 
 
 async def test_step_that_needs_a_failed_one_is_not_reached() -> None:
-    bad = failed("it rains", "take an umbrella")
+    bad = failed("it rains", "run_steps an umbrella")
     shown: list[Result] = []
     given = [step("a", bad), step("b", ok("fine"), "a"), step("c", ok("fine"), "b"), step("d", ok("fine"))]
-    results = await take(given, shown.append)
+    results = await run_steps(given, shown.append)
     assert [result.state for result in results] == ["failed", "not reached", "not reached", "ok"]
     assert [result.cause for result in results] == ["it rains", "because of: a", "because of: a", ""]
     assert shown == results
 
 
 async def test_step_that_needs_an_untried_step_is_not_tried() -> None:
-    results = await take([step("a", not_tried("-c FILE")), step("b", ok("fine"), "a")])
+    results = await run_steps([step("a", not_tried("-c FILE")), step("b", ok("fine"), "a")])
     assert [(result.state, result.change) for result in results] == [("not tried", "-c FILE")] * 2
 
 
 async def test_failed_step_is_named_before_an_untried_step() -> None:
     given = [step("a", not_tried("-c FILE")), step("b", failed("it rains", "wait")), step("c", ok("fine"), "a", "b")]
-    assert (await take(given))[-1].cause == "because of: b"
+    assert (await run_steps(given))[-1].cause == "because of: b"
 
 
 async def test_warning_prevents_nothing() -> None:
-    results = await take([step("a", warning("it may rain", "look up")), step("b", ok("fine"), "a")])
+    results = await run_steps([step("a", warning("it may rain", "look up")), step("b", ok("fine"), "a")])
     assert [result.state for result in results] == ["warning", "ok"]
 
 
@@ -49,6 +49,6 @@ async def test_step_that_does_not_end_has_failed(monkeypatch: pytest.MonkeyPatch
         await asyncio.Event().wait()
         raise AssertionError
 
-    results = await take([DoctorStep("a", never), step("b", ok("fine"), "a")])
+    results = await run_steps([DoctorStep("a", never), step("b", ok("fine"), "a")])
     assert [result.state for result in results] == ["failed", "not reached"]
     assert "not finished within 0.01 s" in results[0].cause

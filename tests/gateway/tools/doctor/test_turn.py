@@ -11,7 +11,13 @@ from gateway.config import TurnSection
 from gateway.tools.doctor import turn
 from gateway.tools.doctor.steps import Outcome
 from gateway.tools.doctor.target import Target
-from gateway.tools.doctor.turn import PEERS, TurnAccount, allocate, grant, offer_forbidden_peers
+from gateway.tools.doctor.turn import (
+    FORBIDDEN_PEERS,
+    TurnCredentials,
+    allocate,
+    check_forbidden_peers,
+    obtain_credentials,
+)
 from tests.gateway.tools.doctor.coturn import Coturn
 from tests.gateway.tools.doctor.scene import doctor, failed_steps, scene
 from tests.ports import PortBlock, lease_block
@@ -37,25 +43,25 @@ def coturn(tmp_path: Path, ports: PortBlock) -> Coturn:
 
 
 @pytest.fixture
-async def account(coturn: Coturn) -> TurnAccount:
-    made = TurnAccount()
-    assert (await grant(made, Target(""), TurnSection(secret=coturn.secret))).state == "ok"
+async def account(coturn: Coturn) -> TurnCredentials:
+    made = TurnCredentials()
+    assert (await obtain_credentials(made, Target(""), TurnSection(secret=coturn.secret))).state == "ok"
     return made
 
 
 @pytest.mark.full
-async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, account: TurnAccount) -> None:
+async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, account: TurnCredentials) -> None:
     async with coturn.running():
         for uri in (coturn.uri, f"{coturn.uri}?transport=udp", f"{coturn.uri}?transport=tcp"):
             assert await allocate(account, uri) == Outcome("ok", f"{uri} relays at 127.0.0.1")
-            peers = await offer_forbidden_peers(account, uri)
+            peers = await check_forbidden_peers(account, uri)
             assert (peers.state, peers.cause) == ("ok", "")
 
 
 @pytest.mark.full
 async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
-    other = TurnAccount()
-    await grant(other, Target(""), TurnSection(secret=OTHER_SECRET))
+    other = TurnCredentials()
+    await obtain_credentials(other, Target(""), TurnSection(secret=OTHER_SECRET))
     async with coturn.running():
         outcome = await allocate(other, coturn.uri)
     assert outcome.state == "failed"
@@ -66,27 +72,27 @@ async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
 
 @pytest.mark.full
 async def test_relay_into_private_networks_is_found_and_the_remedy_mends_it(
-    coturn: Coturn, account: TurnAccount
+    coturn: Coturn, account: TurnCredentials
 ) -> None:
     text = coturn.file.read_text()
-    open_to = [PEERS["10.0.0.1"], PEERS["169.254.169.254"]]
+    open_to = [FORBIDDEN_PEERS["10.0.0.1"], FORBIDDEN_PEERS["169.254.169.254"]]
     for line in open_to:
         assert f"{line}\n" in text
         text = text.replace(f"{line}\n", "")
     coturn.file.write_text(text)
     async with coturn.running():
-        outcome = await offer_forbidden_peers(account, coturn.uri)
+        outcome = await check_forbidden_peers(account, coturn.uri)
     assert outcome.state == "failed"
     assert outcome.evidence == f"{coturn.uri} permits 10.0.0.1, 169.254.169.254"
     lines = outcome.change.partition(": ")[2].split(", ")
     assert lines == open_to
     coturn.file.write_text("\n".join([text, *lines, ""]))
     async with coturn.running():
-        assert (await offer_forbidden_peers(account, coturn.uri)).state == "ok"
+        assert (await check_forbidden_peers(account, coturn.uri)).state == "ok"
 
 
 async def test_relay_that_is_away_is_named(
-    coturn: Coturn, account: TurnAccount, monkeypatch: pytest.MonkeyPatch
+    coturn: Coturn, account: TurnCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = await allocate(account, f"{coturn.uri}?transport=tcp")
     assert (refused.state, refused.cause) == ("failed", "the TURN server cannot be reached")
@@ -98,7 +104,7 @@ async def test_relay_that_is_away_is_named(
 
 @pytest.mark.parametrize("uri", ["turn.example.com", "turn:a:b:c", "stun:a.example", "turn:a.example?transport=sctp"])
 async def test_text_that_is_no_uri_is_named(uri: str) -> None:
-    outcome = await allocate(TurnAccount(), uri)
+    outcome = await allocate(TurnCredentials(), uri)
     assert (outcome.state, outcome.cause) == ("failed", "this is not the URI of a TURN server")
 
 
