@@ -11,9 +11,9 @@ SERVICE_USER = "portunus"  # of the unit that `portunus config init` writes, and
 
 
 def service_account(name: str) -> pwd.struct_passwd:
-    """Return the account of this name; without a name, the one that the gateway most probably runs as.
+    """Return the account of this name; without a name, the account as which the gateway most probably runs.
 
-    That is ``SERVICE_USER`` if it exists and this process may become it, else the user of this process.
+    Without a name: ``SERVICE_USER`` if this process is root and that user exists, else the user of this process.
 
     Raises:
         KeyError: there is no such user.
@@ -35,7 +35,7 @@ def can_act_as(account: pwd.struct_passwd) -> bool:
 
 @contextmanager
 def acting_as(account: pwd.struct_passwd) -> Iterator[None]:
-    """Give the whole process the effective user and groups of an account, so that the kernel checks its permissions.
+    """Give the whole process the effective user and groups of an account, for checks of the account's permissions.
 
     Call it only if ``can_act_as`` is true.
     """

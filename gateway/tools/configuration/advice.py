@@ -10,7 +10,7 @@ from gateway.config.source import ConfigSource
 from gateway.tools.configuration.findings import Findings
 from mcu import factory
 
-FOR_TESTS = {
+FOR_TESTS_ONLY = {  # setting for tests only -> its effect
     "nextcloud.allow_any": "every Nextcloud, and every client that claims one, is accepted",
     "mcu.allow_subscribe_any": "clients receive streams of calls in which they do not take part",
     "federation.allow_insecure": "messages to other servers may go over connections without encryption",
@@ -21,13 +21,13 @@ def advise(config: Config, source: ConfigSource, findings: Findings) -> None:
     """Add a finding for each setting that is probably a mistake."""
     _advise_on_sfu(config, source, findings)
     _advise_on_backends(config, findings)
-    given = {
+    values = {
         "nextcloud.allow_any": config.nextcloud.allow_any,
         "mcu.allow_subscribe_any": config.mcu.allow_subscribe_any,
         "federation.allow_insecure": config.federation.allow_insecure,
     }
-    for key, effect in FOR_TESTS.items():
-        if given[key]:
+    for key, effect in FOR_TESTS_ONLY.items():
+        if values[key]:
             findings.add("warning", "file", key, f"is true, for tests only: {effect}", "remove it, or set it to false")
     for index, network in enumerate(config.http.trusted_proxies):
         if ip_network(network).prefixlen == 0:

@@ -1,4 +1,4 @@
-"""``portunus config check``: problems in a configuration file, and of the machine and network with it."""
+"""``portunus config check``: the problems of a configuration: in its file, and on this machine and network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.config import ConfigError, load_with_source
 from gateway.tools.configuration.advice import advise
 from gateway.tools.configuration.file_access import check_files
-from gateway.tools.configuration.findings import Finding, Findings, refusal
+from gateway.tools.configuration.findings import Finding, Findings, loading_failure
 from gateway.tools.configuration.listening import check_listening
 from gateway.tools.configuration.names import check_names
 
@@ -22,7 +22,7 @@ def check(path: Path, environ: Mapping[str, str], account: pwd.struct_passwd | N
     try:
         config, source = load_with_source(path, environ)
     except ConfigError as error:
-        return [refusal(error, str(path))]
+        return [loading_failure(error, str(path))]
     findings = Findings(source)
     advise(config, source, findings)
     if account is not None:
@@ -38,8 +38,8 @@ def summary(path: Path, findings: list[Finding]) -> str:
     warnings = sum(finding.level == "warning" for finding in findings)
     if not errors and not warnings:
         return f"{path}: nothing found"
-    return f"{path}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}"
+    return f"{path}: {_quantity(errors, 'error')}, {_quantity(warnings, 'warning')}"
 
 
-def _counted(number: int, noun: str) -> str:
+def _quantity(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"

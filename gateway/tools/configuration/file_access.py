@@ -1,4 +1,4 @@
-"""Checks that the gateway's user can read the files of a configuration, and that others cannot read its secrets."""
+"""Checks that the gateway's user can read the files of a configuration, and that not all users can read secrets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from gateway.tools.configuration.findings import Findings
 
 
 def check_files(config: Config, source: ConfigSource, account: pwd.struct_passwd, findings: Findings) -> None:
-    """Add a finding for each file that the user cannot read, and for each secret that others can read."""
-    secret = _secret_files(config, source)
-    files = {**secret, **_public_files(config)}
+    """Add a finding for each file that the account cannot read, and for each file with secrets that all users can."""
+    secret_files = _secret_files(config, source)
+    files = {**secret_files, **_public_files(config)}
     if not can_act_as(account):
         problem = f"whether {account.pw_name} can read this file and those that it names was not checked"
         findings.add("warning", "world", "", problem, f"run the command as {account.pw_name} or as root")
@@ -29,7 +29,7 @@ def check_files(config: Config, source: ConfigSource, account: pwd.struct_passwd
             if reason:
                 problem = f"{files[key]} cannot be read by {account.pw_name} ({reason})"
                 findings.add("error", "world", key, problem, _remedy(files[key], account))
-    for key, path in secret.items():
+    for key, path in secret_files.items():
         if _is_open_to_all(path):
             problem = f"{path} holds a secret, and every user of this machine can read it"
             findings.add("warning", "world", key, problem, f"chmod o= {path}")
@@ -50,12 +50,12 @@ def _public_files(config: Config) -> dict[str, Path]:
     if "://" in database:
         parts = urlsplit(database)
         database = unquote(parts.path) if parts.scheme == "file" else ""
-    named = {
+    paths = {
         "http.certificate": config.http.certificate,
         "federation.certificate_authorities": config.federation.certificate_authorities,
         "geoip.database": database,
     }
-    return {key: Path(text) for key, text in named.items() if text}
+    return {key: Path(text) for key, text in paths.items() if text}
 
 
 def _reading_problem(path: Path) -> str:
@@ -69,20 +69,20 @@ def _reading_problem(path: Path) -> str:
 
 
 def _remedy(path: Path, account: pwd.struct_passwd) -> str:
-    """Return the command that makes a file readable for an account."""
+    """Return the remedy for a file that an account cannot read: a shell command where permissions are missing."""
     for folder in reversed(path.absolute().parents):
         try:
-            if not _may(account, folder, stat.S_IXUSR):
-                return f"let {account.pw_name} enter {folder}: {grant(account, folder, 'x')}"
+            if not _has_permission(account, folder, stat.S_IXUSR):
+                return f"let {account.pw_name} enter {folder}: {grant_command(account, folder, 'x')}"
         except OSError:
-            break  # it does not exist
+            break  # the folder does not exist
     try:
-        return grant(account, path, "r")
+        return grant_command(account, path, "r")
     except OSError:
         return "correct the path, or create the file"
 
 
-def grant(account: pwd.struct_passwd, path: Path, mode: str) -> str:
+def grant_command(account: pwd.struct_passwd, path: Path, mode: str) -> str:
     """Return the shell command that gives an account a permission, like ``"r"``, for an existing file or folder."""
     if path.stat().st_uid == account.pw_uid:
         return f"chmod u+{mode} {path}"
@@ -90,7 +90,7 @@ def grant(account: pwd.struct_passwd, path: Path, mode: str) -> str:
     return f"chgrp {group} {path} && chmod g+{mode} {path}"
 
 
-def _may(account: pwd.struct_passwd, path: Path, bit: int) -> bool:
+def _has_permission(account: pwd.struct_passwd, path: Path, bit: int) -> bool:
     """Return whether an account has a permission for a path; ``bit`` is the owner's, such as ``S_IXUSR``."""
     state = path.stat()
     if account.pw_uid == state.st_uid:

@@ -9,22 +9,22 @@ from msgspec import Struct
 from gateway.config import ConfigError
 from gateway.config.source import ConfigSource
 
-# error: the key does not work; warning: probably not intended; note: no problem if a condition is met
+# error: the setting does not work; warning: it is probably a mistake; note: no problem if a condition is met
 Level = Literal["error", "warning", "note"]
 # file: the problem depends on the configuration alone; world: also on the machine and the network
 Area = Literal["file", "world"]
 
-HELP = 'docs/operations.md, "Configuration", says which values the key takes'
+DEFAULT_REMEDY = 'docs/operations.md, "Configuration", says which values the key takes'
 
 
 class Finding(Struct, frozen=True):
-    """One problem."""
+    """One problem, its place in the configuration, and its remedy."""
 
     level: Level
     area: Area
-    place: str  # "FILE:12", the name of a variable, or the file
-    key: str  # "http.listen[0]"; empty if the file cannot be read
-    line: int  # of the file; 0 if the value is not in it
+    place: str  # "FILE:12", the name of an environment variable, or the path of the file
+    key: str  # "http.listen[0]"; empty: the file as a whole
+    line: int  # of the file; 0 if the value is not in the file
     problem: str
     remedy: str
 
@@ -47,10 +47,10 @@ class Findings:
         self.found.append(Finding(level, area, self._source.place(key), key, line, problem, remedy))
 
 
-def refusal(error: ConfigError, path: str) -> Finding:
+def loading_failure(error: ConfigError, path: str) -> Finding:
     """Return the finding for a configuration that cannot be loaded."""
     problem, _, remedy = error.problem.partition("; ")
-    # without a line the text begins with the path or the name of a variable
+    # without a line, the text of the error begins with the path or the name of a variable
     place = f"{path}:{error.line}" if error.line else str(error).partition(": ")[0] if error.key else path
     problem = problem.removeprefix(f"{path}: ")
-    return Finding("error", "file", place, error.key, error.line, problem, remedy or HELP)
+    return Finding("error", "file", place, error.key, error.line, problem, remedy or DEFAULT_REMEDY)

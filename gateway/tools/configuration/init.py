@@ -58,10 +58,10 @@ class Site(Struct, frozen=True):
 
 
 def write_set(folder: Path, site: Site) -> list[str]:
-    """Write the files into a new folder and return their names.
+    """Write the files into a folder that is new or empty, and return their names.
 
     Raises:
-        InitError: a value of ``site`` is invalid, or the folder is not empty.
+        InitError: a value of ``site`` is invalid, the folder is not empty, or ``janus-config`` is not installed.
         OSError: a file cannot be written.
     """
     values = _values(site)
@@ -98,7 +98,7 @@ def janus_templates() -> Path:
 
 
 def _values(site: Site) -> dict[str, str]:
-    """Return the placeholders' values, with new secrets."""
+    """Return the values of the placeholders, by name; secrets are new ones."""
     try:
         nextcloud = canonical(site.nextcloud)
     except ValueError as error:

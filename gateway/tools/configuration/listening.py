@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.config import Config, listen_address
 from gateway.tools.configuration.account import acting_as, can_act_as
-from gateway.tools.configuration.file_access import grant
+from gateway.tools.configuration.file_access import grant_command
 from gateway.tools.configuration.findings import Findings
 from gateway.version import SERVER_VERSION
 
@@ -40,18 +40,18 @@ def _check_address(host: str, port: int, key: str, tls: bool, account: pwd.struc
         problem = f"the name {host} has no address"
         findings.add("error", "world", key, problem, "write an address of this machine, or correct the name")
         return
-    for family, kind, protocol, _, target in found:
-        number = _binding_error(family, kind, protocol, target, account)
-        if number:
-            _report(number, str(target[0]), port, key, tls, account, findings)
+    for family, socket_type, protocol, _, target in found:
+        error_number = _binding_error(family, socket_type, protocol, target, account)
+        if error_number:
+            _report(error_number, str(target[0]), port, key, tls, account, findings)
             return
 
 
 def _binding_error(
-    family: int, kind: int, protocol: int, target: tuple[object, ...], account: pwd.struct_passwd
+    family: int, socket_type: int, protocol: int, target: tuple[object, ...], account: pwd.struct_passwd
 ) -> int:
-    """Return the error number of binding an address as the gateway does; 0 if it succeeds."""
-    with socket.socket(family, kind, protocol) as probe:
+    """Bind an address as the gateway does; return the error number, 0 for success."""
+    with socket.socket(family, socket_type, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -67,14 +67,14 @@ def _binding_error(
 
 
 def _report(
-    number: int, host: str, port: int, key: str, tls: bool, account: pwd.struct_passwd, findings: Findings
+    error_number: int, host: str, port: int, key: str, tls: bool, account: pwd.struct_passwd, findings: Findings
 ) -> None:
-    if number == errno.EADDRINUSE:
-        _report_use(host, port, key, tls, findings)
-    elif number == errno.EADDRNOTAVAIL:
+    if error_number == errno.EADDRINUSE:
+        _report_port_in_use(host, port, key, tls, findings)
+    elif error_number == errno.EADDRNOTAVAIL:
         remedy = "write an address that `ip address` shows, or 0.0.0.0 and [::] for all"
         findings.add("error", "world", key, f"no interface of this machine has the address {host}", remedy)
-    elif number == errno.EACCES:
+    elif error_number == errno.EACCES:
         problem = f"{account.pw_name} may not listen on port {port}"
         remedy = (
             "choose a port from 1024 on, with a reverse proxy in front, or give the unit "
@@ -82,11 +82,11 @@ def _report(
         )
         findings.add("warning", "world", key, problem, remedy)
     else:
-        problem = f"the address cannot be bound ({os.strerror(number)})"
+        problem = f"the address cannot be bound ({os.strerror(error_number)})"
         findings.add("error", "world", key, problem, "write an address and port of this machine")
 
 
-def _report_use(host: str, port: int, key: str, tls: bool, findings: Findings) -> None:
+def _report_port_in_use(host: str, port: int, key: str, tls: bool, findings: Findings) -> None:
     version = server_version(host, port, tls)
     if version == SERVER_VERSION:
         problem = f"a gateway of this version listens on port {port}"
@@ -98,7 +98,7 @@ def _report_use(host: str, port: int, key: str, tls: bool, findings: Findings) -
 
 
 def server_version(host: str, port: int, tls: bool) -> str:
-    """Return the version of the signaling server on an address; empty if another program listens there."""
+    """Return the version of the signaling server on an address; empty if none answers there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -121,7 +121,7 @@ def server_version(host: str, port: int, tls: bool) -> str:
 
 
 def _check_socket(path: Path, key: str, account: pwd.struct_passwd, findings: Findings) -> None:
-    """Check that a Unix socket can be created at a path, or replaces one on which no program listens."""
+    """Add a finding if the gateway cannot create a Unix socket at a path; a socket that is not in use is replaced."""
     folder = path.parent
     try:
         mode = path.stat().st_mode
@@ -145,7 +145,7 @@ def _check_socket(path: Path, key: str, account: pwd.struct_passwd, findings: Fi
             writable = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
         if not writable:
             problem = f"{account.pw_name} may not create a socket in {folder}"
-            findings.add("error", "world", key, problem, grant(account, folder, "rwx"))
+            findings.add("error", "world", key, problem, grant_command(account, folder, "rwx"))
 
 
 def _is_in_use(path: Path) -> bool:

@@ -20,7 +20,7 @@ _turn_host = re.compile(r"(?:turn|stun)s?:(?P<host>\[[0-9A-Fa-f:.]+\]|[^:?]+)")
 
 
 def check_names(config: Config, findings: Findings, timeout: float = RESOLUTION_TIMEOUT) -> None:
-    """Add a finding for each name without an address; ``timeout``: seconds for all names together."""
+    """Add a finding for each host name without an address; ``timeout``: seconds for all names together."""
     hosts = {key: host for key, host in named_hosts(config).items() if not _is_address(host)}
     failed = unresolvable(set(hosts.values()), timeout)
     for key, host in hosts.items():
@@ -56,8 +56,8 @@ def unresolvable(names: Iterable[str], timeout: float) -> dict[str, str]:
     """Return the names without an address, each with the resolver's error, or with the time limit that it exceeded."""
     answers: queue.Queue[tuple[str, str]] = queue.Queue()
     pending = set(names)
-    for name in pending:  # a thread for each, since the resolver blocks; a daemon thread does not keep the process
-        threading.Thread(target=lambda name=name: answers.put((name, _problem(name))), daemon=True).start()
+    for name in pending:  # a thread for each, since the resolver blocks; daemon threads do not delay the exit
+        threading.Thread(target=lambda name=name: answers.put((name, _resolution_problem(name))), daemon=True).start()
     failed: dict[str, str] = {}
     deadline = time.monotonic() + timeout
     while pending:
@@ -71,7 +71,7 @@ def unresolvable(names: Iterable[str], timeout: float) -> dict[str, str]:
     return failed
 
 
-def _problem(name: str) -> str:
+def _resolution_problem(name: str) -> str:
     try:
         socket.getaddrinfo(name, None)
     except OSError as error:

@@ -8,19 +8,19 @@ from typing import Any
 from gateway.config import Origin, Setting
 from gateway.config.toml_text import toml_value
 
-COLUMN = 56  # at which the origins begin, if the setting is shorter
+ORIGIN_COLUMN = 56  # at which the origin begins, behind a setting that is shorter
 
 
 def show_lines(settings: list[Setting], path: Path) -> list[str]:
     """Return one line for each setting: key, value in TOML's syntax, origin."""
     return [
-        f"{f'{setting.key} = {toml_value(setting.value)}':{COLUMN}}  # {origin_text(setting, path)}"
+        f"{f'{setting.key} = {toml_value(setting.value)}':{ORIGIN_COLUMN}}  # {origin_text(setting, path)}"
         for setting in settings
     ]
 
 
 def show_json(settings: list[Setting], path: Path) -> list[dict[str, Any]]:
-    """Return the settings as JSON values: ``key``, ``value``, ``source`` and ``origin`` in words."""
+    """Return the settings as JSON objects: ``key``, ``value``, ``source`` (one word), ``origin`` (in words)."""
     return [
         {
             "key": setting.key,

@@ -12,7 +12,7 @@ from gateway.config import NO_MCU, Config, TurnSection
 from gateway.core.limits import Backend
 from gateway.tools.configuration.advice import advise
 from gateway.tools.configuration.file_access import check_files
-from gateway.tools.configuration.findings import Finding, Findings, refusal
+from gateway.tools.configuration.findings import Finding, Findings, loading_failure
 from gateway.tools.doctor import connection, janus, nextcloud, session, signaling, turn
 from gateway.tools.doctor.steps import DoctorStep, Outcome, failed, not_tried, ok, warning
 from gateway.tools.doctor.target import Target
@@ -139,7 +139,7 @@ def read_configuration(
     try:
         config, source = configuration.load_with_source(path, environ)
     except configuration.ConfigError as error:
-        finding = refusal(error, str(path))
+        finding = loading_failure(error, str(path))
         return None, failed(f"{_where(finding)}: {finding.problem}", finding.remedy)
     findings = Findings(source)
     advise(config, source, findings)

@@ -40,7 +40,7 @@ NO_EQUIVALENT: dict[str, dict[str, str]] = {
     "grpc": {"*": _CLUSTER},
 }
 SECRET_OPTIONS = {"hashkey", "blockkey", "internalsecret", "secret", "apikey", "license"}
-DEFAULTS = {  # values with which an option without equivalent needs no note
+DEFAULTS = {  # values of options without equivalent for which no note is needed
     ("app", "debug"): {"false"},
     ("backend", "backendtype"): {"static"},
     ("mcu", "urltype"): {"static"},
@@ -58,6 +58,6 @@ def reason(section: str, option: str) -> str:
     return known.get(option) or known.get("*") or "this option is unknown"
 
 
-def shown(option: str, value: str) -> str:
-    """Return the value of an option for a comment; a secret is not repeated."""
+def comment_value(option: str, value: str) -> str:
+    """Return the value of an option as a comment shows it: a secret is masked."""
     return "…" if option in SECRET_OPTIONS else " ".join(value.split())

@@ -1,4 +1,4 @@
-"""Parses ``server.conf``: sections and options (in any case), comments, ``%(option)s``, ``$(VARIABLE)``.
+"""Parses ``server.conf``: sections and options (case-insensitive), comments, ``%(option)s``, ``$(VARIABLE)``.
 
 Source: docs/configuration.md, "From server.conf".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-# Options in whose values $(NAME) stands for a variable of the environment; of backends: url, urls, secret.
+# Options in whose values $(NAME) is replaced by a variable of the environment.
 EXPANDED_OPTIONS = {
     ("http", "listen"),
     ("https", "listen"),
@@ -22,8 +22,8 @@ EXPANDED_OPTIONS = {
     ("turn", "secret"),
     ("grpc", "listen"),
 }
-EXPANDED_OF_BACKENDS = {"url", "urls", "secret"}
-MAX_DEPTH = 16  # nested references, at most
+EXPANDED_OF_BACKENDS = {"url", "urls", "secret"}  # the same, in the section of each backend
+MAX_DEPTH = 16  # of nested references %(option)s
 TRUE_WORDS = {"true", "yes", "on", "y", "t", "1"}
 
 _header = re.compile(r"\[(?P<name>[^\]]*)\]")
@@ -37,7 +37,7 @@ class ServerConfError(Exception):
 
 
 class ServerConf:
-    """The options of one file."""
+    """The options of one ``server.conf``."""
 
     def __init__(self, text: str, environ: Mapping[str, str]) -> None:
         """Read the text.
@@ -47,7 +47,7 @@ class ServerConf:
         """
         self._environ = environ
         self._options: dict[tuple[str, str], str] = {}
-        self.used: set[tuple[str, str]] = set()  # options that were read by ``take``
+        self.used: set[tuple[str, str]] = set()  # options that were read by ``take``, or that those refer to
         self._read(text.removeprefix("\ufeff"))
 
     def _read(self, text: str) -> None:
@@ -66,14 +66,14 @@ class ServerConf:
             if match and match.start() and section:
                 option = content[: match.start()].strip().lower()
                 self._options[section, option] = content[match.end() :].strip()
-            elif option and not match:  # the value goes on
+            elif option and not match:  # the value continues on this line
                 self._options[section, option] += f"\n{content}"
             else:
                 raise ServerConfError(f"line {number} is neither a section, an option nor a comment")
 
     def options(self, section: str) -> list[str]:
         """Return the names of the options of a section that have a value."""
-        return [option for at, option in self._options if at == section.lower() and self.text(section, option)]
+        return [option for of, option in self._options if of == section.lower() and self.text(section, option)]
 
     def sections(self) -> list[str]:
         """Return the names of the sections that have options, in lower case."""
@@ -83,7 +83,7 @@ class ServerConf:
         """Return the value of an option; empty if there is none.
 
         Raises:
-            ServerConfError: it refers to an option or a variable that does not exist.
+            ServerConfError: it refers to itself, or to an option or variable that does not exist.
         """
         at = section.lower(), option.lower()
         value = self._resolve(at, self._options.get(at, ""), 0)
@@ -95,16 +95,16 @@ class ServerConf:
         self.used.add((section.lower(), option.lower()))
         return self.text(section, option)
 
-    def taken_list(self, section: str, option: str) -> list[str]:
-        """Take a list: return its items, which commas or line ends separate."""
+    def take_list(self, section: str, option: str) -> list[str]:
+        """Take a list: return its items, separated by commas or line ends."""
         return [part.strip() for part in re.split(r"[,\n]", self.take(section, option)) if part.strip()]
 
-    def taken_number(self, section: str, option: str) -> int:
-        """Take a positive number; 0 if there is none: the Go server then uses its default."""
+    def take_number(self, section: str, option: str) -> int:
+        """Take a number; 0, for which the Go server uses its default, if the value is no decimal number."""
         text = self.take(section, option)
         return int(text) if text.isascii() and text.isdecimal() else 0
 
-    def taken_flag(self, section: str, option: str) -> bool:
+    def take_flag(self, section: str, option: str) -> bool:
         """Take a flag: return whether the option is on."""
         return self.take(section, option).lower() in TRUE_WORDS
 

@@ -1,4 +1,4 @@
-"""Collects the sections of a TOML file with comments, in the order in which they are added."""
+"""Builds the text of a TOML file with comments, section by section."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 
 from gateway.config.toml_text import toml_key, toml_value
 
-WIDTH = 110
+WIDTH = 110  # characters of a comment line, at most
 
 _control = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -21,11 +21,11 @@ class TomlFile:
         self._header = ""  # of the section whose header is not written yet
 
     def section(self, header: str) -> None:
-        """Begin a section, ``"[http]"``; it is left out if nothing is added to it."""
+        """Begin a section, such as ``"[http]"``; its header is written with the first key or comment."""
         self._header = header
 
     def set(self, key: str, value: object, comment: str = "") -> None:
-        """Add a key; with a comment in the lines above it."""
+        """Add a key and its value, below the comment if there is one."""
         self._begin()
         if comment:
             self.comment(comment)
@@ -34,7 +34,7 @@ class TomlFile:
     def comment(self, text: str) -> None:
         """Add a comment to the section."""
         self._begin()
-        text = _control.sub(" ", text)  # which TOML does not allow in comments
+        text = _control.sub(" ", text)  # TOML allows no control characters in comments
         self._lines += textwrap.wrap(text, WIDTH, initial_indent="# ", subsequent_indent="#   ", break_long_words=False)
 
     def blank(self) -> None:

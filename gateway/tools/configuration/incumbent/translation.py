@@ -14,27 +14,27 @@ from gateway.config import listen_address
 from gateway.config.checks import is_placeholder, session_secret_problem
 from gateway.config.geoip import is_path_or_url
 from gateway.core.backends import COMPAT, canonical
-from gateway.tools.configuration.incumbent.no_equivalent import DEFAULTS, NO_EQUIVALENT, reason, shown
+from gateway.tools.configuration.incumbent.no_equivalent import DEFAULTS, NO_EQUIVALENT, comment_value, reason
 from gateway.tools.configuration.incumbent.server_conf import ServerConf
 from gateway.tools.configuration.incumbent.toml_file import TomlFile
 
 # The proxies that the Go server trusts by default; Portunus trusts loopback only.
 TRUSTED_PROXIES = ["127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
-TRANSLATED_SECTIONS = {"clients", "stats", "turn", "geoip", "geoip-overrides"}  # all options have an equivalent
+TRANSLATED_SECTIONS = {"clients", "stats", "turn", "geoip", "geoip-overrides"}  # with equivalents of all options
 EXAMPLE_URL = "https://cloud.example.com/"
 IN_TALK = " Enter it in Nextcloud, too: Settings, Talk, High-performance backend."
 
-_codes = re.compile(r"[A-Za-z]{2}")
+_country_code = re.compile(r"[A-Za-z]{2}")
 
 
 class Translation:
-    """One translation; ``text`` is the result, ``notes`` are sentences about options that were changed or left out."""
+    """One translated file: ``text`` is the result, ``notes`` are sentences on options that were changed or left out."""
 
     def __init__(self, conf: ServerConf, new_secret: Callable[[], str] = lambda: secrets.token_hex(32)) -> None:
         """Translate all options.
 
         Raises:
-            ServerConfError: an option refers to another or to a variable that does not exist.
+            ServerConfError: an option refers to itself, or to an option or variable that does not exist.
         """
         self._conf = conf
         self._new_secret = new_secret
@@ -58,14 +58,14 @@ class Translation:
         self._remaining()
         self.text = str(self._file)
 
-    # --- helpers
+    # --- parts of sections
 
     def _note(self, text: str) -> None:
         self.notes.append(text)
         self._file.comment(text)
 
     def _set_number(self, key: str, section: str, option: str) -> None:
-        number = self._conf.taken_number(section, option)
+        number = self._conf.take_number(section, option)
         if number:
             self._file.set(key, number)
 
@@ -80,7 +80,7 @@ class Translation:
             self._file.set(key, valid)
 
     def _secret(self, value: str, name: str, where: str) -> str:
-        """Return a secret, or a new one in place of a placeholder."""
+        """Return a secret; in place of a missing one or a placeholder a new one, whose note ends with ``where``."""
         if value and not is_placeholder(value):
             return value
         problem = "is a placeholder" if value else "is missing"
@@ -109,7 +109,7 @@ class Translation:
             file.set("key", key)
         elif tls and not plain:
             self._note("[https] certificate or key is missing: set certificate and key here, or let a proxy do TLS.")
-        proxies = conf.taken_list("app", "trustedproxies")
+        proxies = conf.take_list("app", "trustedproxies")
         if not proxies:
             file.comment("The proxies that the Go server trusts by default; name only those that you have.")
         self._set_list("trusted_proxies", proxies or TRUSTED_PROXIES, "app", "trustedproxies", _is_network)
@@ -134,7 +134,7 @@ class Translation:
         self._file.section("[nextcloud]")
         self._set_number("timeout", "backend", "timeout")
         self._set_number("connections_per_host", "backend", "connectionsperhost")
-        if conf.taken_flag("backend", "allowall"):
+        if conf.take_flag("backend", "allowall"):
             self._note("allow_any accepts every Nextcloud that knows the secret: for tests only.")
             self._file.set("allow_any", True)
             secret = conf.take("backend", "secret")
@@ -143,18 +143,18 @@ class Translation:
     def _backends(self) -> None:
         conf = self._conf
         shared = conf.take("backend", "secret")
-        allowed, allow_http = conf.taken_list("backend", "allowed"), conf.taken_flag("backend", "allowhttp")
+        allowed, allow_http = conf.take_list("backend", "allowed"), conf.take_flag("backend", "allowhttp")
         ids = list(dict.fromkeys(conf.backend_sections()))
         conf.take("backend", "backends")
         known: set[str] = set()
-        if conf.taken_flag("backend", "allowall"):
+        if conf.take_flag("backend", "allowall"):
             if ids:
                 self._note(f"[backend] backends was left out ({', '.join(ids)}): allowall accepts every Nextcloud.")
             conf.used |= {(id, option) for id in ids for option in conf.options(id)}
             return
         written = 0
         for id in ids:
-            urls = [*conf.taken_list(id, "urls"), *conf.taken_list(id, "url")]
+            urls = [*conf.take_list(id, "urls"), *conf.take_list(id, "url")]
             written += self._backend(id, urls, conf.take(id, "secret") or shared, id, known)
         if not ids and allowed:
             hosts = [host.partition("/")[0] for host in allowed]
@@ -180,9 +180,9 @@ class Translation:
                 usable.append(url)
                 known.add(canonical(url))
         limits = {
-            "session_limit": conf.taken_number(section, "sessionlimit"),
-            "max_stream_bitrate": conf.taken_number(section, "maxstreambitrate"),
-            "max_screen_bitrate": conf.taken_number(section, "maxscreenbitrate"),
+            "session_limit": conf.take_number(section, "sessionlimit"),
+            "max_stream_bitrate": conf.take_number(section, "maxstreambitrate"),
+            "max_screen_bitrate": conf.take_number(section, "maxscreenbitrate"),
         }
         if not usable:
             notes.append(f"The backend {id} has no usable URL and was left out.")
@@ -222,8 +222,8 @@ class Translation:
         self._set_number("max_stream_bitrate", "mcu", "maxstreambitrate")
         self._set_number("max_screen_bitrate", "mcu", "maxscreenbitrate")
         for key, option in (("allowed_candidates", "allowedcandidates"), ("blocked_candidates", "blockedcandidates")):
-            self._set_list(key, conf.taken_list("mcu", option), "mcu", option, _is_network)
-        if conf.taken_flag("app", "allowsubscribeany"):
+            self._set_list(key, conf.take_list("mcu", option), "mcu", option, _is_network)
+        if conf.take_flag("app", "allowsubscribeany"):
             file.set("allow_subscribe_any", True)
         if is_janus:
             file.section("[[mcu.janus]]")
@@ -231,7 +231,7 @@ class Translation:
 
     def _stats(self) -> None:
         self._file.section("[stats]")
-        allowed = self._conf.taken_list("stats", "allowed_ips")
+        allowed = self._conf.take_list("stats", "allowed_ips")
         self._set_list("allowed", allowed, "stats", "allowed_ips", _is_network)
 
     def _limits(self) -> None:
@@ -243,7 +243,7 @@ class Translation:
         key, secret, servers = (
             conf.take("turn", "apikey"),
             conf.take("turn", "secret"),
-            conf.taken_list("turn", "servers"),
+            conf.take_list("turn", "servers"),
         )
         file.section("[turn]")
         if not servers:
@@ -269,7 +269,7 @@ class Translation:
         if licence not in ("", "default", "none"):
             file.set("license_key", licence)
         overrides = {key: conf.take("geoip-overrides", key) for key in conf.options("geoip-overrides")}
-        valid = {key: code for key, code in overrides.items() if _is_network(key) and _codes.fullmatch(code)}
+        valid = {key: code for key, code in overrides.items() if _is_network(key) and _country_code.fullmatch(code)}
         for key in overrides.keys() - valid.keys():
             self._note(f"[geoip-overrides] {key} = {overrides[key]} is not valid and was left out.")
         if valid:
@@ -293,7 +293,7 @@ class Translation:
                     file.blank()
                     file.comment(heading)
                     heading = ""
-                self._note(f"[{section}] {option} = {shown(option, value)}: {why}.")
+                self._note(f"[{section}] {option} = {comment_value(option, value)}: {why}.")
 
 
 def _is_listen_address(text: str) -> bool:

@@ -90,4 +90,4 @@ def test_line_that_is_none_of_these_is_named(text: str) -> None:
 )
 def test_numbers_and_flags(value: str, number: int, flag: bool) -> None:
     read = conf(f"[x]\na = {value}")
-    assert (read.taken_number("x", "a"), read.taken_flag("x", "a")) == (number, flag)
+    assert (read.take_number("x", "a"), read.take_flag("x", "a")) == (number, flag)
