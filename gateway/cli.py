@@ -130,12 +130,12 @@ def timeline(
     answer = _require_answer(lambda: tool.ask(socket or _admin_socket(path), subject, backend))
     if output is not None:
         try:
-            output.write_bytes(tool.exported(answer))
+            output.write_bytes(tool.to_json(answer))
         except OSError as error:
             raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
         click.echo(f"{len(answer.events)} events are in {output}.")
         return
-    for line in tool.exported(answer).decode().splitlines() if as_json else tool.lines(answer):
+    for line in tool.to_json(answer).decode().splitlines() if as_json else tool.lines(answer):
         click.echo(line)
 
 

@@ -9,13 +9,13 @@ from typing import TypeVar
 import aiohttp
 import msgspec
 
-TIMEOUT = 10.0  # seconds
+TIMEOUT = 10.0  # seconds for one request
 
 _T = TypeVar("_T")
 
 
 class GatewayUnreachable(Exception):
-    """The gateway cannot be reached; the text is one sentence."""
+    """No gateway of this version answers; the text is one sentence."""
 
 
 class CommandRefused(Exception):
@@ -30,13 +30,13 @@ def request(socket: Path, method: str, path: str, query: dict[str, str], type: t
     """Send a request to the gateway behind an admin socket, and return its decoded answer.
 
     Raises:
-        GatewayUnreachable: no gateway answers there.
-        CommandRefused: it answered with an error.
+        GatewayUnreachable: no gateway of this version answers on the socket.
+        CommandRefused: the gateway answers with an error.
     """
     try:
         status, body = asyncio.run(_send(socket, method, path, query))
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise GatewayUnreachable(_reason(socket, error)) from error
+        raise GatewayUnreachable(_unreachable_reason(socket, error)) from error
     try:
         if status != 200:
             raise CommandRefused(msgspec.json.decode(body, type=_ErrorAnswer).error)
@@ -55,7 +55,7 @@ async def _send(socket: Path, method: str, path: str, query: dict[str, str]) -> 
         return response.status, await response.read()
 
 
-def _reason(socket: Path, error: Exception) -> str:
+def _unreachable_reason(socket: Path, error: Exception) -> str:
     error_number = error.errno if isinstance(error, OSError) else None
     cause = getattr(error, "os_error", error)
     if isinstance(cause, PermissionError):

@@ -1,4 +1,4 @@
-"""``portunus demo``: a gateway with the in-process SFU, a backend of its own and the call page."""
+"""``portunus demo``: a gateway with the in-process SFU, the demo backend and the call page."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gateway.tools.demo_backend import DemoBackend
 from gateway.tools.demo_page import page_routes
 from mcu import factory
 
-_LOCAL_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # of a listener on all addresses
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # of a listener on all addresses
 
 
 class Demo:
-    """A gateway and its demo backend. ``mcu`` is the in-process SFU unless another is given."""
+    """A gateway and its demo backend; ``mcu`` are the settings of the SFU, by default of the in-process SFU."""
 
     def __init__(self, host: str, port: int, mcu: McuSection | None = None) -> None:
         self._host = host
         self._port = port
-        self._mcu = mcu or _inprocess()
+        self._mcu = mcu or _inprocess_section()
         self._sessions = SessionsSection(secret=secrets.token_hex(32))
         self._backend = DemoBackend()
         self._gateway: Gateway | None = None
@@ -35,11 +35,11 @@ class Demo:
     @property
     def url(self) -> str:
         """The URL of the page on this machine."""
-        host = _LOCAL_ADDRESS.get(self._host, self._host)
+        host = _LOOPBACK.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
 
     async def start(self) -> None:
-        """Start backend and gateway; the page can be opened when this returns.
+        """Start backend and gateway; afterwards the page can be opened.
 
         Raises:
             OSError: the gateway cannot listen on the address.
@@ -52,7 +52,7 @@ class Demo:
             raise
 
     async def start_gateway(self) -> None:
-        """Start only the gateway, on the same port as before."""
+        """Start only the gateway; when started again it has the same port."""
         gateway = Gateway(self._config(), routes=page_routes(self._backend))
         addresses = await gateway.start()
         self._gateway = gateway
@@ -66,7 +66,7 @@ class Demo:
             await gateway.stop()
 
     async def stop(self) -> None:
-        """Stop everything. Idempotent."""
+        """Stop gateway and backend. Idempotent."""
         await self.stop_gateway()
         await self._backend.stop()
 
@@ -81,20 +81,20 @@ class Demo:
 
 
 def run(host: str, port: int) -> int:
-    """Serve the demo until it is interrupted; return the exit code."""
+    """Serve the demo until SIGINT or SIGTERM; return the exit code."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(host, port))
 
 
 async def _serve(host: str, port: int) -> int:
     interrupted = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, interrupted.set)
     demo = Demo(host, port)
     try:
         await demo.start()
     except OSError as error:
-        click.echo(_refusal(error, host, port), err=True)
+        click.echo(_listen_error(error, host, port), err=True)
         return 1
     try:
         _announce(demo.url, host)
@@ -113,14 +113,14 @@ def _announce(url: str, host: str) -> None:
         )
 
 
-def _refusal(error: OSError, host: str, port: int) -> str:
+def _listen_error(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"Port {port} on {host} is in use by another program; choose another: make demo PORT={port + 1}"
     return f"Cannot listen on {host}, port {port}: {os.strerror(error.errno) if error.errno else error}."
 
 
-def _inprocess() -> McuSection:
-    """Return the in-process SFU with all addresses of the machine, because Firefox never connects to 127.0.0.1."""
+def _inprocess_section() -> McuSection:
+    """Return the settings of the in-process SFU on all addresses, because Firefox never connects to 127.0.0.1."""
     return McuSection(type="inprocess", settings=factory.settings_type("inprocess")())
 
 

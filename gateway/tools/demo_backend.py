@@ -1,4 +1,4 @@
-"""The demo's Nextcloud: authenticates the users of the call page, and sends changes of calls to the gateway.
+"""The demo's Nextcloud: authenticates the users of the call page, and sends changes of call flags to the gateway.
 
 Conversations, answers and requests are those of the fake Nextcloud; this module adds the users of the call page.
 Source: reference 3.2, 4.1, 4.2, 4.5 (the gateway's requests), 6.5 (``incall``).
@@ -21,7 +21,7 @@ from gateway.tools.talk_answers import error
 from gateway.tools.talk_notifier import SEND_ERRORS
 from gateway.tools.talk_rooms import Json, TalkRoom
 
-EXPIRY = 120.0  # seconds without a ping of the gateway, which sends one every 10 s, after which a session is removed
+EXPIRY = 120.0  # seconds after which a session without pings is removed; the gateway pings every 10 s
 MAX_PARTICIPANTS = 1000  # at once, in all rooms of the demo
 
 log = logging.getLogger("portunus.demo")
@@ -32,7 +32,7 @@ class TooManyParticipants(Exception):
 
 
 class JoinCredentials(Struct, frozen=True):
-    """The data with which a page joins: session and room, credentials for both versions of hello, the backend's URL."""
+    """The answer to a join: session and room, credentials for both versions of hello, the backend's URL."""
 
     session: str
     roomid: str
@@ -79,9 +79,9 @@ class DemoBackend:
     # --- requests of the page
 
     def join(self, name: str, room: str, person: str, previous: str) -> JoinCredentials:
-        """Open a session in the room of this name, in place of the session ``previous``, if any.
+        """Open a session of the user ``name`` in a room, and end the session ``previous``, which may be empty.
 
-        ``person`` is a secret of the browser; the same secret gives the same user.
+        ``room`` is the name of the room. ``person`` is a secret of the browser; the same secret gives the same user.
 
         Raises:
             TooManyParticipants: ``MAX_PARTICIPANTS`` is reached.
@@ -90,7 +90,7 @@ class DemoBackend:
             self._end(previous)
         self._expire()
         rooms = self._talk.rooms.rooms
-        if sum(len(known.sessions) for known in rooms.values()) >= MAX_PARTICIPANTS:
+        if sum(len(present.sessions) for present in rooms.values()) >= MAX_PARTICIPANTS:
             raise TooManyParticipants
         userid, roomid = f"demo-{_digest(person)}", _digest(room.casefold())
         ticket = secrets.token_urlsafe(32)
@@ -105,7 +105,7 @@ class DemoBackend:
         )
 
     async def set_call(self, session: str, flags: int) -> bool:
-        """Change a participant's call flags and send them to the gateway; return ``False`` for an unknown session."""
+        """Set a participant's call flags and send them to the gateway; return ``False`` for an unknown session."""
         room = self._room_of(session)
         if room is None:
             return False
@@ -142,18 +142,18 @@ class DemoBackend:
         if room is None:
             return
         room.close(session)
-        task = asyncio.create_task(self._tell_end(room, session), name="demo session end")
+        task = asyncio.create_task(self._report_end(room, session), name="demo session end")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell_end(self, room: TalkRoom, session: str) -> None:
+    async def _report_end(self, room: TalkRoom, session: str) -> None:
         try:
-            await self._talk.tell_end(room, session)
+            await self._talk.report_end(room, session)
         except SEND_ERRORS as failure:
             log.warning("the gateway did not accept the end of a session: %s", type(failure).__name__)
 
     def _expire(self) -> None:
-        """Remove sessions that are no longer pinged, then users without a session, and empty rooms."""
+        """Remove sessions that are no longer pinged, attendees and users without a session, and empty rooms."""
         rooms = self._talk.rooms.rooms
         oldest = self._clock() - EXPIRY
         present = set()

@@ -22,7 +22,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# Only resources of this origin, nothing inline, and no conversion of text to markup or code.
+# Allows resources of this origin only, no inline scripts or styles, and no conversion of text to markup or code.
 _POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -64,13 +64,13 @@ class _Call(Struct, forbid_unknown_fields=True):
 
 
 def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
-    """Return the page's routes, for ``Gateway(routes=…)``."""
-    page = {
+    """Return the routes of the page, to be passed as ``Gateway(routes=…)``."""
+    files = {
         path.name: path.read_bytes() for path in resources.files("gateway").joinpath("web").iterdir() if path.is_file()
     }
 
     async def asset(request: web.Request) -> web.Response:
-        return _file(page, request.match_info.get("name", "index.html"))
+        return _file_response(files, request.match_info.get("name", "index.html"))
 
     async def join(request: web.Request) -> web.Response:
         body = await _read(request, _Join)
@@ -78,13 +78,13 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
             credentials = backend.join(body.name.strip(), body.room.strip(), body.person, body.previous)
         except TooManyParticipants as error:
             raise web.HTTPServiceUnavailable(text="the demo backend is full") from error
-        return _json(credentials)
+        return _json_response(credentials)
 
     async def call(request: web.Request) -> web.Response:
         body = await _read(request, _Call)
         if not await backend.set_call(body.session, body.flags):
             raise web.HTTPNotFound(text="the demo backend has no such session")
-        return _json({})
+        return _json_response({})
 
     return [
         web.get("/", asset),
@@ -94,11 +94,11 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
     ]
 
 
-def _file(page: dict[str, bytes], name: str) -> web.Response:
+def _file_response(files: dict[str, bytes], name: str) -> web.Response:
     content_type = _TYPES.get(PurePosixPath(name).suffix)
-    if content_type is None or name not in page:
+    if content_type is None or name not in files:
         raise web.HTTPNotFound
-    return web.Response(body=page[name], content_type=content_type, charset="utf-8", headers=_HEADERS)
+    return web.Response(body=files[name], content_type=content_type, charset="utf-8", headers=_HEADERS)
 
 
 async def _read(request: web.Request, struct: type[_T]) -> _T:
@@ -116,7 +116,7 @@ async def _read(request: web.Request, struct: type[_T]) -> _T:
         raise web.HTTPBadRequest(text=f"the request is invalid: {error}") from error
 
 
-def _json(answer: object) -> web.Response:
+def _json_response(answer: object) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(answer), content_type="application/json", headers={"Cache-Control": "no-store"}
     )

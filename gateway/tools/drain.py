@@ -13,10 +13,11 @@ from gateway.tools import admin_requests
 
 
 def begin(socket: Path, seconds: float | None) -> DrainReport:
-    """Begin the drain, or change its deadline; ``None``: the gateway's own ``drain.deadline``.
+    """Begin the drain, or change its deadline, in seconds from now; ``None``: the gateway's ``drain.deadline``.
 
     Raises:
         GatewayUnreachable: no gateway answers there.
+        CommandRefused: the seconds are negative or not finite.
     """
     query = {} if seconds is None else {"deadline": str(seconds)}
     return admin_requests.request(socket, "POST", "/drain", query, DrainReport)
@@ -42,7 +43,7 @@ def status(socket: Path) -> DrainReport:
 
 
 def line(report: DrainReport) -> str:
-    """Return the text that describes a state."""
+    """Return one line of text that describes the state of the drain."""
     counts = f"sessions: {report.sessions}, in calls: {report.in_calls}"
     if not report.draining:
         return f"Not draining ({counts})."

@@ -17,7 +17,7 @@ def ask(socket: Path, room: str, backend: str = "") -> RoomExplanation:
 
     Raises:
         GatewayUnreachable: no gateway answers there.
-        CommandRefused: no backend has such a room, or several have one.
+        CommandRefused: there is no such backend, none has such a room, or several have.
     """
     return admin_requests.request(socket, "GET", "/explain", {"room": room, "backend": backend}, RoomExplanation)
 
@@ -28,8 +28,8 @@ def lines(room: RoomExplanation) -> Iterator[str]:
     publishers = "no publishers" if not count else "1 publisher" if count == 1 else f"{count} publishers"
     yield f"Room {room.room} of backend {room.backend} (in the log: {room.short_id}): {publishers}."
     for publisher in room.publishers:
-        yield f"{publisher.session}… {_not_applied(publisher)}{' '.join(publisher.reasons)}"
+        yield f"{publisher.session}… {_application_note(publisher)}{' '.join(publisher.reasons)}"
 
 
-def _not_applied(publisher: PublisherExplanation) -> str:
+def _application_note(publisher: PublisherExplanation) -> str:
     return "" if publisher.applied else "(not applied yet) "

@@ -45,13 +45,13 @@ WAIT_TIMEOUT = 30.0  # seconds that ``wait_for`` waits
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """One request of the gateway; ``body`` is the request's member that ``type`` names."""
+    """One request of the gateway; ``body`` is the member of the request with the name ``type``."""
 
     type: str  # "auth", "room", "ping", …, "capabilities"; "" if the checksum was wrong
     body: Json
     path: str
     headers: dict[str, str]
-    time: float = field(default_factory=time.monotonic)  # seconds
+    time: float = field(default_factory=time.monotonic)  # monotonic, in seconds
 
 
 class SigningKey:
@@ -76,7 +76,7 @@ class SigningKey:
         return "".join(pem.splitlines()[1:-1])[-44:] if self.algorithm == "EdDSA" else pem
 
     def sign(self, claims: Json) -> str:
-        """Return a token with exactly these claims."""
+        """Return a signed JWT with exactly these claims."""
         return jwt.encode(claims, self._private, algorithm=self.algorithm)
 
 
@@ -103,7 +103,7 @@ class FakeNextcloud:
         self.key = SigningKey(algorithm)
         self.prefix = prefix  # path of Nextcloud on its host
         self.features = ["signaling-v3"]
-        self.signaling: Json = {"hello-v2-token-key": self.key.published}  # ``config.signaling``
+        self.signaling: Json = {"hello-v2-token-key": self.key.published}  # ``config.signaling`` of the capabilities
         self.cache_control = "max-age=3600"
         self.rooms: dict[str, NextcloudRoom] = {}
         self.gateway = ""
@@ -164,7 +164,7 @@ class FakeNextcloud:
     # --- credentials of clients
 
     def ticket(self, userid: str) -> Json:
-        """Return ``auth.params`` of a hello 1.0 for this user; an empty ``userid``: a guest."""
+        """Issue a ticket, and return it as ``auth.params`` of a hello 1.0; an empty ``userid``: a guest."""
         ticket = secrets.token_hex(16)
         self._tickets[ticket] = userid
         return {"userid": userid or None, "ticket": ticket}
@@ -223,16 +223,16 @@ class FakeNextcloud:
 
     @property
     def attached(self) -> bool:
-        """See ``RequestSender.attached``."""
+        """Whether there is a gateway to which requests can be sent: ``gateway`` is set."""
         return bool(self.gateway)
 
     @property
     def changes_only(self) -> bool:
-        """See ``RequestSender.changes_only``: a gateway has announced ``changed-users``."""
+        """Whether requests contain no full lists: the gateway has announced ``changed-users``."""
         return self.notifier.changes_only
 
     async def post(self, roomid: str, request: Json) -> Answer:
-        """See ``RequestSender.post``."""
+        """Send a request about a room to ``gateway``; for the errors see ``RequestSender.post``."""
         if not self.gateway:
             raise RuntimeError("set gateway first")
         return await self.notifier.post(self.gateway, roomid, request, secret=self.secret, backend=self.url)

@@ -1,4 +1,4 @@
-"""Talk's part of the fake Nextcloud: what people do in conversations, and the requests to the gateway that follow.
+"""Talk's part of the fake Nextcloud: actions of members in conversations, and the requests to the gateway that follow.
 
 Source: reference 4.1, 4.2, 6, 11.6; the order of the requests is that of Nextcloud 32 with Talk 22. An action
 changes the conversation, sends the requests, and returns when the gateway has answered::
@@ -63,7 +63,7 @@ class FakeTalk:
     # -- actions of members
 
     def room(self, token: str) -> TalkRoom:
-        """Return a conversation, which is created if it does not exist."""
+        """Return a conversation; it is created if it does not exist."""
         return self.rooms.room(token)
 
     def open(self, token: str, userid: str = "", *, cloud_id: str = "") -> str:
@@ -84,7 +84,7 @@ class FakeTalk:
         await self._sender.post(token, talk_requests.invite(room, userids, changes_only=self._sender.changes_only))
 
     async def remove(self, token: str, session: str) -> None:
-        """Remove the attendee of a session: one request ends the sessions, a second one the membership."""
+        """Remove the attendee of a session: send a request about all sessions, then one about the membership."""
         room = self.room(token)
         attendee = room.sessions[session].attendee
         ended = _session_ids(room, attendee)
@@ -99,13 +99,13 @@ class FakeTalk:
         await self._sender.post(token, talk_requests.disinvite_users(room, userids, changes_only=changes_only))
 
     async def end_session(self, token: str, session: str) -> None:
-        """End one session: its browser opened the conversation again, or it is a guest's that leaves; one request."""
+        """End one session, as when its browser opens the conversation again or a guest leaves; send one request."""
         room = self.room(token)
         room.close(session)
-        await self.tell_end(room, session)
+        await self.report_end(room, session)
 
-    async def tell_end(self, room: TalkRoom, session: str) -> None:
-        """Send the request about a session that was closed, and have later joins with its id refused."""
+    async def report_end(self, room: TalkRoom, session: str) -> None:
+        """Send the request about a session that was closed, and refuse later joins with its id."""
         room.removed.add(session)
         request = talk_requests.disinvite_sessions(room, [session], changes_only=self._sender.changes_only)
         await self._sender.post(room.token, request)
@@ -125,7 +125,7 @@ class FakeTalk:
         self.rooms.deleted.add(token)
 
     async def set_permissions(self, token: str, session: str, permissions: Permission) -> None:
-        """Give the attendee of a session other permissions."""
+        """Set the permissions of the attendee of a session."""
         room = self.room(token)
         attendee = room.sessions[session].attendee
         attendee.permissions = permissions
@@ -135,7 +135,7 @@ class FakeTalk:
         )
 
     async def set_in_call(self, token: str, session: str, flags: int) -> None:
-        """Set the in-call flags of a session (reference 7), as for entering or leaving the call."""
+        """Set the in-call flags of a session (reference 7), as when it enters or leaves the call."""
         room = self.room(token)
         room.set_in_call(room.sessions[session], flags, self._clock())
         await self._sender.post(
@@ -147,7 +147,7 @@ class FakeTalk:
         room = self.room(token)
         for session in room.sessions.values():
             session.in_call = 0
-        room.renew_call(self._clock())
+        room.update_call(self._clock())
         await self._sender.post(token, talk_requests.incall_all(0))
 
     async def send_message(self, token: str, data: object) -> None:
@@ -166,13 +166,13 @@ class FakeTalk:
         except NotCarriedOut as error:
             return error.answer
 
-    # -- the gateway's requests
+    # -- requests of the gateway
 
     async def join(self, request: Json) -> tuple[TalkRoom, Attendee] | None:
         """Admit the session of a join request; ``None``: the join is refused.
 
-        A request with ``incall``, that of a phone call, also enters the call, which the gateway is sent before the
-        answer.
+        If the request has ``incall``, as for a phone call, the session enters the call, and the gateway receives the
+        request about that before the answer.
         """
         session = self.rooms.admit(request)
         if session is None:
@@ -180,7 +180,7 @@ class FakeTalk:
         room = self.room(request["roomid"])
         if "incall" in request:
             room.set_in_call(session, int(request["incall"]), self._clock())
-            await self._tell_call(room, session)
+            await self._report_call(room, session)
         return room, session.attendee
 
     async def leave(self, request: Json) -> tuple[TalkRoom, Attendee] | None:
@@ -195,14 +195,14 @@ class FakeTalk:
         room.close(session.id)
         if session.in_call:
             session.in_call = 0
-            room.renew_call(self._clock())
-            await self._tell_call(room, session)
+            room.update_call(self._clock())
+            await self._report_call(room, session)
         if session.attendee.actor_type == ActorType.GUESTS and self._sender.attached:
             request = talk_requests.disinvite_sessions(room, [session.id], changes_only=self._sender.changes_only)
             await self._sender.post(room.token, request)
         return room, session.attendee
 
-    async def _tell_call(self, room: TalkRoom, session: TalkSession) -> None:
+    async def _report_call(self, room: TalkRoom, session: TalkSession) -> None:
         if self._sender.attached:
             changes_only = self._sender.changes_only
             request = talk_requests.incall(room, session.in_call, [session.id], changes_only=changes_only)

@@ -15,9 +15,9 @@ import aiohttp
 Json = dict[str, Any]
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
-WAIT_TIMEOUT = 15.0  # seconds until a wait times out
+WAIT_TIMEOUT = 15.0  # seconds that ``receive`` waits
 PAUSE = 0.02  # seconds between a failed request and its repetition
-FETCH_LIMIT = 40.0  # seconds after which a fetch counts as failed
+REQUEST_TIMEOUT = 40.0  # seconds after which a request counts as failed; the gateway answers a fetch within 25
 
 
 class PollClient:
@@ -29,8 +29,8 @@ class PollClient:
         self._url = gateway.rstrip("/") + "/spreed/poll"
         self._secret = ""
         self._outgoing: list[Any] = []  # not yet accepted by the gateway
-        self._accepted = 0
-        self._received = 0
+        self._accepted = 0  # number of messages that the gateway has accepted, all before ``_outgoing``
+        self._received = 0  # number of the last received message
         self._incoming: asyncio.Queue[Json | None] = asyncio.Queue()
         self._outgoing_ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,6 +75,7 @@ class PollClient:
 
         Raises:
             ConnectionError: the connection has ended.
+            TimeoutError: no message has arrived within ``WAIT_TIMEOUT`` seconds.
         """
         async with asyncio.timeout(WAIT_TIMEOUT):
             message = await self._incoming.get()
@@ -133,7 +134,7 @@ class PollClient:
     async def _request(self, body: Json) -> Json:
         while True:
             try:
-                async with asyncio.timeout(FETCH_LIMIT):
+                async with asyncio.timeout(REQUEST_TIMEOUT):
                     status, answer = await self.request(body)
                 return answer if status == 200 else {"closed": 1006}
             except (TimeoutError, aiohttp.ClientError, OSError, ValueError):

@@ -16,13 +16,13 @@ from gateway.config import Config, ConfigError
 from gateway.edge.http.descriptors import raise_limit
 from gateway.edge.operator.readiness import NO_SFU
 
-COLLECTION_THRESHOLDS = (5_000, 10, 400)  # see gc.set_threshold; with many sessions the second bounds the pauses
+COLLECTION_THRESHOLDS = (5_000, 10, 400)  # of gc.set_threshold; the second one bounds the pause of a collection
 
 log = logging.getLogger("portunus")
 
 
 def run(config: Config, load: Callable[[], Config]) -> int:
-    """Serve until SIGINT, or until a drain that a signal or a command began is over; return the exit code.
+    """Serve until SIGINT, or until the end of a drain that a signal or command has begun; return the exit code.
 
     ``load`` is called on SIGHUP and returns the configuration.
     """
@@ -34,8 +34,8 @@ def run(config: Config, load: Callable[[], Config]) -> int:
 async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
     """Start a gateway, print one line when it accepts connections, and stop it on a signal."""
     signals: asyncio.Queue[int] = asyncio.Queue()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        asyncio.get_running_loop().add_signal_handler(signal_number, signals.put_nowait, signal_number)
     try:
         urls = await gateway.start()
     except OSError as error:
@@ -53,7 +53,7 @@ async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
     drained.cancel()
     await gateway.stop()
     if handling in done:
-        handling.result()  # raises what the handling of a signal raised
+        handling.result()  # raises the exception of ``_handle_signals``, if any
     return 0
 
 

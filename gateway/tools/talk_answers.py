@@ -16,7 +16,7 @@ from gateway.tools.talk_rooms import Attendee, Json, TalkRoom
 
 @dataclass(slots=True)
 class NextcloudRoom:
-    """Replacements for parts of Talk's answers to joins of one room, and to leaves; ``None``: as Talk answers."""
+    """Replacements for parts of Talk's answers to joins and leaves of one room; ``None``: as Talk answers."""
 
     properties: Any = None  # an object, or anything else as a malformed answer
     permissions: list[str] | None = None
@@ -26,13 +26,13 @@ class NextcloudRoom:
     without_permissions: bool = False  # as very old versions of Talk answer: everything is permitted
 
 
-_AS_TALK = NextcloudRoom()
+_NO_REPLACEMENTS = NextcloudRoom()
 
 
 class TalkAnswers:
     """Answers requests from the conversations of ``talk``.
 
-    ``replacements`` are by room id, ``default`` are those of all other rooms. ``tickets`` maps each
+    ``replacements`` maps room ids to replacements; ``default`` are those for all other rooms. ``tickets`` maps each
     valid ticket to its user id, which is empty for a guest.
     """
 
@@ -41,7 +41,7 @@ class TalkAnswers:
         talk: FakeTalk,
         replacements: Mapping[str, NextcloudRoom],
         tickets: Mapping[str, str],
-        default: NextcloudRoom = _AS_TALK,
+        default: NextcloudRoom = _NO_REPLACEMENTS,
     ) -> None:
         self._talk = talk
         self._replacements = replacements
@@ -51,10 +51,10 @@ class TalkAnswers:
     async def reply(self, type: str, body: Json) -> Json:
         """Return the answer to a request; ``body`` is the request's member that ``type`` names.
 
-        Requests to the gateway that follow from a join or leave are sent, and answered, before.
+        If requests to the gateway follow from a join or leave, they are sent and answered first.
 
         Raises:
-            NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError: such a request failed.
+            NotCarriedOut, UpdateRequired, aiohttp.ClientError, TimeoutError: a request to the gateway failed.
         """
         match type:
             case "auth":
@@ -85,16 +85,16 @@ class TalkAnswers:
         if request["roomid"] in self._replacements:
             self._talk.room(request["roomid"])  # a room with replacements exists
         joined = await self._talk.join(request)
-        return _no_such_room() if joined is None else self._room(request, *joined)
+        return _no_such_room() if joined is None else self._room_answer(request, *joined)
 
     async def _leave(self, request: Json) -> Json:
         replacement = self._replacements.get(request["roomid"], self._default)
         if replacement.error is not None and replacement.refuses_leaves:
             return {"type": "error", "error": replacement.error}
         left = await self._talk.leave(request)
-        return _no_such_room() if left is None else self._room(request, *left)
+        return _no_such_room() if left is None else self._room_answer(request, *left)
 
-    def _room(self, request: Json, room: TalkRoom, attendee: Attendee) -> Json:
+    def _room_answer(self, request: Json, room: TalkRoom, attendee: Attendee) -> Json:
         replacement = self._replacements.get(room.token, self._default)
         properties = room.properties(request.get("userid") or "")
         answer = {

@@ -19,7 +19,7 @@ REQUIRED_FEATURES = frozenset({"audio-video-permissions", "federation", "hello-v
 WANTED_FEATURES = frozenset({"dialout", "join-features", "chat-relay", CHANGED_USERS})
 
 FEATURES_HEADER = "X-Spreed-Signaling-Features"
-CLOCK_TOLERANCE = 45.0  # seconds
+CLOCK_TOLERANCE = 45.0  # seconds that the clocks may differ
 CHECK_TIMEOUT = 30.0  # seconds for the welcome
 
 
@@ -37,22 +37,22 @@ class ServerCheck:
 
     version: str
     features: frozenset[str]
-    offset: float  # seconds by which the server's clock is ahead of Nextcloud's
+    clock_offset: float  # seconds that the server's clock is ahead of Nextcloud's
 
     @property
-    def missing_features(self) -> frozenset[str]:
+    def missing_required_features(self) -> frozenset[str]:
         """The required features that the server lacks; Talk refuses a server that lacks one."""
         return REQUIRED_FEATURES - self.features
 
     @property
-    def warnings(self) -> frozenset[str]:
-        """The wanted features that the server lacks: Talk warns the administrator."""
+    def missing_wanted_features(self) -> frozenset[str]:
+        """The wanted features that the server lacks; Talk warns the administrator of them."""
         return WANTED_FEATURES - self.features
 
     @property
     def clock_agrees(self) -> bool:
         """Whether the clocks differ by 45 s at most; otherwise Talk refuses the server, as tokens may seem invalid."""
-        return abs(self.offset) <= CLOCK_TOLERANCE
+        return abs(self.clock_offset) <= CLOCK_TOLERANCE
 
 
 def announced_features(headers: Mapping[str, str]) -> frozenset[str]:
@@ -60,8 +60,8 @@ def announced_features(headers: Mapping[str, str]) -> frozenset[str]:
     return frozenset(feature.strip() for feature in headers.get(FEATURES_HEADER, "").split(",")) - {""}
 
 
-def require(headers: Mapping[str, str]) -> None:
-    """Check the answer to a request of the rooms API.
+def require_features(headers: Mapping[str, str]) -> None:
+    """Check that the headers of an answer of the rooms API announce all required features.
 
     Raises:
         UpdateRequired: a required feature is missing.

@@ -19,7 +19,7 @@ import aiohttp
 
 Json = dict[str, Any]
 
-WAIT_TIMEOUT = 30.0  # seconds until a wait times out
+WAIT_TIMEOUT = 30.0  # seconds that ``wait_for`` and ``wait_closed`` wait
 ACK = "ack"  # feature id of acknowledged delivery (docs/protocol.md)
 ACK_EVERY = 16  # messages sent or received between two acknowledgements
 
@@ -55,7 +55,7 @@ class TalkClient:
         self._acknowledged = 0  # number of acknowledged messages, all before ``_unacknowledged``
         self._acknowledging = False  # the session has the feature ``ack``
         self._resuming = False  # the latest hello resumes a session
-        self._numbering = False  # messages of this connection are numbered: its hello was answered
+        self._numbering = False  # whether messages of this connection are numbered: from the reply to its hello on
         self._caught_up = False  # the unacknowledged messages were sent again on this connection
         self._url = gateway.rstrip("/") + "/spreed"
         self._backend = backend
@@ -114,7 +114,7 @@ class TalkClient:
             RequestRefused: the gateway answers with an error.
         """
         auth = {"url": self._backend, "params": params}
-        return await self._greet({"version": version, "features": list(self._features), "auth": auth})
+        return await self._send_hello({"version": version, "features": list(self._features), "auth": auth})
 
     async def hello_internal(self, params: Json, version: str = "1.0") -> Json:
         """Open the session of an internal client: ``params`` has ``random``, ``token`` and ``backend``.
@@ -123,7 +123,7 @@ class TalkClient:
             RequestRefused: the gateway answers with an error.
         """
         auth = {"type": "internal", "params": params}
-        return await self._greet({"version": version, "features": list(self._features), "auth": auth})
+        return await self._send_hello({"version": version, "features": list(self._features), "auth": auth})
 
     async def resume(self) -> Json:
         """Resume the session on this connection.
@@ -132,7 +132,7 @@ class TalkClient:
             RequestRefused: the gateway answers with an error.
         """
         received = {"received": self.received} if self._acknowledging else {}
-        return await self._greet({"version": "1.0", "resumeid": self.resume_id} | received)
+        return await self._send_hello({"version": "1.0", "resumeid": self.resume_id} | received)
 
     async def join(self, room: str, room_session: str = "") -> Json:
         """Join a room with Nextcloud's session id; an empty room id leaves the room.
@@ -143,7 +143,7 @@ class TalkClient:
         return await self.request("room", {"roomid": room} | ({"sessionid": room_session} if room_session else {}))
 
     async def bye(self) -> Json:
-        """End the session."""
+        """End the session with a ``bye``."""
         return await self.request("bye", {})
 
     async def request(self, message_type: str, body: Json) -> Json:
@@ -161,7 +161,7 @@ class TalkClient:
         return reply
 
     async def send(self, message: Json | str) -> None:
-        """Send a message, or a text as it is."""
+        """Send a message as JSON, or a text unchanged."""
         if self._socket is None:
             raise RuntimeError("connect() first")
         text = message if isinstance(message, str) else json.dumps(message)
@@ -184,7 +184,7 @@ class TalkClient:
     # -- received messages
 
     async def wait_for(self, wanted: Callable[[Json], bool], *, since: int = 0, limit: float = WAIT_TIMEOUT) -> Json:
-        """Return the first message that fulfils ``wanted``, among those from index ``since`` on.
+        """Return the first message for which ``wanted`` is true, from index ``since`` of ``messages`` on.
 
         Raises:
             TimeoutError: there was none within ``limit`` seconds.
@@ -206,7 +206,7 @@ class TalkClient:
                 await self._changed.wait()
         return self.close_code
 
-    async def _greet(self, hello: Json) -> Json:
+    async def _send_hello(self, hello: Json) -> Json:
         self._resuming = "resumeid" in hello
         reply = await self.request("hello", hello)
         self.session_id = reply["hello"]["sessionid"]
@@ -217,7 +217,7 @@ class TalkClient:
         async for frame in socket:
             message = frame.json()
             with contextlib.suppress(ConnectionError):
-                await self._count(message, socket)
+                await self._count_received(message, socket)
             self.messages.append(message)
             self.on_message(message)
             if message["type"] == "republish":
@@ -228,11 +228,11 @@ class TalkClient:
 
     # -- acknowledged delivery
 
-    async def _count(self, message: Json, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Count a numbered message, and acknowledge every ``ACK_EVERY``."""
+    async def _count_received(self, message: Json, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Count a received message if it is numbered, and acknowledge each ``ACK_EVERY``-th one."""
         message_type = message["type"]
         if message_type == ACK:
-            self._confirm(message.get(ACK, {}).get("received", 0))
+            self._drop_acknowledged(message.get(ACK, {}).get("received", 0))
         elif self._numbering and message.get("bye", {}).get("reason") != "session_resumed":  # has no number
             self.received += 1
             if self.received % ACK_EVERY == 0:
@@ -241,14 +241,17 @@ class TalkClient:
             await self._begin_numbering(message.get("hello", {}).get("received"), socket)
 
     async def _begin_numbering(self, received: int | None, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Send again the messages that the server has not received; ``received`` is ``None`` without the feature."""
+        """Send the messages again that the server has not received.
+
+        ``received`` is the number of messages that it has received, ``None`` without the feature ``ack``.
+        """
         if not self._resuming or received is None:
             self.received = self._acknowledged = 0
             self._unacknowledged.clear()
         self._acknowledging = self._numbering = received is not None
         if received is None:
             return
-        self._confirm(received)
+        self._drop_acknowledged(received)
         index = 0
         while index < len(self._unacknowledged):  # messages may be appended meanwhile
             await socket.send_str(self._unacknowledged[index])
@@ -260,7 +263,7 @@ class TalkClient:
         if self._caught_up:
             await socket.send_str(self._unacknowledged[-1])
 
-    def _confirm(self, received: int) -> None:
+    def _drop_acknowledged(self, received: int) -> None:
         while self._acknowledged < received and self._unacknowledged:
             self._unacknowledged.popleft()
             self._acknowledged += 1

@@ -1,4 +1,4 @@
-"""Sends requests of the rooms API as Talk does: signed, given up after 30 s, and repeated.
+"""Sends requests of the rooms API as Talk does: signed, with a time limit of 30 s, and repeated.
 
 Source: reference 1.4, 6; headers, times and repetitions are those of Nextcloud 32 with Talk 22.
 """
@@ -20,7 +20,7 @@ from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
 
 ATTEMPT_TIMEOUT = 30.0  # seconds for an answer to each attempt
-ATTEMPTS = 3  # to send a request that is not answered, or answered with a status of 5xx
+ATTEMPTS = 3  # at one request; it is repeated if there is no answer, or one with a status of 5xx
 
 _ALPHABET = string.ascii_letters + string.digits + "+/"  # of the random text that is signed
 
@@ -103,23 +103,23 @@ class TalkNotifier:
             return Answer(response.status, await response.text(), response.headers)
 
     async def post(self, gateway: str, roomid: str, request: Json, *, secret: str, backend: str) -> Answer:
-        """Send a request, at most ``ATTEMPTS`` times, and require the features that Talk requires of the answer.
+        """Send a request, at most ``ATTEMPTS`` times, and check that the answer announces the required features.
 
         Raises:
             NotCarriedOut: the status of the last answer is 4xx or 5xx.
             UpdateRequired: the gateway lacks a feature that Talk requires.
             aiohttp.ClientError, TimeoutError: there is no answer.
         """
-        for left in reversed(range(ATTEMPTS)):
+        for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 answer = await self.send(gateway, roomid, request, secret=secret, backend=backend)
             except (aiohttp.ClientConnectionError, TimeoutError):
-                if not left:
+                if not attempts_left:
                     raise
                 continue
-            if answer.status < 500 or not left:
+            if answer.status < 500 or not attempts_left:
                 break
         if answer.status >= 400:
             raise NotCarriedOut(answer)
-        talk_check.require(answer.headers)
+        talk_check.require_features(answer.headers)
         return answer

@@ -18,7 +18,7 @@ from gateway.tools.talk_client import Json, RequestRefused, TalkClient
 log = logging.getLogger("portunus.tools")
 
 REPUBLISH = "republish"  # feature id that the client must announce
-ATTEMPTS = 5  # to republish one stream
+ATTEMPTS = 5  # at republishing one stream
 PAUSE = 1.0  # seconds between two attempts
 
 
@@ -37,7 +37,7 @@ class PublisherPeer(Protocol):
 
 @dataclass(slots=True)
 class TalkPublication:
-    """One published stream: its PeerConnection, and the function that creates the next one."""
+    """One published stream: its PeerConnection, and the function ``connect`` that creates a new one."""
 
     connect: Callable[[], PublisherPeer]
     connection: PublisherPeer
@@ -49,11 +49,12 @@ class TalkPublication:
 class TalkPublisher:
     """The published streams of one session; call ``close`` when done.
 
-    The gateway requests new offers only from a client with the feature ``republish``.
+    ``before_offer`` is called with the room type and PeerConnection of each offer. The gateway requests new offers only
+    from a client with the feature ``republish``.
     """
 
     client: TalkClient
-    on_offered: Callable[[str, PublisherPeer], None] = lambda room_type, connection: None  # called before each offer
+    before_offer: Callable[[str, PublisherPeer], None] = lambda room_type, connection: None
     publications: dict[str, TalkPublication] = field(default_factory=dict)  # by room type
     _sids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -118,7 +119,7 @@ class TalkPublisher:
 
     async def _offer(self, room_type: str, publication: TalkPublication) -> None:
         client, connection, sid = self.client, publication.connection, publication.sid
-        self.on_offered(room_type, connection)
+        self.before_offer(room_type, connection)
         payload = {"type": "offer", "sdp": await connection.offer()}
         start, request_id = len(client.messages), f"offer {sid}"
         data = {"type": "offer", "roomType": room_type, "sid": sid, "to": client.session_id, "payload": payload}

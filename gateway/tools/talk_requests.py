@@ -1,6 +1,6 @@
 """The requests of the rooms API as Talk builds them from a conversation, with full lists or with changes only. Pure.
 
-Source: reference 6; the requests look as those of Nextcloud 32 with Talk 22. ``changes_only``: the lists of all members
+Source: reference 6; the requests have the form of Nextcloud 32 with Talk 22. ``changes_only``: the lists of all members
 are left out, as Talk does once a server has announced the feature ``changed-users``.
 """
 
@@ -22,17 +22,17 @@ def php_json(data: Any) -> bytes:
 
 def invite(room: TalkRoom, userids: Iterable[str], *, changes_only: bool) -> Json:
     """Return the request after users became members."""
-    return _members_changed("invite", room, {"userids": list(userids)}, changes_only)
+    return _membership_request("invite", room, {"userids": list(userids)}, changes_only)
 
 
 def disinvite_sessions(room: TalkRoom, sessions: Iterable[str], *, changes_only: bool) -> Json:
     """Return the request after sessions ended: the first of two after a removal, the only one after a guest left."""
-    return _members_changed("disinvite", room, {"sessionids": list(sessions)}, changes_only)
+    return _membership_request("disinvite", room, {"sessionids": list(sessions)}, changes_only)
 
 
 def disinvite_users(room: TalkRoom, userids: Iterable[str], *, changes_only: bool) -> Json:
     """Return the second request after the removal of attendees; ``userids`` is empty if they were guests."""
-    return _members_changed("disinvite", room, {"userids": list(userids)}, changes_only)
+    return _membership_request("disinvite", room, {"userids": list(userids)}, changes_only)
 
 
 def update(room: TalkRoom, *, changes_only: bool) -> Json:
@@ -86,9 +86,9 @@ def participants(room: TalkRoom, changed: Collection[str], *, changes_only: bool
     return {"type": "participants", "participants": body}
 
 
-def _members_changed(type: str, room: TalkRoom, changed: Json, changes_only: bool) -> Json:
+def _membership_request(type: str, room: TalkRoom, changed: Json, changes_only: bool) -> Json:
     lists = {} if changes_only else {"alluserids": room.userids}
-    return {"type": type, type: {**changed, **lists, "properties": room.properties(modified=False)}}
+    return {"type": type, type: {**changed, **lists, "properties": room.properties(with_description=False)}}
 
 
 def _listed_sessions(room: TalkRoom) -> list[TalkSession]:

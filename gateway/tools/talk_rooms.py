@@ -1,6 +1,6 @@
 """The conversations of the fake Nextcloud: attendees, their sessions, and the admission of joins. Pure.
 
-Source: reference 4.1, 4.2, 4.5 (requests of the gateway); ids and properties look as in Nextcloud 32 with Talk 22.
+Source: reference 4.1, 4.2, 4.5 (requests of the gateway); ids and properties are those of Nextcloud 32 with Talk 22.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 Json = dict[str, Any]
 
 ID_LENGTH = 255  # characters of a session id
-HIDDEN_NAME = "Private conversation"  # instead of the name of a room that is not public, for others than its users
+HIDDEN_NAME = "Private conversation"  # in place of the name of a room that is not public, except for its users
 
-_foreign = re.compile("[^A-Za-z0-9]+")
+_not_alphanumeric = re.compile("[^A-Za-z0-9]+")
 
 
 class ActorType(StrEnum):
@@ -73,10 +73,10 @@ _GRANTS = {
 def nextcloud_session(name: str, cloud_id: str = "") -> str:
     """Derive a session id in Talk's format from a name: 255 characters, with ``/`` and ``+`` in it.
 
-    The id of a federated session has ``#`` and the cloud id, ``user@http://host``, behind them.
+    The id of a federated session ends with ``#`` and the cloud id, ``user@http://host``, in addition.
     """
     octets = hashlib.shake_256(name.encode()).digest(192)
-    text = f"{_foreign.sub('/', name)}+/{base64.b64encode(octets).decode()}"[:ID_LENGTH]
+    text = f"{_not_alphanumeric.sub('/', name)}+/{base64.b64encode(octets).decode()}"[:ID_LENGTH]
     return f"{text}#{cloud_id}" if cloud_id else text
 
 
@@ -144,7 +144,7 @@ class TalkRoom:
         return next((member for member in self.attendees if (member.actor_type, member.actor_id) == actor), None)
 
     def add(self, actor_type: str, actor_id: str, name: str = "") -> Attendee:
-        """Add an attendee, unless the actor is one already, and return it; the first user is the owner."""
+        """Return the attendee with this actor, added if there is none; the first user becomes the owner."""
         known = self.attendee(actor_type, actor_id)
         if known is not None:
             return known
@@ -173,9 +173,9 @@ class TalkRoom:
     def set_in_call(self, session: TalkSession, flags: int, now: float) -> None:
         """Set the in-call flags of a session (reference 7); ``now``: unix time."""
         session.in_call = flags
-        self.renew_call(now)
+        self.update_call(now)
 
-    def renew_call(self, now: float) -> None:
+    def update_call(self, now: float) -> None:
         """Begin the call if a session has in-call flags, otherwise end it."""
         if not any(session.in_call for session in self.sessions.values()):
             self.active_since = None
@@ -187,13 +187,13 @@ class TalkRoom:
         """The user ids of all members."""
         return [attendee.userid for attendee in self.attendees if attendee.userid]
 
-    def properties(self, userid: str = "", *, modified: bool = True) -> Json:
+    def properties(self, userid: str = "", *, with_description: bool = True) -> Json:
         """Return the properties as Talk sends them.
 
         Args:
-            userid: the member for whom they are; empty: nobody in particular.
-            modified: with the description, as in answers and ``update`` requests; ``False``: as in ``invite`` and
-                ``disinvite`` requests.
+            userid: the user for whom the answer is; empty: the request is not for a single user.
+            with_description: whether they contain the description, as in answers and ``update`` requests; otherwise
+                they contain ``participant-list``, as in ``invite`` and ``disinvite`` requests.
         """
         shows_name = self.type is RoomType.PUBLIC or userid in self.userids
         active_since: Json | None = None
@@ -210,11 +210,11 @@ class TalkRoom:
             "active-since": active_since,
             "sip-enabled": 0,
         }
-        return properties | ({"description": self.description} if modified else {"participant-list": "refresh"})
+        return properties | ({"description": self.description} if with_description else {"participant-list": "refresh"})
 
 
 class TalkRooms:
-    """All conversations, and the sessions that the gateway's requests are about.
+    """All conversations; admits and finds the sessions of the gateway's requests.
 
     A join with a session id that no browser has opened here opens the session, and creates the room if need be, so that
     tests can join without a browser. ``refuse_unknown_rooms`` refuses joins of rooms that do not exist,
@@ -229,7 +229,7 @@ class TalkRooms:
         self._clock = clock
 
     def room(self, token: str) -> TalkRoom:
-        """Return a conversation, which is created if it does not exist."""
+        """Return a conversation; it is created if it does not exist."""
         if token not in self.rooms:
             self.rooms[token] = TalkRoom(token, name=token)
             self.deleted.discard(token)
@@ -269,7 +269,7 @@ class TalkRooms:
 
     @staticmethod
     def _actor(request: Json) -> tuple[str, str]:
-        """Return actor type and actor id of the attendee for whom a join request is."""
+        """Return the actor type and actor id of the attendee that a join request names; without a name, a guest's."""
         if request.get("actortype") and request.get("actorid"):
             return str(request["actortype"]), str(request["actorid"])
         if request.get("userid"):

@@ -20,7 +20,7 @@ def ask(socket: Path, subject: str, backend: str = "") -> Timeline:
 
     Raises:
         GatewayUnreachable: no gateway answers there.
-        CommandRefused: nothing is recorded of such a room or session, or several backends have had such a room.
+        CommandRefused: no event of such a room or session is recorded, or several backends have had such a room.
     """
     return admin_requests.request(socket, "GET", "/timeline", {"of": subject, "backend": backend}, Timeline)
 
@@ -34,8 +34,8 @@ def lines(timeline: Timeline) -> Iterator[str]:
         yield f"{_time(event.at)} session {event.session}: {event.text}"
 
 
-def exported(timeline: Timeline) -> bytes:
-    """Return a timeline as indented JSON, to be attached to a bug report."""
+def to_json(timeline: Timeline) -> bytes:
+    """Return a timeline as indented JSON, for a bug report."""
     return msgspec.json.format(msgspec.json.encode(timeline), indent=2) + b"\n"
 
 

@@ -1,7 +1,7 @@
-"""``portunus top``: shows what happens on a gateway, and refreshes it.
+"""``portunus top``: shows the state of a gateway on the terminal, again and again.
 
-Source: docs/operations.md, "portunus top". Plain text, laid out here; nothing but ANSI's cursor and screen sequences
-(ECMA-48) is needed of the terminal.
+Source: docs/operations.md, "portunus top". The output is plain text; of the terminal it needs only the escape
+sequences of ECMA-48 for cursor and screen, and the alternate screen.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TypeAlias
 from gateway.edge.operator.snapshot import RoomRow, SessionRow, Snapshot, StreamRow
 from gateway.tools import admin_requests, drain
 
-ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the alternate screen, without a cursor
+ENTER_SCREEN, LEAVE_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # the alternate screen, without a cursor
 HOME, CLEAR_LINE, CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 UNKNOWN = "–"  # a figure that the SFU does not know
-REFUSALS = 5  # lines about refusals
+MAX_REFUSALS = 5  # of which there is a line each
 
 Table: TypeAlias = list[tuple[str, ...]]
 
@@ -35,24 +35,24 @@ def ask(socket: Path) -> Snapshot:
 def watch(ask: Callable[[], Snapshot], interval: float, write: Callable[[str], object]) -> None:
     """Show the state every ``interval`` seconds on the whole terminal, until KeyboardInterrupt.
 
-    ``write`` writes to the terminal at once. It is restored at the end.
+    ``write`` writes to the terminal immediately. The former contents of the terminal are restored at the end.
 
     Raises:
-        GatewayUnreachable: the gateway does not answer, or does not any more.
+        GatewayUnreachable: the gateway does not answer, or has ended.
     """
     snapshot = ask()
-    write(ENTER)
+    write(ENTER_SCREEN)
     try:
         while True:
             write(screen(snapshot, *shutil.get_terminal_size()))
             time.sleep(interval)
             snapshot = ask()
     finally:
-        write(LEAVE)
+        write(LEAVE_SCREEN)
 
 
 def screen(snapshot: Snapshot, columns: int, rows: int) -> str:
-    """Return the text that replaces the contents of a terminal; what does not fit is left out."""
+    """Return the text that replaces the contents of a terminal; lines are cut, and those that do not fit left out."""
     shown = [line[:columns] for line in lines(snapshot)][: max(rows - 1, 1)]
     return HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in shown) + CLEAR_BELOW
 
@@ -73,35 +73,39 @@ def lines(snapshot: Snapshot) -> Iterator[str]:
         yield f"{dependency.name} is {dependency.state}{reason}"
     if snapshot.refused:
         yield "Refused: " + ", ".join(f"{cause} {count}" for cause, count in sorted(snapshot.refused.items()))
-    for refusal in snapshot.refusals[:REFUSALS]:
+    for refusal in snapshot.refusals[:MAX_REFUSALS]:
         yield f"{refusal.seconds_ago:.0f} s ago: {refusal.text}"
-    for table in (_rooms(snapshot.room_rows), _streams(snapshot.stream_rows), _sessions(snapshot.session_rows)):
+    for table in (
+        _room_table(snapshot.room_rows),
+        _stream_table(snapshot.stream_rows),
+        _session_table(snapshot.session_rows),
+    ):
         if len(table) > 1:
             yield ""
             yield from _aligned(table)
 
 
-def _rooms(rooms: Iterable[RoomRow]) -> Table:
+def _room_table(rooms: Iterable[RoomRow]) -> Table:
     table: Table = [("ROOM", "BACKEND", "SESSIONS", "IN CALL", "PUBL", "SUBS", "IN kbit/s", "OUT kbit/s")]
     for room in rooms:
         figures = room.sessions, room.in_call, room.publications, room.subscriptions
-        bitrates = _kilobits(room.received), _kilobits(room.sent)
+        bitrates = _kbit_per_second(room.received), _kbit_per_second(room.sent)
         table.append((room.id, room.backend, *map(str, figures), *bitrates))
     return table
 
 
-def _streams(streams: Iterable[StreamRow]) -> Table:
+def _stream_table(streams: Iterable[StreamRow]) -> Table:
     received, sent = ("kbit/s", "LOST"), ("SUBS", "OUT kbit/s", "OUT LOST")
     table: Table = [("SESSION", "ROOM", "STREAM", "MEDIA", "CODEC", *received, *sent)]
     for stream in streams:
         names = stream.session, stream.room, stream.type, stream.kind, stream.codec
-        received = _kilobits(stream.received), _figure(stream.lost)
-        sent = str(stream.subscriptions), _kilobits(stream.sent), _figure(stream.sent_lost)
+        received = _kbit_per_second(stream.received), _figure(stream.lost)
+        sent = str(stream.subscriptions), _kbit_per_second(stream.sent), _figure(stream.sent_lost)
         table.append((*names, *received, *sent))
     return table
 
 
-def _sessions(sessions: Iterable[SessionRow]) -> Table:
+def _session_table(sessions: Iterable[SessionRow]) -> Table:
     table: Table = [("SESSION", "BACKEND", "KIND", "ROOM", "STATE")]
     for session in sessions:
         state = "in call" if session.in_call else "not in call"
@@ -111,7 +115,7 @@ def _sessions(sessions: Iterable[SessionRow]) -> Table:
 
 
 def _aligned(table: Table) -> Iterator[str]:
-    """Yield the lines of a table, whose first row is its head; columns of figures are aligned to the right."""
+    """Yield the lines of a table, whose first row is its head; columns of numbers are aligned to the right."""
     columns = list(zip(*table, strict=True))
     widths = [max(map(len, column)) for column in columns]
     figures = [all(cell == UNKNOWN or cell.isdigit() for cell in column[1:]) for column in columns]
@@ -120,8 +124,8 @@ def _aligned(table: Table) -> Iterator[str]:
         yield "  ".join(cell.rjust(width) if right else cell.ljust(width) for cell, width, right in cells).rstrip()
 
 
-def _kilobits(bits: int | None) -> str:
-    return UNKNOWN if bits is None else str(round(bits / 1000))
+def _kbit_per_second(bitrate: int | None) -> str:
+    return UNKNOWN if bitrate is None else str(round(bitrate / 1000))
 
 
 def _figure(value: int | None) -> str:

@@ -84,8 +84,8 @@ def test_properties_are_hidden_from_others_and_name_the_begin_of_the_call() -> N
     assert room.properties()["name"] == "Private conversation"
     since = {"date": "1970-01-01 00:00:01.000000", "timezone_type": 3, "timezone": "UTC"}
     assert room.properties()["active-since"] == since
-    assert room.properties(modified=False).keys() - room.properties().keys() == {"participant-list"}
-    assert room.properties().keys() - room.properties(modified=False).keys() == {"description"}
+    assert room.properties(with_description=False).keys() - room.properties().keys() == {"participant-list"}
+    assert room.properties().keys() - room.properties(with_description=False).keys() == {"description"}
 
 
 async def test_headers_and_escapes_are_those_of_talk() -> None:

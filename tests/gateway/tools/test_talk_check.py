@@ -22,8 +22,8 @@ async def test_talk_accepts_a_served_gateway(tmp_path: Path) -> None:
     async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud) as url:
         check = await check_server(url)
         assert check.version == SERVER_VERSION
-        assert check.missing_features == frozenset()
-        assert check.warnings == frozenset()
+        assert check.missing_required_features == frozenset()
+        assert check.missing_wanted_features == frozenset()
         assert check.clock_agrees
         cloud.gateway = url
         await cloud.talk.send_message("r", {"type": "chat", "chat": {"refresh": True}})
@@ -38,8 +38,8 @@ async def test_clocks_may_differ_by_45_seconds(ahead: float, agrees: bool) -> No
 async def test_server_without_the_features_is_refused() -> None:
     async with welcome_server({"version": "1"}) as url:
         check = await check_server(url)
-        assert check.missing_features == REQUIRED_FEATURES
-        assert check.warnings == {"dialout", "join-features", "chat-relay", "changed-users"}
+        assert check.missing_required_features == REQUIRED_FEATURES
+        assert check.missing_wanted_features == {"dialout", "join-features", "chat-relay", "changed-users"}
 
 
 @pytest.mark.parametrize("welcome", [{}, {"version": ""}, {"version": 1}, [], None])
@@ -56,9 +56,11 @@ async def test_status_of_an_error_is_an_error() -> None:
 
 
 def test_answer_is_accepted_with_all_required_features() -> None:
-    talk_check.require({talk_check.FEATURES_HEADER: ", ".join(REQUIRED_FEATURES)})
+    talk_check.require_features({talk_check.FEATURES_HEADER: ", ".join(REQUIRED_FEATURES)})
     with pytest.raises(UpdateRequired, match=r"lacks hello-v2, switchto$"):
-        talk_check.require({talk_check.FEATURES_HEADER: ",".join(REQUIRED_FEATURES - {"hello-v2", "switchto"})})
+        talk_check.require_features(
+            {talk_check.FEATURES_HEADER: ",".join(REQUIRED_FEATURES - {"hello-v2", "switchto"})}
+        )
 
 
 @asynccontextmanager

@@ -145,7 +145,7 @@ async def test_terminal_is_refreshed_cut_to_its_size_and_restored() -> None:
     with pytest.raises(GatewayUnreachable):
         tool.watch(ask, 0.0, written.append)
     screen = tool.screen(snapshot, 80, 24)
-    assert written == [tool.ENTER, screen, screen, tool.LEAVE]
+    assert written == [tool.ENTER_SCREEN, screen, screen, tool.LEAVE_SCREEN]
     lines = [line.removesuffix(tool.CLEAR_LINE) for line in screen.removeprefix(tool.HOME).split("\n")]
     assert lines[-1] == tool.CLEAR_BELOW
     assert lines[:-1] == [line[:80] for line in tool.lines(snapshot)]
@@ -180,8 +180,8 @@ async def test_terminal_shows_a_real_call_until_it_is_interrupted(path: Path) ->
         stream = re.compile(rf"{anna.id[:8]} .*video +video +vp8 +[1-9]\d* +\d+ +1 +[1-9]\d* ")
         text, status = await on_a_terminal(path, lambda text: bool(stream.search(text)) and text.count(tool.HOME) > 1)
     assert status == 0
-    assert text.startswith(tool.ENTER)
-    assert text.endswith(tool.LEAVE)
+    assert text.startswith(tool.ENTER_SCREEN)
+    assert text.endswith(tool.LEAVE_SCREEN)
     assert ROOM not in text
 
 
