@@ -1,7 +1,7 @@
-"""The rules between the media of an offer and of its answer: formats, RTCP feedback, header extensions, rids.
+"""The rules between the media of an offer and of its answer: formats, header extensions, rids.
 
-Source: RFC 3264 6 (formats), RFC 8829 5.3.1 (payload types), RFC 4585 4.2 (feedback), RFC 8285 6 (header extensions),
-RFC 8851 and RFC 8853 5.3 (rid, simulcast), RFC 8841 (data channels).
+Source: RFC 3264 6 (formats), RFC 8829 5.3.1 (payload types), RFC 8285 6 (header extensions), RFC 8851 and RFC 8853 5.3
+(rid, simulcast), RFC 8841 (data channels).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sdp.simulcast import layers, streams
 def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
     """Return whether the answered section has a format of the offered one.
 
-    In the notation of data channels before RFC 8841 the format is the SCTP port of each side.
+    Data channel sections in the notation before RFC 8841 always do: there the format is the SCTP port of each side.
     """
     if offered.attribute("sctpmap") is not None:
         return answered.attribute("sctpmap") is not None
@@ -25,11 +25,15 @@ def shares_format(offered: MediaSection, answered: MediaSection) -> bool:
 
 
 def formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Return whether the offer has each answered format, with the same codec and profile per payload type."""
+    """Return whether the offer has each answered format, with the same codec, clock rate and profile.
+
+    The answer also needs a codec besides auxiliary payload types, and the payload type that each rtx retransmits. For
+    data channels ``shares_format`` suffices.
+    """
     if not offered.is_rtp:
         return shares_format(offered, answered)
     accepted = payloads(answered)
-    if [str(payload.type) for payload in accepted] != list(answered.formats):  # one has no codec, or stands twice
+    if [str(payload.type) for payload in accepted] != list(answered.formats):  # a format has no codec, or is repeated
         return False
     if all(payload.is_auxiliary for payload in accepted):
         return False
@@ -41,7 +45,7 @@ def formats_fit(offered: MediaSection, answered: MediaSection) -> bool:
 
 
 def has_codec_of(offered: MediaSection, answered: MediaSection) -> bool:
-    """Return whether the answer has a codec of the offer, and the offer's codec for each payload type of the offer."""
+    """Return whether the answer has a codec of the offer, and no other codec for a payload type of the offer."""
     by_type = {payload.type: payload.codec for payload in payloads(offered)}
     accepted = payloads(answered)
     if any(by_type.get(payload.type, payload.codec) != payload.codec for payload in accepted):
@@ -51,7 +55,7 @@ def has_codec_of(offered: MediaSection, answered: MediaSection) -> bool:
 
 
 def differing_formats(offered: MediaSection, answered: MediaSection) -> dict[Payload, Payload]:
-    """Return the answered payload types whose parameters name another format of the codec than the offered ones."""
+    """Map answered payload types to the offered ones, where the parameters name another format of the same codec."""
     offered_payloads = {payload.type: payload for payload in payloads(offered)}
     return {
         payload: original
@@ -86,14 +90,14 @@ def extensions(section: Section) -> tuple[tuple[str, str], ...]:
 
 
 def _extensions(section: Section) -> tuple[tuple[str, str], ...]:
-    found = (extension(value) for value in section.attributes("extmap"))
+    found = (parse_extension(value) for value in section.attributes("extmap"))
     return tuple(pair for pair in found if pair is not None)
 
 
-def extension(value: str) -> tuple[str, str] | None:
+def parse_extension(value: str) -> tuple[str, str] | None:
     """Return id and URI of an ``a=extmap`` line, without its direction; ``None`` if it is malformed.
 
-    The URI of an encrypted extension (RFC 6904) has that of the extension behind it.
+    Of an encrypted extension (RFC 6904) the text has both URIs: that of the encryption and that of the extension.
     """
     words = value.split()
     if len(words) < 2:
@@ -106,7 +110,7 @@ def extension(value: str) -> tuple[str, str] | None:
 
 
 def rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
-    """Return whether the answer receives only offered layers and leaves paused ones paused (RFC 8853 5.3).
+    """Return whether the answer names only offered layers and leaves paused ones paused (RFC 8853 5.3).
 
     Each answered stream is one offered stream, with all its alternatives or some.
     """

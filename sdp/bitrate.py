@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 from sdp.document import Description, MediaSection, Section
 
-CEILING = 2**31 - 1  # bit/s; browsers read bandwidths as signed 32-bit numbers
-AUDIO_FLOOR = 6000  # bit/s, where Opus begins (RFC 6716 2.1.1); Chromium refuses an answer with less
+MAX_BITRATE = 2**31 - 1  # bit/s; browsers read bandwidths as signed 32-bit numbers
+MIN_AUDIO_BITRATE = 6000  # bit/s, where Opus begins (RFC 6716 2.1.1); Chromium refuses an answer with less
 _LINE_TYPES_BEFORE_BANDWIDTH = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
 
 
@@ -19,15 +19,15 @@ def limit(section: Section, bits_per_second: int) -> None:
     """Limit the bitrate that the receiver of this description may send in this section.
 
     Replaces ``b=AS`` (kbit/s, rounded down, at least 1) and ``b=TIAS`` (bit/s); for audio the limit is at least
-    ``AUDIO_FLOOR``, for any media kind at most ``CEILING``.
+    ``MIN_AUDIO_BITRATE``, for any media kind at most ``MAX_BITRATE``.
 
     Raises:
         ValueError: ``bits_per_second`` is not positive.
     """
     if bits_per_second <= 0:
         raise ValueError("A bitrate limit is a positive number of bits per second.")
-    floor = AUDIO_FLOOR if isinstance(section, MediaSection) and section.kind == "audio" else 1
-    rate = max(floor, min(bits_per_second, CEILING))
+    least = MIN_AUDIO_BITRATE if isinstance(section, MediaSection) and section.kind == "audio" else 1
+    rate = max(least, min(bits_per_second, MAX_BITRATE))
     section.remove(lambda line: line.startswith(("b=AS:", "b=TIAS:")))
     position = max(index for index, line in enumerate(section.lines) if line[:1] in _LINE_TYPES_BEFORE_BANDWIDTH) + 1
     section.insert(position, (f"b=AS:{max(rate // 1000, 1)}", f"b=TIAS:{rate}"))

@@ -132,7 +132,7 @@ def filter_description(description: Description, candidate_filter: CandidateFilt
 
 
 def drop_old(description: Description) -> None:
-    """Remove a section's repeated candidates, and its oldest above the limits, from a description in normal form.
+    """Remove repeated candidates from each section of a description in normal form, and the oldest above the limits.
 
     Chromium lists the candidates of every transport that a section ever had, the newest last.
     """
@@ -146,7 +146,7 @@ def drop_old(description: Description) -> None:
 
 
 def _superseded_test(listed: list[str], kept: frozenset[str]) -> Callable[[str], bool]:
-    """Return a predicate, called for each line in order: whether a candidate is not kept, or is repeated below."""
+    """Return a predicate for the lines in order: whether a line is a candidate not kept, or repeated below."""
     below = Counter(listed)
 
     def unwanted(line: str) -> bool:

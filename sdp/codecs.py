@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sdp.document import Description, MediaSection
-from sdp.payloads import REPAIR_CODECS, TONES, Payload, PayloadType, canonical, payloads
+from sdp.payloads import REPAIR_CODECS, TONES_AND_NOISE, Payload, PayloadType, canonical, payloads
 from sdp.profiles import CODECS_WITH_PROFILES, CONSTRAINED_BASELINE, DEFAULT_PROFILES, OTHER_PROFILE, distance
 
 __all__ = [
@@ -50,7 +50,7 @@ class CodecPreference:
         return {"audio": self.audio, "video": self.video}.get(kind, ())
 
     def profile(self, codec: str) -> str:
-        """Return the preferred profile of a codec, "" for any; without a wish the one that all receivers decode."""
+        """Return the preferred profile of a codec, by default the one that all its receivers decode; "" accepts any."""
         return {"vp9": self.vp9profile, "h264": self.h264profile}.get(codec, "") or DEFAULT_PROFILES.get(codec, "")
 
 
@@ -68,11 +68,11 @@ def prefer(description: Description, preference: CodecPreference) -> None:
 
 
 def restrict(description: Description, kind: str, codecs: Iterable[str]) -> None:
-    """Remove all other codecs from the sections of a media kind, with all their lines.
+    """Remove all codecs but ``codecs``, with all their lines, from the sections of a media kind.
 
     An auxiliary payload type is kept or removed with the codec that it belongs to: rtx with the payload type that it
-    retransmits, audio red with all that it encloses, comfort noise and tones with their clock rate. A section
-    that has none of ``codecs`` stays as it is.
+    retransmits, audio red with all payload types that it encloses, comfort noise and tones with their clock rate.
+    Video red and error correction are kept with any codec. A section that has none of ``codecs`` stays as it is.
     """
     wanted = {canonical(codec) for codec in codecs}
     for section in description.media:
@@ -112,13 +112,13 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def _kept_types(found: Sequence[Payload], wanted: set[str]) -> set[PayloadType]:
-    """Return the payload types to keep; none if no section has a wanted codec."""
+    """Return the payload types of one section to keep; none if it has no wanted codec."""
     kept = {payload.type for payload in found if payload.codec in wanted and not payload.is_auxiliary}
     if not kept:
         return kept
     rates = {payload.clock_rate for payload in found if payload.type in kept}
     for payload in found:
-        if payload.codec in TONES and payload.clock_rate in rates:
+        if payload.codec in TONES_AND_NOISE and payload.clock_rate in rates:
             kept.add(payload.type)
     for payload in found:
         if payload.codec in REPAIR_CODECS or (payload.codec == "red" and kept >= payload.enclosed_types):
@@ -177,20 +177,20 @@ def _ordered(
     distances = {token: by_original[original.type] for token, original in originals.items()}
     tokens = list(formats)
     for codec in CODECS_WITH_PROFILES:
-        positions = {token for token, original in originals.items() if original.codec == codec}
-        tokens = _sorted_within(tokens, positions, distances.__getitem__)
+        of_codec = {token for token, original in originals.items() if original.codec == codec}
+        tokens = _sorted_within(tokens, of_codec, distances.__getitem__)
     rank_of = {token: ranks.get(original.codec, len(ranks)) for token, original in originals.items()}
     return sorted(tokens, key=lambda token: rank_of.get(token, len(ranks)))
 
 
 def _distance(payload: Payload, preference: CodecPreference) -> tuple[int, bool]:
-    """Return how far a payload type is from the preferred profile, and whether its packetization mode is not."""
+    """Return the distance from the preferred profile and, if one of H264 is preferred, whether the mode is not 1."""
     profile_distance = distance(payload.codec, payload.parameters, preference.profile(payload.codec))
     return profile_distance, bool(preference.h264profile) and not _is_non_interleaved(payload)
 
 
 def _is_non_interleaved(payload: Payload) -> bool:
-    """Return whether a payload type may be preferred: H264 in packetization mode 1 (RFC 6184 6), as browsers send."""
+    """Return whether H264 has packetization mode 1 (RFC 6184 6), as browsers send it; true for other codecs."""
     return payload.codec != "h264" or payload.parameters.get("packetization-mode") == "1"
 
 

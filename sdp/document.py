@@ -145,7 +145,7 @@ class MediaSection(Section):
 
     @property
     def port(self) -> int:
-        """The port of the ``m=`` line; 0 rejects the section, or bundles it (RFC 9143)."""
+        """The port of the ``m=`` line; 0 rejects the section, unless it has ``a=bundle-only`` (RFC 9143)."""
         return int(self._ports.partition("/")[0])
 
     @port.setter
@@ -262,8 +262,9 @@ class Identity:
     fingerprints: frozenset[str]  # "sha-256 AB:CD:…", algorithm in lower, digits in upper case
 
     def same_peer_connection(self, other: Identity) -> bool:
-        """Return whether both may describe one PeerConnection: they share a user name fragment or a fingerprint.
+        """Return whether both may describe one PeerConnection.
 
+        They do if they share a user name fragment or a fingerprint, or if both lack fragments or fingerprints.
         Another user name fragment with the same fingerprint is an ICE restart.
         """
         return _overlap(self.ufrags, other.ufrags) or _overlap(self.fingerprints, other.fingerprints)
@@ -290,6 +291,7 @@ def identity(description: Description) -> Identity:
 
 
 def _overlap(first: frozenset[str], second: frozenset[str]) -> bool:
+    """Return whether two sets share an element or are both empty."""
     return first == second or not first.isdisjoint(second)
 
 

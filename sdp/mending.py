@@ -1,4 +1,4 @@
-"""Corrections of an SFU's answer to agree with the offer: mids, rejected sections, BUNDLE group, media attributes.
+"""Correction of an SFU's answer by the offer: mids, rejected sections, BUNDLE group, media attributes.
 
 An SFU may answer with other mids than it was offered, accept a section that the offer rejects, or put sections into a
 BUNDLE group that the client did not offer. A client applies no such answer, and may be unable to negotiate afterwards.
@@ -9,7 +9,7 @@ Source: RFC 3264 6, RFC 5888 9, RFC 9143 7.3; RFC 6184 8.2.2 (format parameters)
 
 from __future__ import annotations
 
-from sdp.answered_media import differing_formats, extension, shares_format
+from sdp.answered_media import differing_formats, parse_extension, shares_format
 from sdp.document import Description, MediaSection, Section, parse
 from sdp.offer_answer import bundles
 from sdp.payloads import payloads
@@ -49,8 +49,8 @@ def mend(offer: Description, answer: Description) -> None:
 def tidy(offer: Description, answer: Description) -> None:
     """Remove from an answer, in place, parts that were not offered or that clients ignore, or should ignore.
 
-    These are RTCP feedback, ``a=extmap-allow-mixed``, the formats of rejected sections, which get one of the offer, and
-    Janus' "(null)" in the id of a track without mid.
+    These are RTCP feedback and ``a=extmap-allow-mixed`` that the offer lacks, and "(null)", which Janus writes into a
+    track's id in place of a missing mid. A rejected section without an offered format gets the first one of the offer.
     """
     for offered, answered in zip(offer.media, answer.media, strict=False):
         if not offered.is_rtp:
@@ -104,7 +104,7 @@ def _correct_formats(answered: MediaSection, offered: MediaSection) -> None:
 
 
 def _remove_feedback(answered: MediaSection, offered: MediaSection) -> None:
-    """Remove the ``a=rtcp-fb`` lines of feedback that the offer has not for their payload type."""
+    """Remove the ``a=rtcp-fb`` lines with feedback that the offer lacks for their payload type."""
     lines = answered.attributes("rtcp-fb")
     if not lines:
         return
@@ -129,7 +129,7 @@ def _remove_repeated_extensions(answered: MediaSection) -> None:
     seen: set[str] = set()
 
     def unwanted(line: str) -> bool:
-        found = extension(line.removeprefix("a=extmap:")) if line.startswith("a=extmap:") else None
+        found = parse_extension(line.removeprefix("a=extmap:")) if line.startswith("a=extmap:") else None
         if found is None:
             return False
         repeated = not seen.isdisjoint(found)
@@ -140,7 +140,7 @@ def _remove_repeated_extensions(answered: MediaSection) -> None:
 
 
 def _bundle_to_answer(offer: Description, pairs: list[tuple[MediaSection, MediaSection]]) -> tuple[str, ...]:
-    """Return the answer's BUNDLE group: the accepted sections of the offered group that has the first accepted one."""
+    """Return the answer's BUNDLE group: the accepted mids of the offered group that has the first accepted section."""
     accepted = {offered.mid for offered, answered in pairs if answered.port}
     first = next((offered.mid for offered, answered in pairs if answered.port), None)
     group = next((group for group in bundles(offer) if first in group), ())

@@ -19,7 +19,7 @@ from itertools import count
 from sdp.document import DIRECTIONS, Description, MediaSection, SdpError, Section
 
 MEDIA_TYPES = frozenset(("audio", "video", "application"))
-MAX_LINES = 2500  # about the lines of a browser's description that fill a message of 64 KiB
+MAX_LINES = 2500  # about as many as a message of 64 KiB holds of a browser's description
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
 MAX_GROUPS = 16  # "a=group" lines; a browser writes one
 
@@ -29,7 +29,7 @@ _PAYLOAD_TYPE = re.compile(r"[1-9]?[0-9]|1[01][0-9]|12[0-7]")
 _MAPPING = re.compile(r" *(0|[1-9][0-9]*) +([^/\s]+)/([0-9]{1,9}(?:/[0-9]{1,3})?) *")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODING_NAME = re.compile(r"(a=rtpmap: *[0-9]+ +)([^/\s]+)")
-_NAMES = [
+_REGISTERED_NAMES = [
     "opus",
     "PCMU",
     "PCMA",
@@ -43,10 +43,10 @@ _NAMES = [
     "AV1",
     "H265",
 ]
-_ENCODINGS = {name.lower(): name for name in [*_NAMES, "rtx", "ulpfec", "flexfec-03"]}
+_SPELLINGS = {name.lower(): name for name in [*_REGISTERED_NAMES, "rtx", "ulpfec", "flexfec-03"]}
 # Names that an SFU finds within a longer one.
 _KNOWN_NAME = re.compile("opus|pcm[ua]|g722|l16|isac|vp[89]|h26[45]|av1", re.IGNORECASE)
-_EXACT_NAMES = frozenset((*_ENCODINGS, "isac", "l16", "av1x"))  # names in lower case that contain no other one
+_EXACT_NAMES = frozenset((*_SPELLINGS, "isac", "l16", "av1x"))  # lower-case names that no SFU takes for another codec
 _LOWER_CASE_WORDS = {
     "setup": 0,
     "rid": 1,
@@ -69,12 +69,14 @@ def check_size(text: str) -> None:
 def normalise(description: Description) -> None:
     """Bring a description into normal form, in place; a description in normal form stays the same byte for byte.
 
-    Media types, attribute names and the values of ``setup``, ``rid`` and ``simulcast`` get lower case, transport
-    protocols and group semantics upper case, encoding names the spelling of their registration.
+    Media types, attribute names, the value of ``setup`` and the directions of ``rid`` and ``simulcast`` get lower case,
+    transport protocols and group semantics upper case, encoding names the spelling of their registration. Each media
+    section states its direction itself, once; ``rtpmap`` lines that only an SFU would read are removed.
 
     Raises:
-        SdpError: a media type is unknown, a line type is in upper case, a line has a control character, or there are
-            more groups than ``MAX_GROUPS``, or more members in one than ``MAX_SECTIONS``.
+        SdpError: a media type or transport protocol is unknown, a format is no payload type, a line type is in upper
+            case, a line has a control character, or there are more groups than ``MAX_GROUPS``, or more members in one
+            than ``MAX_SECTIONS``.
     """
     number = 0
     for section in description.sections():
@@ -108,7 +110,7 @@ def _normalise_media(section: MediaSection) -> None:
 
 
 def _normalise_direction(section: MediaSection) -> None:
-    """Write the direction of a section as its only one."""
+    """Write the direction of a section as its only direction attribute."""
     direction = section.direction
     found = [name for name in DIRECTIONS for _ in section.attributes(name)]
     own = [direction] if found or direction != "sendrecv" else []
@@ -119,7 +121,7 @@ def _normalise_direction(section: MediaSection) -> None:
 
 
 def _normalise_mappings(section: MediaSection) -> None:
-    """Write each ``rtpmap`` as it is read, and remove those that only an SFU would read."""
+    """Write each ``rtpmap`` in the form that the gateway reads, and remove those that only an SFU would read."""
     lines: dict[str, tuple[int, int, str]] = {}  # ordinal number, position and text of the last one, by payload type
     mappings = list(section.indexed("rtpmap"))
     for number, (position, value) in enumerate(mappings):
@@ -142,16 +144,16 @@ def _is_unambiguous(name: str) -> bool:
 def _changed_lines(section: Section) -> Iterator[tuple[int, str]]:
     for position, line in enumerate(section.lines):
         content = line.removesuffix("\r")
-        if content.startswith("a=") and (normal := _attribute(content)) != content:
+        if content.startswith("a=") and (normal := _normal_attribute(content)) != content:
             yield position, normal
 
 
-def _attribute(line: str) -> str:
+def _normal_attribute(line: str) -> str:
     name, colon, value = line[2:].partition(":")
     name = name.lower()
     if name == "rtpmap":
         line = f"a={name}{colon}{value}"
-        return _ENCODING_NAME.sub(lambda match: match[1] + _ENCODINGS.get(match[2].lower(), match[2]), line)
+        return _ENCODING_NAME.sub(lambda match: match[1] + _SPELLINGS.get(match[2].lower(), match[2]), line)
     if name == "group":
         semantics, space, mids = value.partition(" ")
         value = semantics.upper() + space + mids

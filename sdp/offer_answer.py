@@ -24,7 +24,7 @@ _ANSWERS = {
 }
 _UFRAG, _PASSWORD = re.compile("[A-Za-z0-9+/]{4,256}"), re.compile("[A-Za-z0-9+/]{22,256}")  # RFC 8839 5.4
 _FINGERPRINT = re.compile(r"[!-~]+ +[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+ *")
-_ROLE = re.compile("active|passive|actpass")  # with the last one the SFU chooses
+_ROLE = re.compile("active|passive|actpass")  # "actpass" leaves the choice to the SFU
 _SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "passive": {"active"}}
 
 
@@ -74,16 +74,16 @@ def _violations(offer: Description, answer: Description) -> Iterator[Violation]:
         yield Violation(Rule.LINES)
     if not _groups_fit(offer, answer):
         yield Violation(Rule.BUNDLE)
-    offering, answering = _Shared(offer), _Shared(answer)
+    offering, answering = _SharedParameters(offer), _SharedParameters(answer)
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
         for rule in _broken_rules(offering, offered, answering, answered):
             yield Violation(rule, index)
 
 
 def unusable_parts(offer: Description, answer: Description) -> list[Violation]:
-    """Return the rules broken by a client's answer without which an SFU cannot, or must not, use it.
+    """Return the rules that a client's answer breaks and that make it unusable for an SFU.
 
-    Clients that are no browsers break others of them, which does no harm. Sections have to be those of the offer. An
+    Clients that are no browsers break other rules, which does no harm. Sections have to be those of the offer. An
     accepted section needs a codec of the offer, and no payload type of the offer for another codec: Janus (1.1.2 and
     1.4.1) crashes when it sends a medium under the payload type of its retransmissions.
     """
@@ -102,7 +102,7 @@ def unusable_parts(offer: Description, answer: Description) -> list[Violation]:
 
 
 def _has_usable_transport(answer: Description, accepted: list[MediaSection]) -> bool:
-    """Return whether ICE credentials, fingerprint and DTLS role are well-formed where an answer names them."""
+    """Return whether the first ICE credentials, fingerprint and DTLS role of an answer are well-formed, if present."""
     forms = (("ice-ufrag", _UFRAG), ("ice-pwd", _PASSWORD), ("fingerprint", _FINGERPRINT), ("setup", _ROLE))
     for name, form in forms:
         values = (section.attribute(name) for section in (*accepted, answer.session))
@@ -115,14 +115,14 @@ def _has_usable_transport(answer: Description, accepted: list[MediaSection]) -> 
 def offer_violations(offer: Description, previous: Description | None = None) -> list[Violation]:
     """Return every rule that an offer breaks, by itself or as a change of the previous offer of its connection.
 
-    A connection never loses a section; a section keeps media type and protocol unless it was rejected before
+    A connection never loses a section; a section keeps media type and mid unless it was rejected before
     (RFC 3264 8, RFC 8829 5.2.2).
     """
     found = [] if _has_session_lines(offer) else [Violation(Rule.LINES)]
     before = () if previous is None else previous.media
     if not offer.media or len(offer.media) < len(before):
         found.append(Violation(Rule.SECTIONS))
-    shared = _Shared(offer)
+    shared = _SharedParameters(offer)
     mids = Counter(section.mid for section in offer.media)
     grouped = [mid for group in bundles(offer) for mid in group]
     accepted = {section.mid for section in offer.media if not section.rejected}
@@ -142,7 +142,7 @@ def offer_violations(offer: Description, previous: Description | None = None) ->
 
 
 def stops_all_media(offer: Description) -> bool:
-    """Return whether no section of an offer can be accepted: port 0, and no transport of a BUNDLE group either."""
+    """Return whether no section of an offer can be accepted: each has port 0 and no transport of a BUNDLE group."""
     grouped = {mid for group in bundles(offer) for mid in group}
     return all(section.port == 0 and (section.rejected or section.mid not in grouped) for section in offer.media)
 
@@ -152,10 +152,10 @@ def transport_mid(description: Description) -> str | None:
 
     When it is stopped, or an earlier section joins the group, another section takes its place. Browsers may then end
     the transport and begin another one, with other ICE candidates and another DTLS association. ``None``: no section
-    is accepted, or it has no mid.
+    is accepted, or the section has no mid.
     """
     first = next((section for section in description.media if not section.rejected), None)
-    return None if first is None else _Shared(description).transport_of(first).mid
+    return None if first is None else _SharedParameters(description).transport_of(first).mid
 
 
 def bundles(description: Description) -> list[tuple[str, ...]]:
@@ -164,7 +164,9 @@ def bundles(description: Description) -> list[tuple[str, ...]]:
     return [tuple(words[1:]) for words in groups if words and words[0].upper() == "BUNDLE"]
 
 
-def _broken_rules(offer: _Shared, offered: MediaSection, answer: _Shared, answered: MediaSection) -> Iterator[Rule]:
+def _broken_rules(
+    offer: _SharedParameters, offered: MediaSection, answer: _SharedParameters, answered: MediaSection
+) -> Iterator[Rule]:
     if offered.kind.lower() != answered.kind.lower():
         yield Rule.MEDIA_TYPE
     if offered.protocol.upper() != answered.protocol.upper():
@@ -203,9 +205,9 @@ def _direction_fits(offered: MediaSection, answered: MediaSection) -> bool:
 def _groups_fit(offer: Description, answer: Description) -> bool:
     """Return whether each BUNDLE group of the answer is a subset of an offered group and names accepted sections only.
 
-    The first of a group is the first accepted section of the offered group: the transport is negotiated for it
-    (RFC 9143 7.3). A section without a transport of its own (port 0 with ``a=bundle-only`` in the offer) must be in a
-    group or be rejected. In an answer port 0 always rejects.
+    The first mid of a group must be that of the first accepted section of the offered group: the transport is
+    negotiated for it (RFC 9143 7.3). A section without a transport of its own (port 0 with ``a=bundle-only`` in the
+    offer) must be in a group or be rejected. In an answer port 0 always rejects.
     """
     accepted = {section.mid for section in answer.media if section.port}
     offered, answered = bundles(offer), bundles(answer)
@@ -227,18 +229,18 @@ def _is_answered_group(group: tuple[str, ...], offered: tuple[str, ...]) -> bool
 # -- transport
 
 
-class _Shared:
+class _SharedParameters:
     """The parts that the sections of a description share, read once: BUNDLE groups, mids, session-level attributes."""
 
     def __init__(self, description: Description) -> None:
         self._session = description.session
         session_extensions = extensions(description.session)
         self.session_extensions = frozenset(session_extensions)
-        self._session_ids = frozenset(part for pair in session_extensions for part in pair)
-        self._repeats_session_extension = len(self._session_ids) < 2 * len(session_extensions)
+        self._session_ids_and_uris = frozenset(part for pair in session_extensions for part in pair)
+        self._repeats_session_extension = len(self._session_ids_and_uris) < 2 * len(session_extensions)
         self._mids = Counter(section.mid for section in description.media)
         rtp = {section.mid for section in description.media if section.is_rtp and section.port}
-        self._share_rtp: set[str] = set()  # mids of the groups with several accepted RTP sections
+        self._mids_sharing_rtp: set[str] = set()  # mids of the groups with several accepted RTP sections
         accepted = {section.mid: section for section in description.media if not section.rejected}
         self._transports: dict[str, MediaSection | None] = {}  # by mid
         for group in bundles(description):
@@ -246,10 +248,10 @@ class _Shared:
             for mid in group:
                 self._transports.setdefault(mid, first)
             if len(rtp.intersection(group)) > 1:
-                self._share_rtp.update(group)
+                self._mids_sharing_rtp.update(group)
 
     def transport_of(self, section: MediaSection) -> MediaSection:
-        """Return the section with the transport parameters: the first of the BUNDLE group (RFC 9143 7)."""
+        """Return the section with the transport parameters: the first accepted of its group (RFC 9143 7), or itself."""
         shared = None if section.mid is None else self._transports.get(section.mid)
         return section if shared is None else shared
 
@@ -277,9 +279,10 @@ class _Shared:
     def repeats_extension(self, section: MediaSection) -> bool:
         """Return whether an id or URI of a header extension stands twice for the section."""
         own = [part for pair in extensions(section) for part in pair]
-        return self._repeats_session_extension or len(set(own)) < len(own) or not self._session_ids.isdisjoint(own)
+        repeats = self._repeats_session_extension or len(set(own)) < len(own)
+        return repeats or not self._session_ids_and_uris.isdisjoint(own)
 
-    def offers_extensions(self, offered: MediaSection, answer: _Shared, answered: MediaSection) -> bool:
+    def offers_extensions(self, offered: MediaSection, answer: _SharedParameters, answered: MediaSection) -> bool:
         """Return whether this offer has each header extension of the answered section, with the same id."""
         own = frozenset(extensions(offered))
         unknown = answer.session_extensions - self.session_extensions
@@ -288,10 +291,12 @@ class _Shared:
 
     def shares_rtp(self, section: MediaSection) -> bool:
         """Return whether other RTP sections share the transport of the section."""
-        return section.mid in self._share_rtp
+        return section.mid in self._mids_sharing_rtp
 
 
-def _transport_fits(offer: _Shared, offered: MediaSection, answer: _Shared, answered: MediaSection) -> bool:
+def _transport_fits(
+    offer: _SharedParameters, offered: MediaSection, answer: _SharedParameters, answered: MediaSection
+) -> bool:
     transport, offered_transport = answer.transport_of(answered), offer.transport_of(offered)
     for name in ("rtcp-mux", "rtcp-rsize"):  # a bundled section may leave them out (RFC 8829 5.2.1)
         given = offered.attribute(name) is not None or offered_transport.attribute(name) is not None

@@ -15,8 +15,8 @@ from sdp.document import MediaSection
 PayloadType = NewType("PayloadType", int)
 
 REPAIR_CODECS = frozenset(("ulpfec", "flexfec", "flexfec-03"))
-TONES = frozenset(("telephone-event", "cn"))
-AUXILIARY_CODECS = REPAIR_CODECS | TONES | {"rtx", "red"}
+TONES_AND_NOISE = frozenset(("telephone-event", "cn"))
+AUXILIARY_CODECS = REPAIR_CODECS | TONES_AND_NOISE | {"rtx", "red"}
 
 _TYPE = re.compile(r"0|[1-9][0-9]{0,2}")
 _MAPPING = re.compile(r"([0-9]{1,3}) +([^/\s]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?\s*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sdp.bitrate import AUDIO_FLOOR, CEILING, limit, limit_media
+from sdp.bitrate import MAX_BITRATE, MIN_AUDIO_BITRATE, limit, limit_media
 from sdp.document import parse
 
 MEDIA = "v=0\r\nm=video 9 RTP/AVP 96\r\n{}a=mid:0\r\n"
@@ -36,11 +36,11 @@ def test_limit_below_one_kilobit_is_rounded_up() -> None:
 def test_audio_is_limited_to_the_least_rate_of_opus() -> None:
     description = parse(MEDIA.format("").replace("video", "audio"))
     limit(description.media[0], 1)
-    assert lines(str(description))[1:3] == ["b=AS:6", f"b=TIAS:{AUDIO_FLOOR}"]
+    assert lines(str(description))[1:3] == ["b=AS:6", f"b=TIAS:{MIN_AUDIO_BITRATE}"]
 
 
 def test_limit_beyond_32_bits_is_written_as_the_highest_one() -> None:
-    assert limited("", 10**5000)[:2] == ["b=AS:2147483", f"b=TIAS:{CEILING}"]
+    assert limited("", 10**5000)[:2] == ["b=AS:2147483", f"b=TIAS:{MAX_BITRATE}"]
 
 
 @pytest.mark.parametrize("rate", [0, -1])
