@@ -145,7 +145,7 @@ class InprocessMcu:
         return McuStatus("inprocess", (sfu,), self._capacity())
 
     def _capacity(self) -> int:
-        """Return the number of PeerConnections that the settings allow, and for which there are descriptors and ports.
+        """Return the number of PeerConnections that settings, ports and descriptors allow; 0 = no limit.
 
         Half of the descriptors are left for clients.
         """
@@ -163,7 +163,7 @@ class InprocessMcu:
             yield from subscriber.reports()
 
     def metrics(self) -> Iterable[Metric]:
-        """Return the number of published and of subscribed media."""
+        """Return the gauges of published and of subscribed media."""
         return stream_gauges(
             ((report.key.stream_type, report.kind) for report in self.streams() if not report.subscriber),
             ((report.key.stream_type, report.kind) for report in self.streams() if report.subscriber),
@@ -211,7 +211,7 @@ class InprocessMcu:
         self._require_publisher(key).silence(False)
 
     async def reconfigure(self, settings: object) -> None:
-        """Apply changed addresses and ports, from the next connection on.
+        """Apply changed settings, from the next connection on.
 
         Raises:
             TypeError: the settings are another SFU's.

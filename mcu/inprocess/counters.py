@@ -58,8 +58,8 @@ class SubscriberCounters(Struct, frozen=True):
     media: tuple[SentMediaCounters, ...]
 
 
-class ShownImpairment(Struct, frozen=True):
-    """The impairment of a leg."""
+class ImpairmentSettings(Struct, frozen=True):
+    """The settings of a leg's impairment; units as in ``Impairment``."""
 
     loss: float
     delay: float
@@ -75,7 +75,7 @@ class StreamCounters(Struct, frozen=True):
     type: str  # "video", "screen"
     connected: bool
     silent: bool  # whether the publisher's datagrams are dropped
-    impairments: dict[str, ShownImpairment]  # by leg
+    impairments: dict[str, ImpairmentSettings]  # by leg
     media: tuple[ReceivedMediaCounters, ...]
     subscribers: tuple[SubscriberCounters, ...]
 
@@ -114,6 +114,6 @@ def sent_media_counters(mid: str, down_track: DownTrack) -> SentMediaCounters:
     )
 
 
-def shown_impairment(impairment: Impairment) -> ShownImpairment:
-    """Return the impairment of a leg as the test controls show it."""
-    return ShownImpairment(impairment.loss, impairment.delay, impairment.jitter, impairment.seed)
+def impairment_settings(impairment: Impairment) -> ImpairmentSettings:
+    """Return the settings of an impairment as the test controls show them."""
+    return ImpairmentSettings(impairment.loss, impairment.delay, impairment.jitter, impairment.seed)

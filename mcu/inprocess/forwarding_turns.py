@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from mcu.inprocess.forwarding.rtp import RtpPacket
 
-PACKETS_IN_TURN = 128  # sent packets, 1.5 ms; the packet that exceeds them is still forwarded to all its subscribers
+PACKETS_IN_TURN = 128  # received and sent, 1.5 ms; the received packet that exceeds it still goes to all subscribers
 MAX_WAITING = 512  # packets of one publisher that wait: a keyframe of 600 kB; further ones are lost
 
 log = logging.getLogger("portunus.inprocess")
@@ -32,13 +32,13 @@ class ForwardingTurns:
         self._scheduled = False
 
     def spend(self, packets: int) -> None:
-        """Count packets that were sent in this turn."""
+        """Count packets that were received and sent in this turn."""
         self.left -= packets
         self._schedule()
 
-    def queue(self, publisher: ForwardingQueue) -> None:
-        """Have the packets of a publisher forwarded in later turns."""
-        self._waiting.append(publisher)
+    def queue(self, packets: ForwardingQueue) -> None:
+        """Forward the waiting packets of a publisher in later turns."""
+        self._waiting.append(packets)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -52,10 +52,10 @@ class ForwardingTurns:
         self.left = PACKETS_IN_TURN
         waiting = self._waiting
         while waiting and self.left > 0:
-            publisher = waiting.popleft()
-            self.left -= publisher.forward_next()
-            if publisher:
-                waiting.append(publisher)
+            packets = waiting.popleft()
+            self.left -= packets.forward_next()
+            if packets:
+                waiting.append(packets)
         if waiting or self.left < PACKETS_IN_TURN:
             self._schedule()
 
@@ -88,7 +88,7 @@ class ForwardingQueue:
                 turns.queue(self)
 
     def forward_next(self) -> int:
-        """Forward the first packet that waits, and return what it takes of a turn. Does not raise."""
+        """Forward the first packet that waits; return the number of packets received and sent. Does not raise."""
         if not self._waiting:
             return 0
         packet, now = self._waiting.popleft()

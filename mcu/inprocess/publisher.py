@@ -21,7 +21,7 @@ from mcu.base import (
     StreamReport,
     TransportState,
 )
-from mcu.inprocess.counters import StreamCounters, received_media_counters, shown_impairment
+from mcu.inprocess.counters import StreamCounters, impairment_settings, received_media_counters
 from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
 from mcu.inprocess.forwarding.demultiplexer import RtpDemultiplexer
@@ -42,9 +42,9 @@ from sdp.offer_answer import transport_mid
 
 TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
 REPORT_TICKS = 10  # ticks between two receiver reports
-MEDIA_TIMEOUT = 2.0  # seconds without a packet after which a medium does not flow
+MEDIA_TIMEOUT = 2.0  # seconds without a packet after which a medium counts as stopped
 OFFERED_PER_TURN = 4  # subscribers that get changed media in one turn of the event loop: an offer takes 1 to 4 ms
-NO_LIMIT = 20_000_000  # bit/s of the REMB to a publisher without a limit: without a REMB browsers start slowly
+UNLIMITED_REMB = 20_000_000  # bit/s of the REMB to a publisher without a limit: without a REMB browsers start slowly
 
 
 class InprocessPublisher:
@@ -71,7 +71,7 @@ class InprocessPublisher:
         self.key = key
         self.has_data_channels = False
         self.subscribers: list[InprocessSubscriber] = []
-        self._to_offer: dict[InprocessSubscriber, None] = {}  # subscribers that are not told of changed media yet
+        self._to_offer: dict[InprocessSubscriber, None] = {}  # subscribers that changed media have to be offered to
         self.closed = False
         self.gate = ListenerGate(listener)
         self.stream_id = secrets.token_hex(8)  # of the MediaStream in the offers to subscribers
@@ -104,10 +104,10 @@ class InprocessPublisher:
         if self.closed:
             raise Rejected("The stream is closed.")
         parsed = read_offer(offer, self._preference, renegotiation=True)
-        running = self._offer
-        if running is None:
+        negotiated = self._offer
+        if negotiated is None:
             raise Rejected("The stream has not been negotiated yet.")
-        if identity(parsed.description).restarts_ice(identity(running.description)):
+        if identity(parsed.description).restarts_ice(identity(negotiated.description)):
             raise NewConnectionRequired("The offer restarts ICE.")
         return self._negotiate(parsed)
 
@@ -220,7 +220,7 @@ class InprocessPublisher:
             type=self.key.stream_type.value,
             connected=self.connected,
             silent=self._transport.silent,
-            impairments={leg.value: shown_impairment(impairment) for leg, impairment in self.impairments.items()},
+            impairments={leg.value: impairment_settings(impairment) for leg, impairment in self.impairments.items()},
             media=tuple(received_media_counters(mid, track) for mid, track in self.tracks.items()),
             subscribers=tuple(subscriber.counters() for subscriber in self.subscribers),
         )
@@ -248,7 +248,7 @@ class InprocessPublisher:
         self.gate.send(lambda listener: listener.on_transport(TransportState.ICE_CONNECTED))
 
     def on_connected(self) -> None:
-        """Send the bitrate limit, and wake the subscriptions that wait for this stream."""
+        """Send the bitrate limit, wake the subscriptions that wait for this stream, and report the state."""
         self._send_remb()
         self._on_change(self)
         self.gate.send(lambda listener: listener.on_transport(TransportState.CONNECTED))
@@ -264,7 +264,7 @@ class InprocessPublisher:
             self._packets.receive(packet, self._clock())
 
     def _forward(self, packet: rtp.RtpPacket, now: float) -> int:
-        """Pass a packet, which arrived at ``now``, to its RTP stream; return the number of its down tracks."""
+        """Pass a packet, which arrived at ``now``, to its RTP stream; return the number of the stream's down tracks."""
         rtp_stream = self._demultiplexer.streams_by_ssrc.get(packet.ssrc)
         if rtp_stream is None:
             rtp_stream = self._demultiplexer.bind_ssrc(packet, now)
@@ -320,7 +320,7 @@ class InprocessPublisher:
         """Offer the changed media to a few subscribers in this turn of the loop, and to the others in later ones."""
         for subscriber in list(self._to_offer)[:OFFERED_PER_TURN]:
             del self._to_offer[subscriber]
-            subscriber.media_changed()
+            subscriber.offer_changed_media()
         if self._to_offer:
             asyncio.get_running_loop().call_soon(self._offer_changed_media)
 
@@ -371,5 +371,5 @@ class InprocessPublisher:
             if rtp_stream.ssrc is not None and "goog-remb" in track.codec.feedback
         ]
         if ssrcs and self.connected:
-            limit = min((limit for limit in (self._options.bitrate, self._limit) if limit), default=NO_LIMIT)
+            limit = min((limit for limit in (self._options.bitrate, self._limit) if limit), default=UNLIMITED_REMB)
             self._transport.send_rtcp(rtcp.pack_remb(self._feedback.sender_ssrc, limit, ssrcs))

@@ -15,7 +15,7 @@ class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Addresses and ports of the in-process SFU's UDP sockets, as bound and as announced in candidates.
 
     Raises:
-        ValueError: an address is not an IP address, or the port range is empty or out of bounds.
+        ValueError: an address is not an IP address or is unspecified, or the port range is empty or out of bounds.
     """
 
     address: str | tuple[str, ...] = ()  # bound and announced; empty = each address of the machine but loopback

@@ -106,11 +106,11 @@ class InprocessSubscriber:
             self._transport.connect(remote, dtls_client=self._dtls_role == "active")
             self._cancel_answer_deadline()
         now = self._clock()
-        for place, (section, answered_section) in enumerate(zip(self._sections, answered, strict=False)):
+        for index, (section, answered_section) in enumerate(zip(self._sections, answered, strict=False)):
             if answered_section is None:
                 continue
             if section.rejected:
-                self._reusable.add(place)
+                self._reusable.add(index)
             down_track = self._down_tracks.get(section.mid)
             if down_track is not None:
                 down_track.apply_answer(answered_section, now)
@@ -157,8 +157,8 @@ class InprocessSubscriber:
         self._answer_deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, CloseReason.FAILED)
         return self._create_offer()
 
-    def media_changed(self) -> None:
-        """Offer the publisher's changed media, at once or after the answer that is due."""
+    def offer_changed_media(self) -> None:
+        """Offer the publisher's changed media: at once, or after the answer that is due or ``REOFFER_DELAY``."""
         if self.closed or self._local is None:
             return
         self._media_changed = True
@@ -207,7 +207,7 @@ class InprocessSubscriber:
         self.gate.send(lambda listener: listener.on_transport(TransportState.ICE_CONNECTED))
 
     def on_connected(self) -> None:
-        """Start forwarding."""
+        """Start forwarding, open the data channels, and report the state."""
         now = self._clock()
         for down_track in self._down_tracks.values():
             down_track.start(now)
@@ -294,13 +294,13 @@ class InprocessSubscriber:
                 self._add_down_track(tracks[section.mid])
 
     def _place(self, section: SubscriberSection, sections: list[SubscriberSection]) -> None:
-        """Replace a section that both sides have rejected by a new one of its kind, or else append the new one."""
-        place = next((place for place in sorted(self._reusable) if sections[place].kind is section.kind), None)
-        if place is None:
+        """Put a new section in place of one of its kind that both sides have rejected, or else append it."""
+        index = next((index for index in sorted(self._reusable) if sections[index].kind is section.kind), None)
+        if index is None:
             sections.append(section)
         else:
-            self._reusable.discard(place)
-            sections[place] = section
+            self._reusable.discard(index)
+            sections[index] = section
 
     def _add_down_track(self, track: ReceiveTrack) -> None:
         down_track, now = DownTrack(track, self._transport), self._clock()
@@ -379,6 +379,6 @@ def _with_ended_rejected(sections: list[SubscriberSection], mids: Collection[str
     return [
         section
         if section.mid in mids or section.kind is MediaKind.DATA
-        else replace(section, sends=False, rejected=place > 0)
-        for place, section in enumerate(sections)
+        else replace(section, sends=False, rejected=index > 0)
+        for index, section in enumerate(sections)
     ]

@@ -8,7 +8,7 @@ MIN_INTERVAL = 0.9  # seconds: the shortest interval that a bitrate covers
 
 
 class BitrateMeter:
-    """The bitrates between the last two samples of the counters; ``now`` is monotonic, in seconds."""
+    """The bitrates between the last two samples of the counters, which begin at 0; ``now`` is monotonic, in seconds."""
 
     def __init__(self, now: float) -> None:
         self._sampled_at = now
@@ -16,7 +16,7 @@ class BitrateMeter:
         self._rates: dict[str, int] = {}
 
     def sample(self, octets: Mapping[str, int], now: float) -> None:
-        """Record the byte counters by name; ignored within ``MIN_INTERVAL`` of the last sample."""
+        """Record the byte counters by name; ignored within ``MIN_INTERVAL`` of the last one."""
         passed = now - self._sampled_at
         if passed < MIN_INTERVAL:
             return
@@ -24,5 +24,5 @@ class BitrateMeter:
         self._sampled_at, self._octets = now, octets
 
     def bits_per_second(self, name: str) -> int | None:
-        """Return the bitrate of one counter; ``None`` before the second sample."""
+        """Return the bitrate of one counter; ``None`` before the first sample."""
         return self._rates.get(name)

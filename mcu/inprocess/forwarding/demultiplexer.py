@@ -39,7 +39,10 @@ class RtpDemultiplexer:
         self._index_streams()
 
     def bind_ssrc(self, packet: rtp.RtpPacket, now: float) -> RtpStream | None:
-        """Bind the unknown SSRC of a packet to a stream of the track found by mid, else by payload type."""
+        """Bind the unknown SSRC of a packet to a stream of the track found by mid, else by payload type; return it.
+
+        ``None`` if there is no such track, or several with the payload type, or if the track does not bind the SSRC.
+        """
         mid = self._mid(packet)
         if mid is not None:
             named = self.tracks.get(mid.decode("ascii", "replace"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from mcu.base import MediaSelection
 from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.forwarding.payload_descriptor import shift_vp8_ids
-from mcu.inprocess.forwarding.rtp_rewriter import FIRST_SEQUENCE, OffsetSegment, RtpRewriter
+from mcu.inprocess.forwarding.rtp_rewriter import FIRST_SEQUENCE_BOUND, OffsetSegment, RtpRewriter
 from mcu.inprocess.forwarding.temporal_layers import TemporalLayerFilter
 from mcu.inprocess.negotiation.parameters import AnsweredSection
 
@@ -39,7 +39,7 @@ class PacketSender(Protocol):
 
 
 class DownTrack:
-    """One subscriber's copy of a receive track; it is forwarded once ``accept`` and ``start`` were called.
+    """One subscriber's copy of a receive track; it is forwarded once ``apply_answer`` and ``start`` were called.
 
     ``now`` is monotonic, in seconds.
     """
@@ -61,7 +61,7 @@ class DownTrack:
         self._segment: OffsetSegment | None = None
         self._newest: StoredPacket | None = None  # the newest forwarded packet
         self._highest_number = -1  # of the RTP stream's packets that were forwarded or dropped
-        self._next_rtx_sequence = self._rewriter.next_sequence ^ FIRST_SEQUENCE >> 1
+        self._next_rtx_sequence = self._rewriter.next_sequence ^ FIRST_SEQUENCE_BOUND >> 1
         self._second_began_at = 0.0  # of the two limits per second
         self._retransmissions_in_second = 0
         self._nacked_in_second = 0
@@ -103,7 +103,7 @@ class DownTrack:
         self.update_forwarding(now)
 
     def select(self, selection: MediaSelection, now: float) -> None:
-        """Select simulcast and temporal layer; a missing layer is replaced by the best one."""
+        """Select simulcast and temporal layer; while the simulcast layer is not sent, the nearest one is forwarded."""
         if selection.substream is not None:
             self._selected_substream = max(0, selection.substream)
         if selection.temporal is not None:

@@ -27,7 +27,7 @@ class Vp8Descriptor(NamedTuple):
 
 
 def parse_vp8(payload: bytes) -> Vp8Descriptor | None:
-    """Return the descriptor of a payload; ``None`` for a packet without picture data."""
+    """Return the VP8 payload descriptor of a packet; ``None`` if it is truncated or without picture data."""
     size = len(payload)
     if not size:
         return None

@@ -20,7 +20,7 @@ _AV1_SEQUENCE_HEADER = 1  # obu_type
 _MAX_LEADING_ZEROS = 32  # of an Exp-Golomb code
 
 
-class _Incomplete(Exception):
+class _SizeUnreadable(Exception):
     """The payload ends before the size, deviates from its format, or starts no keyframe."""
 
 
@@ -35,7 +35,7 @@ class _BitReader:
         """Read an unsigned number of so many bits."""
         self._left -= bits
         if self._left < 0:
-            raise _Incomplete
+            raise _SizeUnreadable
         return self._value >> self._left & (1 << bits) - 1
 
     def read_golomb(self) -> int:
@@ -44,7 +44,7 @@ class _BitReader:
         while not self.read(1):
             zeros += 1
             if zeros > _MAX_LEADING_ZEROS:
-                raise _Incomplete
+                raise _SizeUnreadable
         return (1 << zeros) - 1 + self.read(zeros)
 
     def read_signed_golomb(self) -> int:
@@ -56,15 +56,15 @@ class _BitReader:
 def picture_area(codec: str, payload: bytes) -> int:
     """Return the number of pixels of the keyframe that starts in an RTP payload; 0 if the size cannot be read.
 
-    ``codec`` is a lower-case encoding name; only VP8, VP9, H264 and AV1 are read. H264's number is that of whole
-    macroblocks, without cropping, AV1's that of the greatest picture of the sequence.
+    ``codec`` is a lower-case encoding name; only VP8, VP9, H264 and AV1 are read. For H264 whole macroblocks count,
+    without cropping; for AV1 the greatest picture of the sequence.
     """
     parse = _PARSERS.get(codec)
     if parse is None:
         return 0
     try:
         return parse(payload)
-    except _Incomplete:
+    except _SizeUnreadable:
         return 0
 
 
@@ -78,7 +78,10 @@ def _vp8_area(payload: bytes) -> int:
 
 
 def _vp9_area(payload: bytes) -> int:
-    """Read the frame header behind the descriptor; a keyframe's descriptor has no reference indices."""
+    """Return the area by the scalability structure, else by the frame header behind the descriptor.
+
+    A keyframe's descriptor has no reference indices.
+    """
     fields = _BitReader(payload[:64])
     has_picture_id, _, has_layers, flexible, _, _, has_structure, _ = (fields.read(1) for _ in range(8))
     if has_picture_id:
@@ -107,14 +110,14 @@ def _read_vp9_structure(fields: _BitReader) -> int:
 
 def _read_vp9_frame_size(fields: _BitReader) -> int:
     if fields.read(2) != 2:  # frame_marker
-        raise _Incomplete
+        raise _SizeUnreadable
     profile = fields.read(1) | fields.read(1) << 1
     fields.read(profile == 3)  # reserved_zero, if any
     if fields.read(2):  # an existing frame is shown, or this is no keyframe
-        raise _Incomplete
+        raise _SizeUnreadable
     fields.read(2)  # show_frame, error_resilient_mode
     if fields.read(24) != _VP9_SYNC_CODE:
-        raise _Incomplete
+        raise _SizeUnreadable
     fields.read(profile >= 2)  # ten_or_twelve_bit
     if fields.read(3) != _VP9_RGB:
         fields.read(1)  # color_range
@@ -222,7 +225,7 @@ def _read_leb128(data: bytes, at: int) -> tuple[int, int]:
         value |= (octet & 0x7F) << 7 * shift
         if not octet & 0x80:
             return value, at + shift + 1
-    raise _Incomplete
+    raise _SizeUnreadable
 
 
 def _skip_av1_operating_points(fields: _BitReader) -> None:

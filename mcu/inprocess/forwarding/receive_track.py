@@ -195,7 +195,7 @@ class ReceiveTrack:
             rtp_stream.request_keyframe(now)
 
     def tick(self, now: float) -> None:
-        """Send due NACKs and adapt the forwarded layers to those being sent; to be called a few times per second."""
+        """Send due NACKs and adapt the forwarded layers to those being sent; to be called several times per second."""
         if self.supports_nack:
             for rtp_stream in self.rtp_streams:
                 rtp_stream.send_nacks(now)

@@ -50,7 +50,7 @@ class FeedbackPacket(NamedTuple):
 
     type: int  # RTPFB or PSFB
     format: int
-    media_ssrc: int  # 0 for REMB
+    media_ssrc: int  # 0 for REMB and FIR
     control_information: bytes
 
 

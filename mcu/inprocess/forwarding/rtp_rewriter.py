@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from mcu.inprocess.forwarding.rtp_stream import RtpStream
 
-FIRST_SEQUENCE = 0x4000  # the first number is below it: else loss of the first packets may hide an SRTP rollover
+FIRST_SEQUENCE_BOUND = 0x4000  # above the first sent number: else loss of the first packets may hide an SRTP rollover
 MIN_SEGMENTS = 512  # segments kept at least: more than can begin while a packet is in the history
 MAX_LATE_SEGMENTS = 64  # newest segments to which a late packet may belong: several seconds
 
@@ -37,7 +37,7 @@ class RtpRewriter:
     """
 
     def __init__(self) -> None:
-        self.next_sequence = random.randrange(FIRST_SEQUENCE)
+        self.next_sequence = random.randrange(FIRST_SEQUENCE_BOUND)
         self._segments: list[OffsetSegment] = []
 
     @property

@@ -1,4 +1,4 @@
-"""One received RTP stream of a track: reordering, NACK, retransmission, history, and the fan-out to the down tracks.
+"""One received RTP stream of a track: NACK, retransmission, history, and the fan-out to the down tracks.
 
 A track has one RTP stream, with simulcast one per layer. The parts of a packet that are equal for all subscribers are
 computed once; only the header is made per subscriber. Packets get extended sequence numbers, which do not wrap and stay
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 HISTORY = 1024  # packets kept for retransmission, a power of two: 8 s of 1 Mbit/s video, 20 s of audio
 MAX_HISTORY_OCTETS = 2 << 20  # payload bytes of the history: enough for packets as long as a link's MTU
-REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold thousands of SRs
+REPORT_INTERVAL = 0.1  # seconds between two forwarded SRs: a compound packet may hold dozens of SRs
 SSRC_TIMEOUT = 1.0  # seconds without a packet after which another SSRC may take over
 
 
@@ -38,11 +38,11 @@ class StoredPacket(NamedTuple):
     extension: bytes
     payload: bytes
     received_at: float  # monotonic
-    vp8: Vp8Descriptor | None  # None where the track does not parse payloads
+    vp8: Vp8Descriptor | None  # None where the track does not parse payloads, or the packet has no picture data
 
 
 class RtpStream:
-    """The packets of one SSRC and of its retransmission SSRC; ``now`` is monotonic, in seconds."""
+    """The packets of an SSRC, its retransmission SSRC, and their successors; ``now`` is monotonic, in seconds."""
 
     def __init__(self, track: ReceiveTrack, offered: OfferedStream) -> None:
         self.track = track
@@ -180,11 +180,11 @@ class RtpStream:
             self.area = area
             self.track.order_layers(now)
 
-    def _clear_history(self, newest: StoredPacket) -> None:
-        """Drop all stored packets but the newest, which fills every slot, so that older packets count as duplicates."""
-        self._history = [newest._replace(payload=b"")] * HISTORY
-        self._history[newest.number & HISTORY - 1] = newest
-        self._history_octets = len(newest.payload)
+    def _clear_history(self, received: StoredPacket) -> None:
+        """Drop all packets but the one just received; with its number in each slot, older ones count as duplicates."""
+        self._history = [received._replace(payload=b"")] * HISTORY
+        self._history[received.number & HISTORY - 1] = received
+        self._history_octets = len(received.payload)
 
     def _unwrap_retransmission(self, packet: rtp.RtpPacket) -> rtp.RtpPacket | None:
         """Return the original packet of a retransmission (RFC 4588 4); ``None`` for padding that probes bandwidth."""
@@ -249,7 +249,7 @@ class RtpStream:
         self.keyframe_requests += 1
 
     def forward_sender_report(self, report: rtcp.SenderReport, now: float) -> None:
-        """Forward the publisher's clock to every subscriber."""
+        """Forward the publisher's clock to every subscriber, at most once per ``REPORT_INTERVAL``."""
         if report.ssrc != self.ssrc:
             return
         self._sender_clock = report.ntp, report.timestamp, now

@@ -14,7 +14,7 @@ class TemporalLayerFilter:
     def __init__(self) -> None:
         self.selected = MAX_TEMPORAL_LAYER
         self.forwarded = MAX_TEMPORAL_LAYER
-        self.ever_dropping = False  # whether layers were ever to be dropped
+        self.ever_dropping = False  # whether a layer below the highest was ever selected
         self._picture_timestamp = -1  # of the newest picture
         self._dropped_picture_id: int | None = None  # of the last picture that was dropped
 

@@ -37,11 +37,11 @@ def write_answer(
         if section is None:
             lines += _rejected_lines(offered)
             continue
-        old_data = offered.attribute("sctpmap") is not None
-        lines.append(_media_line(section.kind, offered.protocol, section.codec, old_data=old_data))
+        old_sctp = offered.attribute("sctpmap") is not None
+        lines.append(_media_line(section.kind, offered.protocol, section.codec, old_sctp=old_sctp))
         lines += _transport_lines(local, setup, offered.mid)
         if section.codec is None:
-            lines += _data_channel_lines(old_data=old_data)
+            lines += _data_channel_lines(old_sctp=old_sctp)
             continue
         lines += [f"a=extmap:{extension_id} {uri}" for uri, extension_id in section.extensions.items()]
         lines += ["a=recvonly" if section.sends else "a=inactive", "a=rtcp-mux"]
@@ -83,9 +83,9 @@ def _session_lines(local: LocalTransportDescription, version: int, mids: Sequenc
     return [*lines, *group, "a=msid-semantic: WMS *"]
 
 
-def _media_line(kind: MediaKind, protocol: str, codec: NegotiatedCodec | None, *, old_data: bool = False) -> str:
+def _media_line(kind: MediaKind, protocol: str, codec: NegotiatedCodec | None, *, old_sctp: bool = False) -> str:
     if codec is None:
-        return f"m=application 9 {protocol} {SCTP_PORT if old_data else 'webrtc-datachannel'}"
+        return f"m=application 9 {protocol} {SCTP_PORT if old_sctp else 'webrtc-datachannel'}"
     formats = [codec.payload.type] + ([codec.rtx.type] if codec.rtx is not None else [])
     return f"m={kind.value} 9 {protocol} {' '.join(map(str, formats))}"
 
@@ -108,8 +108,8 @@ def _transport_lines(local: LocalTransportDescription, setup: str, mid: str | No
     ]
 
 
-def _data_channel_lines(*, old_data: bool = False) -> list[str]:
-    if old_data:
+def _data_channel_lines(*, old_sctp: bool = False) -> list[str]:
+    if old_sctp:
         return [f"a=sctpmap:{SCTP_PORT} webrtc-datachannel 65535", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
     return [f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{MAX_MESSAGE_SIZE}"]
 

@@ -1,6 +1,6 @@
 """Parsing of clients' descriptions into the parameters that the SFU uses.
 
-One codec is negotiated per media section: the first in the offer's order that the SFU forwards, with its
+One codec is negotiated per media section: the first in the preferred order that the SFU forwards, with its
 retransmission. All media share one bundle; a section outside of it, or without such a codec, is rejected with port 0.
 
 Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5761 (rtcp-mux), RFC 5576 and RFC 4588 (SSRCs and
@@ -38,7 +38,7 @@ from sdp.simulcast import layers, lowest_first, sent_layers
 
 MAX_DIGITS = 10  # of a 32 bit number
 MAX_SSRC = (1 << 32) - 1
-MAX_SIZE = (1 << 32) - 1  # bytes of a data channel message
+MAX_REMOTE_MESSAGE_SIZE = (1 << 32) - 1  # bytes, greatest ``a=max-message-size`` that is read
 MAX_PORT = 65535
 MAX_FMTP = 2048  # characters of a codec's parameters; with H264 parameter sets a few hundred
 MAX_EXTENSION_ID = 255  # RFC 8285, two-byte headers
@@ -54,10 +54,11 @@ def preference(options: PublishOptions) -> CodecPreference:
 def read_offer(offer: Description, codec_preference: CodecPreference, *, renegotiation: bool = False) -> PublisherOffer:
     """Parse a publisher's offer, with its codecs ordered by ``codec_preference``; ``offer`` itself is not edited.
 
-    Only a renegotiation may have no accepted section.
+    Only a renegotiation may have no accepted section. One transport has one SCTP association (RFC 8841 9.2), so a
+    second section of data channels is rejected.
 
     Raises:
-        Rejected: the offer lacks transport parameters, or has no medium that the SFU forwards.
+        Rejected: the offer lacks transport parameters, has no medium that the SFU forwards, or repeats a mid.
     """
     description = offer.copy()
     prefer(description, codec_preference)
@@ -114,8 +115,7 @@ def _bundled_sections(description: Description) -> frozenset[int]:
 def _publisher_section(section: MediaSection, index: int, *, multiplexed: bool) -> PublisherSection | None:
     """Return the section if it is accepted; ``multiplexed``: a section of its bundle has ``a=rtcp-mux``.
 
-    By RFC 8829 5.2.1 only the first section of a bundle has the attributes of the transport. One transport has one SCTP
-    association (RFC 8841 9.2), so a second section of data channels is rejected.
+    By RFC 8829 5.2.1 only the first section of a bundle has the attributes of the transport.
     """
     mid = section.mid or str(index)  # without a mid the section is the only one
     if not _is_printable_ascii(mid):
@@ -130,7 +130,7 @@ def _publisher_section(section: MediaSection, index: int, *, multiplexed: bool) 
     if rids:
         streams, other_ssrcs = tuple(map(OfferedStream, lowest_first(rids))), frozenset[int]()
     else:
-        streams, other_ssrcs = _streams_by_ssrc(section)
+        streams, other_ssrcs = _read_ssrcs(section)
         extensions = {uri: number for uri, number in extensions.items() if uri not in (RID, REPAIRED_RID)}
     paused = layers(section, "send")
     return PublisherSection(
@@ -200,8 +200,8 @@ def _extension_ids(section: MediaSection) -> dict[str, int]:
     return extension_ids
 
 
-def _streams_by_ssrc(section: MediaSection) -> tuple[tuple[OfferedStream, ...], frozenset[int]]:
-    """Return one RTP stream from the ``a=ssrc`` lines, or those of a SIM group, and the SSRCs of no RTP stream."""
+def _read_ssrcs(section: MediaSection) -> tuple[tuple[OfferedStream, ...], frozenset[int]]:
+    """Return the RTP streams of a section by its SSRCs: those of a SIM group, else one; and its other SSRCs."""
     listed: dict[int, None] = {}
     for value in section.attributes("ssrc"):
         ssrc = _decimal(value.split(" ")[0], MAX_SSRC)
@@ -276,7 +276,7 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
                 continue  # a candidate of an unknown form
     application = next((section for section in sections if section.kind == "application"), None)
     sctp_port = None if application is None else _sctp_port(application)
-    max_message_size = _decimal(first("max-message-size"), MAX_SIZE)
+    max_message_size = _decimal(first("max-message-size"), MAX_REMOTE_MESSAGE_SIZE)
     return RemoteTransportDescription(
         ufrag=ufrag,
         password=password,

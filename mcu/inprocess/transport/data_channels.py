@@ -1,4 +1,4 @@
-"""Data channels: each message of a publisher's channel is sent on a copy of it to every subscriber, in order."""
+"""Data channels: every subscriber has a copy of each channel of the publisher, with its messages in order."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SubscriberChannels:
 
     def __init__(self, transport: PeerTransport) -> None:
         self._transport = transport
-        self._copies: dict[RTCDataChannel, RTCDataChannel] = {}
+        self._copies: dict[RTCDataChannel, RTCDataChannel] = {}  # by the publisher's channel
         self._queued: dict[RTCDataChannel, deque[Message]] = {}  # for copies that are not open yet
         self._dropped_messages = False
         self._started = False

@@ -13,10 +13,7 @@ MAX_DATA_RECORD = 1500  # bytes of a record with application data: aiortc reads 
 
 
 def dtls_records(datagram: bytes) -> Iterator[bytes]:
-    """Yield the DTLS records of a datagram, except oversized ones, up to the first malformed one.
-
-    aiortc reads one record per datagram, and would keep the others.
-    """
+    """Yield the DTLS records of a datagram, except oversized ones, up to the first malformed one."""
     at = 0
     while at < len(datagram):
         first = datagram[at]

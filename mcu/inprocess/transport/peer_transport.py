@@ -24,7 +24,7 @@ from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
 from sdp.document import SdpError
 
 CONNECT_TIMEOUT = 30.0  # seconds for ICE, for a DTLS handshake, and for the client to begin its next transport
-CANCEL_INTERVAL = 0.1  # seconds
+CANCEL_INTERVAL = 0.1  # seconds between two cancellations of a task that goes on
 MAX_CANDIDATES = 64  # of one client: each is an address that connectivity checks are sent to
 MAX_SSRCS = 512  # received SSRCs: a browser has two for each layer of a medium
 
@@ -35,7 +35,7 @@ class TransportListener(Protocol):
     """The owner of a transport, which receives its events and packets."""
 
     def on_ice_connected(self) -> None:
-        """Handle the first nomination of a pair of addresses; DTLS follows."""
+        """Handle the first nomination of a candidate pair; DTLS follows."""
 
     def on_connected(self) -> None:
         """Handle the connection being up: SRTP can be sent from now on."""
@@ -70,7 +70,7 @@ class PeerTransport:
         self._dtls_client = True
         self._connecting: asyncio.Task[None] | None = None
         self._handshaking: asyncio.Task[None] | None = None
-        self._renewed = False  # whether a transport of the client is nominated that waits for its handshake
+        self._renewed = False  # whether the client's next transport is nominated, and its handshake is to follow
         self._renewal_timer: asyncio.TimerHandle | None = None
         self._starting_sctp: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -252,7 +252,7 @@ class PeerTransport:
         await self._ice.close()
 
     async def _connect(self, *, again: bool) -> None:
-        """Connect to the client, or ``again`` to its next transport, and to each one that it begins meanwhile."""
+        """Connect to the client, or ``again`` to its next transport, and to each further transport that it begins."""
         try:
             if not again:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
@@ -311,7 +311,7 @@ class PeerTransport:
         self._renewal_timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._end_renewal)
 
     def _on_renewed(self) -> None:
-        """Leave the association with the client's old transport, if there is one, and begin the next one."""
+        """Leave the DTLS association with the client's old transport, if any, and begin the next association."""
         if self._closing is not None:
             return
         self._renewed, self.connected = True, False
@@ -323,7 +323,7 @@ class PeerTransport:
             self._connecting = asyncio.create_task(self._connect(again=True), name="inprocess-connect")
 
     def _end_renewal(self) -> None:
-        """Go on with the old transport, or lose the client if that has ended."""
+        """Go on with the old transport; report the connection as lost if that transport has ended."""
         self._ice.end_renewal()
         if self._handshaking is not None and self._handshaking.done() and not self.connected:
             self._lose(CloseReason.ICE_FAILED)
@@ -351,8 +351,8 @@ class PeerTransport:
     def _on_dtls_state(self) -> None:
         if self._dtls.state in ("closed", "failed") and self.connected:
             self.connected = False
-            if self._ice.doubtful is not None:
-                self._ice.settle()
+            if self._ice.doubtful_address is not None:
+                self._ice.assign_to_next_transport()
             else:
                 by_client = CloseReason.CLIENT_CLOSED  # its close_notify has arrived
                 self._lose_unless_renewing(CloseReason.ICE_FAILED if self._dtls.ice_ended else by_client)
@@ -390,7 +390,7 @@ class PeerTransport:
         return True
 
     def _note_ssrc(self, ssrc: bytes) -> None:
-        """Record an authenticated SSRC; free libsrtp's state of all but the last ``MAX_SSRCS`` to twice as many."""
+        """Record an authenticated SSRC; keep libsrtp's state of the latest ones, ``MAX_SSRCS`` to twice as many."""
         self._ssrcs.add(ssrc)
         if len(self._ssrcs) >= MAX_SSRCS:
             self._dtls.forget_received(self._older_ssrcs - self._ssrcs)

@@ -6,8 +6,10 @@ upgrade changes one of these:
 - ``aioice.Connection.get_component_candidates`` is overridden, ``_protocols`` written: the only way to a port range and
   to loopback. ``_nominated`` and ``CandidatePair`` are read: this saves four coroutines per sent packet.
   ``_add_remote_candidate`` is called: the public coroutine does the same for an IP literal.
-- ``aioice.Connection.connect`` and ``check_complete`` are overridden, ``_check_list``, ``_remote_candidates`` and
-  ``_queue`` written: a client may begin another transport in place of its old one, with which aioice does nothing.
+- ``aioice.Connection.connect``, ``check_complete``, ``check_start_task``, ``build_request`` and ``_valid_username`` and
+  ``StunProtocol.request`` are overridden, ``_check_list``, ``_remote_candidates`` and ``_queue`` written,
+  ``_early_checks`` read, ``check_state`` called: a client may begin another transport in place of its old one, which
+  aioice does not support.
 - ``aioice.ice.StunProtocol.datagram_received`` is overridden: SRTP is received directly, not after an attempt to parse
   it as STUN, through a queue and a task. Only STUN and DTLS reach aioice (an empty datagram would end it).
 - ``RTCDtlsTransport``: ``_set_role``, ``_setup_srtp``, ``_rx_srtp``, ``_tx_srtp`` and ``_task`` are used:

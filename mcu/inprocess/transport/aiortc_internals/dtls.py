@@ -99,7 +99,7 @@ def _remove_streams(session: pylibsrtp.Session | None, ssrcs: Iterable[int]) -> 
 
 
 def enlarge_buffers(*sessions: pylibsrtp.Session) -> None:
-    """Give SRTP sessions a shared buffer for packets of any size; each call copies its result out of it."""
+    """Replace the buffers of SRTP sessions by a shared one for packets of any size; each call copies its result."""
     memory = ffi.new("char[]", SRTP_BUFFER)
     for session in sessions:
         session._cdata = memory

@@ -41,18 +41,18 @@ class IceTransport(aioice.Connection):
     def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], object], *, controlling: bool) -> None:
         super().__init__(ice_controlling=controlling)
         self._settings = settings
-        self._pair: CandidatePair | None = None
+        self._pair: CandidatePair | None = None  # the nominated pair that ``_destination`` belongs to
         self._destination: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
         self.on_renewed: Callable[[], object] = lambda: None  # called when the client's next transport is nominated
         self.in_use: Callable[[], bool] = lambda: False  # whether the client's transport is connected
-        self._ufrag = ""  # the client's, of the transport in use; before a nomination of the first one
+        self._ufrag = ""  # the client's, of the transport in use; until the first nomination, of the expected one
         self._passwords: dict[str, str] = {}  # ufrag -> password of the transport in use, and of the next one
         self._sources: dict[tuple[str, int], str] = {}  # address of a candidate or check -> ufrag of the client
-        self._older: frozenset[tuple[str, int]] | None = None  # during a renewal: the sources from before it
-        self._former: frozenset[tuple[str, int]] = frozenset()  # after a renewal: the sources of the old transport
-        self._doubtful: tuple[str, int] | None = None  # an address of either transport: which one is not known yet
+        self._sources_before: frozenset[tuple[str, int]] | None = None  # during a renewal: the sources from before it
+        self._former_sources: frozenset[tuple[str, int]] = frozenset()  # after a renewal: those of the old transport
+        self._doubtful_address: tuple[str, int] | None = None  # of the transport in use or the next one
         self._settling: asyncio.TimerHandle | None = None
 
     async def get_component_candidates(
@@ -95,7 +95,7 @@ class IceTransport(aioice.Connection):
             self.ice_controlling = True
 
     async def connect(self) -> None:
-        """Wait for a nomination; aioice then cancels the other checks, among them those of a renewal."""
+        """Wait for a nomination, and start again the checks of a renewal, which aioice then cancels with the others."""
         await super().connect()
         for pair in self._check_list:
             if pair.task is not None:
@@ -105,7 +105,7 @@ class IceTransport(aioice.Connection):
     def add(self, candidate: aioice.Candidate) -> None:
         """Add a remote candidate whose address is an IP literal."""
         address = candidate.host, candidate.port
-        if address in self._former:
+        if address in self._former_sources:
             return
         self._add_remote_candidate(candidate, candidate.host)
         self._add_source(address, self.remote_username or "")
@@ -113,14 +113,14 @@ class IceTransport(aioice.Connection):
 
     def _check_renewed_transport(self) -> None:
         """Start the checks of a renewal: aioice starts none after the first nomination."""
-        if self._older is not None:
+        if self._sources_before is not None:
             for pair in self._check_list:
                 if pair.state is CandidatePair.State.FROZEN:
                     self.check_start_task(pair)
 
     def check_start_task(self, pair: CandidatePair) -> None:
         """Start a check; in a renewal mark it IN_PROGRESS first: a nomination removes WAITING and FROZEN pairs."""
-        if self._older is not None and pair.task is None:
+        if self._sources_before is not None and pair.task is None:
             self.check_state(pair, CandidatePair.State.IN_PROGRESS)
         super().check_start_task(pair)
 
@@ -160,7 +160,7 @@ class IceTransport(aioice.Connection):
 
     def check_incoming(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """Handle an authentic check, unless it is of a former transport or would add a candidate beyond the limit."""
-        if addr in self._former:
+        if addr in self._former_sources:
             return
         if addr not in self._sources and len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
             return
@@ -170,13 +170,13 @@ class IceTransport(aioice.Connection):
     def _add_source(self, address: tuple[str, int], ufrag: str) -> None:
         if len(self._sources) >= 2 * MAX_REMOTE_CANDIDATES:
             kept = {(c.host, c.port) for c in self._remote_candidates[-MAX_REMOTE_CANDIDATES:]}
-            self._sources = {known: of for known, of in self._sources.items() if known in kept}
+            self._sources = {source: of_source for source, of_source in self._sources.items() if source in kept}
         self._sources[address] = ufrag
 
     @property
     def renewing(self) -> bool:
         """Whether the client may begin a new transport in place of its old one."""
-        return self._older is not None
+        return self._sources_before is not None
 
     def renew(self, ufrag: str, password: str) -> None:
         """Accept a new transport of the client with these credentials, which may be those of the old one.
@@ -184,17 +184,17 @@ class IceTransport(aioice.Connection):
         Until an address of the new transport is nominated the client may also keep its old transport, at any address;
         then the old one's addresses are forgotten, and its datagrams dropped. The SFU's credentials and sockets stay.
         """
-        self.settle()  # the client may keep the transport that is in doubt
+        self.assign_to_next_transport()  # the client may keep the transport that is in doubt
         self.remote_username, self.remote_password = ufrag, password
         self._passwords = {self._ufrag: self._passwords[self._ufrag], ufrag: password}
-        self._older, self._former = frozenset(self._sources), frozenset()
+        self._sources_before, self._former_sources = frozenset(self._sources), frozenset()
 
     def end_renewal(self) -> None:
         """Accept no new transport any more: the client has kept its old one."""
         self._cancel_settling()
-        self._older = None
+        self._sources_before = None
 
-    def _is_of_next(self, address: tuple[str, int]) -> bool:
+    def _is_of_next_transport(self, address: tuple[str, int]) -> bool:
         """Return whether an address is one of the client's next transport, or may be one.
 
         The ufrag of its checks decides. Firefox begins further transports with the ufrag of the first one; then their
@@ -202,60 +202,63 @@ class IceTransport(aioice.Connection):
         """
         if self.remote_username != self._ufrag:
             return self._sources.get(address) == self.remote_username
-        return self._older is not None and address not in self._older
+        return self._sources_before is not None and address not in self._sources_before
 
     def check_complete(self, pair: CandidatePair) -> None:
         """End the renewal if a pair of the client's new transport was nominated.
 
         If the transport in use has the same ufrag, and is connected, it may have moved to that address: then a packet
-        that it has encrypted arrives from there within ``SETTLING_TIME``, and the client keeps it (``keep``).
+        that it has encrypted arrives from there within ``SETTLING_TIME``, and the client keeps the transport.
         """
         super().check_complete(pair)
         address = pair.remote_addr
-        if self._older is None or self._nominated.get(COMPONENT) is not pair or not self._is_of_next(address):
+        if self._nominated.get(COMPONENT) is not pair:
+            return
+        if self._sources_before is None or not self._is_of_next_transport(address):
             return
         if self.remote_username != self._ufrag or not self.in_use():
             self._complete_renewal()
-        elif self._doubtful != address:
+        elif self._doubtful_address != address:
             self._cancel_settling()
-            self._doubtful = address
-            self._settling = asyncio.get_running_loop().call_later(SETTLING_TIME, self.settle)
+            self._doubtful_address = address
+            self._settling = asyncio.get_running_loop().call_later(SETTLING_TIME, self.assign_to_next_transport)
 
     @property
-    def doubtful(self) -> tuple[str, int] | None:
+    def doubtful_address(self) -> tuple[str, int] | None:
         """The nominated address, while it may belong to the transport in use or to the next one."""
-        return self._doubtful
+        return self._doubtful_address
 
-    def keep(self) -> None:
+    def assign_to_current_transport(self) -> None:
         """Assign the doubtful address to the transport in use."""
-        if self._older is not None and self._doubtful is not None:
-            self._older |= {self._doubtful}
+        if self._sources_before is not None and self._doubtful_address is not None:
+            self._sources_before |= {self._doubtful_address}
         self._cancel_settling()
 
-    def settle(self) -> None:
+    def assign_to_next_transport(self) -> None:
         """Assign a doubtful address to the next transport, which ends the renewal."""
-        doubtful, pair = self._doubtful, self._nominated.get(COMPONENT)
+        address, pair = self._doubtful_address, self._nominated.get(COMPONENT)
         self._cancel_settling()
-        if pair is not None and pair.remote_addr == doubtful and not self._closing:
+        if pair is not None and pair.remote_addr == address and not self._closing:
             self._complete_renewal()
 
     def _cancel_settling(self) -> None:
-        self._doubtful = None
+        self._doubtful_address = None
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
 
     def _complete_renewal(self) -> None:
         """Forget the client's old transport."""
-        self._former = frozenset(address for address in self._sources if not self._is_of_next(address))
-        self._older, self._ufrag = None, self.remote_username or ""
+        former = frozenset(address for address in self._sources if not self._is_of_next_transport(address))
+        self._former_sources = former
+        self._sources_before, self._ufrag = None, self.remote_username or ""
         self._passwords = {self._ufrag: self.remote_password or ""}
-        self._sources = {address: of for address, of in self._sources.items() if address not in self._former}
-        for other in [other for other in self._check_list if other.remote_addr in self._former]:
+        self._sources = {address: ufrag for address, ufrag in self._sources.items() if address not in former}
+        for other in [other for other in self._check_list if other.remote_addr in former]:
             if other.task is not None:
                 other.task.cancel()
             self._check_list.remove(other)
-        self._remote_candidates[:] = [c for c in self._remote_candidates if (c.host, c.port) not in self._former]
+        self._remote_candidates[:] = [c for c in self._remote_candidates if (c.host, c.port) not in former]
         self._queue = asyncio.Queue()  # the old transport's records stay with its reader
         self.on_renewed()
 
@@ -297,8 +300,8 @@ class _DemultiplexingSocket(StunProtocol):
         if 127 < first < 192:
             if self._ice.is_source(addr[:2]):
                 authentic = self._ice.receive_srtp(data)
-                if self._ice.doubtful is not None and authentic is True and addr[:2] == self._ice.doubtful:
-                    self._ice.keep()
+                if authentic is True and addr[:2] == self._ice.doubtful_address:
+                    self._ice.assign_to_current_transport()
         elif 19 < first < 64:
             if self._ice.is_source(addr[:2]):
                 for record in dtls_records(data):

@@ -1,4 +1,4 @@
-"""SCTP whose memory and CPU a peer cannot use up."""
+"""SCTP with limits on the memory and CPU time that a peer can use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_TSN_AHEAD = 512  # TSNs ahead of the first missing chunk: more do not fit in
 MAX_WAITING = 512  # chunks of one SCTP stream that wait for a missing one
 MAX_FRAGMENTS = 256  # of one message: 64 KiB in parts of 256 bytes
 MAX_KEPT_CHUNKS = 2048  # of all SCTP streams
-COUNT_CHUNKS_EVERY = 64
+COUNT_CHUNKS_EVERY = 64  # received chunks
 MAX_STREAMS = 1024  # SCTP streams
 MAX_OPEN_CHANNELS = 64  # data channels of one connection, including closing ones
 MAX_CHANNEL_OPEN = 1024  # bytes of a DATA_CHANNEL_OPEN, with label and protocol

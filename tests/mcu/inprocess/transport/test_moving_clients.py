@@ -142,9 +142,9 @@ async def test_client_that_moves_keeps_its_transport(client: MovingClient, same_
     await pair.offer(same_credentials=same_credentials)
     for _ in range(moves):
         await client.move()
-        assert (pair.sfu._ice.doubtful is not None) is same_credentials
+        assert (pair.sfu._ice.doubtful_address is not None) is same_credentials
         await client.publish()
-        assert pair.sfu._ice.doubtful is None
+        assert pair.sfu._ice.doubtful_address is None
         await pair.check(client.transport)
     assert pair.sfu._ice.renewing
     assert (pair.listener.connections, pair.listener.losses) == (1, 0)
@@ -168,7 +168,7 @@ async def test_end_of_the_old_transport_settles_a_doubt(client: MovingClient) ->
     pair = client.pair
     following = await pair.offer()
     following.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
-    await until(lambda: pair.sfu._ice.doubtful is not None)
+    await until(lambda: pair.sfu._ice.doubtful_address is not None)
     await client.transport.peer.close()
     await pair.check(following)
     assert (pair.listener.connections, pair.listener.losses) == (2, 0)
@@ -180,7 +180,7 @@ async def test_next_transport_is_followed_though_another_one_may_begin_before_th
     pair = client.pair
     following = await pair.offer()
     following.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
-    await until(lambda: pair.sfu._ice.doubtful is not None)
+    await until(lambda: pair.sfu._ice.doubtful_address is not None)
     sfu = pair.sfu._ice
     sfu.renew(sfu.remote_username or "", sfu.remote_password or "")
     await pair.check(following)
@@ -192,7 +192,7 @@ async def test_doubt_ends_with_the_renewal(client: MovingClient) -> None:
     await pair.offer()
     await client.move()
     pair.sfu._ice.end_renewal()
-    assert pair.sfu._ice.doubtful is None
+    assert pair.sfu._ice.doubtful_address is None
     await pair.check(client.transport)
     assert (pair.listener.connections, pair.listener.losses) == (1, 0)
 
