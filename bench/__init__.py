@@ -1,1 +1,4 @@
-"""Benchmarks: the gateway against a floor, the in-process SFU against Janus. No other code imports them."""
+"""Benchmarks: the gateway beside the incumbent and a floor, the in-process SFU beside Janus.
+
+Only their tests import them.
+"""

@@ -28,7 +28,7 @@ from tests.compare.go_configuration import version
 
 
 def main() -> int:
-    """Run the benchmark and write the results; 1 if a measurement is void."""
+    """Run the benchmark and write the results; return 1 if a measurement is void, else 0."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0])
     parser.add_argument("works", nargs="*", metavar="work", help=f"any of {', '.join(works.ALL)}")
     parser.add_argument("--quick", action="store_true", help="under a minute: costs beside the floor, no incumbent")
@@ -41,8 +41,8 @@ def main() -> int:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     raise_descriptor_limit()
     binary = None if options.quick else incumbent_binary()
-    where = report.machine(version(binary) if binary else "")
-    os.sched_setaffinity(0, {processes.REST})
+    host = report.machine(version(binary) if binary else "")
+    os.sched_setaffinity(0, {processes.LOAD_CORE})
     names = works.QUICK if options.quick else options.works or list(works.ALL)
     rows: list[report.Row] = []
     options.into.mkdir(exist_ok=True)
@@ -54,8 +54,8 @@ def main() -> int:
             except (WrongCount, ServerRefused, RuntimeError, OSError) as error:
                 traceback.print_exception(error)
                 rows.append(report.Row(name, "", "", void=f"{str(error)[:200]}"))
-            text = report.markdown(where, rows, os.getloadavg()[0])
-            written = report.as_json(where, rows, os.getloadavg()[0])
+            text = report.markdown(host, rows, os.getloadavg()[0])
+            written = report.as_json(host, rows, os.getloadavg()[0])
             (options.into / "bench.json").write_text(json.dumps(written, indent=2) + "\n")
             (options.into / "bench.md").write_text(text)
     print(text, end="")
@@ -69,7 +69,7 @@ def open_bench(binary: Path | None, rounds: int, seconds: float, scale: float = 
         scratch = Path(name)
         keys = Keys()
         command = [sys.executable, "-m", "bench.nextcloud", str(keys.write_published(scratch))]
-        _, nextcloud = stack.enter_context(processes.listening(command, processes.REST))
+        _, nextcloud = stack.enter_context(processes.listening(command, processes.LOAD_CORE))
         janus = stack.enter_context(open_janus()) if binary else ""
         yield Bench(
             Site(scratch, nextcloud, binary, janus), compile_programs(scratch), keys, rounds, seconds, scale=scale
@@ -77,7 +77,7 @@ def open_bench(binary: Path | None, rounds: int, seconds: float, scale: float = 
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many open files as this user may have: thousands of clients are connected."""
+    """Raise the limit of open files to the hard limit: thousands of clients are connected."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

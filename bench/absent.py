@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench import messages
 from bench.client import BenchClient
 from bench.report import Row
-from bench.runner import Bench, finish, sessions, unique, wait_until_ready
+from bench.runner import Bench, finish, sessions, unique_room, wait_until_ready
 from bench.servers import Server
 
 MEMBERS, AWAY = 1000, 300
@@ -17,7 +17,7 @@ MARKER = "Ada Lovelace"
 
 
 def measure(bench: Bench, names: Sequence[str]) -> list[Row]:
-    """Measure the CPU time of a message while members are away, and what memory each absent session takes."""
+    """Measure the CPU time of a message while members are away, and the memory that each absent session takes."""
     members, away = bench.count(MEMBERS, 5), bench.count(AWAY, 2)
     seconds = max(0.1, SECONDS * min(1.0, bench.scale))
     text = f"room of {members:,}, {away} away, {RATE * seconds:.0f} messages"
@@ -26,28 +26,28 @@ def measure(bench: Bench, names: Sequence[str]) -> list[Row]:
     for _ in range(bench.rounds):
         for name in names:
             with bench.site.run(name) as server:
-                cpu, kept = _one_round(bench, server, members, away, seconds)
+                cpu, growth = _one_round(bench, server, members, away, seconds)
             cost.figures.setdefault(name, []).append(cpu * 1e6)
-            memory.figures.setdefault(name, []).append(kept / 1000)
+            memory.figures.setdefault(name, []).append(growth / 1000)
     return [cost, memory]
 
 
 def _one_round(bench: Bench, server: Server, members: int, away: int, seconds: float) -> tuple[float, float]:
     """Return the CPU seconds of a message, and the bytes by which each absent session lets the process grow."""
     with sessions(bench, server, members) as clients:
-        bench.join_in_turn(clients, unique("absent"))
+        bench.join_in_turn(clients, unique_room("absent"))
         present, absent = clients[: members - away], clients[members - away :]
         for client in absent:
             client.socket.close()
         bench.rest(0.5)
-        load = messages.Load("", "", 1, len(present), 1, "room")
-        frames = bench.file([messages.frame(load, present, 0)])
+        load = messages.MessageLoad("", "", 1, len(present), 1, "room")
+        frames = bench.write_frames([messages.frame(load, present, 0)])
         before, cpu = server.resident(), server.cpu()
         arguments = (seconds, RATE, load.size, load.senders, frames)
         _, sent, *_ = bench.load("load", *arguments, clients=present)
-        cpu, kept = server.cpu() - cpu, server.resident() - before
+        cpu, growth = server.cpu() - cpu, server.resident() - before
         _resume(bench, server, absent, int(sent))
-        return cpu / sent, kept / away
+        return cpu / sent, growth / away
 
 
 def _resume(bench: Bench, server: Server, absent: Sequence[BenchClient], sent: int) -> None:

@@ -1,6 +1,6 @@
-"""A signaling client on a plain blocking socket: sets up a load, and runs the phase of hellos.
+"""A signaling client on a plain blocking socket: opens and ends the sessions of a load, and sends hellos from threads.
 
-Source: RFC 6455; signaling API, Hello, Room, Message. Frames are made by hand: the load sends them ready-made.
+Source: RFC 6455; signaling API, Hello, Room, Message. It makes the frames that the load programs send.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TIMEOUT = 20.0  # seconds for each answer
 
 
 class ServerRefused(Exception):
-    """The server sent an answer that the benchmark cannot use."""
+    """The server sent an answer that the benchmark cannot use, or closed the connection."""
 
 
 def client_frame(payload: bytes, opcode: int = TEXT) -> bytes:
@@ -97,7 +97,7 @@ class BenchClient:
         self.expect("bye")
 
     def finish_frames(self) -> None:
-        """Read the rest of a frame of which a part is read already; a load program begins with a whole one."""
+        """Read the rest of a frame that is partly read, and drop it: a load program begins with a whole frame."""
         while self._buffer:
             first, payload = self._read_frame()
             if first & 0x0F == PING:

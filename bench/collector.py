@@ -1,4 +1,4 @@
-"""``portunus`` with a clock at its garbage collector: ``python -m bench.collector REPORT serve -c FILE``.
+"""``portunus`` with measured garbage collections: ``python -m bench.collector REPORT serve -c FILE``.
 
 At its end the process writes the longest collection of each generation to REPORT, in seconds of CPU time: other load of
 the machine does not count.
@@ -17,7 +17,7 @@ from gateway.cli import main
 
 
 class Pauses:
-    """The longest collections by generation, after the one with which ``portunus serve`` starts."""
+    """The longest garbage collections by generation, once ``portunus serve`` has frozen the objects of its start."""
 
     def __init__(self, report: Path) -> None:
         self._report = report
@@ -25,7 +25,7 @@ class Pauses:
         self._begun = 0.0
 
     def observe(self, phase: str, details: dict[str, int]) -> None:
-        """Note the begin or the end of a collection: a callback of ``gc``."""
+        """Record the start or the end of a collection: a callback of ``gc``."""
         if phase == "start":
             self._begun = time.thread_time()
         elif gc.get_freeze_count():  # the collections before are a part of the start
@@ -38,7 +38,7 @@ class Pauses:
 
 
 def command(report: Path) -> list[str]:
-    """Return the command, without the arguments of ``portunus``."""
+    """Return the command that runs this module, without the arguments of ``portunus``."""
     return [sys.executable, "-m", "bench.collector", str(report)]
 
 

@@ -67,7 +67,7 @@ def measured_callbacks() -> Iterator[Callbacks]:
 
 
 async def offer_once(address: tuple[str, int], cloud: FakeNextcloud, sdp: str, callbacks: Callbacks) -> Callbacks:
-    """Publish an offer in a session of its own and return the callbacks until its reply."""
+    """Publish an offer in a session of its own and return the CPU time of the callbacks until its reply."""
     async with await RawClient.connect(address) as client:
         await client.receive()  # welcome
         auth = {"url": cloud.url, "params": cloud.ticket("anna")}
@@ -87,7 +87,7 @@ async def offer_once(address: tuple[str, int], cloud: FakeNextcloud, sdp: str, c
         return Callbacks(callbacks.longest, callbacks.sum)
 
 
-async def attack(address: tuple[str, int], secret: str, callbacks: Callbacks) -> None:
+async def offer_all(address: tuple[str, int], secret: str, callbacks: Callbacks) -> None:
     """Send each offer and print its figures, the longest callback first."""
     rows = []
     async with FakeNextcloud(secret=secret) as cloud:
@@ -114,7 +114,7 @@ async def measure(*, janus: bool) -> None:
             await asyncio.sleep(0.1)
         callbacks = stack.enter_context(measured_callbacks())
         secret = settings.nextcloud.secret
-        await asyncio.to_thread(asyncio.run, attack((host, int(port)), secret, callbacks))
+        await asyncio.to_thread(asyncio.run, offer_all((host, int(port)), secret, callbacks))
 
 
 def main() -> None:
@@ -122,8 +122,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.descriptions", description=__doc__.split("\n")[0])
     parser.add_argument("--janus", action="store_true", help="with a real Janus instead of the in-process SFU")
     options = parser.parse_args()
-    where = report.machine("")
-    print(f"{where.cpu}, {where.cores} cores, {where.python}, load average {where.load_average:.2f}")
+    host = report.machine("")
+    print(f"{host.cpu}, {host.cores} cores, {host.python}, load average {host.load_average:.2f}")
     print(" longest       sum")
     with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         runner.run(measure(janus=options.janus))

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from bench.client import BenchClient, client_frame
-from bench.processes import MEASURED, listening
+from bench.processes import MEASURED_CORE, listening
 from bench.report import FLOOR, Row, Targets
 from bench.runner import Bench, sessions
 from bench.servers import Server
 from bench.tokens import ALGORITHMS
 
 COUNT = 1000  # hellos of a round
-TOKENS = 200  # different ones; they are used in turn
-RESUMED = 200  # sessions, which are resumed in turn
+USERS = 200  # whose hellos are sent in turn
+RESUMED = 200  # sessions that are resumed in turn
 RATE = 200.0  # hellos a second, for the latencies
 
 
 @dataclass(frozen=True)
-class Load:
-    """Hellos to one backend, so many at a time; the clients are one program that waits for all, or threads."""
+class HelloLoad:
+    """Hellos to one backend, ``at_once`` at a time: of one load program, or of as many ``blocking`` threads."""
 
     work: str
     backend: str
@@ -41,24 +41,24 @@ class Load:
         return f"{self.at_once} blocking clients" if self.blocking else f"{self.at_once} at a time"
 
 
-PLAIN = Load("hello 1.0", "plain", 50, Targets(ratio=0.70), floor=True)
+PLAIN = HelloLoad("hello 1.0", "plain", 50, Targets(ratio=0.70), floor=True)
 LOADS = (
     PLAIN,
-    Load("hello 1.0", "plain", 8, Targets(ratio=1.0), blocking=True),
-    Load("hello 2.0, ES256", "es256", 20, Targets(ratio=0.65), floor=True),
-    Load("hello 2.0, RS256", "rs256", 20, Targets(ratio=0.65)),
-    Load("hello 2.0, EdDSA", "eddsa", 20, Targets(ratio=0.85)),
-    Load("hello 2.0, ES256", "es256", 8, Targets(ratio=1.0), blocking=True),
+    HelloLoad("hello 1.0", "plain", 8, Targets(ratio=1.0), blocking=True),
+    HelloLoad("hello 2.0, ES256", "es256", 20, Targets(ratio=0.65), floor=True),
+    HelloLoad("hello 2.0, RS256", "rs256", 20, Targets(ratio=0.65)),
+    HelloLoad("hello 2.0, EdDSA", "eddsa", 20, Targets(ratio=0.85)),
+    HelloLoad("hello 2.0, ES256", "es256", 8, Targets(ratio=1.0), blocking=True),
 )
-RESUME = Targets(ratio=0.65)
+RESUME_TARGETS = Targets(ratio=0.65)
 
 
-def measure(bench: Bench, servers: Sequence[Server], load: Load) -> Row:
+def measure(bench: Bench, servers: Sequence[Server], load: HelloLoad) -> Row:
     """Measure the CPU time of connect, upgrade, welcome, hello, bye and close on all servers."""
-    hellos = [hello(bench, load.backend, f"user{number:05d}") for number in range(bench.count(TOKENS, 2))]
-    frames = bench.file(client_frame(json.dumps(it).encode()) for it in hellos)
+    hellos = [hello(bench, load.backend, f"user{number:05d}") for number in range(bench.count(USERS, 2))]
+    frames = bench.write_frames(client_frame(json.dumps(it).encode()) for it in hellos)
     count = bench.count(COUNT, load.at_once)
-    blocking = _blocking(hellos, load.at_once)
+    blocking = _blocking_load(hellos, load.at_once)
     with contextlib.ExitStack() as stack:
         floor = [stack.enter_context(_floor())] if load.floor else []
 
@@ -75,13 +75,13 @@ def measure(bench: Bench, servers: Sequence[Server], load: Load) -> Row:
 
 def measure_resume(bench: Bench, servers: Sequence[Server]) -> Row:
     """Measure the CPU time of connect, upgrade, welcome, hello with a resume id, and close."""
-    row = Row("resume", "20 at a time", "µs", RESUME)
+    row = Row("resume", "20 at a time", "µs", RESUME_TARGETS)
     count = bench.count(COUNT, 20)
     with contextlib.ExitStack() as stack:
         frames = {}
         for server in servers:
-            clients = stack.enter_context(_left_sessions(bench, server))
-            frames[server.name] = bench.file(client.resume_frame() for client in clients)
+            clients = stack.enter_context(_disconnected_sessions(bench, server))
+            frames[server.name] = bench.write_frames(client.resume_frame() for client in clients)
 
         def one_round(server: Server, _: bool) -> float:
             before = server.cpu()
@@ -95,8 +95,8 @@ def latency(bench: Bench, servers: Sequence[Server]) -> list[Row]:
     """Measure the time from the planned connect to the hello's reply, at a stated rate."""
     names = ("median", "90th percentile", "99th percentile")
     rows = [Row(f"hello 1.0, {name}", f"{RATE:g} a second", "ms") for name in names]
-    hellos = [hello(bench, "plain", f"user{number:05d}") for number in range(TOKENS)]
-    frames = bench.file(client_frame(json.dumps(it).encode()) for it in hellos)
+    hellos = [hello(bench, "plain", f"user{number:05d}") for number in range(USERS)]
+    frames = bench.write_frames(client_frame(json.dumps(it).encode()) for it in hellos)
     for number in range(bench.rounds + 1):
         for server in servers:
             count = max(2, int(RATE * bench.seconds))
@@ -116,8 +116,8 @@ def hello(bench: Bench, backend: str, userid: str) -> dict[str, Any]:
     return {"type": "hello", "hello": {"version": "2.0" if backend in ALGORITHMS else "1.0", "auth": auth}}
 
 
-def _blocking(hellos: Sequence[dict[str, Any]], at_once: int) -> Callable[[Server, int], None]:
-    """Return a function that sends hellos from threads, each of which waits for its answers."""
+def _blocking_load(hellos: Sequence[dict[str, Any]], at_once: int) -> Callable[[Server, int], None]:
+    """Return a function that sends hellos from ``at_once`` threads, each of which waits for its replies."""
 
     def one(server: Server, number: int) -> None:
         with BenchClient(server.port) as client:
@@ -134,8 +134,8 @@ def _blocking(hellos: Sequence[dict[str, Any]], at_once: int) -> Callable[[Serve
 
 
 @contextlib.contextmanager
-def _left_sessions(bench: Bench, server: Server) -> Iterator[list[BenchClient]]:
-    """Open sessions and close their connections; at the end they are resumed, and say bye."""
+def _disconnected_sessions(bench: Bench, server: Server) -> Iterator[list[BenchClient]]:
+    """Open sessions and close their connections; resume and end the sessions with the block."""
     with sessions(bench, server, bench.count(RESUMED, 20)) as clients:
         for client in clients:
             client.socket.close()
@@ -149,5 +149,5 @@ def _left_sessions(bench: Bench, server: Server) -> Iterator[list[BenchClient]]:
 @contextlib.contextmanager
 def _floor() -> Iterator[Server]:
     command = [sys.executable, str(Path(__file__).with_name("hello_floor.py"))]
-    with listening(command, MEASURED) as (process, port):
+    with listening(command, MEASURED_CORE) as (process, port):
         yield Server(FLOOR, process.pid, port)

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import msgspec
 
-from bench.processes import MEASURED
-from bench.sfu_host import KEY, Answer, IgnoringListener, Order
+from bench.processes import MEASURED_CORE
+from bench.sfu_host import KEY, Command, IgnoringListener, Reply
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
@@ -55,27 +55,27 @@ class InprocessSfu:
 
     async def publish(self, offer: str) -> str:
         """Publish an offer and return the answer."""
-        return (await self._ask(Order("publish", offer))).sdp
+        return (await self._ask(Command("publish", offer))).sdp
 
     async def subscribe(self) -> tuple[int, str]:
         """Subscribe and return the subscription's number and the SFU's offer."""
-        answer = await self._ask(Order("subscribe"))
-        return answer.subscriber, answer.sdp
+        reply = await self._ask(Command("subscribe"))
+        return reply.subscriber, reply.sdp
 
     async def accept(self, subscriber: int, answer: str) -> None:
         """Send an answer to the SFU."""
-        await self._ask(Order("accept", answer, subscriber))
+        await self._ask(Command("accept", answer, subscriber))
 
-    async def _ask(self, order: Order) -> Answer:
+    async def _ask(self, command: Command) -> Reply:
         if self._process.stdin is None:
             raise RuntimeError("the SFU's process has no pipes")
-        self._process.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._process.stdin.write(msgspec.json.encode(command) + b"\n")
         return await self._read()
 
-    async def _read(self) -> Answer:
+    async def _read(self) -> Reply:
         if self._process.stdout is None:
             raise RuntimeError("the SFU's process has no pipes")
-        return msgspec.json.decode(await self._process.stdout.readline(), type=Answer)
+        return msgspec.json.decode(await self._process.stdout.readline(), type=Reply)
 
 
 class MeasuredJanus:
@@ -112,7 +112,7 @@ class MeasuredJanus:
 async def inprocess() -> AsyncIterator[InprocessSfu]:
     """Start the in-process SFU in its own process."""
     process = await asyncio.create_subprocess_exec(
-        *("taskset", "-c", str(MEASURED), sys.executable, "-m", "bench.sfu_host"),
+        *("taskset", "-c", str(MEASURED_CORE), sys.executable, "-m", "bench.sfu_host"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         limit=1 << 20,
@@ -128,14 +128,14 @@ async def inprocess() -> AsyncIterator[InprocessSfu]:
 
 
 def pin(pid: int) -> None:
-    """Pin all threads of a process, and later ones, to the first core."""
+    """Pin all threads of a process, and those that they start later, to the first core."""
     for task in Path(f"/proc/{pid}/task").iterdir():
-        os.sched_setaffinity(int(task.name), {MEASURED})
+        os.sched_setaffinity(int(task.name), {MEASURED_CORE})
 
 
 @asynccontextmanager
 async def janus() -> AsyncIterator[MeasuredJanus]:
-    """Start Janus."""
+    """Start Janus on the first core, and connect to it."""
     async with JanusProcess() as process:
         pin(process.pid)
         mcu = JanusMcu((JanusServerSettings(process.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=10.0)

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench import collector, hellos, messages
-from bench.processes import MEASURED, listening
+from bench.processes import MEASURED_CORE, listening
 from bench.report import PORTUNUS, Row, Targets
 from bench.runner import Bench, sessions
 from bench.servers import Server
 
 SESSIONS = 9000
-FIRST = 20  # sessions before the count begins, for what a process loads only once
+WARM_UP_SESSIONS = 20  # opened before the measurement: the first ones load what a process loads once
 QUIET = 1.0  # seconds before memory is read
-EMPTY = Targets(value=54.0)
-IDLE = Targets(ratio=0.17, value=9.0)
-PAUSE = Targets(value=20.0)
+EMPTY_TARGETS = Targets(value=54.0)
+IDLE_TARGETS = Targets(ratio=0.17, value=9.0)
+PAUSE_TARGETS = Targets(value=20.0)
 
 
 def measure_empty(bench: Bench, names: Sequence[str]) -> Row:
     """Measure the resident memory of processes without sessions and without an SFU."""
-    row = Row("empty process", "without an SFU", "MB", EMPTY)
+    row = Row("empty process", "without an SFU", "MB", EMPTY_TARGETS)
     site = replace(bench.site, sfu=False)
     for _ in range(bench.rounds):
         for name in names:
@@ -32,12 +32,12 @@ def measure_empty(bench: Bench, names: Sequence[str]) -> Row:
 
 
 def measure_idle(bench: Bench, names: Sequence[str]) -> Row:
-    """Measure the growth of resident memory by sessions that have sent a hello and nothing else."""
+    """Measure the growth of resident memory by each session that has sent a hello and nothing else."""
     count = bench.count(SESSIONS, 10)
-    row = Row("idle session", f"{count:,} sessions", "kB", IDLE)
+    row = Row("idle session", f"{count:,} sessions", "kB", IDLE_TARGETS)
     for _ in range(bench.rounds):
         for name in names:
-            with bench.site.run(name) as server, sessions(bench, server, FIRST):
+            with bench.site.run(name) as server, sessions(bench, server, WARM_UP_SESSIONS):
                 bench.rest(QUIET)
                 before = server.resident()
                 with sessions(bench, server, count):
@@ -47,16 +47,16 @@ def measure_idle(bench: Bench, names: Sequence[str]) -> Row:
 
 
 def measure_pauses(bench: Bench) -> list[Row]:
-    """Measure the longest collections of garbage while sessions are opened, messages relayed and hellos sent."""
+    """Measure the longest garbage collections while sessions are opened, messages relayed and hellos sent."""
     count = bench.count(SESSIONS, 10)
-    rows = [Row(f"longest pause, generation {it}", f"{count:,} sessions", "ms", PAUSE) for it in range(3)]
+    rows = [Row(f"longest pause, generation {it}", f"{count:,} sessions", "ms", PAUSE_TARGETS) for it in range(3)]
     report = bench.site.scratch / "pauses"
     command = bench.site.command(*collector.command(report))
     once = replace(bench, rounds=1)
     for _ in range(bench.rounds):
         with (
             (bench.site.scratch / "portunus.log").open("ab") as log,
-            listening(command, MEASURED, stderr=log) as (process, port),
+            listening(command, MEASURED_CORE, stderr=log) as (process, port),
         ):
             server = Server(PORTUNUS, process.pid, port)
             with sessions(bench, server, count):

@@ -19,12 +19,12 @@ INTERVAL = 0.02  # seconds
 
 def measure(port: int, backend: str, seconds: float) -> list[float]:
     """Return the delays in milliseconds."""
-    run = uuid.uuid4().hex[:12]
+    room = uuid.uuid4().hex[:12]
     with BenchClient(port) as one, BenchClient(port) as other:
         for name, client in (("one", one), ("other", other)):
             client.upgrade(port)
             client.hello(backend, name)
-            client.join(run, f"{run}-{name}")
+            client.join(room, f"{room}-{name}")
         count = int(seconds / INTERVAL)
         sent = [0.0] * count
         delays: list[float] = []

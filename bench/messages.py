@@ -9,17 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.client import BenchClient, client_frame
-from bench.processes import MEASURED, listening
+from bench.processes import MEASURED_CORE, listening
 from bench.report import FLOOR, NO_TARGETS, PORTUNUS, Row, Targets
-from bench.runner import Bench, sessions, unique, wait_until_ready
+from bench.runner import Bench, sessions, unique_room, wait_until_ready
 from bench.servers import Server
 
 SLICES = 4  # alternations of the servers within a round
 
 
 @dataclass(frozen=True)
-class Load:
-    """Groups of clients, each in its own room; the first ``senders`` of a group have one message outstanding each."""
+class MessageLoad:
+    """Groups of clients, a room for each group; its first ``senders`` clients have one message outstanding each."""
 
     work: str
     text: str
@@ -30,7 +30,7 @@ class Load:
     targets: Targets = NO_TARGETS
     floor: bool = True
 
-    def scaled(self, bench: Bench) -> Load:
+    def scaled(self, bench: Bench) -> MessageLoad:
         """Return the load with the numbers of clients that the run is to have."""
         if self.size == 2:
             return replace(self, groups=bench.count(self.groups))
@@ -39,21 +39,21 @@ class Load:
 
 TO_SESSION = "message to a session"
 TO_ROOM = "message to a room, each delivery"
-PAIRS = Load(TO_SESSION, "64 clients", 32, 2, 2, "session", Targets(ratio=0.62, floor=1.85))
-ROOM = Load(TO_ROOM, "100 members, 1 outstanding", 1, 100, 1, "room", Targets(ratio=0.77))
+PAIRS = MessageLoad(TO_SESSION, "64 clients", 32, 2, 2, "session", Targets(ratio=0.62, floor=1.85))
+ROOM = MessageLoad(TO_ROOM, "100 members, 1 outstanding", 1, 100, 1, "room", Targets(ratio=0.77))
 LOADS = (
     PAIRS,
-    Load(TO_SESSION, "100 clients", 50, 2, 2, "session"),
-    Load(TO_SESSION, "5,000 clients", 2500, 2, 2, "session"),
+    MessageLoad(TO_SESSION, "100 clients", 50, 2, 2, "session"),
+    MessageLoad(TO_SESSION, "5,000 clients", 2500, 2, 2, "session"),
     ROOM,
-    Load(TO_ROOM, "100 members, 4 outstanding", 1, 100, 4, "room", Targets(ratio=0.25), floor=False),
-    Load(TO_ROOM, "1,000 members, 1 outstanding", 1, 1000, 1, "room"),
+    MessageLoad(TO_ROOM, "100 members, 4 outstanding", 1, 100, 4, "room", Targets(ratio=0.25), floor=False),
+    MessageLoad(TO_ROOM, "1,000 members, 1 outstanding", 1, 1000, 1, "room"),
 )
 
 
 @dataclass
-class Side:
-    """A server under the load: its connected clients, their frames, and what the present round has cost."""
+class LoadedServer:
+    """A server under the load: its connected clients, their frames, and the figures of the present round."""
 
     server: Server
     clients: list[BenchClient]
@@ -63,65 +63,66 @@ class Side:
     latencies: list[float] = field(default_factory=list)
 
 
-def measure(bench: Bench, servers: Sequence[Server], load: Load) -> Row:
+def measure(bench: Bench, servers: Sequence[Server], load: MessageLoad) -> Row:
     """Measure the CPU time of a delivery on all servers and on the floor, alternately."""
     load = load.scaled(bench)
     row = Row(load.work, load.text, "µs", load.targets)
     with contextlib.ExitStack() as stack:
-        sides = {}
+        loaded_servers = {}
         for server in servers:
-            sides[server.name], sent, delivered = stack.enter_context(_open(bench, server, load))
+            loaded_servers[server.name], sent, delivered = stack.enter_context(_open(bench, server, load))
             if load.floor and server.name == PORTUNUS:
-                sides[FLOOR] = stack.enter_context(_floor(bench, load, sent, delivered))
-        order = [side.server for side in sides.values()]
+                loaded_servers[FLOOR] = stack.enter_context(_floor(bench, load, sent, delivered))
+        order = [loaded.server for loaded in loaded_servers.values()]
 
         def one_round(server: Server, counts: bool) -> float:
-            """Put the load on all servers in slices at the round's first server; then return the server's figure."""
+            """Run the load on all servers, in slices, when called for the first; return the figure of ``server``."""
             if server is order[0]:
-                _alternate(bench, load, list(sides.values()), bench.seconds if counts else min(0.3, bench.seconds))
-            side = sides[server.name]
-            return side.seconds / side.deliveries * 1e6
+                seconds = bench.seconds if counts else min(0.3, bench.seconds)
+                _alternate(bench, load, list(loaded_servers.values()), seconds)
+            loaded = loaded_servers[server.name]
+            return loaded.seconds / loaded.deliveries * 1e6
 
         return bench.alternate(row, order, one_round)
 
 
-def latency(bench: Bench, servers: Sequence[Server], load: Load, rate: float) -> list[Row]:
+def latency(bench: Bench, servers: Sequence[Server], load: MessageLoad, rate: float) -> list[Row]:
     """Measure the time from the planned sending to the last delivery, at a stated rate."""
     load = load.scaled(bench)
     names = ("median", "90th percentile", "99th percentile")
     rows = [Row(f"{load.work.split(',')[0]}, {name}", f"{load.text}, {rate:g} a second", "ms") for name in names]
     with contextlib.ExitStack() as stack:
-        sides = [stack.enter_context(_open(bench, server, load))[0] for server in servers]
+        loaded_servers = [stack.enter_context(_open(bench, server, load))[0] for server in servers]
         for number in range(bench.rounds + 1):
-            for side in sides:
-                _put(bench, load, side, bench.seconds, rate)
-                for row, microseconds in zip(rows, side.latencies, strict=False):
+            for loaded in loaded_servers:
+                _run_load(bench, load, loaded, bench.seconds, rate)
+                for row, microseconds in zip(rows, loaded.latencies, strict=False):
                     if number:
-                        row.figures.setdefault(side.server.name, []).append(microseconds / 1000)
+                        row.figures.setdefault(loaded.server.name, []).append(microseconds / 1000)
     return rows
 
 
-def _alternate(bench: Bench, load: Load, sides: Sequence[Side], seconds: float) -> None:
-    for side in sides:
-        side.seconds, side.deliveries = 0.0, 0
+def _alternate(bench: Bench, load: MessageLoad, loaded_servers: Sequence[LoadedServer], seconds: float) -> None:
+    for loaded in loaded_servers:
+        loaded.seconds, loaded.deliveries = 0.0, 0
     for _ in range(SLICES):
-        for side in sides:
-            _put(bench, load, side, seconds / SLICES, 0)
+        for loaded in loaded_servers:
+            _run_load(bench, load, loaded, seconds / SLICES, 0)
 
 
-def _put(bench: Bench, load: Load, side: Side, seconds: float, rate: float) -> None:
-    """Put the load on one side for a while, and add the CPU time that it costs."""
-    before = side.server.cpu()
-    arguments = (seconds, rate, load.size, load.senders, side.frames)
-    deliveries, _, _, *side.latencies = bench.load("load", *arguments, clients=side.clients)
-    side.seconds += side.server.cpu() - before
-    side.deliveries += int(deliveries)
+def _run_load(bench: Bench, load: MessageLoad, loaded: LoadedServer, seconds: float, rate: float) -> None:
+    """Run the load on one server, and add its CPU time and deliveries."""
+    before = loaded.server.cpu()
+    arguments = (seconds, rate, load.size, load.senders, loaded.frames)
+    deliveries, _, _, *loaded.latencies = bench.load("load", *arguments, clients=loaded.clients)
+    loaded.seconds += loaded.server.cpu() - before
+    loaded.deliveries += int(deliveries)
 
 
 @contextlib.contextmanager
-def _open(bench: Bench, server: Server, load: Load) -> Iterator[tuple[Side, int, bytes]]:
-    """Open the sessions of a load, each group in its room; yields the length of a message and a delivery, too."""
-    room = unique("messages")
+def _open(bench: Bench, server: Server, load: MessageLoad) -> Iterator[tuple[LoadedServer, int, bytes]]:
+    """Open the sessions of a load, each group in its room; also yields a message's length and a delivered frame."""
+    room = unique_room("messages")
     with sessions(bench, server, load.groups * load.size) as clients:
         if load.size > 2:
             for group in range(load.groups):
@@ -131,26 +132,26 @@ def _open(bench: Bench, server: Server, load: Load) -> Iterator[tuple[Side, int,
                 client.join(f"{room}-{index // load.size:04d}", f"{room}-{index:05d}")
         frames = [frame(load, clients, index) for index in range(len(clients))]
         delivered = _deliver_once(load, clients, frames)
-        file = bench.file(it for index, it in enumerate(frames) if index % load.size < load.senders)
-        yield Side(server, clients, file), len(frames[0]), delivered
+        file = bench.write_frames(it for index, it in enumerate(frames) if index % load.size < load.senders)
+        yield LoadedServer(server, clients, file), len(frames[0]), delivered
 
 
 @contextlib.contextmanager
-def _floor(bench: Bench, load: Load, sent: int, delivered: bytes) -> Iterator[Side]:
+def _floor(bench: Bench, load: MessageLoad, sent: int, delivered: bytes) -> Iterator[LoadedServer]:
     """Run the floor for messages of the same length, with as many connections."""
     template = bench.site.scratch / "delivered"
     template.write_bytes(delivered)
     count = load.groups * load.size
     command = [str(bench.programs["floor"]), str(count), str(load.size), str(sent), str(template)]
-    with listening(command, MEASURED) as (process, port), contextlib.ExitStack() as stack:
+    with listening(command, MEASURED_CORE) as (process, port), contextlib.ExitStack() as stack:
         clients = [stack.enter_context(BenchClient(port)) for _ in range(count)]
         wait_until_ready(process)
-        frames = bench.file([b"x" * sent] * (load.groups * load.senders))
-        yield Side(Server(FLOOR, process.pid, port), clients, frames)
+        frames = bench.write_frames([b"x" * sent] * (load.groups * load.senders))
+        yield LoadedServer(Server(FLOOR, process.pid, port), clients, frames)
 
 
-def frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
-    """Return the message of a client: a ``nickChanged`` as Talk's clients send it to a peer or to the room."""
+def frame(load: MessageLoad, clients: list[BenchClient], index: int) -> bytes:
+    """Return the frame that a client sends: a ``nickChanged`` as Talk's clients send it to a peer or to the room."""
     member, first = index % load.size, index - index % load.size
     to = clients[first + 1 - member].session if load.recipient == "session" else ""
     recipient = f'{{"type":"session","sessionid":"{to}"}}' if to else f'{{"type":"{load.recipient}"}}'
@@ -158,8 +159,8 @@ def frame(load: Load, clients: list[BenchClient], index: int) -> bytes:
     return client_frame(f'{{"type":"message","message":{{"recipient":{recipient},"data":{data}}}}}'.encode())
 
 
-def _deliver_once(load: Load, clients: list[BenchClient], frames: list[bytes]) -> bytes:
-    """Send once from each sender, so that the events of the joins are read, and return a delivered message."""
+def _deliver_once(load: MessageLoad, clients: list[BenchClient], frames: list[bytes]) -> bytes:
+    """Send a message from each sender and read it at its receivers, past the join events; return a delivered frame."""
     payload = b""
     for index, client in enumerate(clients):
         if index % load.size < load.senders:

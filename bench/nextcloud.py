@@ -1,9 +1,9 @@
 """The Nextcloud of the benchmarks: an HTTP/1.1 server that accepts every user and every room, at little cost.
 
-``python -m bench.nextcloud [KEYS_FILE]``: prints its port. KEYS_FILE is a JSON object: by first path segment the public
-key in the capabilities. Answers the requests of a signaling server (reference 3.7, 3.8, 4.1) in the OCS wrapping.
-Its CPU time is not measured, because it is a process of its own; but it runs on the core of the load, so that a slow
-one would leave the measured server idle.
+``python -m bench.nextcloud [KEYS_FILE]``: prints its port. KEYS_FILE is a JSON object: the public key in the
+capabilities by first path segment. Answers the requests of a signaling server (reference 3.7, 3.8, 4.1) in the OCS
+wrapping. Its CPU time is not measured, because it is a process of its own; but it runs on the core of the load, so that
+a slow Nextcloud would leave the measured server idle.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import uvloop
 
-_length = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 def _ocs(data: Any) -> bytes:
@@ -39,7 +39,7 @@ class NextcloudConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            found = _length.search(self._buffer, 0, end)
+            found = _CONTENT_LENGTH.search(self._buffer, 0, end)
             whole = end + 4 + (int(found[1]) if found else 0)
             if len(self._buffer) < whole:
                 return

@@ -23,8 +23,8 @@ from mcu.janus.rooms import videoroom
 
 RATE = 20.0  # offers a second
 SECONDS = 5.0  # of each server in a round
-ANSWER = 20.0  # seconds
-SHARES = ((50, "median", NO_TARGETS), (95, "95th percentile", Targets(floor=1.1)))
+ANSWER_TIMEOUT = 20.0  # seconds
+PERCENTILES = ((50, "median", NO_TARGETS), (95, "95th percentile", Targets(floor=1.1)))
 
 Publish = Callable[[], Awaitable[None]]
 
@@ -34,31 +34,33 @@ def measure(bench: Bench) -> list[Row]:
     count = max(2, int(RATE * min(SECONDS, SECONDS * bench.scale * 4)))
     load = f"{RATE:g} a second, {count} in a round"
     added = Row("offer to answer, added to Janus alone, median", load, "ms", Targets(value=3.0))
-    rows = [Row(f"offer to answer, {name}", f"{load}; floor: Janus alone", "ms", it) for _, name, it in SHARES]
+    rows = [Row(f"offer to answer, {name}", f"{load}; floor: Janus alone", "ms", it) for _, name, it in PERCENTILES]
     with open_janus() as janus, replace(bench.site, janus=janus).run_all() as servers:
         for number in range(bench.rounds + 1):
-            direct = asyncio.run(_times(lambda: _on_janus(janus, count)))
+            direct = asyncio.run(_latencies(lambda: _on_janus(janus, count)))
             times = {FLOOR: direct}
             for server in servers:
-                times[server.name] = asyncio.run(_times(lambda server=server: _through(bench, server, count)))  # type: ignore[misc]
+                times[server.name] = asyncio.run(_latencies(lambda server=server: _on_server(bench, server, count)))  # type: ignore[misc]
             if not number:
                 continue
             for name, found in times.items():
-                for row, (percent, _, _) in zip(rows, SHARES, strict=True):
+                for row, (percent, _, _) in zip(rows, PERCENTILES, strict=True):
                     row.figures.setdefault(name, []).append(_percentile(found, percent))
                 if found is not direct:
                     added.figures.setdefault(name, []).append(_percentile(found, 50) - _percentile(direct, 50))
     return [added, *rows]
 
 
-async def _times(opened: Callable[[], contextlib.AbstractAsyncContextManager[list[Publish]]]) -> list[float]:
-    """Publish at ``RATE``; return the milliseconds from each planned offer to its answer."""
-    async with opened() as publishes:
+async def _latencies(
+    open_publications: Callable[[], contextlib.AbstractAsyncContextManager[list[Publish]]],
+) -> list[float]:
+    """Publish at ``RATE``; return the time from each planned offer to its answer, in milliseconds."""
+    async with open_publications() as publishes:
         begun = time.monotonic()
 
         async def one(planned: float, publish: Publish) -> float:
             await asyncio.sleep(planned - time.monotonic())
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 await publish()
             return (time.monotonic() - planned) * 1000
 
@@ -71,8 +73,8 @@ def _percentile(times: list[float], percent: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _through(bench: Bench, server: Server, count: int) -> AsyncIterator[list[Publish]]:
-    """Open a session for each publication; it ends with the block."""
+async def _on_server(bench: Bench, server: Server, count: int) -> AsyncIterator[list[Publish]]:
+    """Open a session on a server for each publication; the sessions end with the block."""
     offer = (FIXTURES / "chromium" / "camera.offer.sdp").read_text()
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client,
@@ -108,7 +110,7 @@ async def _say_bye(socket: aiohttp.ClientWebSocketResponse) -> None:
 
 async def _receive(socket: aiohttp.ClientWebSocketResponse, message_type: str) -> Any:
     while True:
-        message = await socket.receive_json(timeout=ANSWER)
+        message = await socket.receive_json(timeout=ANSWER_TIMEOUT)
         if message["type"] == message_type:
             return message
         if message["type"] == "error":
@@ -152,7 +154,7 @@ class JanusRequests:
         transaction = secrets.token_hex(8)
         answer = self._waiting[transaction] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({**request, "transaction": transaction})
-        async with asyncio.timeout(ANSWER):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             return await answer
 
     async def read(self) -> None:

@@ -31,7 +31,7 @@ from bench.servers import Server, Site
 from bench.tokens import Keys
 
 PAIRS = 100
-REST = 3.0  # seconds without load, before and after
+IDLE = 3.0  # seconds without load, before and after
 CAPACITY = 4.0  # seconds in which the capacity is measured
 OVERLOAD = 6.0  # seconds
 PROBE_PERIOD, HEALTH_PERIOD = 0.01, 0.05  # seconds
@@ -40,7 +40,7 @@ WINDOW = 0.1  # seconds over which a latency is the median
 Samples = list[tuple[float, float]]  # time of sending, by the monotonic clock, and seconds
 
 
-class Probe:
+class MessageProbe:
     """Two clients in a room, one of which sends to the other; ``samples`` are the latencies."""
 
     def __init__(self, port: int, backend: str) -> None:
@@ -71,8 +71,8 @@ class Probe:
             self.samples.append((sent, time.monotonic() - sent))
 
 
-class Health:
-    """Requests the health endpoints; ``samples`` are the times of the answers."""
+class HealthProbe:
+    """Requests to the health endpoints; ``samples`` are the times until the answers."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -112,14 +112,14 @@ def repeating(act: Callable[[], None], period: float) -> Iterator[None]:
 
 
 def between(samples: Samples, begin: float, end: float) -> list[float]:
-    """Return the milliseconds of the samples that began within a time."""
+    """Return the latencies, in milliseconds, of the samples sent in a period."""
     return [seconds * 1000 for at, seconds in samples if begin <= at < end]
 
 
-def recovered(samples: Samples, stopped: float, limit: float) -> float:
-    """Return the seconds after ``stopped`` from which on each window's median is at most ``limit`` milliseconds."""
+def recovery_time(samples: Samples, stopped: float, limit: float) -> float:
+    """Return the seconds from ``stopped`` until the median of each further window is at most ``limit`` milliseconds."""
     seconds = 0.0
-    for number in range(int(REST / WINDOW)):
+    for number in range(int(IDLE / WINDOW)):
         begin = stopped + number * WINDOW
         window = between(samples, begin, begin + WINDOW)
         if not window or statistics.median(window) > limit:
@@ -127,7 +127,7 @@ def recovered(samples: Samples, stopped: float, limit: float) -> float:
     return seconds
 
 
-def order(load: subprocess.Popen[str], rate: float, seconds: float) -> dict[str, Any]:
+def run_load(load: subprocess.Popen[str], rate: float, seconds: float) -> dict[str, Any]:
     """Have the load program run a load, and return its result."""
     assert load.stdin is not None
     assert load.stdout is not None
@@ -155,16 +155,16 @@ def measure(server: Server, backend: str) -> None:
         assert load.stdout is not None
         if load.stdout.readline() != "ready\n":
             raise SystemExit("the load has failed")
-        probe, health = Probe(port, backend), Health(port)
+        probe, health = MessageProbe(port, backend), HealthProbe(port)
         with repeating(probe.send, PROBE_PERIOD), repeating(health.send, HEALTH_PERIOD):
             begun = time.monotonic()
-            time.sleep(REST)
+            time.sleep(IDLE)
             rest = begun, time.monotonic()
             used = server.cpu()
-            rate = order(load, 0, CAPACITY)["sent"] / (server.cpu() - used)
-            time.sleep(REST)
-            result = order(load, 2 * rate, OVERLOAD)
-            time.sleep(max(0.0, result["stopped"] + REST - time.monotonic()))
+            rate = run_load(load, 0, CAPACITY)["sent"] / (server.cpu() - used)
+            time.sleep(IDLE)
+            result = run_load(load, 2 * rate, OVERLOAD)
+            time.sleep(max(0.0, result["stopped"] + IDLE - time.monotonic()))
         assert load.stdin is not None
         load.stdin.close()
     during = result["began"], result["stopped"]
@@ -178,16 +178,17 @@ def measure(server: Server, backend: str) -> None:
     show("/healthz, /readyz at rest", between(health.samples, *rest))
     show("/healthz, /readyz at twice the capacity", between(health.samples, *during))
     print(f"the last message is delivered {result['drained'] - result['stopped']:.2f} s after the load")
-    print(f"latency under twice its value at rest {recovered(probe.samples, during[1], 2 * at_rest):.1f} s after it")
+    recovery = recovery_time(probe.samples, during[1], 2 * at_rest)
+    print(f"latency under twice its value at rest {recovery:.1f} s after it")
 
 
 def main() -> None:
     """Start the gateway and measure."""
-    os.sched_setaffinity(0, {processes.REST})
+    os.sched_setaffinity(0, {processes.LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="portunus-bench-") as name:
         scratch = Path(name)
         command = [sys.executable, "-m", "bench.nextcloud", str(Keys().write_published(scratch))]
-        with processes.listening(command, processes.REST) as (_, nextcloud):
+        with processes.listening(command, processes.LOAD_CORE) as (_, nextcloud):
             site = Site(scratch, nextcloud, None)
             with site.run(site.names[0]) as server:
                 measure(server, site.backend())

@@ -1,4 +1,4 @@
-"""The load of ``bench.overload``: pairs of clients, one of which sends to the other at a rate, ready or not.
+"""The load of ``bench.overload``: pairs of clients, one of which sends to the other without waiting for deliveries.
 
 ``python -m bench.overload_load PORT BACKEND PAIRS`` prints a line when the sessions are open. Each line that it reads,
 ``RATE SECONDS``, is a load of all pairs together (messages per second; 0: as much as the gateway accepts). It answers
@@ -23,7 +23,7 @@ from bench.client import BenchClient
 BLOCK = 32  # messages in one write
 SEND_BUFFER = 32_768  # bytes of a sender's socket: what waits in the kernel counts as sent
 PATIENCE = 60.0  # seconds without a delivery
-_numbers = re.compile(rb'"name":"(\d{9})"')
+_NUMBER = re.compile(rb'"name":"(\d{9})"')
 _NUMBER_SIZE = len(b'"name":"000000000"')
 
 
@@ -34,9 +34,9 @@ class Result:
     offered: int = 0  # messages
     sent: int = 0  # messages that the gateway, or the kernel for it, has accepted
     began: float = 0.0
-    stopped: float = 0.0  # the last octet was accepted
-    delivered: int = 0  # messages, until then
-    drained: float = 0.0  # the last message was delivered
+    stopped: float = 0.0  # when the last octet was accepted
+    delivered: int = 0  # messages, until ``stopped``
+    drained: float = 0.0  # when the last message was delivered
 
 
 class Pair:
@@ -85,9 +85,9 @@ class Pair:
                 return
 
     def receive(self) -> int:
-        """Read what has arrived, check the numbers, and return how many messages it completed."""
+        """Read the received octets, check the numbers of the messages, and return how many messages were completed."""
         received = self._tail + self.receiver.recv(1 << 18)
-        numbers = list(map(int, _numbers.findall(received)))
+        numbers = list(map(int, _NUMBER.findall(received)))
         if numbers != list(range(self.delivered, self.delivered + len(numbers))):
             raise SystemExit(f"lost, repeated or out of order: {numbers[:3]} instead of {self.delivered}")
         self.delivered += len(numbers)
@@ -95,8 +95,8 @@ class Pair:
         self._tail = received[-_NUMBER_SIZE:] if end < 0 else received[max(end + 1, len(received) - _NUMBER_SIZE) :]
         return len(numbers)
 
-    def skip(self) -> None:
-        """Drop what the sender receives."""
+    def drop_received(self) -> None:
+        """Read and drop the octets that the sender receives."""
         self.sender.recv(1 << 18)
 
 
@@ -104,7 +104,7 @@ def run(pairs: list[Pair], rate: float, seconds: float) -> Result:
     """Offer a load for some seconds, and read until all that was sent has arrived."""
     poll, by_descriptor = select.epoll(), {}
     for pair in pairs:
-        for sock, act in ((pair.receiver, pair.receive), (pair.sender, pair.skip)):
+        for sock, act in ((pair.receiver, pair.receive), (pair.sender, pair.drop_received)):
             poll.register(sock, select.EPOLLIN)
             by_descriptor[sock.fileno()] = act
     result, before = Result(began=time.monotonic()), sum(pair.delivered for pair in pairs)

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import IO
 
 CORES = tuple(sorted(os.sched_getaffinity(0)))  # allowed for this process
-MEASURED, REST = CORES[0], CORES[-1]
+MEASURED_CORE, LOAD_CORE = CORES[0], CORES[-1]
 WAIT_TIMEOUT = 30.0  # seconds for a started process to print its address
 
 
 class NotStarted(Exception):
-    """A process did not print its address in time."""
+    """A process could not be started, did not listen in time, or has ended."""
 
 
 def cpu_seconds(pid: int) -> float:

@@ -15,7 +15,7 @@ from sdp.normal_form import check_size, normalise
 from sdp.offer_answer import stops_all_media
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "sdp" / "fixtures"
-LONGEST = 65_536  # characters of a message of a client
+LONGEST = 65_536  # characters that a client's message may have
 REPEATED = 200  # publishes of a round
 PREFERENCE = codecs.CodecPreference.parse("opus", "vp8", "", "")
 FILTER = candidates.CandidateFilter()
@@ -43,7 +43,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def publish(offer_text: str, answer_text: str) -> str:
-    """Do what the media flow and the Janus backend do with a publish's descriptions; return the client's answer."""
+    """Process a publish's descriptions as the media flow and the Janus backend do; return the answer to the client."""
     check_size(offer_text)
     offer = document.parse(offer_text)
     normalise(offer)

@@ -48,7 +48,7 @@ class Row:
 
     @property
     def missed(self) -> list[str]:
-        """The targets that are not reached."""
+        """The names of the targets that are not reached."""
         found = []
         for name, target, values in (
             ("ratio", self.targets.ratio, self.ratios(INCUMBENT)),
@@ -77,7 +77,7 @@ class Machine:
 
 
 def machine(incumbent: str) -> Machine:
-    """Describe this machine; ``incumbent`` is its version."""
+    """Describe this machine; ``incumbent`` is the incumbent's version."""
     model = re.search(r"^model name\s*:\s*(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return Machine(
         cpu=model[1] if model else platform.processor(),
@@ -93,14 +93,14 @@ def machine(incumbent: str) -> Machine:
     )
 
 
-def markdown(where: Machine, rows: Sequence[Row], load_after: float) -> str:
-    """Return the results as they stand in docs/performance.md."""
-    libraries = ", ".join(f"{name} {number}" for name, number in where.libraries.items())
-    incumbent = f"nextcloud-spreed-signaling {where.incumbent}" if where.incumbent else "not measured"
+def markdown(host: Machine, rows: Sequence[Row], load_after: float) -> str:
+    """Return the results as Markdown, as they stand in docs/performance.md."""
+    libraries = ", ".join(f"{name} {number}" for name, number in host.libraries.items())
+    incumbent = f"nextcloud-spreed-signaling {host.incumbent}" if host.incumbent else "not measured"
     lines = [
-        f"{where.time} UTC, load average {where.load_average:.1f} before and {load_after:.1f} after the run: "
-        f"{where.cpu}, {where.cores} cores, Linux {where.kernel}, {where.python}, {libraries}; {where.compiler}. "
-        f"Portunus {where.portunus}; incumbent: {incumbent}.",
+        f"{host.time} UTC, load average {host.load_average:.1f} before and {load_after:.1f} after the run: "
+        f"{host.cpu}, {host.cores} cores, Linux {host.kernel}, {host.python}, {libraries}; {host.compiler}. "
+        f"Portunus {host.portunus}; incumbent: {incumbent}.",
         "",
         "| work | load | Portunus | incumbent | ratio (rounds) | target | floor | times the floor | target |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -149,10 +149,10 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def as_json(where: Machine, rows: Sequence[Row], load_after: float) -> dict[str, object]:
-    """Return the results as JSON."""
+def as_json(host: Machine, rows: Sequence[Row], load_after: float) -> dict[str, object]:
+    """Return the results as objects to be written as JSON."""
     return {
-        "machine": asdict(where),
+        "machine": asdict(host),
         "load_average_after": load_after,
         "rows": [
             asdict(row)

@@ -9,14 +9,14 @@ from bench import rooms_api
 from bench.client import BenchClient
 from bench.report import PORTUNUS, Row, Targets
 from bench.rooms_api import RoomsApiClient
-from bench.runner import Bench, finish, sessions, unique, wait_until_ready
+from bench.runner import Bench, finish, sessions, unique_room, wait_until_ready
 from bench.servers import Server
 
 JOINS = ((300, Targets(ratio=0.20)), (1000, Targets(ratio=0.30)))
 MEMBERS = 1000  # of the room whose participants are updated
 FLAGS = (3, 7, 3, 7)  # of the call, in the requests of a round
-EVENT = '"target":"participants"'
-UPDATE = Targets(ratio=0.20)
+EVENT = '"target":"participants"'  # in each participants update
+UPDATE_TARGETS = Targets(ratio=0.20)
 
 
 def measure_joins(bench: Bench, servers: Sequence[Server], count: int, targets: Targets) -> Row:
@@ -27,7 +27,7 @@ def measure_joins(bench: Bench, servers: Sequence[Server], count: int, targets: 
     def one_round(server: Server, _: bool) -> float:
         with sessions(bench, server, members) as clients:
             before = server.cpu()
-            bench.join_all(clients, unique("joins"))
+            bench.join_all(clients, unique_room("joins"))
             return (server.cpu() - before) * 1000
 
     return bench.alternate(row, servers, one_round)
@@ -50,8 +50,8 @@ def measure_updates(bench: Bench, servers: Sequence[Server]) -> list[Row]:
             _update(bench, clients, room, api, bodies)
             return (server.cpu() - before) / len(bodies) * 1000
 
-        full = Row("participants update", f"room of {members:,}, full", "ms", UPDATE)
-        changed = Row("participants update", f"room of {members:,}, changed only", "ms", UPDATE)
+        full = Row("participants update", f"room of {members:,}, full", "ms", UPDATE_TARGETS)
+        changed = Row("participants update", f"room of {members:,}, changed only", "ms", UPDATE_TARGETS)
         return [
             bench.alternate(full, servers, lambda server, _: one_round(server, True)),
             bench.alternate(changed, servers, lambda server, _: one_round(server, server.name != PORTUNUS)),
@@ -60,8 +60,12 @@ def measure_updates(bench: Bench, servers: Sequence[Server]) -> list[Row]:
 
 @contextlib.contextmanager
 def _call(bench: Bench, server: Server, members: int) -> Iterator[tuple[list[BenchClient], str, RoomsApiClient]]:
-    """Open a room whose members are all listed as in the call; both lists in full exceed what the incumbent reads."""
-    room = unique("call")
+    """Open a room, and put its members into the call by one request.
+
+    It lists all members as ``users`` but one as ``changed``: with both lists in full it would exceed the incumbent's
+    limit of a request.
+    """
+    room = unique_room("call")
     api = RoomsApiClient(bench, server)
     with sessions(bench, server, members) as clients:
         bench.join_in_turn(clients, room)

@@ -44,10 +44,10 @@ class RoomsApiClient:
 
 
 def incall(room: str, changed: range, everyone: int = 0, flags: int = 7) -> bytes:
-    """Return the body of a request after these members of a call have changed their flags.
+    """Return the body of an ``incall`` request by which the flags of the ``changed`` members have become ``flags``.
 
-    The members have the ids that ``runner.nextcloud_session`` gives them. The whole list of ``everyone`` is in the
-    request unless that is 0: a server that announces ``changed-users`` is sent the changed ones alone.
+    Members are numbered as in ``runner.nextcloud_session``. The first ``everyone`` members are listed as ``users``,
+    too, unless that is 0: Nextcloud sends the changed members alone to a server that announces ``changed-users``.
     """
     lists = {"changed": [_entry(room, number, flags) for number in changed]}
     if everyone:

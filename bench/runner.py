@@ -1,4 +1,4 @@
-"""What all measurements share: the load programs, the rounds in which the servers alternate, the sessions."""
+"""The parts that all measurements share: the load programs, the rounds in which the servers alternate, the sessions."""
 
 # ruff: noqa: T201 - prints the progress
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.client import BenchClient, client_frame
-from bench.processes import REST, compile_c, running
+from bench.processes import LOAD_CORE, compile_c, running
 from bench.report import INCUMBENT, Row
 from bench.servers import Server, Site
 from bench.tokens import Keys
@@ -28,7 +28,7 @@ SETTLE = 0.3  # seconds after sessions have opened or closed, for the work that 
 
 
 class WrongCount(Exception):
-    """A load program received too much or too little: the measurement is void."""
+    """A load program failed, or received too much or too little: the measurement is void."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,21 @@ class Bench:
     keys: Keys
     rounds: int
     seconds: float  # of each load on each server in a round
-    patience: float = 30.0  # seconds for which a client that has not received all may receive nothing
+    patience: float = 30.0  # seconds without a frame to any client, after which an incomplete load fails
     scale: float = 1.0  # of the numbers of clients and operations; below 1 only the counts mean anything
 
     def count(self, full: int, least: int = 1) -> int:
-        """Return a number of clients or operations."""
+        """Scale a number of clients or operations; return at least ``least``."""
         return max(least, round(full * self.scale))
 
     def rest(self, seconds: float) -> None:
-        """Give the servers time for what they do after the last answer; hardly any if the figures mean nothing."""
+        """Wait for the work that servers do after the last answer; hardly at all if the figures mean nothing."""
         time.sleep(seconds if self.scale >= 1 else 0.02)
 
-    def file(self, blocks: Iterable[bytes]) -> Path:
-        """Write frames for a load program, each after its length."""
+    def write_frames(self, frames: Iterable[bytes]) -> Path:
+        """Write frames for a load program, each after its length, and return the file."""
         file = self.site.scratch / f"frames-{uuid.uuid4().hex[:12]}"
-        file.write_bytes(b"".join(struct.pack("<I", len(block)) + block for block in blocks))
+        file.write_bytes(b"".join(struct.pack("<I", len(frame)) + frame for frame in frames))
         return file
 
     def load(self, program: str, *arguments: object, clients: Sequence[BenchClient] = ()) -> list[float]:
@@ -75,18 +75,18 @@ class Bench:
             client.finish_frames()
         sockets = [client.socket.fileno() for client in clients]
         command = [str(self.programs[program]), *map(str, arguments), *map(str, sockets)]
-        with running(command, REST, pass_fds=sockets) as process:
+        with running(command, LOAD_CORE, pass_fds=sockets) as process:
             yield process
 
     def join_all(self, clients: Sequence[BenchClient], room: str) -> tuple[int, float]:
-        """Let clients join a room at once; return the number of members that they learned of, and the seconds.
+        """Let clients join a room at once; return the sum of members that each learned of, and the seconds.
 
         Raises:
-            WrongCount: a client did not learn of all of them.
+            WrongCount: a client did not learn of all members.
         """
         members = self.site.scratch / "members"
         members.write_text("".join(f"{client.session}\n" for client in clients))
-        frames = self.file(_join(room, nextcloud_session(room, number)) for number in range(len(clients)))
+        frames = self.write_frames(_join(room, nextcloud_session(room, number)) for number in range(len(clients)))
         learned, _, seconds = self.load(
             "receive", self.patience, "members", len(clients), members, frames, clients=clients
         )
@@ -177,7 +177,7 @@ def sessions(bench: Bench, server: Server, count: int) -> Iterator[list[BenchCli
 
 
 def end_sessions(clients: Sequence[BenchClient]) -> None:
-    """Say bye for all clients, and read until each is answered or its connection closed; empty the list of sessions."""
+    """Send a ``bye`` for each client, and read until it is answered or the connection closed."""
     for client in clients:
         client.send({"type": "bye", "bye": {}})
     for client in clients:
@@ -196,6 +196,6 @@ def _join(room: str, nextcloud_session: str) -> bytes:
     return client_frame(json.dumps(message).encode())
 
 
-def unique(name: str) -> str:
+def unique_room(name: str) -> str:
     """Return a room id that no other measurement has used."""
     return f"{name}-{uuid.uuid4().hex[:12]}"

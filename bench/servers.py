@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.processes import MEASURED, WAIT_TIMEOUT, NotStarted, cpu_seconds, listening, running
+from bench.processes import MEASURED_CORE, WAIT_TIMEOUT, NotStarted, cpu_seconds, listening, running
 from bench.report import INCUMBENT, PORTUNUS
 from tests.compare.go_configuration import ENDPOINT, GoBackend, server_conf
 from tests.janus_process import JanusProcess
@@ -31,11 +31,11 @@ class Server:
     port: int
 
     def cpu(self) -> float:
-        """Return the CPU seconds that it has used, user and system, all threads."""
+        """Return the CPU seconds that the server has used, user and system, all threads."""
         return cpu_seconds(self.pid)
 
     def resident(self) -> int:
-        """Return its resident memory in bytes."""
+        """Return the server's resident memory in bytes."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -44,7 +44,7 @@ class Server:
 
 @dataclass(frozen=True)
 class Site:
-    """What the servers are configured with: where they are found, their Nextcloud and their SFU."""
+    """The configuration of the compared servers: the folder of their files, their Nextcloud, binary and SFU."""
 
     scratch: Path
     nextcloud: int  # port
@@ -92,7 +92,7 @@ class Site:
     def _portunus(self) -> Iterator[Server]:
         with (
             (self.scratch / "portunus.log").open("ab") as log,
-            listening(self.command(), MEASURED, stderr=log) as (process, port),
+            listening(self.command(), MEASURED_CORE, stderr=log) as (process, port),
         ):
             yield Server(PORTUNUS, process.pid, port)
 
@@ -104,7 +104,7 @@ class Site:
         config.write_text(server_conf(port, backends, janus=self.janus if self.sfu else ""))
         with (self.scratch / "incumbent.log").open("ab") as log:
             command = [str(self.incumbent), "-config", str(config)]
-            with running(command, MEASURED, stdout=log, stderr=log) as process:
+            with running(command, MEASURED_CORE, stdout=log, stderr=log) as process:
                 wait_until_it_listens(process, port)
                 yield Server(INCUMBENT, process.pid, port)
 

@@ -28,7 +28,7 @@ import uvloop
 
 from bench import processes
 from bench.measured_sfus import MeasuredSfu, inprocess, janus
-from bench.processes import REST, cpu_seconds
+from bench.processes import LOAD_CORE, cpu_seconds
 from bench.sfu_load import FRAMES_PER_SECOND, RtpPublisher, RtpSubscriber, encoded_frames
 
 SUBSCRIBERS = 50
@@ -110,7 +110,7 @@ async def delays_without_sfu(frames: list[list[bytes]]) -> list[float]:
 async def message_delays(sfu: MeasuredSfu, backend_url: str) -> list[float]:
     """Return the delays in ms of messages that the gateway of the SFU relays."""
     process = await asyncio.create_subprocess_exec(
-        *("taskset", "-c", str(REST), sys.executable, "-m", "bench.message_delay"),
+        *("taskset", "-c", str(LOAD_CORE), sys.executable, "-m", "bench.message_delay"),
         *(str(sfu.port), backend_url, str(MESSAGE_SECONDS)),
         stdout=subprocess.PIPE,
     )
@@ -120,7 +120,7 @@ async def message_delays(sfu: MeasuredSfu, backend_url: str) -> list[float]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value that ``percent`` (0 to 100) of the values are below; 100: the greatest."""
+    """Return the percentile of some values: ``percent`` of them (0 to 100) are below it; 100: the greatest."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
@@ -214,9 +214,9 @@ def versions() -> str:
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, {REST})
+    os.sched_setaffinity(0, {LOAD_CORE})
     with (
-        processes.listening([sys.executable, "-m", "bench.nextcloud"], REST) as (_, nextcloud),
+        processes.listening([sys.executable, "-m", "bench.nextcloud"], LOAD_CORE) as (_, nextcloud),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(main(f"http://127.0.0.1:{nextcloud}/"))

@@ -1,6 +1,6 @@
 """A gateway with the in-process SFU, controlled by lines of JSON on its standard input (see ``bench.sfu``).
 
-It runs on the same kind of loop as ``portunus serve``, so that what the SFU does there delays what the gateway relays.
+It runs on the same sort of loop as ``portunus serve``, so that the SFU's work delays relayed messages as it does there.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from sdp.document import Description, parse
 KEY = StreamKey(BackendId("bench"), PublisherId("publisher"), StreamType.VIDEO)
 
 
-class Order(msgspec.Struct):
+class Command(msgspec.Struct):
     """One command line of the load generator."""
 
-    do: str  # "publish", "subscribe", "accept", "stop"
+    do: str  # "publish", "subscribe", "accept"
     sdp: str = ""
     subscriber: int = 0
 
 
-class Answer(msgspec.Struct):
+class Reply(msgspec.Struct):
     """One line of the reply."""
 
     sdp: str = ""
@@ -59,17 +59,17 @@ class IgnoringListener:
         """Never called: the media do not change."""
 
     def on_media(self, kind: MediaKind, flowing: bool) -> None:
-        """Ignore it."""
+        """Ignore the event."""
 
     def on_transport(self, state: TransportState) -> None:
-        """Ignore it."""
+        """Ignore the event."""
 
     def on_closed(self, reason: CloseReason) -> None:
-        """Ignore it."""
+        """Ignore the event."""
 
 
 def config() -> Config:
-    """Return a gateway that accepts any backend, with the SFU on 127.0.0.1."""
+    """Return the configuration of a gateway that accepts any backend, with the SFU on 127.0.0.1."""
     return Config(
         sessions=SessionsSection(secret="bench-0f3b9c1e5d7a48268e4b1c6d9a2f7053"),
         http=HttpSection(listen=("127.0.0.1:0",)),
@@ -79,9 +79,9 @@ def config() -> Config:
     )
 
 
-def say(answer: Answer) -> None:
+def say(reply: Reply) -> None:
     """Write one line of the reply."""
-    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -96,21 +96,21 @@ async def serve() -> None:
     reader = asyncio.StreamReader(limit=1 << 20)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    say(Answer(port=int(url.rpartition(":")[2])))
+    say(Reply(port=int(url.rpartition(":")[2])))
     while line := await reader.readline():
-        order = msgspec.json.decode(line, type=Order)
-        answer = Answer()
-        if order.do == "publish":
-            _, description = await mcu.publish(KEY, parse(order.sdp).freeze(), PublishOptions(), IgnoringListener())
-            answer.sdp = str(description)
-        elif order.do == "subscribe":
+        command = msgspec.json.decode(line, type=Command)
+        reply = Reply()
+        if command.do == "publish":
+            _, description = await mcu.publish(KEY, parse(command.sdp).freeze(), PublishOptions(), IgnoringListener())
+            reply.sdp = str(description)
+        elif command.do == "subscribe":
             subscriber, description = await mcu.subscribe(KEY, SubscribeOptions(), IgnoringListener())
-            answer.sdp = str(description)
-            answer.subscriber = len(subscribers)
+            reply.sdp = str(description)
+            reply.subscriber = len(subscribers)
             subscribers.append(subscriber)
-        elif order.do == "accept":
-            await subscribers[order.subscriber].accept(parse(order.sdp).freeze())
-        say(answer)
+        elif command.do == "accept":
+            await subscribers[command.subscriber].accept(parse(command.sdp).freeze())
+        say(reply)
     await gateway.stop()
 
 

@@ -17,7 +17,7 @@ import uvloop
 
 from bench import processes
 from bench.measured_sfus import inprocess
-from bench.processes import MEASURED, REST
+from bench.processes import LOAD_CORE, MEASURED_CORE
 from bench.sfu import SETTLE, cpu_model, message_delays, percentile, running_stream, versions
 from bench.sfu_load import encoded_frames
 
@@ -37,7 +37,7 @@ async def main(backend_url: str) -> None:
                 if count:
                     await stack.enter_async_context(running_stream(sfu, frames, count))
                 if busy:
-                    stack.enter_context(processes.running([sys.executable, "-c", BUSY], MEASURED))
+                    stack.enter_context(processes.running([sys.executable, "-c", BUSY], MEASURED_CORE))
                 await asyncio.sleep(SETTLE)
                 delays = await message_delays(sfu, backend_url)
             figures = "".join(f"{percentile(delays, percent):10.2f}" for percent in (50, 90, 99, 100))
@@ -45,9 +45,9 @@ async def main(backend_url: str) -> None:
 
 
 if __name__ == "__main__":
-    os.sched_setaffinity(0, {REST})
+    os.sched_setaffinity(0, {LOAD_CORE})
     with (
-        processes.listening([sys.executable, "-m", "bench.nextcloud"], REST) as (_, nextcloud),
+        processes.listening([sys.executable, "-m", "bench.nextcloud"], LOAD_CORE) as (_, nextcloud),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(main(f"http://127.0.0.1:{nextcloud}/"))

@@ -1,7 +1,7 @@
 """Raw RTP peers: a publisher that sends frames encoded beforehand, and subscribers that count packets.
 
-Each packet bears the time at which it was sent in its last bytes; some of the receivers decrypt what they get and read
-it. They are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
+Each packet bears its send time in its last bytes; some of the subscribers decrypt their packets and read it. The peers
+are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from sdp.document import parse
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 1280, 720, 30
 BITS_PER_SECOND = 1_000_000
 FRAMES = 60  # encoded once, sent in a loop
-CLOCK = 90_000
-STAMP = 8  # bytes at the end of a packet: its send time in ns
-_VP8 = Payload(PayloadType(96), "vp8", CLOCK, 1, feedback=("nack", "nack pli", "goog-remb"))
-_RTX = Payload(PayloadType(97), "rtx", CLOCK, 1, fmtp="apt=96", apt=PayloadType(96))
+CLOCK_RATE = 90_000  # Hz, of RTP timestamps
+STAMP_SIZE = 8  # bytes at the end of a packet: its send time in ns
+_VP8 = Payload(PayloadType(96), "vp8", CLOCK_RATE, 1, feedback=("nack", "nack pli", "goog-remb"))
+_RTX = Payload(PayloadType(97), "rtx", CLOCK_RATE, 1, fmtp="apt=96", apt=PayloadType(96))
 
 
 def encoded_frames() -> list[list[bytes]]:
@@ -52,7 +52,7 @@ def encoded_frames() -> list[list[bytes]]:
         luma = np.roll(still, number * 4, axis=1)
         chroma = np.full((HEIGHT // 2, WIDTH), 128, dtype=np.uint8)
         frame = VideoFrame.from_ndarray(np.vstack((luma, chroma)), format="yuv420p")
-        frame.pts, frame.time_base = number * CLOCK // FRAMES_PER_SECOND, Fraction(1, CLOCK)
+        frame.pts, frame.time_base = number * CLOCK_RATE // FRAMES_PER_SECOND, Fraction(1, CLOCK_RATE)
         payloads, _ = encoder.encode(frame, force_keyframe=number == 0)
         frames.append(payloads)
     return frames
@@ -66,23 +66,23 @@ class _Peer:
         self.transport = PeerTransport(InprocessSettings(address="127.0.0.1"), self, controlling=controlling)
 
     def on_ice_connected(self) -> None:
-        """Ignore it: DTLS follows."""
+        """Ignore the event: DTLS follows."""
 
     def on_connected(self) -> None:
         """Set ``connected``."""
         self.connected.set()
 
     def on_lost(self, reason: CloseReason) -> None:
-        """Ignore it: the measurement then has no packets."""
+        """Ignore the event: the measurement then has no packets."""
 
     def on_rtp(self, data: bytes) -> None:
-        """Ignore it."""
+        """Ignore the packet."""
 
     def on_rtcp(self, data: bytes) -> None:
-        """Ignore it."""
+        """Ignore the packet."""
 
     def on_channel(self, channel: RTCDataChannel) -> None:
-        """Ignore it."""
+        """Ignore the channel."""
 
     async def close(self) -> None:
         """End the connection."""
@@ -127,7 +127,7 @@ class RtpPublisher(_Peer):
         self._task = asyncio.create_task(self._send())
 
     async def close(self) -> None:
-        """Stop sending."""
+        """Stop sending and end the connection."""
         if self._task is not None:
             self._task.cancel()
         await super().close()
@@ -140,10 +140,10 @@ class RtpPublisher(_Peer):
             frame = self._frames[step % len(self._frames)]
             for index, payload in enumerate(frame):
                 second = _VP8.type | (0x80 if index == len(frame) - 1 else 0)
-                timestamp = step * CLOCK // FRAMES_PER_SECOND & 0xFFFFFFFF
+                timestamp = step * CLOCK_RATE // FRAMES_PER_SECOND & 0xFFFFFFFF
                 header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._section.ssrc)
-                stamp = time.monotonic_ns().to_bytes(STAMP, "big")
-                self.transport.send_rtp(header + extension + payload[:-STAMP] + stamp)
+                stamp = time.monotonic_ns().to_bytes(STAMP_SIZE, "big")
+                self.transport.send_rtp(header + extension + payload[:-STAMP_SIZE] + stamp)
                 sequence += 1
                 self.packets += 1
             step += 1
@@ -168,7 +168,7 @@ class RtpSubscriber(_Peer):
         return str(write_answer(read, local, dtls_client=True, version=1))
 
     def on_connected(self) -> None:
-        """Start to count."""
+        """Set ``connected``, and count packets undecrypted from now on, unless this is a probe."""
         super().on_connected()
         if not self._probe:
             self.transport._ice.receive_srtp = self._count
@@ -179,7 +179,7 @@ class RtpSubscriber(_Peer):
         packet = rtp.parse(data)
         if packet is not None and packet.payload_type == _VP8.type:
             self.packets += 1
-            self.delays.append((now - int.from_bytes(packet.payload[-STAMP:], "big")) / 1e9)
+            self.delays.append((now - int.from_bytes(packet.payload[-STAMP_SIZE:], "big")) / 1e9)
 
     def _count(self, data: bytes) -> None:
         if data[1] & 0x7F == _VP8.type:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from bench.report import Row, Targets
 from bench.runner import Bench, sessions
 
-TARGET = Targets(value=0.6)
+TARGETS = Targets(value=0.6)
 
 
 def measure(bench: Bench, names: Sequence[str]) -> Row:
-    """Measure how long a client that connects as soon as the process listens waits for its hello's reply."""
-    row = Row("start to the first accepted hello", "one client", "s", TARGET)
+    """Measure the time from the start of the process to the reply to the hello of a client that connects at once."""
+    row = Row("start to the first accepted hello", "one client", "s", TARGETS)
     for _ in range(bench.rounds):
         for name in names:
             begun = time.monotonic()

@@ -52,24 +52,24 @@ static void begin(int index, double planned) {
     begun++;
 }
 
-static int is(const char *payload, size_t length, const char *type) {
-    return memmem(payload, length, type, strlen(type)) != NULL;
+static int contains(const char *payload, size_t length, const char *text) {
+    return memmem(payload, length, text, strlen(text)) != NULL;
 }
 
 static void on_text(int index, const char *payload, size_t length) {
     struct client *client = &clients[index];
-    if (is(payload, length, "\"type\":\"error\"")) {
+    if (contains(payload, length, "\"type\":\"error\"")) {
         fprintf(stderr, "%.*s\n", (int)length, payload);
         exit(1);
     }
-    if (client->state == UPGRADING && is(payload, length, "\"type\":\"welcome\"")) {
+    if (client->state == UPGRADING && contains(payload, length, "\"type\":\"welcome\"")) {
         client->state = WELCOMED;
         send_all(client->connection.socket, client->hello->bytes, client->hello->length);
-    } else if (client->state == WELCOMED && is(payload, length, "\"type\":\"hello\"")) {
+    } else if (client->state == WELCOMED && contains(payload, length, "\"type\":\"hello\"")) {
         keep_latency(now() - client->begun);
         client->state = says_bye ? GREETED : ENDED;
         if (says_bye) send_all(client->connection.socket, bye, sizeof bye - 1);
-    } else if (client->state == GREETED && is(payload, length, "\"type\":\"bye\"")) client->state = ENDED;
+    } else if (client->state == GREETED && contains(payload, length, "\"type\":\"bye\"")) client->state = ENDED;
 }
 
 /* Drops the answer to the upgrade; returns whether it has arrived whole. */

@@ -37,8 +37,8 @@ static int compare_latencies(const void *one, const void *other) {
     return (difference > 0) - (difference < 0);
 }
 
-static double percentile(double share) {
-    size_t index = (size_t)((double)latency_count * share / 100);
+static double percentile(double percent) {
+    size_t index = (size_t)((double)latency_count * percent / 100);
     return latency_count ? latencies[index < latency_count ? index : latency_count - 1] : 0;
 }
 

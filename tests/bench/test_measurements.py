@@ -9,7 +9,7 @@ import pytest
 
 from bench import works
 from bench.__main__ import open_bench
-from bench.runner import Bench, WrongCount, sessions, unique
+from bench.runner import Bench, WrongCount, sessions, unique_room
 
 pytestmark = pytest.mark.full
 
@@ -35,7 +35,7 @@ def test_every_sort_of_work_is_measured_in_each_round(bench: Bench, name: str) -
 
 def test_member_that_nobody_learns_of_voids_the_measurement(bench: Bench) -> None:
     with bench.site.run("portunus") as server, sessions(bench, server, 3) as clients:
-        assert bench.join_all(clients, unique("all"))[0] == 9
+        assert bench.join_all(clients, unique_room("all"))[0] == 9
         clients[0].session = "somebody else"
         with pytest.raises(WrongCount):
-            replace(bench, patience=0.5).join_all(clients, unique("missing"))
+            replace(bench, patience=0.5).join_all(clients, unique_room("missing"))
