@@ -115,7 +115,7 @@ def _turn_steps(target: Target, turn_settings: TurnSection, needs: tuple[str, ..
     if not turn_settings.servers:
         yield DoctorStep("TURN", partial(_known_outcome, not_tried(TURN_OPTIONS)))
         return
-    credentials, credentials_step = turn.TurnCredentials(), "TURN credentials"
+    credentials, credentials_step = turn.ExaminedTurnCredentials(), "TURN credentials"
     yield DoctorStep(
         credentials_step,
         partial(turn.obtain_credentials, credentials, target, turn_settings),

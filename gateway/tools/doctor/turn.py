@@ -50,14 +50,14 @@ _uri = re.compile(r"(turns?):(\[[0-9A-Fa-f:.]+\]|[^:?\[\]]+)(?::([0-9]{1,5}))?(?
 
 
 @dataclass(slots=True)
-class TurnCredentials:
+class ExaminedTurnCredentials:
     """The credentials for the TURN servers; ``obtain_credentials`` sets them."""
 
     username: str = ""
     password: str = ""
 
 
-async def obtain_credentials(credentials: TurnCredentials, target: Target, settings: TurnSection) -> Outcome:
+async def obtain_credentials(credentials: ExaminedTurnCredentials, target: Target, settings: TurnSection) -> Outcome:
     """Obtain credentials from the gateway; without ``api_key`` make them from the secret, as Nextcloud does."""
     if not settings.api_key:
         name = secrets.token_hex(8)
@@ -78,7 +78,7 @@ async def obtain_credentials(credentials: TurnCredentials, target: Target, setti
     return ok(f"{url} grants credentials")
 
 
-async def allocate(credentials: TurnCredentials, uri: str) -> Outcome:
+async def allocate(credentials: ExaminedTurnCredentials, uri: str) -> Outcome:
     """Allocate a relayed address, check that it is public, and delete the allocation."""
     try:
         async with asyncio.timeout(ANSWER_LIMIT), _allocation(credentials, uri) as (server, client):
@@ -120,7 +120,7 @@ def _allocation_failure(error: stun.TransactionFailed) -> Outcome:
     return failed("the TURN server allocates no relayed address", change, evidence)
 
 
-async def check_forbidden_peers(credentials: TurnCredentials, uri: str) -> Outcome:
+async def check_forbidden_peers(credentials: ExaminedTurnCredentials, uri: str) -> Outcome:
     """Check that the relay refuses permissions for peers on loopback and in private networks."""
     accepted = []
     try:
@@ -144,7 +144,7 @@ async def check_forbidden_peers(credentials: TurnCredentials, uri: str) -> Outco
 
 
 @asynccontextmanager
-async def _allocation(credentials: TurnCredentials, uri: str) -> AsyncIterator[tuple[str, TurnClientProtocol]]:
+async def _allocation(credentials: ExaminedTurnCredentials, uri: str) -> AsyncIterator[tuple[str, TurnClientProtocol]]:
     """Yield the numeric address of the TURN server and a client with an allocation, which is deleted at the end.
 
     Raises:

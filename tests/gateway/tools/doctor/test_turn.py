@@ -13,7 +13,7 @@ from gateway.tools.doctor.steps import Outcome
 from gateway.tools.doctor.target import Target
 from gateway.tools.doctor.turn import (
     FORBIDDEN_PEERS,
-    TurnCredentials,
+    ExaminedTurnCredentials,
     allocate,
     check_forbidden_peers,
     obtain_credentials,
@@ -43,14 +43,14 @@ def coturn(tmp_path: Path, ports: PortBlock) -> Coturn:
 
 
 @pytest.fixture
-async def account(coturn: Coturn) -> TurnCredentials:
-    made = TurnCredentials()
+async def account(coturn: Coturn) -> ExaminedTurnCredentials:
+    made = ExaminedTurnCredentials()
     assert (await obtain_credentials(made, Target(""), TurnSection(secret=coturn.secret))).state == "ok"
     return made
 
 
 @pytest.mark.full
-async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, account: TurnCredentials) -> None:
+async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, account: ExaminedTurnCredentials) -> None:
     async with coturn.running():
         for uri in (coturn.uri, f"{coturn.uri}?transport=udp", f"{coturn.uri}?transport=tcp"):
             assert await allocate(account, uri) == Outcome("ok", f"{uri} relays at 127.0.0.1")
@@ -60,7 +60,7 @@ async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, accoun
 
 @pytest.mark.full
 async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
-    other = TurnCredentials()
+    other = ExaminedTurnCredentials()
     await obtain_credentials(other, Target(""), TurnSection(secret=OTHER_SECRET))
     async with coturn.running():
         outcome = await allocate(other, coturn.uri)
@@ -72,7 +72,7 @@ async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
 
 @pytest.mark.full
 async def test_relay_into_private_networks_is_found_and_the_remedy_mends_it(
-    coturn: Coturn, account: TurnCredentials
+    coturn: Coturn, account: ExaminedTurnCredentials
 ) -> None:
     text = coturn.file.read_text()
     open_to = [FORBIDDEN_PEERS["10.0.0.1"], FORBIDDEN_PEERS["169.254.169.254"]]
@@ -92,7 +92,7 @@ async def test_relay_into_private_networks_is_found_and_the_remedy_mends_it(
 
 
 async def test_relay_that_is_away_is_named(
-    coturn: Coturn, account: TurnCredentials, monkeypatch: pytest.MonkeyPatch
+    coturn: Coturn, account: ExaminedTurnCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = await allocate(account, f"{coturn.uri}?transport=tcp")
     assert (refused.state, refused.cause) == ("failed", "the TURN server cannot be reached")
@@ -104,7 +104,7 @@ async def test_relay_that_is_away_is_named(
 
 @pytest.mark.parametrize("uri", ["turn.example.com", "turn:a:b:c", "stun:a.example", "turn:a.example?transport=sctp"])
 async def test_text_that_is_no_uri_is_named(uri: str) -> None:
-    outcome = await allocate(TurnCredentials(), uri)
+    outcome = await allocate(ExaminedTurnCredentials(), uri)
     assert (outcome.state, outcome.cause) == ("failed", "this is not the URI of a TURN server")
 
 
