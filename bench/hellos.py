@@ -1,4 +1,4 @@
-"""Work 3: hellos of both versions and resumes, from the connect to the close, beside a floor without a backend."""
+"""Hellos of both versions and resumes, from the connect to the close, beside a floor without a backend."""
 
 from __future__ import annotations
 

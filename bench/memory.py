@@ -1,4 +1,4 @@
-"""Work 6: the memory of the empty process and of idle sessions, and the pauses of the garbage collector."""
+"""The memory of the empty process and of idle sessions, and the pauses of the garbage collector."""
 
 from __future__ import annotations
 

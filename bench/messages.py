@@ -1,4 +1,4 @@
-"""Work 1 and 2: messages from one session to another and to a room, beside a floor that only forwards bytes."""
+"""Messages from one session to another and to a room, beside a floor that only forwards bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work 8: from an offer to its answer through a server and a real Janus, beside the same on Janus' own API."""
+"""The time from an offer to its answer through a server and a real Janus, beside the same on Janus' own API."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ async def _on_server(bench: Bench, server: Server, count: int) -> AsyncIterator[
             socket = await stack.enter_async_context(client.ws_connect(f"http://127.0.0.1:{server.port}/spreed"))
             await socket.send_json(hello(bench, "plain", f"user{number:05d}"))
             session = (await _receive(socket, "hello"))["hello"]["sessionid"]
-            publishes.append(_publication(socket, session, offer))
+            publishes.append(_publish_function(socket, session, offer))
             stack.push_async_callback(_say_bye, socket)
         yield publishes
 
 
-def _publication(socket: aiohttp.ClientWebSocketResponse, session: str, offer: str) -> Publish:
+def _publish_function(socket: aiohttp.ClientWebSocketResponse, session: str, offer: str) -> Publish:
     async def publish() -> None:
         payload = {"type": "offer", "sdp": offer}
         data = {"to": session, "sid": "1", "roomType": "video", "type": "offer", "payload": payload}

@@ -31,9 +31,9 @@ from bench.servers import Server, Site
 from bench.tokens import Keys
 
 PAIRS = 100
-IDLE = 3.0  # seconds without load, before and after
-CAPACITY = 4.0  # seconds in which the capacity is measured
-OVERLOAD = 6.0  # seconds
+IDLE_SECONDS = 3.0  # without load, before and after
+CAPACITY_SECONDS = 4.0  # in which the capacity is measured
+OVERLOAD_SECONDS = 6.0
 PROBE_PERIOD, HEALTH_PERIOD = 0.01, 0.05  # seconds
 WINDOW = 0.1  # seconds over which a latency is the median
 
@@ -119,7 +119,7 @@ def between(samples: Samples, begin: float, end: float) -> list[float]:
 def recovery_time(samples: Samples, stopped: float, limit: float) -> float:
     """Return the seconds from ``stopped`` until the median of each further window is at most ``limit`` milliseconds."""
     seconds = 0.0
-    for number in range(int(IDLE / WINDOW)):
+    for number in range(int(IDLE_SECONDS / WINDOW)):
         begin = stopped + number * WINDOW
         window = between(samples, begin, begin + WINDOW)
         if not window or statistics.median(window) > limit:
@@ -158,18 +158,19 @@ def measure(server: Server, backend: str) -> None:
         probe, health = MessageProbe(port, backend), HealthProbe(port)
         with repeating(probe.send, PROBE_PERIOD), repeating(health.send, HEALTH_PERIOD):
             begun = time.monotonic()
-            time.sleep(IDLE)
+            time.sleep(IDLE_SECONDS)
             rest = begun, time.monotonic()
             used = server.cpu()
-            rate = run_load(load, 0, CAPACITY)["sent"] / (server.cpu() - used)
-            time.sleep(IDLE)
-            result = run_load(load, 2 * rate, OVERLOAD)
-            time.sleep(max(0.0, result["stopped"] + IDLE - time.monotonic()))
+            rate = run_load(load, 0, CAPACITY_SECONDS)["sent"] / (server.cpu() - used)
+            time.sleep(IDLE_SECONDS)
+            result = run_load(load, 2 * rate, OVERLOAD_SECONDS)
+            time.sleep(max(0.0, result["stopped"] + IDLE_SECONDS - time.monotonic()))
         assert load.stdin is not None
         load.stdin.close()
     during = result["began"], result["stopped"]
     at_rest = statistics.median(between(probe.samples, *rest))
-    print(f"capacity {rate:,.0f} messages per CPU second; offered {result['offered'] / OVERLOAD:,.0f}/s, ", end="")
+    offered = result["offered"] / OVERLOAD_SECONDS
+    print(f"capacity {rate:,.0f} messages per CPU second; offered {offered:,.0f}/s, ", end="")
     print(f"delivered {result['delivered'] / (during[1] - during[0]):,.0f}/s, each once and in order; ", end="")
     print(f"load average {os.getloadavg()[0]:.1f}")
     print(f"{'milliseconds':38}  median      99 %     worst")

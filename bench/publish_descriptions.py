@@ -1,4 +1,4 @@
-"""Work 10: the work on session descriptions of one publish, without messages and without an SFU."""
+"""The CPU time of the work on session descriptions of one publish, without messages and without an SFU."""
 
 from __future__ import annotations
 

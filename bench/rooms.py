@@ -1,4 +1,4 @@
-"""Work 4 and 5: many clients join one room at once, and updates of the list of its participants."""
+"""Joins of many clients of one room at once, and updates of the list of its participants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work 9: the time from the start of a process to its first accepted hello."""
+"""The time from the start of a process to its first accepted hello."""
 
 from __future__ import annotations
 

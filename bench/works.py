@@ -1,4 +1,4 @@
-"""The sorts of work by the name that ``python -m bench`` takes, in the order of the table in docs/performance.md."""
+"""The sorts of work by the name that ``python -m bench`` takes, in the order in which they are measured."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 /* The floor: receives and forwards messages and does nothing else.
  *
- * Takes CONNECTIONS connections; in order of arrival, each SIZE of them form a group. Then one epoll loop: IN bytes
+ * Accepts CONNECTIONS connections; in order of arrival, each SIZE of them form a group. Then one epoll loop: IN bytes
  * from a member are one message, for which the bytes of OUT_FILE go to each other member. That is one receive and one
  * send with groups of two, and a receive and SIZE-1 sends in larger ones. Prints its port, then "ready" when all are
  * connected; ends when they disconnect.

@@ -133,7 +133,7 @@ class InprocessPublisher:
     # -- for InprocessMcu
 
     async def open(self, offer: PublisherOffer) -> Description:
-        """Bind the sockets and answer the first offer; close the publisher if this fails.
+        """Bind the sockets and answer the first offer; the caller closes the publisher if this fails.
 
         Raises:
             Rejected: no port is free.

@@ -18,7 +18,7 @@ class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         ValueError: an address is not an IP address or is unspecified, or the port range is empty or out of bounds.
     """
 
-    address: str | tuple[str, ...] = ()  # bound and announced; empty = each address of the machine but loopback
+    address: str | tuple[str, ...] = ()  # bound and announced; empty: see ``addresses``
     announced_address: str = ""  # in candidates in place of ``address``: the public side of a 1:1 NAT
     port_min: int = 0  # 0 for both = any free port
     port_max: int = 0
@@ -39,7 +39,7 @@ class InprocessSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses to bind; empty = each address of the machine but loopback."""
+        """The addresses to bind; empty = all addresses of the machine, loopback only if there is no other."""
         if isinstance(self.address, str):
             return (self.address,) if self.address else ()
         return self.address

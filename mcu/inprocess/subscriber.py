@@ -147,7 +147,7 @@ class InprocessSubscriber:
     # -- for InprocessMcu and the publisher
 
     async def open(self) -> Description:
-        """Bind the sockets and return the first offer; close the subscription if this fails.
+        """Bind the sockets and return the first offer; the caller closes the subscription if this fails.
 
         Raises:
             Rejected: no port is free.

@@ -29,7 +29,7 @@ SSRC_TIMEOUT = 1.0  # seconds without a packet after which another SSRC may take
 
 
 class StoredPacket(NamedTuple):
-    """The parts of a packet that are equal for all down tracks: all but the header."""
+    """A received packet as stored for all down tracks, whose headers are made of its fields."""
 
     number: int  # extended sequence number
     timestamp: int

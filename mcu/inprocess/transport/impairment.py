@@ -48,7 +48,7 @@ class ImpairedLink:
         self._random = random.Random(None if impairment.seed is None else f"{impairment.seed} {direction}")
 
     def send(self, packet: bytes) -> bool:
-        """Deliver a packet at once or after its delay, or lose it."""
+        """Deliver a packet at once or after its delay, or lose it; return True: a sender does not notice a loss."""
         impairment = self._impairment
         lost = self._random.random() < impairment.loss
         delay = impairment.delay + self._random.random() * impairment.jitter

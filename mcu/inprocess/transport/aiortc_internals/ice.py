@@ -61,7 +61,7 @@ class IceTransport(aioice.Connection):
         addresses: list[str],
         timeout: int = 5,  # noqa: ASYNC109  aioice's signature
     ) -> list[aioice.Candidate]:
-        """Bind one socket per configured address; the addresses that aioice found are not used."""
+        """Bind one socket per address of the settings, by default of the machine; ``addresses`` is not used."""
         candidates: list[aioice.Candidate] = []
         for rank, address in enumerate(self._settings.addresses or _machine_addresses()):
             bound = _bind(address, self._settings)
