@@ -104,7 +104,7 @@ static void take_frames(struct connection *from, int index, text_handler *on_tex
     }
 }
 
-/* Reads once. */
+/* Reads once into the buffer; a closed connection ends the program. */
 static void receive(struct connection *from) {
     if (!from->buffer && !(from->buffer = malloc(from->capacity = FIRST_BUFFER))) fail("memory");
     ssize_t bytes = recv(from->socket, from->buffer + from->filled, from->capacity - from->filled, 0);

@@ -17,7 +17,7 @@ static const char marker[] = "Ada Lovelace ";
 struct client {
     struct connection connection;
     int outstanding;      /* receivers without the message so far */
-    struct block *frame;  /* what it sends; NULL: it only listens */
+    struct block *frame;  /* its message; NULL: it only receives */
     double planned;       /* time of sending */
 };
 
@@ -54,7 +54,7 @@ static void on_text(int index, const char *payload, size_t length) {
     else if (!stopping) send_message(sender, 0);
 }
 
-/* Sends what is due; a message that finds no idle sender stays due. */
+/* Sends the due messages; a message that finds no idle sender stays due. */
 static void send_due(uint64_t *due, double *next) {
     static int turn;
     for (int tried = 0; *due && tried < client_count; tried++) {

@@ -1,4 +1,4 @@
-/* Receives until every client has what it must receive, and fails if one gets too much or too little.
+/* Receives until every client has all its messages; fails if a client gets too many or too few.
  *
  * Takes over connected sockets. Sends to each client its frame of FRAMES_FILE, if it is not "-", all at once. Then
  *

@@ -84,7 +84,7 @@ class InprocessPublisher:
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=False)
         self._packets = ForwardingQueue(turns, self._forward)
-        self._local: LocalTransportDescription | None = None
+        self._local_transport: LocalTransportDescription | None = None
         self._offer: PublisherOffer | None = None  # the last offer with a section in use
         self._answer: Description | None = None  # the last answer
         self._dtls_client = True
@@ -138,7 +138,7 @@ class InprocessPublisher:
         Raises:
             Rejected: no port is free.
         """
-        self._local = await self._transport.open()
+        self._local_transport = await self._transport.open()
         answer = self._negotiate(offer)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         return answer
@@ -292,7 +292,7 @@ class InprocessPublisher:
     # -- negotiation
 
     def _negotiate(self, offer: PublisherOffer) -> Description:
-        if self._local is None:
+        if self._local_transport is None:
             raise Rejected("The stream is not open.")
         before = self._media_for_subscribers()
         sections = [section for section in offer.sections if section is not None]
@@ -304,7 +304,7 @@ class InprocessPublisher:
         if offer.transport is not None and (self._offer is None or (renewed and offer.transport.setup != "actpass")):
             self._dtls_client = offer.transport.setup != "active"
         self._version += 1
-        answer = write_answer(offer, self._local, dtls_client=self._dtls_client, version=self._version)
+        answer = write_answer(offer, self._local_transport, dtls_client=self._dtls_client, version=self._version)
         if offer.transport is not None:
             self._transport.connect(offer.transport, dtls_client=self._dtls_client, renewed=renewed)
             self._offer = offer

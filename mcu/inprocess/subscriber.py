@@ -76,7 +76,7 @@ class InprocessSubscriber:
         self._clock = clock
         self._transport = PeerTransport(settings, self, controlling=True)
         self.channels = SubscriberChannels(self._transport)
-        self._local: LocalTransportDescription | None = None
+        self._local_transport: LocalTransportDescription | None = None
         self._down_tracks: dict[str, DownTrack] = {}  # by mid
         self._sections: list[SubscriberSection] = []  # of the last offer
         self._reusable: set[int] = set()  # indices of the sections that both sides have rejected
@@ -152,14 +152,14 @@ class InprocessSubscriber:
         Raises:
             Rejected: no port is free.
         """
-        self._local = await self._transport.open()
+        self._local_transport = await self._transport.open()
         # until the client answers, nothing else detects that it is gone
         self._answer_deadline = asyncio.get_running_loop().call_later(ANSWER_TIMEOUT, self.end, CloseReason.FAILED)
         return self._create_offer()
 
     def offer_changed_media(self) -> None:
         """Offer the publisher's changed media: at once, or after the answer that is due or ``REOFFER_DELAY``."""
-        if self.closed or self._local is None:
+        if self.closed or self._local_transport is None:
             return
         self._media_changed = True
         if self._offered_at is None:
@@ -257,7 +257,7 @@ class InprocessSubscriber:
                 down_track.request_keyframe(now)
 
     def _create_offer(self) -> Description:
-        if self._local is None:
+        if self._local_transport is None:
             raise Rejected("The subscription is not open.")
         self._update_media()
         self._cancel_reoffer()
@@ -265,7 +265,7 @@ class InprocessSubscriber:
         self._version += 1
         self._offered_at = self._clock()
         # RFC 8842 5.5: an agreed role is kept by offering it or by offering "actpass"; browsers expect the latter
-        return write_offer(self._sections, self._local, setup="actpass", version=self._version)
+        return write_offer(self._sections, self._local_transport, setup="actpass", version=self._version)
 
     def _update_media(self) -> None:
         """Update sections and down tracks to the publisher's media.
