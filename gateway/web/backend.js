@@ -1,5 +1,5 @@
 /**
- * Requests to the demo backend, which takes Nextcloud's part: rooms, participants and call membership.
+ * Requests to the demo backend, which stands in for Nextcloud: rooms, participants and call membership.
  */
 
 async function post(path, body) {
@@ -13,16 +13,16 @@ async function post(path, body) {
 }
 
 /**
- * Become a participant of a room.
- * @param {{name: string, room: string, person: string, previous: string}} participant `person` is a secret that makes a
- *   second join the same user, `previous` the session that this one replaces
+ * Join a room as a participant.
+ * @param {{name: string, room: string, person: string, previous: string}} participant `person` is a secret by
+ *   which the backend recognises the user of a later join, `previous` the session that the new one replaces
  * @returns {Promise<{session, roomid, userid, url, ticket, token, iceServers}>}
  */
 export function join(participant) {
   return post("demo/api/join", participant);
 }
 
-/** Enter the call with these flags, or leave it with 0. */
+/** Set the call flags of a session: enter the call, or leave it with 0. */
 export function call(session, flags) {
   return post("demo/api/call", { session, flags });
 }

@@ -4,15 +4,21 @@
  * The state channel carries `{"type", "payload"}` as JSON text, as Talk's clients do: audioOn, audioOff, videoOn,
  * videoOff, speaking, stoppedSpeaking and nickChanged.
  *
- * Events (CustomEvent): members, stream {sessionId, roomType, stream}, gone {sessionId, roomType},
- * trouble {key, text}, media {roomType, state}, removed.
+ * Events (CustomEvent):
+ *   members  {}                             members or their states have changed
+ *   stream   {sessionId, roomType, stream}  a MediaStream of a member is received
+ *   gone     {sessionId, roomType}          a stream is no longer received
+ *   trouble  {key, text}                    a problem to show; text null = it is solved
+ *   media    {roomType, state}              the state of an own publication's connection
+ *   removed  {}                             this session was removed from the room
  */
 
 import { Publishing } from "./publishing.js";
 import { Receiving } from "./receiving.js";
 import { Roster } from "./roster.js";
 
-// A member that joins later has missed earlier states, and it is unknown when its channel opens: send the state again.
+// When to send the own state again after the call's members have changed: a new member has missed earlier states, and it
+// is unknown when its channel opens.
 const REPEAT_SECONDS = [0.5, 1, 2, 4, 8, 16];
 
 export class Call extends EventTarget {
@@ -20,9 +26,9 @@ export class Call extends EventTarget {
   #inCall = false;
   #states = new Map(); // session id -> {audio, video, speaking}: the last states that members sent
   #own = { audio: false, video: false, speaking: false };
-  #repeats = [];
+  #repeats = []; // timers
   #name;
-  #known = "";
+  #lastMembers = ""; // session ids of the other call members
 
   /** @param {{signaling: Signaling, iceServers: object[], name: string}} options */
   constructor({ signaling, iceServers, name }) {
@@ -61,13 +67,13 @@ export class Call extends EventTarget {
       .map((member) => ({ ...member, ...state(member.sessionId) }));
   }
 
-  /** Start to subscribe to the others; call it once the backend has put this session into the call. */
+  /** Subscribe to the other call members from now on; call it once the backend has put this session into the call. */
   enter() {
     this.#inCall = true;
-    this.#changed();
+    this.#membersChanged();
   }
 
-  /** Send the own state to the others: {audio, video, speaking} as far as given. */
+  /** Send the own state to the others: those of {audio, video, speaking} that are given. */
   sendState(state) {
     Object.assign(this.#own, state);
     if ("audio" in state) this.publishing.sendState(state.audio ? "audioOn" : "audioOff");
@@ -75,13 +81,13 @@ export class Call extends EventTarget {
     if ("speaking" in state) this.publishing.sendState(state.speaking ? "speaking" : "stoppedSpeaking");
   }
 
-  /** Repeat the requests that may have been lost with the old connection, after a resume. */
+  /** After a resume, repeat the requests that may have been lost with the old connection. */
   resumed() {
     this.publishing.resumed();
     this.receiving.resumed();
   }
 
-  /** Drop the room of a lost session and let its streams play on. Call renew() once the room was joined again. */
+  /** Drop the members of a lost session; its streams play on. Call renew() once the room was joined again. */
   sessionLost() {
     this.#inCall = false;
     this.#states.clear();
@@ -89,7 +95,7 @@ export class Call extends EventTarget {
     this.receiving.sessionLost();
   }
 
-  /** Publish again in the new session. */
+  /** Publish and subscribe again in the new session. */
   renew() {
     this.publishing.renew();
     this.enter();
@@ -109,9 +115,9 @@ export class Call extends EventTarget {
 
   #receive(message) {
     if (message.type === "event") {
-      if (this.roster.apply(message.event ?? {})) this.#changed();
+      if (this.roster.apply(message.event ?? {})) this.#membersChanged();
     } else if (message.type === "message") {
-      this.#media(message.message?.sender ?? {}, message.message?.data ?? {});
+      this.#receiveMedia(message.message?.sender ?? {}, message.message?.data ?? {});
     } else if (message.type === "republish") {
       this.publishing.republish(message.republish ?? {});
     } else if (message.type === "room" && message.room?.roomid === "") {
@@ -119,7 +125,7 @@ export class Call extends EventTarget {
     }
   }
 
-  #media(sender, { type, roomType, sid, payload }) {
+  #receiveMedia(sender, { type, roomType, sid, payload }) {
     // Media messages of the gateway have a sender of type session; messages to the whole room come from other clients.
     if (sender.type !== "session") return;
     const from = sender.sessionid;
@@ -128,23 +134,23 @@ export class Call extends EventTarget {
     else if (type === "offer" && !own) this.receiving.offer(from, roomType, sid ?? "", payload?.sdp);
     else if (type === "candidate" && own) this.publishing.candidate(roomType, sid, payload?.candidate);
     else if (type === "candidate") this.receiving.candidate(from, roomType, sid, payload?.candidate);
-    else if (type === "unshareScreen" && !own) this.receiving.unshared(from);
+    else if (type === "unshareScreen" && !own) this.receiving.dropScreen(from);
   }
 
-  #changed() {
+  #membersChanged() {
     if (this.#inCall) {
       const own = this.#signaling.sessionId;
-      const callers = this.roster.callers().filter(({ sessionId }) => sessionId !== own);
-      this.receiving.setCallers(callers);
-      this.publishing.setCallers(callers.map(({ sessionId }) => sessionId));
-      const known = callers.map(({ sessionId }) => sessionId).join();
-      if (known !== this.#known) this.#repeat();
-      this.#known = known;
+      const callMembers = this.roster.callMembers().filter(({ sessionId }) => sessionId !== own);
+      this.receiving.setCallMembers(callMembers);
+      this.publishing.setCallMembers(callMembers.map(({ sessionId }) => sessionId));
+      const members = callMembers.map(({ sessionId }) => sessionId).join();
+      if (members !== this.#lastMembers) this.#scheduleRepeats();
+      this.#lastMembers = members;
     }
     this.#emit("members", {});
   }
 
-  #repeat() {
+  #scheduleRepeats() {
     this.#repeats.forEach(clearTimeout);
     this.#repeats = REPEAT_SECONDS.map((seconds) => setTimeout(() => this.#sendAll(), seconds * 1000));
   }

@@ -20,29 +20,29 @@ async function join(event) {
   if (participation || !name || !room) return;
   view.notices.clearAll();
   $("join").disabled = true;
-  const own = new Participation(view, { name, room, wanted: $("wanted").value, size: $("size").value, onEnd: leave });
-  participation = own;
+  const joined = new Participation(view, { name, room, wanted: $("wanted").value, size: $("size").value, onEnd: leave });
+  participation = joined;
   try {
-    await own.start();
+    await joined.start();
   } catch (error) {
-    if (participation === own) leave(error instanceof SignalingError ? sentences.refused(error) : `Joining failed: ${error.message}.`);
+    if (participation === joined) leave(error instanceof SignalingError ? sentences.refused(error) : `Joining failed: ${error.message}.`);
     return;
   }
-  if (participation !== own) return; // the user has left
+  if (participation !== joined) return; // the user has left
   $("room-title").textContent = room;
   document.title = `${room} – Portunus`;
   history.replaceState(null, "", `?room=${encodeURIComponent(room)}`);
-  show("call");
+  showView("call");
   showPeople(matchMedia(WIDE).matches);
   $("room-title").focus(); // a screen reader reads the room's name; the next Tab continues from here
 }
 
-/** Go back to the lobby; `sentence` is the reason if the user did not ask for it. */
+/** Go back to the lobby; `sentence` is the reason, empty if the user chose to leave. */
 function leave(sentence) {
   participation?.stop();
   participation = null;
   view.clear();
-  show("lobby");
+  showView("lobby");
   $("room-title").textContent = "Join a call";
   document.title = "Portunus – call";
   view.showStatus("Not connected", "idle");
@@ -50,11 +50,12 @@ function leave(sentence) {
   $("join").focus();
 }
 
-function show(shown) {
-  document.body.dataset.view = shown;
+/** Show the "lobby" or the "call". */
+function showView(name) {
+  document.body.dataset.view = name;
   $("join").disabled = false;
-  $("lobby").hidden = shown !== "lobby";
-  $("stage").hidden = $("controls").hidden = shown !== "call";
+  $("lobby").hidden = name !== "lobby";
+  $("stage").hidden = $("controls").hidden = name !== "call";
 }
 
 function showPeople(shown) {
@@ -84,7 +85,7 @@ function start() {
 
 start();
 
-/** For the developer's console. */
+/** The objects of the current participation, for the developer's console. */
 globalThis.portunus = {
   get call() {
     return participation?.call ?? null;

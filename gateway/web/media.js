@@ -4,14 +4,14 @@
 
 const PICTURE_RATE = 12; // frames per second of the generated picture
 
-const SIZES = { 360: { width: { ideal: 640 }, height: { ideal: 360 } }, 720: { width: { ideal: 1280 }, height: { ideal: 720 } } };
+const CAMERA_SIZES = { 360: { width: { ideal: 640 }, height: { ideal: 360 } }, 720: { width: { ideal: 1280 }, height: { ideal: 720 } } };
 
-/** Return whether the browser gives devices to this page: only on https and on localhost. */
+/** Return whether the browser gives devices to this page, as it does on https and localhost only. */
 export function devicesReachable() {
   return Boolean(navigator.mediaDevices?.getUserMedia);
 }
 
-/** The local audio and video track, switched on and off. */
+/** The local audio and video track; each can be switched on and off. */
 export class LocalMedia {
   #name;
   #size;
@@ -20,13 +20,13 @@ export class LocalMedia {
 
   constructor(name, size) {
     this.#name = name;
-    this.#size = SIZES[size] ?? SIZES[720];
+    this.#size = CAMERA_SIZES[size] ?? CAMERA_SIZES[720];
     this.audio = null;
     this.video = null;
     this.audioOn = false;
     this.realAudio = false;
     this.realVideo = false;
-    this.reasons = []; // why something is missing: "permission" | "insecure" | "camera" | "microphone" | "devices"
+    this.reasons = []; // why devices are missing: "permission" | "insecure" | "camera" | "microphone" | "devices"
     this.onEnded = () => {}; // called with the track's kind when a device is gone
   }
 
@@ -38,14 +38,14 @@ export class LocalMedia {
     this.reasons = [];
     this.#wanted = wanted;
     if (wanted === "listen") return;
-    if (wanted !== "generated") await this.#devices(wanted === "both");
+    if (wanted !== "generated") await this.#openWanted(wanted === "both");
     if (!this.video && wanted !== "audio") this.#generatePicture();
     if (!this.audio) this.audio = silence();
     this.audioOn = this.realAudio;
     this.audio.enabled = this.audioOn;
   }
 
-  /** Mute or unmute; returns whether there is a microphone. */
+  /** Unmute or mute the microphone; returns whether there is one. */
   setAudio(on) {
     if (!this.realAudio) return false;
     this.audioOn = on;
@@ -53,17 +53,17 @@ export class LocalMedia {
     return true;
   }
 
-  /** Switch the video track off (and the camera's light) or on; returns the track to send. */
+  /** Stop the video track (and the camera) or open another one; returns the track to send, or null. */
   async setVideo(on) {
     if (!on) {
       this.#stopPicture();
       return null;
     }
-    const error = this.#wanted === "generated" ? "" : await this.#ask({ video: this.#size });
+    const failure = this.#wanted === "generated" ? "" : await this.#openDevices({ video: this.#size });
     if (this.#wanted === "generated") {
       this.#generatePicture();
-    } else if (error) {
-      this.reasons = [error === "missing" ? "camera" : error];
+    } else if (failure) {
+      this.reasons = [failure === "missing" ? "camera" : failure];
       this.#generatePicture();
     } else {
       this.reasons = this.reasons.filter((reason) => reason === "microphone");
@@ -78,32 +78,32 @@ export class LocalMedia {
     this.audioOn = false;
   }
 
-  async #devices(withVideo) {
-    const both = await this.#ask({ audio: true, video: withVideo && this.#size });
-    if (!both) return;
-    if (both === "insecure" || both === "permission" || !withVideo) {
-      this.reasons = [both === "missing" ? "microphone" : both];
+  async #openWanted(withVideo) {
+    const failure = await this.#openDevices({ audio: true, video: withVideo && this.#size });
+    if (!failure) return;
+    if (failure === "insecure" || failure === "permission" || !withVideo) {
+      this.reasons = [failure === "missing" ? "microphone" : failure];
       return;
     }
-    // One of the two is missing; ask for each to find out which.
-    if (await this.#ask({ audio: true })) this.reasons.push("microphone");
-    if (await this.#ask({ video: this.#size })) this.reasons.push("camera");
+    // One of the two is missing, or both are: request each alone.
+    if (await this.#openDevices({ audio: true })) this.reasons.push("microphone");
+    if (await this.#openDevices({ video: this.#size })) this.reasons.push("camera");
     if (this.reasons.length === 2) this.reasons = ["devices"];
   }
 
-  /** Request devices from the browser; returns "", or the failure: "permission", "missing", "insecure". */
-  async #ask(constraints) {
+  /** Open devices and use their tracks; returns "", or the failure: "permission", "missing", "insecure". */
+  async #openDevices(constraints) {
     if (!devicesReachable()) return "insecure";
     try {
       const stream = await navigator.mediaDevices.getUserMedia(constraints);
-      for (const track of stream.getTracks()) this.#use(track);
+      for (const track of stream.getTracks()) this.#useTrack(track);
       return "";
     } catch (error) {
       return error.name === "NotAllowedError" ? "permission" : "missing";
     }
   }
 
-  #use(track) {
+  #useTrack(track) {
     track.addEventListener("ended", () => this.onEnded(track.kind));
     if (track.kind === "audio") {
       this.audio?.stop();
@@ -154,23 +154,23 @@ class GeneratedPicture {
   }
 
   #draw() {
-    const paint = this.#canvas.getContext("2d");
-    const turn = (performance.now() / 4000) * 2 * Math.PI;
+    const context = this.#canvas.getContext("2d");
+    const angle = (performance.now() / 4000) * 2 * Math.PI;
     const { width, height } = this.#canvas;
-    const ground = paint.createLinearGradient(0, 0, width, height);
-    ground.addColorStop(0, `hsl(${this.#hue} 45% 34%)`);
-    ground.addColorStop(1, `hsl(${this.#hue + 40} 50% 22%)`);
-    paint.fillStyle = ground;
-    paint.fillRect(0, 0, width, height);
-    paint.fillStyle = `hsl(${this.#hue + 20} 60% 60% / 25%)`;
-    paint.beginPath();
-    paint.arc(width / 2 + 150 * Math.cos(turn), height / 2 + 60 * Math.sin(turn), 90, 0, 2 * Math.PI);
-    paint.fill();
-    paint.fillStyle = "white";
-    paint.font = "600 130px system-ui, sans-serif";
-    paint.textAlign = "center";
-    paint.textBaseline = "middle";
-    paint.fillText(this.#initial, width / 2, height / 2 + 6);
+    const gradient = context.createLinearGradient(0, 0, width, height);
+    gradient.addColorStop(0, `hsl(${this.#hue} 45% 34%)`);
+    gradient.addColorStop(1, `hsl(${this.#hue + 40} 50% 22%)`);
+    context.fillStyle = gradient;
+    context.fillRect(0, 0, width, height);
+    context.fillStyle = `hsl(${this.#hue + 20} 60% 60% / 25%)`;
+    context.beginPath();
+    context.arc(width / 2 + 150 * Math.cos(angle), height / 2 + 60 * Math.sin(angle), 90, 0, 2 * Math.PI);
+    context.fill();
+    context.fillStyle = "white";
+    context.font = "600 130px system-ui, sans-serif";
+    context.textAlign = "center";
+    context.textBaseline = "middle";
+    context.fillText(this.#initial, width / 2, height / 2 + 6);
   }
 }
 
@@ -204,7 +204,7 @@ export class SpeechDetector {
   }
 }
 
-/** Request a screen; `null` if the user cancels. Throws any other error of the browser. */
+/** Let the user choose a screen; returns its stream, `null` if the user cancels. Throws other errors of the browser. */
 export async function openScreen() {
   try {
     const stream = await navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { ideal: 15, max: 30 } }, audio: true });
@@ -220,13 +220,13 @@ export function initialOf(name) {
   return [...name.trim()][0]?.toLocaleUpperCase() ?? "?";
 }
 
-/** Return a constant hue for a name, in degrees. */
+/** Return the hue for a name, in degrees; the same one for the same name. */
 export function hueOf(name) {
   return [...name].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
 }
 
 let sharedContext = null;
-let speechLoaded = null; // the promise of its speech.js
+let speechLoaded = null; // the promise that speech.js is loaded into it
 
 function audioContext() {
   sharedContext ??= new AudioContext();

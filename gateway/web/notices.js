@@ -12,7 +12,7 @@ export class Notices {
     this.#root = root;
   }
 
-  /** Show a sentence in place of the last one of its key; `action` is {label, run}. */
+  /** Show a sentence about a problem in place of the previous one with the same key; `action` is {label, run}. */
   show(key, text, action) {
     const old = this.#shown.get(key);
     if (old?.dataset.text === text) return;

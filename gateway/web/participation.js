@@ -12,22 +12,22 @@ import { Signaling } from "./signaling.js";
 
 const STATS_MS = 2000;
 const REJOIN_MS = 2000;
-const ORPHAN_MS = 20_000; // as long as receiving.js lets the streams of a lost session play
+const ORPHAN_MS = 20_000; // after a rejoin; the streams of a lost session play for 20 s at most, too (receiving.js)
 
-// Identifies the user in a second join, so that the others' pages keep the user's tile.
+// Identifies the user to the demo backend in a later join, so that the others' pages keep the user's tile.
 const person = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 export class Participation {
   #view;
-  #ticket = null;
+  #joinAnswer = null; // the demo backend's answer to the latest join
   #detector = null;
   #screen = null;
   #mediaState = ""; // "" = no publication
   #joining = true;
-  #rejoins = 0; // only the latest one continues
-  #rejoining = false;
-  #choosing = false; // the browser's dialog for a screen is open
-  #asking = false; // the browser's dialog for a camera or microphone is open
+  #rejoins = 0; // number of attempts to join again; only the latest one continues
+  #rejoining = false; // the session was lost, and the new one has not entered the call
+  #choosingScreen = false; // the browser's dialog for a screen is open
+  #openingDevice = false; // the browser's dialog for a camera or microphone is open
   #over = false;
   #statsTimer = 0;
 
@@ -42,20 +42,20 @@ export class Participation {
     this.media.onEnded = (kind) => this.#deviceGone(kind);
   }
 
-  /** Open devices, join, enter the call; returns early once it was stopped. */
+  /** Open devices, join the room and enter the call; returns early if stop() was called meanwhile. */
   async start() {
     this.#view.showStatus("Asking for camera and microphone", "busy");
     await this.media.open(this.wanted);
     if (this.#closedIfOver()) return;
-    this.#ticket = await backend.join(this.#participant());
+    this.#joinAnswer = await backend.join(this.#participant());
     if (this.#over) return;
     this.signaling = new Signaling(socketUrl(), (features) => this.#credentials(features));
     this.signaling.addEventListener("state", ({ detail }) => this.#signalingState(detail));
     this.signaling.addEventListener("ended", ({ detail }) => !this.#over && this.onEnd(sentences.ended(detail.reason)));
     await this.signaling.open();
     if (this.#over) return;
-    this.call = new Call({ signaling: this.signaling, iceServers: this.#ticket.iceServers, name: this.name });
-    this.#listen();
+    this.call = new Call({ signaling: this.signaling, iceServers: this.#joinAnswer.iceServers, name: this.name });
+    this.#addListeners();
     await this.#enter();
     if (this.#over) return;
     this.#publish();
@@ -85,34 +85,34 @@ export class Participation {
   }
 
   async toggleCamera() {
-    if (this.#asking) return;
-    const flags = this.#flags();
-    this.#asking = true;
+    if (this.#openingDevice) return;
+    const flags = this.#callFlags();
+    this.#openingDevice = true;
     const track = await this.media.setVideo(this.media.video === null);
-    this.#asking = false;
+    this.#openingDevice = false;
     if (this.#closedIfOver()) return;
     this.call.publishing.setTrack("video", "video", track);
     this.call.sendState({ video: track !== null });
-    if (this.#flags() !== flags) backend.call(this.#ticket.session, this.#flags()).catch(() => {}); // a first camera
+    if (this.#callFlags() !== flags) backend.call(this.#joinAnswer.session, this.#callFlags()).catch(() => {}); // a first camera
     if (track) this.#reportDevices();
     this.paint();
   }
 
   async toggleShare() {
-    if (this.#choosing) return;
+    if (this.#choosingScreen) return;
     if (this.#screen) {
       this.stopSharing();
       return;
     }
-    this.#choosing = true;
+    this.#choosingScreen = true;
     const screen = await this.#chooseScreen();
-    this.#choosing = false;
+    this.#choosingScreen = false;
     if (this.#over) for (const track of screen?.getTracks() ?? []) track.stop();
     if (this.#over || !screen) return;
     this.#screen = screen;
     screen.getVideoTracks()[0].addEventListener("ended", () => this.#screen === screen && this.stopSharing());
     this.call.publishing.publish("screen", screen.getTracks(), screenPreferences());
-    this.#view.showOwnScreen(this.#own());
+    this.#view.showOwnScreen(this.#ownState());
     this.paint();
   }
 
@@ -121,22 +121,22 @@ export class Participation {
     for (const track of this.#screen.getTracks()) track.stop();
     this.#screen = null;
     this.call.publishing.unshare();
-    this.#view.showOwnScreen(this.#own());
+    this.#view.showOwnScreen(this.#ownState());
     this.paint();
   }
 
-  /** Publish again with the preferences in the settings. */
+  /** Publish camera and screen again with the preferences of the settings. */
   applyPreferences() {
     this.call.publishing.setPreferences("video", preferences());
     this.call.publishing.setPreferences("screen", screenPreferences());
   }
 
-  /** Update the page. */
+  /** Show the current state on the page. */
   paint() {
     if (!this.call || this.#over) return;
     const others = this.call.others();
-    this.#view.paint(this.#own(), others, this.#joining);
-    this.#paintState(others.filter(({ flags }) => flags & FLAG_IN_CALL).length);
+    this.#view.paint(this.#ownState(), others, this.#joining);
+    this.#showCallState(others.filter(({ flags }) => flags & FLAG_IN_CALL).length);
   }
 
   async #chooseScreen() {
@@ -148,47 +148,47 @@ export class Participation {
     }
   }
 
-  /** Close the devices that the browser has opened if the participation has ended; returns whether it has. */
+  /** If the participation is over, close the devices that the browser has opened meanwhile; returns whether it is over. */
   #closedIfOver() {
     if (this.#over) this.media.close();
     return this.#over;
   }
 
-  #own() {
+  #ownState() {
     const { audioOn, video, realVideo } = this.media;
     const { sessionId } = this.signaling;
-    return { sessionId, name: this.name, flags: this.#flags(), audio: audioOn, video, mirrored: realVideo, screen: this.#screen };
+    return { sessionId, name: this.name, flags: this.#callFlags(), audio: audioOn, video, mirrored: realVideo, screen: this.#screen };
   }
 
   #participant() {
-    return { name: this.name, room: this.room, person, previous: this.#ticket?.session ?? "" };
+    return { name: this.name, room: this.room, person, previous: this.#joinAnswer?.session ?? "" };
   }
 
-  /** Return the credentials of a session: the first one has its ticket, each later one requests another. */
+  /** Return the credentials for a hello: those of the first join once, then those of a new join for each session. */
   async #credentials(features) {
-    if (this.#ticket.used) this.#ticket = await backend.join(this.#participant());
-    this.#ticket.used = true;
-    const { url, ticket, token } = this.#ticket;
+    if (this.#joinAnswer.used) this.#joinAnswer = await backend.join(this.#participant());
+    this.#joinAnswer.used = true;
+    const { url, ticket, token } = this.#joinAnswer;
     if (features.has("hello-v2") && token) return { version: "2.0", auth: { url, params: { token } } };
     return { version: "1.0", auth: { url, params: { ticket } } };
   }
 
   async #enter() {
     this.#view.showStatus(`Joining ${this.room}`, "busy");
-    await this.signaling.joinRoom(this.#ticket.roomid, this.#ticket.session);
-    if (!this.#over) await backend.call(this.#ticket.session, this.#flags());
+    await this.signaling.joinRoom(this.#joinAnswer.roomid, this.#joinAnswer.session);
+    if (!this.#over) await backend.call(this.#joinAnswer.session, this.#callFlags());
   }
 
-  /** Return the call flags. A listener sends nothing; a camera that is off still counts. */
-  #flags() {
+  /** Return the own call flags: without audio and video for a listener, with video also while the camera is off. */
+  #callFlags() {
     if (this.wanted === "listen") return FLAG_IN_CALL;
     return FLAG_IN_CALL | FLAG_AUDIO | (this.wanted === "audio" && !this.media.video ? 0 : FLAG_VIDEO);
   }
 
-  #listen() {
+  #addListeners() {
     const { notices, tiles } = this.#view;
     const on = (type, handle) => this.call.addEventListener(type, ({ detail }) => handle(detail));
-    this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#resumed() : this.#lost()));
+    this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#sessionResumed() : this.#sessionLost()));
     on("members", () => this.paint());
     on("removed", () => this.onEnd("The room was closed."));
     on("trouble", ({ key, text }) => (text ? notices.show(key, text) : notices.clear(key)));
@@ -219,17 +219,17 @@ export class Participation {
   #detectSpeech() {
     this.#detector?.stop();
     this.#detector = null;
-    this.#speaks(false); // the state of the previous detector no longer holds
+    this.#setSpeaking(false); // the state of the previous detector no longer holds
     if (!this.media.realAudio) return;
-    this.#detector = new SpeechDetector(this.media.audio, (speaking) => this.#speaks(speaking));
+    this.#detector = new SpeechDetector(this.media.audio, (speaking) => this.#setSpeaking(speaking));
   }
 
-  #speaks(speaking) {
+  #setSpeaking(speaking) {
     this.call.sendState({ speaking });
     this.#view.tiles.get(this.signaling.sessionId, "video")?.setState({ speaking });
   }
 
-  #resumed() {
+  #sessionResumed() {
     this.#view.notices.clear("gateway");
     if (this.#rejoining) {
       this.#rejoin();
@@ -240,18 +240,18 @@ export class Participation {
   }
 
   /** Join the room and the call again after the session was lost; the tiles stay unchanged meanwhile. */
-  #lost() {
+  #sessionLost() {
     const { notices, tiles } = this.#view;
     notices.clear("gateway");
     notices.show("session", sentences.NO_SUCH_SESSION);
     this.#joining = this.#rejoining = true;
     this.call.sessionLost();
     tiles.sessionLost();
-    this.#view.showOwnScreen(this.#own());
+    this.#view.showOwnScreen(this.#ownState());
     this.#rejoin();
   }
 
-  /** Join the room, unless this session is in it already, and enter the call. */
+  /** Join the room, unless this session is in it already, and enter the call; tries again after an error. */
   async #rejoin() {
     const { notices, tiles } = this.#view;
     const rejoin = (this.#rejoins += 1);
@@ -282,7 +282,7 @@ export class Participation {
     else if (state === "connecting") this.#view.showStatus("Connecting to the gateway", "busy");
   }
 
-  #paintState(others) {
+  #showCallState(others) {
     const { state } = this.signaling;
     const show = (text, level) => this.#view.showStatus(text, level);
     if (state === "away" || state === "connecting") show("Gateway away, connecting again", "bad");
@@ -303,15 +303,15 @@ export class Participation {
   }
 
   #tryAgain() {
-    return { label: "Try again", run: () => this.#reopen() };
+    return { label: "Try again", run: () => this.#reopenDevices() };
   }
 
-  async #reopen() {
-    if (this.#asking) return;
-    this.#asking = true;
+  async #reopenDevices() {
+    if (this.#openingDevice) return;
+    this.#openingDevice = true;
     this.media.close();
     await this.media.open(this.wanted);
-    this.#asking = false;
+    this.#openingDevice = false;
     if (this.#closedIfOver()) return;
     for (const kind of ["audio", "video"]) this.call.publishing.setTrack("video", kind, this.media[kind]);
     this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });

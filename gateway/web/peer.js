@@ -8,16 +8,17 @@ const ANSWER_SECONDS = 15; // the gateway waits for its SFU up to 10 s
 const OFFER_SECONDS = 14; // the gateway waits for a requested stream up to 10 s
 const DISCONNECTED_SECONDS = 8; // ICE may recover from "disconnected"
 
-/** Base of both: ordered work, candidates in both directions, and detection of a failed connection. */
+/** Base of Publication and Subscription: ordered work, candidates in both directions, detection of failures. */
 class Peer {
   #work = Promise.resolve();
-  #early = []; // candidates that arrived before their description
-  #disconnected = 0;
-  #watched = new WeakSet();
+  #earlyCandidates = []; // those that arrived before the remote description
+  #disconnectTimer = 0;
+  #watchedTransports = new WeakSet();
 
   /**
    * @param {{signaling, publisher: string, roomType: string, sid: string, iceServers: object[],
-   *          onFailed: (reason: string) => void, onState: (state: string) => void}} options
+   *          onFailed: (reason: string) => void, onState: (state: string) => void}} options `publisher` is the session id of
+   *   the publisher, `state` the connectionState
    */
   constructor(options) {
     this.signaling = options.signaling;
@@ -28,11 +29,11 @@ class Peer {
     this.onState = options.onState ?? (() => {});
     this.closed = false;
     this.pc = new RTCPeerConnection({ iceServers: options.iceServers ?? [], bundlePolicy: "max-bundle" });
-    this.pc.addEventListener("icecandidate", ({ candidate }) => this.#candidate(candidate));
-    this.pc.addEventListener("connectionstatechange", () => this.#changed());
+    this.pc.addEventListener("icecandidate", ({ candidate }) => this.#sendCandidate(candidate));
+    this.pc.addEventListener("connectionstatechange", () => this.#connectionStateChanged());
   }
 
-  /** Run work after all earlier work; an exception counts as a failure of the connection. */
+  /** Run an async function after all earlier ones; an exception counts as a failure of the connection. */
   enqueue(work) {
     this.#work = this.#work.then(async () => {
       if (this.closed) return;
@@ -45,7 +46,7 @@ class Peer {
     return this.#work;
   }
 
-  /** Send a media message of this stream. */
+  /** Send a media message about this stream to the publisher's session. */
   send(type, more, onError) {
     const data = { to: this.publisher, type, roomType: this.roomType, ...more };
     if (this.sid) data.sid = this.sid;
@@ -53,10 +54,10 @@ class Peer {
     this.signaling.send({ type: "message", message: { recipient, data } }, onError);
   }
 
-  /** Detect that the SFU ends the connection (DTLS close-notify); the connection's state does not show it. */
+  /** Detect that the SFU ends the connection (DTLS close_notify), which connectionState does not show. */
   watch(transport) {
-    if (!transport || this.#watched.has(transport)) return;
-    this.#watched.add(transport);
+    if (!transport || this.#watchedTransports.has(transport)) return;
+    this.#watchedTransports.add(transport);
     transport.addEventListener("statechange", () => {
       if (transport.state === "closed") this.fail("ended");
     });
@@ -65,19 +66,19 @@ class Peer {
   /** Add a candidate of the SFU. */
   addCandidate(candidate) {
     this.enqueue(async () => {
-      if (!this.pc.remoteDescription) this.#early.push(candidate);
-      else await this.#add(candidate);
+      if (!this.pc.remoteDescription) this.#earlyCandidates.push(candidate);
+      else await this.#addNow(candidate);
     });
   }
 
-  async setRemote(description) {
+  async setRemoteDescription(description) {
     await this.pc.setRemoteDescription(description);
-    const early = this.#early;
-    this.#early = [];
-    for (const candidate of early) await this.#add(candidate);
+    const candidates = this.#earlyCandidates;
+    this.#earlyCandidates = [];
+    for (const candidate of candidates) await this.#addNow(candidate);
   }
 
-  /** Fail for lack of a reply, unless the gateway is away: then the request is repeated after the resume. */
+  /** Fail because no reply came, unless the gateway is away: then the request is repeated after the resume. */
   timeout() {
     if (this.signaling.state === "open") this.fail("timeout");
   }
@@ -90,11 +91,11 @@ class Peer {
 
   close() {
     this.closed = true;
-    clearTimeout(this.#disconnected);
+    clearTimeout(this.#disconnectTimer);
     this.pc.close();
   }
 
-  async #add(candidate) {
+  async #addNow(candidate) {
     try {
       await this.pc.addIceCandidate(candidate);
     } catch {
@@ -102,7 +103,7 @@ class Peer {
     }
   }
 
-  #candidate(candidate) {
+  #sendCandidate(candidate) {
     if (this.closed) return;
     if (!candidate?.candidate) {
       this.send("endOfCandidates", { payload: {} });
@@ -112,23 +113,23 @@ class Peer {
     this.send("candidate", { payload: { candidate: { candidate: candidate.candidate, sdpMid, sdpMLineIndex } } });
   }
 
-  #changed() {
+  #connectionStateChanged() {
     const state = this.pc.connectionState;
-    clearTimeout(this.#disconnected);
+    clearTimeout(this.#disconnectTimer);
     if (this.closed) return;
     this.onState(state);
     if (state === "failed") this.fail("ice");
     else if (state === "disconnected") {
-      this.#disconnected = setTimeout(() => this.fail("ice"), DISCONNECTED_SECONDS * 1000);
+      this.#disconnectTimer = setTimeout(() => this.fail("ice"), DISCONNECTED_SECONDS * 1000);
     }
   }
 }
 
-/** An own stream: camera and microphone with the state channel, or the screen. */
+/** A published stream: camera and microphone with the state channel, or the screen. */
 export class Publication extends Peer {
   #options;
-  #outstanding = false; // an offer has no answer yet
-  #again = false; // another negotiation is needed after the answer
+  #unanswered = false; // an offer has no answer yet
+  #negotiateAgain = false; // another negotiation is needed after the answer
   #timer = 0;
 
   /** @param options as Peer, and {tracks: MediaStreamTrack[], nick, preferences, channel: boolean, onChannel, onPublished,
@@ -154,26 +155,27 @@ export class Publication extends Peer {
     return Promise.resolve();
   }
 
-  /** Send a state to all subscribers; it is lost if the channel is not open yet, so callers repeat it. */
+  /** Send a state to all subscribers; it is lost if the data channel is not open yet, so that Call repeats it. */
   sendState(type, payload) {
     if (this.channel?.readyState === "open") this.channel.send(JSON.stringify({ type, payload }));
   }
 
+  /** Apply the answer to the latest offer; an answer with another sid is ignored. */
   answer(sid, sdp) {
     this.enqueue(async () => {
       if (sid !== this.sid || this.pc.signalingState !== "have-local-offer") return;
       clearTimeout(this.#timer);
-      await this.setRemote({ type: "answer", sdp });
-      this.#outstanding = false;
+      await this.setRemoteDescription({ type: "answer", sdp });
+      this.#unanswered = false;
       for (const sender of Object.values(this.senders)) this.watch(sender.transport);
       this.#options.onPublished();
-      if (this.#again) this.#negotiate();
+      if (this.#negotiateAgain) this.#negotiate();
     });
   }
 
-  /** Repeat the offer after a resume: the answer may have been lost with the old connection. */
+  /** After a resume, repeat an unanswered offer: offer or answer may have been lost with the old connection. */
   resumed() {
-    if (this.#outstanding && this.pc.localDescription) this.#offer();
+    if (this.#unanswered && this.pc.localDescription) this.#offer();
   }
 
   close() {
@@ -182,12 +184,12 @@ export class Publication extends Peer {
   }
 
   #negotiate() {
-    if (this.#outstanding) {
-      this.#again = true;
+    if (this.#unanswered) {
+      this.#negotiateAgain = true;
       return;
     }
-    this.#outstanding = true;
-    this.#again = false;
+    this.#unanswered = true;
+    this.#negotiateAgain = false;
     this.enqueue(async () => {
       await this.pc.setLocalDescription(await this.pc.createOffer());
       this.#offer();
@@ -204,7 +206,7 @@ export class Publication extends Peer {
   }
 }
 
-/** A stream of another session, started by a request or by an offer that the gateway sends on its own. */
+/** A received stream of another session, which begins with a request or with an offer of the gateway. */
 export class Subscription extends Peer {
   #options;
   #timer = 0;
@@ -214,10 +216,10 @@ export class Subscription extends Peer {
     super({ ...options, sid: "" });
     this.#options = options;
     this.stream = new MediaStream();
-    this.pc.addEventListener("track", ({ track }) => this.#track(track));
-    this.pc.addEventListener("datachannel", ({ channel }) => this.#listen(channel));
+    this.pc.addEventListener("track", ({ track }) => this.#addTrack(track));
+    this.pc.addEventListener("datachannel", ({ channel }) => this.#receiveStates(channel));
     // Janus without the data channel module sends data only to peers that opened a channel themselves (docs/janus.md).
-    this.#listen(this.pc.createDataChannel("status"));
+    this.#receiveStates(this.pc.createDataChannel("status"));
   }
 
   /** Request an offer of the publisher's stream. */
@@ -235,7 +237,7 @@ export class Subscription extends Peer {
     clearTimeout(this.#timer);
     this.sid = sid;
     this.enqueue(async () => {
-      await this.setRemote({ type: "offer", sdp });
+      await this.setRemoteDescription({ type: "offer", sdp });
       await this.pc.setLocalDescription(await this.pc.createAnswer());
       for (const receiver of this.pc.getReceivers()) this.watch(receiver.transport);
       const payload = { type: "answer", sdp: this.pc.localDescription.sdp };
@@ -243,7 +245,7 @@ export class Subscription extends Peer {
     });
   }
 
-  /** Repeat the request after a resume, unless an offer has arrived: it may have been lost with the old connection. */
+  /** After a resume, repeat an unanswered request: request or offer may have been lost with the old connection. */
   resumed() {
     if (!this.sid) this.request();
   }
@@ -253,7 +255,7 @@ export class Subscription extends Peer {
     super.close();
   }
 
-  #track(track) {
+  #addTrack(track) {
     for (const old of this.stream.getTracks()) {
       if (old.kind === track.kind && old !== track) this.stream.removeTrack(old);
     }
@@ -261,7 +263,7 @@ export class Subscription extends Peer {
     this.#options.onTrack(this.stream);
   }
 
-  #listen(channel) {
+  #receiveStates(channel) {
     channel.addEventListener("message", ({ data }) => this.#receiveState(data));
   }
 

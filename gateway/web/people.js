@@ -13,17 +13,20 @@ export class PeopleList {
     this.#root = root;
   }
 
-  /** @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean}[]} members */
+  /**
+   * Show these members, if anything has changed.
+   * @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean}[]} members null = not known yet
+   */
   show(members) {
-    const lines = members.map((member) => [member.name, wordsOf(member)]);
+    const lines = members.map((member) => [member.name, stateWords(member)]);
     const shown = JSON.stringify(lines);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    this.#root.replaceChildren(...lines.map(([name, words]) => line(name, words)));
+    this.#root.replaceChildren(...lines.map(([name, words]) => listItem(name, words)));
   }
 }
 
-function wordsOf({ flags, audio, video, sharing }) {
+function stateWords({ flags, audio, video, sharing }) {
   if (!(flags & FLAG_IN_CALL)) return "in the room, not in the call";
   if (!(flags & (FLAG_AUDIO | FLAG_VIDEO))) return "listening";
   const words = [];
@@ -33,7 +36,7 @@ function wordsOf({ flags, audio, video, sharing }) {
   return words.join(", ") || "in the call";
 }
 
-function line(name, words) {
+function listItem(name, words) {
   const item = element("li");
   const [label, state] = [element("span", "person-name"), element("span", "person-state")];
   label.textContent = name;

@@ -1,7 +1,7 @@
 /**
  * A connection over HTTP requests, for networks that block WebSockets; it has the interface of a WebSocket.
  *
- * Source: docs/protocol.md, "Long polling". A failed request is sent again; no message is doubled.
+ * Source: docs/protocol.md, "Long polling". A failed request is sent again; no message is delivered twice.
  *
  * Events: message {data}, close.
  */
@@ -9,15 +9,15 @@
 const SECRET_HEADER = "Spreed-Signaling-Poll";
 const REQUEST_SECONDS = 40; // the gateway answers a fetch within 25
 const ATTEMPTS = 4; // of one request, then the connection is closed
-const PAUSE_SECONDS = 1;
+const PAUSE_SECONDS = 1; // by which the pause before an attempt grows; the second attempt has none
 const BATCH = 50; // messages in one request
 
 export class PollingSocket extends EventTarget {
   #url;
   #secret = "";
   #outgoing = []; // texts that the gateway has not accepted
-  #accepted = 0;
-  #received = 0;
+  #accepted = 0; // number of messages that the gateway has accepted
+  #received = 0; // number of the last received message
   #posting = false;
   #over = false;
   #aborter = new AbortController();
@@ -34,7 +34,7 @@ export class PollingSocket extends EventTarget {
     this.#post();
   }
 
-  /** End the connection, but not the session; messages that wait are still sent. */
+  /** End the connection, but not the session; messages that the gateway has not accepted are sent with the request. */
   close() {
     if (this.#over) return;
     this.#over = true;
@@ -80,17 +80,17 @@ export class PollingSocket extends EventTarget {
     }
   }
 
-  /** Send a request until it is answered; an error status ends the connection. */
+  /** Send a request, at most ATTEMPTS times, until it is answered; an error status is not tried again. */
   async #request(body) {
     for (let attempt = 1; ; attempt += 1) {
       const signals = [this.#aborter.signal, AbortSignal.timeout(REQUEST_SECONDS * 1000)];
       try {
         const response = await this.#send(body, { signal: AbortSignal.any(signals) });
-        if (!response.ok) throw new RangeError(`status ${response.status}`);
+        if (!response.ok) throw new RangeError(`status ${response.status}`); // recognised by its class below
         return await response.json();
       } catch (error) {
-        const first = !this.#secret; // no connection yet: the caller tries another transport
-        if (this.#over || first || error instanceof RangeError || attempt === ATTEMPTS) throw error;
+        const opening = !this.#secret; // a failure is reported at once, so that the caller tries again
+        if (this.#over || opening || error instanceof RangeError || attempt === ATTEMPTS) throw error;
         await new Promise((resolve) => setTimeout(resolve, PAUSE_SECONDS * 1000 * (attempt - 1)));
       }
     }

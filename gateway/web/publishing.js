@@ -1,5 +1,5 @@
 /**
- * The own publications: camera with microphone, and the screen; each is published again on a new connection if it fails.
+ * The publications of this page: camera with microphone, and the screen; a failed one is published again on a new connection.
  *
  * Source: signaling API, "Start publishing" and "Send offer to subscriber"; reference 9.2, 9.5, 9.7.
  */
@@ -7,31 +7,32 @@
 import { Publication } from "./peer.js";
 import * as sentences from "./sentences.js";
 
-const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is published again
+const RETRY_SECONDS = [1, 2, 4, 8, 15, 30]; // before a failed stream is published again
 const AWAY_SECONDS = 1; // between two checks whether the gateway is back
-const OFFER_DELAY_SECONDS = 2;
-const OFFER_ATTEMPTS = 4;
+const SENDOFFER_RETRY_SECONDS = 2; // before a screen is offered again to a member for which the gateway refused it
+const SENDOFFER_ATTEMPTS = 4;
 
 export class Publishing {
   #options;
   #streams = new Map(); // roomType -> {tracks, preferences, publication, former, attempt, timer}
-  #callers = []; // session ids of the others in the call
+  #callMembers = []; // session ids of the others in the call
   #offered = new Set(); // session ids that the current screen was offered to
 
   /** @param {{signaling, iceServers, name, onTrouble: (key, text) => void, onOpen: () => void,
-   *   onState: (roomType, state) => void}} options `state` is the connection's, "" when nothing is published */
+   *   onState: (roomType, state) => void}} options `onOpen` is called when the data channel
+   *   opens; `state` is the connectionState, "" when nothing is published */
   constructor(options) {
     this.#options = options;
   }
 
-  /** Publish tracks as a roomType and replace its previous publication. */
+  /** Publish tracks as the stream of a roomType, in place of its previous publication. */
   publish(roomType, tracks, preferences) {
     this.stop(roomType);
     this.#streams.set(roomType, { tracks, preferences, publication: null, former: null, attempt: 0, timer: 0 });
     this.#open(roomType);
   }
 
-  /** Publish a roomType with other preferences, on a new connection: they apply to new connections only. */
+  /** Publish a stream again with other preferences; these need a new connection. */
   setPreferences(roomType, preferences) {
     const stream = this.#streams.get(roomType);
     if (!stream) return;
@@ -49,7 +50,7 @@ export class Publishing {
     publication?.enqueue(() => publication.setTrack(kind, track));
   }
 
-  /** Close a roomType's connection. */
+  /** End the publication of a roomType. */
   stop(roomType) {
     const stream = this.#streams.get(roomType);
     if (!stream) return;
@@ -64,15 +65,15 @@ export class Publishing {
   /** Stop the screen and report it to the gateway and to all subscribers. */
   unshare() {
     if (!this.#streams.has("screen")) return;
-    for (const sessionid of [this.#options.signaling.sessionId, ...this.#callers]) {
-      this.#message(sessionid, { type: "unshareScreen", roomType: "screen" });
+    for (const sessionid of [this.#options.signaling.sessionId, ...this.#callMembers]) {
+      this.#sendMessage(sessionid, { type: "unshareScreen", roomType: "screen" });
     }
     this.stop("screen");
   }
 
-  /** Set the other members of the call; new ones are offered the current screen. */
-  setCallers(sessionIds) {
-    this.#callers = sessionIds;
+  /** Set the other members of the call; the current screen is offered to new ones. */
+  setCallMembers(sessionIds) {
+    this.#callMembers = sessionIds;
     for (const sessionId of this.#offered) if (!sessionIds.includes(sessionId)) this.#offered.delete(sessionId);
     this.#offerScreen();
   }
@@ -104,7 +105,7 @@ export class Publishing {
     for (const roomType of this.#streams.keys()) this.#open(roomType);
   }
 
-  /** Offer a stream that the SFU has lost again, unless another connection has replaced it. */
+  /** Publish a stream again that the SFU has lost, unless a new connection has replaced it already. */
   republish({ roomType, sid }) {
     const stream = this.#streams.get(roomType);
     const { publication } = stream ?? {};
@@ -141,12 +142,12 @@ export class Publishing {
       onPublished: ifCurrent(() => this.#published(roomType)),
       onError: ifCurrent((error) => this.#refused(roomType, error)),
       onFailed: ifCurrent((reason) => this.#failed(roomType, reason)),
-      onState: ifCurrent((state) => this.#state(roomType, state)),
+      onState: ifCurrent((state) => this.#connectionStateChanged(roomType, state)),
     });
     stream.publication = publication;
   }
 
-  #state(roomType, state) {
+  #connectionStateChanged(roomType, state) {
     if (state === "connected") {
       this.#streams.get(roomType).attempt = 0;
       this.#options.onTrouble(`own ${roomType}`, null);
@@ -163,7 +164,7 @@ export class Publishing {
 
   #offerScreen() {
     if (!this.#streams.get("screen")?.publication?.pc.remoteDescription) return;
-    for (const sessionId of this.#callers) {
+    for (const sessionId of this.#callMembers) {
       if (this.#offered.has(sessionId)) continue;
       this.#offered.add(sessionId);
       this.#sendOffer(sessionId, 1);
@@ -171,12 +172,12 @@ export class Publishing {
   }
 
   #sendOffer(sessionId, attempt) {
-    this.#message(sessionId, { type: "sendoffer", roomType: "screen" }, () => {
+    this.#sendMessage(sessionId, { type: "sendoffer", roomType: "screen" }, () => {
       setTimeout(() => {
         if (!this.#offered.has(sessionId) || !this.#streams.has("screen")) return;
-        if (attempt < OFFER_ATTEMPTS) this.#sendOffer(sessionId, attempt + 1);
+        if (attempt < SENDOFFER_ATTEMPTS) this.#sendOffer(sessionId, attempt + 1);
         else this.#offered.delete(sessionId);
-      }, OFFER_DELAY_SECONDS * 1000);
+      }, SENDOFFER_RETRY_SECONDS * 1000);
     });
   }
 
@@ -196,17 +197,18 @@ export class Publishing {
     this.#options.onTrouble(`own ${roomType}`, sentences.ownMediaFailed(attempt < 3));
   }
 
+  /** Publish a stream again after a delay; returns the number of failures since it was last connected. */
   #retry(roomType) {
     const stream = this.#streams.get(roomType);
     if (!stream) return 0;
     stream.publication?.close();
     clearTimeout(stream.timer);
-    stream.timer = setTimeout(() => this.#open(roomType), DELAYS[Math.min(stream.attempt, DELAYS.length - 1)] * 1000);
+    stream.timer = setTimeout(() => this.#open(roomType), RETRY_SECONDS[Math.min(stream.attempt, RETRY_SECONDS.length - 1)] * 1000);
     stream.attempt += 1;
     return stream.attempt;
   }
 
-  #message(sessionid, data, onError) {
+  #sendMessage(sessionid, data, onError) {
     const message = { recipient: { type: "session", sessionid }, data: { to: sessionid, ...data } };
     this.#options.signaling.send({ type: "message", message }, onError);
   }

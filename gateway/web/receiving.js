@@ -1,5 +1,6 @@
 /**
- * The subscriptions to the others' streams: requested, or offered by the gateway, and requested again if they fail.
+ * The subscriptions to the others' streams, requested by this page or offered by the gateway; failed ones are requested
+ * again.
  *
  * Source: signaling API, "Request offer from publisher"; reference 9.3, 9.4, 9.7.
  */
@@ -8,14 +9,14 @@ import { Subscription } from "./peer.js";
 import { FLAG_AUDIO, FLAG_VIDEO } from "./roster.js";
 import * as sentences from "./sentences.js";
 
-const DELAYS = [1, 2, 4, 8, 15, 30]; // seconds before a failed stream is requested again
+const RETRY_SECONDS = [1, 2, 4, 8, 15, 30]; // before a failed stream is requested again
 const AWAY_SECONDS = 1; // between two checks whether the gateway is back
-const ORPHAN_SECONDS = 20; // that streams of a lost session may play while the new session is set up
+const ORPHAN_SECONDS = 20; // for which streams of a lost session may play on
 
 export class Receiving {
   #options;
   #streams = new Map(); // key -> {sessionId, roomType, subscription, attempt, timer}
-  #orphaned = []; // subscriptions of a lost session; they play until their successors do
+  #orphaned = []; // subscriptions of a lost session, which play until ORPHAN_SECONDS are over
   #names = new Map(); // session id -> name
 
   /**
@@ -27,13 +28,13 @@ export class Receiving {
     this.#options = options;
   }
 
-  /** Subscribe to exactly these members of the call. */
-  setCallers(callers) {
-    this.#names = new Map(callers.map(({ sessionId, name }) => [sessionId, name]));
+  /** Set the other members of the call: subscribe to those that send, and drop the streams of all that are gone. */
+  setCallMembers(members) {
+    this.#names = new Map(members.map(({ sessionId, name }) => [sessionId, name]));
     for (const { sessionId } of [...this.#streams.values()]) {
       if (!this.#names.has(sessionId)) for (const roomType of ["video", "screen"]) this.#drop(sessionId, roomType);
     }
-    for (const { sessionId, flags } of callers) {
+    for (const { sessionId, flags } of members) {
       const sends = flags & (FLAG_AUDIO | FLAG_VIDEO);
       if (sends && !this.#streams.has(keyOf(sessionId, "video"))) this.#request(sessionId, "video");
     }
@@ -53,8 +54,8 @@ export class Receiving {
     if (subscription && (!sid || subscription.sid === sid)) subscription.addCandidate(candidate);
   }
 
-  /** The publisher stopped sharing its screen. */
-  unshared(sessionId) {
+  /** Drop the screen of a publisher that has stopped sharing it. */
+  dropScreen(sessionId) {
     this.#drop(sessionId, "screen");
   }
 
@@ -66,7 +67,7 @@ export class Receiving {
     for (const { subscription } of this.#streams.values()) if (subscription && !subscription.closed) subscription.resumed();
   }
 
-  /** Let the streams of a lost session play until those of the next session replace them. */
+  /** Let the streams of a lost session play for ORPHAN_SECONDS; those of the next session replace them in the tiles. */
   sessionLost() {
     for (const stream of this.#streams.values()) {
       clearTimeout(stream.timer);
@@ -118,11 +119,11 @@ export class Receiving {
       onMemberState: (type, payload) => onMemberState(sessionId, type, payload),
       onError: (error) => this.#refused(stream, error),
       onFailed: (reason) => this.#failed(stream, reason),
-      onState: (state) => this.#state(stream, state),
+      onState: (state) => this.#connectionStateChanged(stream, state),
     });
   }
 
-  #state(stream, state) {
+  #connectionStateChanged(stream, state) {
     if (state !== "connected") return;
     stream.attempt = 0;
     this.#options.onTrouble(keyOf(stream.sessionId, stream.roomType), null);
@@ -134,12 +135,12 @@ export class Receiving {
       return;
     }
     const attempt = this.#retry(stream);
-    this.#report(stream, (name) => sentences.theirsNotFound(name, error.code, attempt < DELAYS.length));
+    this.#report(stream, (name) => sentences.theirsNotFound(name, error.code, attempt < RETRY_SECONDS.length));
   }
 
   #failed(stream, reason) {
     const attempt = this.#retry(stream);
-    // The SFU also ends a connection when its publisher is replaced or leaves: the first time is no problem to report.
+    // The SFU also ends a connection when its publisher is replaced or leaves, so that the first end is not reported.
     if (reason === "ended" && attempt === 1) return;
     this.#report(stream, (name) => sentences.theirMediaFailed(name, attempt < 3));
   }
@@ -148,11 +149,12 @@ export class Receiving {
     this.#options.onTrouble(keyOf(sessionId, roomType), sentence(this.#names.get(sessionId) ?? "somebody"));
   }
 
+  /** Request a stream again after a delay; returns the number of failures since it was last connected. */
   #retry(stream) {
     clearTimeout(stream.timer);
     stream.subscription?.close();
     const { sessionId, roomType } = stream;
-    const delay = DELAYS[Math.min(stream.attempt, DELAYS.length - 1)];
+    const delay = RETRY_SECONDS[Math.min(stream.attempt, RETRY_SECONDS.length - 1)];
     stream.timer = setTimeout(() => this.#request(sessionId, roomType), delay * 1000);
     stream.attempt += 1;
     return stream.attempt;

@@ -10,9 +10,9 @@ export const FLAG_VIDEO = 4;
 
 export class Roster {
   #members = new Map(); // session id -> {sessionId, userId, name}
-  #flags = new Map(); // session id -> inCall; may know a session before its join event
+  #flags = new Map(); // session id -> inCall; an update may come before the join event of its session
 
-  /** Apply an event; returns whether it concerns the roster. */
+  /** Apply an event; returns whether it is about the members of the room or call. */
   apply(event) {
     if (event.target === "room" && event.type === "join") {
       for (const entry of event.join ?? []) this.#join(entry);
@@ -31,18 +31,22 @@ export class Roster {
     this.#flags.clear();
   }
 
-  /** @returns {{sessionId: string, userId: string, name: string, flags: number}[]} by name */
+  /**
+   * Return the members of the room, sorted by name.
+   * @returns {{sessionId: string, userId: string, name: string, flags: number}[]} flags: inCall (reference 7)
+   */
   members() {
     return [...this.#members.values()]
       .map((member) => ({ ...member, flags: this.#flags.get(member.sessionId) ?? 0 }))
       .sort((one, other) => one.name.localeCompare(other.name) || one.sessionId.localeCompare(other.sessionId));
   }
 
-  /** @returns the members that are in the call */
-  callers() {
+  /** Return the members that are in the call, as members() does. */
+  callMembers() {
     return this.members().filter((member) => member.flags & FLAG_IN_CALL);
   }
 
+  /** Set the name of a member; an empty name changes nothing. */
   rename(sessionId, name) {
     const member = this.#members.get(sessionId);
     if (member && name) member.name = name;

@@ -4,26 +4,29 @@
  * Source: signaling API, "Start publishing": audiocodec, videocodec, bitrate.
  */
 
-const NAMES = { vp8: "VP8", vp9: "VP9", h264: "H.264", av1: "AV1", h265: "H.265", opus: "Opus", g722: "G.722", pcmu: "PCMU", pcma: "PCMA" };
-const VIDEO = ["vp8", "vp9", "h264", "av1", "h265"];
-const AUDIO = ["opus", "g722", "pcmu", "pcma"];
+const CODEC_NAMES = { vp8: "VP8", vp9: "VP9", h264: "H.264", av1: "AV1", h265: "H.265", opus: "Opus", g722: "G.722", pcmu: "PCMU", pcma: "PCMA" };
+const VIDEO_CODECS = ["vp8", "vp9", "h264", "av1", "h265"];
+const AUDIO_CODECS = ["opus", "g722", "pcmu", "pcma"];
 const BITRATES = [2_000_000, 1_000_000, 500_000, 200_000]; // bit/s
 
 /** Fill each select of the page that has data-choice, and keep selects of the same choice equal. */
 export function prepareChoices() {
-  fill("videocodec", "Automatic", sendable("video", VIDEO));
-  fill("audiocodec", "Automatic", sendable("audio", AUDIO));
-  fill("bitrate", "As the server allows", BITRATES.map((bits) => [bits, `${(bits / 1000).toLocaleString("en")} kbit/s`]));
+  fillSelects("videocodec", "Automatic", sendableCodecs("video", VIDEO_CODECS));
+  fillSelects("audiocodec", "Automatic", sendableCodecs("audio", AUDIO_CODECS));
+  fillSelects("bitrate", "As the server allows", BITRATES.map((bits) => [bits, `${(bits / 1000).toLocaleString("en")} kbit/s`]));
   for (const select of document.querySelectorAll("select[data-choice]")) {
-    select.addEventListener("change", () => choose(select.dataset.choice, select.value));
+    select.addEventListener("change", () => setChoice(select.dataset.choice, select.value));
   }
 }
 
-/** @returns {{videocodec?: string, audiocodec?: string, bitrate?: number}} the members to send; none for no choice */
+/**
+ * Return the chosen preferences; one that was left to the browser or server is missing.
+ * @returns {{videocodec?: string, audiocodec?: string, bitrate?: number}} bitrate in bit/s
+ */
 export function preferences() {
   const chosen = {};
-  for (const choice of ["videocodec", "audiocodec"]) if (value(choice)) chosen[choice] = value(choice);
-  if (Number(value("bitrate"))) chosen.bitrate = Number(value("bitrate"));
+  for (const choice of ["videocodec", "audiocodec"]) if (chosenValue(choice)) chosen[choice] = chosenValue(choice);
+  if (Number(chosenValue("bitrate"))) chosen.bitrate = Number(chosenValue("bitrate"));
   return chosen;
 }
 
@@ -33,27 +36,27 @@ export function screenPreferences() {
   return videocodec ? { videocodec } : {};
 }
 
-function choose(choice, chosen) {
-  for (const select of selects(choice)) select.value = chosen;
+function setChoice(choice, chosen) {
+  for (const select of selectsOf(choice)) select.value = chosen;
 }
 
-function value(choice) {
-  return selects(choice)[0].value;
+function chosenValue(choice) {
+  return selectsOf(choice)[0].value;
 }
 
-function selects(choice) {
+function selectsOf(choice) {
   return document.querySelectorAll(`select[data-choice="${choice}"]`);
 }
 
-function sendable(kind, names) {
+function sendableCodecs(mediaKind, names) {
   const known = new Set(
-    (globalThis.RTCRtpSender?.getCapabilities?.(kind)?.codecs ?? []).map(({ mimeType }) => mimeType.split("/")[1].toLowerCase()),
+    (globalThis.RTCRtpSender?.getCapabilities?.(mediaKind)?.codecs ?? []).map(({ mimeType }) => mimeType.split("/")[1].toLowerCase()),
   );
-  return names.filter((name) => known.has(name)).map((name) => [name, NAMES[name]]);
+  return names.filter((name) => known.has(name)).map((name) => [name, CODEC_NAMES[name]]);
 }
 
-function fill(choice, automatic, choices) {
-  for (const select of selects(choice)) {
+function fillSelects(choice, automatic, choices) {
+  for (const select of selectsOf(choice)) {
     select.replaceChildren(...[["", automatic], ...choices].map(([chosen, label]) => new Option(label, chosen)));
   }
 }

@@ -6,22 +6,22 @@
  *
  * Events (CustomEvent):
  *   state    {state, retryIn}   "connecting" | "open" | "away" | "ended"; retryIn in seconds, 0 = now
- *   session  {resumed}          a session is open; not resumed = an older session is lost
- *   message  the message        each message of the gateway that is not the reply to a request
+ *   session  {resumed}          a session is open; not resumed = a new one; an earlier one is lost
+ *   message  the message        each message of the gateway that is not handled here, such as events and media messages
  *   ended    {reason}           the gateway ended the session; there is no further attempt
  */
 
-import { Delivery, FEATURE } from "./delivery.js";
+import { ACK, Delivery } from "./delivery.js";
 import { PollingSocket } from "./polling.js";
 
 const BACKOFF_SECONDS = [0.5, 1, 2, 4, 8, 16]; // doubled up to 16 s, like the gateway's attempts with Janus (reference 9.8)
-const CONNECT_SECONDS = 10;
+const CONNECT_SECONDS = 10; // from the opening of a socket to the reply to the hello
 const REPLY_SECONDS = 15; // the gateway asks Nextcloud for up to 10 s
 const ERROR_SECONDS = 60; // no error arrives later
-const PROBE_SECONDS = 5;
-const SILENCE_SECONDS = 25; // without a message, then the connection is probed
+const PROBE_SECONDS = 5; // for the answer to a probe
+const SILENCE_SECONDS = 25; // without a message, after which the connection is probed
 const REPUBLISH = "republish"; // feature id: the gateway may ask for a new offer (docs/protocol.md, "Offering again")
-const HELLO_RETRY_REASONS = new Set(["hello_timeout", "room_join_timeout"]);
+const RETRIED_BYE_REASONS = new Set(["hello_timeout", "room_join_timeout"]);
 
 /** An error that the gateway sent. */
 export class SignalingError extends Error {
@@ -41,13 +41,13 @@ export class Signaling extends EventTarget {
   #lastId = 0;
   #pending = new Map(); // request id -> {resolve, reject} or {onError}
   #delivery = new Delivery();
-  #waiting = []; // messages to send once the session was resumed
+  #waiting = []; // messages to send after the resume
   #attempt = 0;
   #retryTimer = 0;
   #connectTimer = 0;
   #probeTimer = 0;
   #silenceTimer = 0;
-  #room = null;
+  #room = null; // {roomid, sessionid} of the latest join
   #opened = null; // the promise of open(), until the first session is open
 
   /**
@@ -74,21 +74,24 @@ export class Signaling extends EventTarget {
     });
   }
 
-  /** Send a message of the session; kept until after the resume while the gateway is away. */
+  /**
+   * Send a message; while the gateway is away it is kept until the session was resumed.
+   * `onError` gets the error if the gateway answers with one.
+   */
   send(message, onError) {
     if (this.state === "ended" || this.state === "closed") return;
-    const whole = onError ? { id: this.#nextId(), ...message } : message;
+    const outgoing = onError ? { id: this.#nextId(), ...message } : message;
     if (onError) {
-      this.#pending.set(whole.id, { onError });
-      setTimeout(() => this.#pending.delete(whole.id), ERROR_SECONDS * 1000); // success is not answered
+      this.#pending.set(outgoing.id, { onError });
+      setTimeout(() => this.#pending.delete(outgoing.id), ERROR_SECONDS * 1000); // success is not answered
     }
-    if (this.state === "open") this.#write(whole);
-    else this.#waiting.push(whole);
+    if (this.state === "open") this.#write(outgoing);
+    else this.#waiting.push(outgoing);
   }
 
   /**
-   * Send a request and return its reply. Rejects with SignalingError, or when no reply comes.
-   * onReply gets the reply before any message behind it is handled; a promise would be too late.
+   * Send a request and return its reply. Rejects with SignalingError; its code is "timeout" if no reply comes.
+   * `onReply` gets the reply before the next message is handled, which a promise would be too late for.
    */
   request(message, onReply = () => {}) {
     return new Promise((resolve, reject) => {
@@ -109,9 +112,9 @@ export class Signaling extends EventTarget {
         }
       };
       this.#pending.set(id, { resolve: settle(handle), reject: settle(reject) });
-      const whole = { id, ...message };
-      if (this.state === "open" || message.type === "hello") this.#write(whole);
-      else this.#waiting.push(whole);
+      const outgoing = { id, ...message };
+      if (this.state === "open" || message.type === "hello") this.#write(outgoing);
+      else this.#waiting.push(outgoing);
     });
   }
 
@@ -126,7 +129,7 @@ export class Signaling extends EventTarget {
     }
   }
 
-  /** Send a request that is always answered; without an answer in a few seconds the connection is dropped and resumed. */
+  /** Test the connection by a request; if no message comes within PROBE_SECONDS, drop it and resume on another one. */
   probe() {
     if (this.state !== "open" || !this.#room || this.#probeTimer) return;
     this.#probeTimer = setTimeout(() => this.#drop(), PROBE_SECONDS * 1000);
@@ -139,7 +142,7 @@ export class Signaling extends EventTarget {
     if (this.state === "away") this.#connect();
   }
 
-  /** Send bye and end the session. */
+  /** End the session with a `bye`, and close the connection. */
   close() {
     if (this.state === "open") this.#write({ type: "bye", bye: {} });
     this.#end("closed");
@@ -152,7 +155,7 @@ export class Signaling extends EventTarget {
 
   #write(message) {
     const text = JSON.stringify(message);
-    if (message.type !== "hello") this.#delivery.sending(text);
+    if (message.type !== "hello") this.#delivery.keep(text);
     this.#socket.send(text);
   }
 
@@ -165,21 +168,21 @@ export class Signaling extends EventTarget {
     clearTimeout(this.#retryTimer);
     this.#detach();
     this.#setState("connecting");
-    this.#delivery.connected();
+    this.#delivery.startConnection();
     this.#use(new WebSocket(this.#url), () => this.#use(new PollingSocket(this.#url), () => this.#drop()));
   }
 
-  /** Use a socket; call `otherwise` if no message arrives on it. */
-  #use(socket, otherwise) {
-    const before = this.#socket;
+  /** Use a socket; call `onUnusable` if it closes, or times out, before the first message. */
+  #use(socket, onUnusable) {
+    const previous = this.#socket;
     this.#socket = socket;
-    before?.close();
+    previous?.close();
     let received = false;
     const lost = () => {
       if (this.#socket !== socket) return;
       clearTimeout(this.#connectTimer);
       if (received) this.#drop();
-      else otherwise();
+      else onUnusable();
     };
     this.#connectTimer = setTimeout(lost, CONNECT_SECONDS * 1000);
     socket.addEventListener("message", (event) => {
@@ -233,7 +236,7 @@ export class Signaling extends EventTarget {
     }
     const acknowledgement = this.#delivery.receive(message);
     if (acknowledgement) this.#write(acknowledgement);
-    if (message.type === FEATURE) return;
+    if (message.type === ACK) return;
     if (message.type === "welcome") {
       this.features = new Set(message.welcome?.features ?? []);
       this.#hello();
@@ -244,7 +247,7 @@ export class Signaling extends EventTarget {
     }
   }
 
-  /** Pass a reply to its request; returns false if there is none. */
+  /** Pass a reply to its request; returns false if the message is no reply. */
   #settle(message) {
     const pending = message.id === undefined ? undefined : this.#pending.get(message.id);
     if (!pending) return false;
@@ -255,7 +258,7 @@ export class Signaling extends EventTarget {
   }
 
   #bye(reason) {
-    if (HELLO_RETRY_REASONS.has(reason)) {
+    if (RETRIED_BYE_REASONS.has(reason)) {
       this.#resumeId = "";
       this.#drop();
     } else {
@@ -269,10 +272,10 @@ export class Signaling extends EventTarget {
       if (this.#resumeId && (await this.#resume())) return;
       const { version, auth } = await this.#credentials(this.features);
       if (this.#socket !== socket) return;
-      const features = [FEATURE, REPUBLISH].filter((feature) => this.features.has(feature));
-      await this.request({ type: "hello", hello: { version, auth, features } }, (reply) => this.#begin(reply, false));
+      const features = [ACK, REPUBLISH].filter((feature) => this.features.has(feature));
+      await this.request({ type: "hello", hello: { version, auth, features } }, (reply) => this.#useSession(reply, false));
     } catch (error) {
-      this.#refused(error, socket);
+      this.#helloFailed(error, socket);
     }
   }
 
@@ -280,17 +283,17 @@ export class Signaling extends EventTarget {
   async #resume() {
     const resumeid = this.#resumeId;
     try {
-      const hello = { version: "1.0", resumeid, ...this.#delivery.position };
-      await this.request({ type: "hello", hello }, (reply) => this.#begin(reply, true));
+      const hello = { version: "1.0", resumeid, ...this.#delivery.resumeMembers };
+      await this.request({ type: "hello", hello }, (reply) => this.#useSession(reply, true));
       return true;
     } catch (error) {
       if (error.code !== "no_such_session") throw error;
-      if (this.#resumeId === resumeid) this.#resumeId = ""; // else another session is open by now
+      if (this.#resumeId === resumeid) this.#resumeId = ""; // otherwise another session was opened meanwhile
       return false;
     }
   }
 
-  #refused(error, socket) {
+  #helloFailed(error, socket) {
     if (this.#opened && error instanceof SignalingError && error.code !== "timeout") {
       this.#opened.reject(error);
       this.#opened = null;
@@ -300,7 +303,7 @@ export class Signaling extends EventTarget {
     }
   }
 
-  #begin(reply, resumed) {
+  #useSession(reply, resumed) {
     clearTimeout(this.#connectTimer);
     const { sessionid, resumeid, userid } = reply.hello;
     this.sessionId = sessionid;
@@ -309,8 +312,8 @@ export class Signaling extends EventTarget {
     this.#attempt = 0;
     const kept = this.#waiting;
     this.#waiting = [];
-    if (!resumed) this.#forget();
-    for (const text of this.#delivery.begin(reply.hello, resumed)) this.#socket.send(text);
+    if (!resumed) this.#forgetSession();
+    for (const text of this.#delivery.applyHello(reply.hello, resumed)) this.#socket.send(text);
     if (resumed) for (const message of kept) this.#write(message);
     this.#setState("open"); // listeners may send at once
     this.dispatchEvent(new CustomEvent("session", { detail: { resumed } }));
@@ -318,8 +321,8 @@ export class Signaling extends EventTarget {
     this.#opened = null;
   }
 
-  /** Drop the state of a lost session. */
-  #forget() {
+  /** Drop the room and the requests of a lost session. */
+  #forgetSession() {
     this.#room = null;
     for (const { reject } of this.#pending.values()) {
       reject?.(new SignalingError({ code: "no_such_session", message: "The session is gone." }));

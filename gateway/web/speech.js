@@ -3,11 +3,11 @@
  * background, where browsers run timers at most once a second.
  */
 
-const LEVEL = 0.02; // RMS of full scale; room noise is below
-const HOLD = 0.6; // seconds; a pause between words is not the end of speech
-const WINDOW = 1024; // samples over which a level is taken
+const SPEECH_LEVEL = 0.02; // RMS, where 1 is full scale; room noise is below
+const HOLD = 0.6; // seconds without a loud window after which speech has ended; pauses between words are shorter
+const WINDOW = 1024; // samples for one level
 
-class Speech extends AudioWorkletProcessor {
+class SpeechProcessor extends AudioWorkletProcessor {
   #ended = false;
   #sum = 0;
   #count = 0;
@@ -23,7 +23,7 @@ class Speech extends AudioWorkletProcessor {
     for (const sample of samples) this.#sum += sample * sample;
     this.#count += samples.length;
     if (this.#count >= WINDOW) {
-      if (Math.sqrt(this.#sum / this.#count) > LEVEL) this.#lastSpeech = currentTime;
+      if (Math.sqrt(this.#sum / this.#count) > SPEECH_LEVEL) this.#lastSpeech = currentTime;
       this.#sum = this.#count = 0;
     }
     const speaking = currentTime - this.#lastSpeech < HOLD;
@@ -32,4 +32,4 @@ class Speech extends AudioWorkletProcessor {
   }
 }
 
-registerProcessor("speech", Speech);
+registerProcessor("speech", SpeechProcessor);

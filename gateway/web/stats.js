@@ -9,7 +9,8 @@ const last = new WeakMap(); // RTCPeerConnection -> Map of the id of an RTP stre
  * @param {RTCPeerConnection} pc
  * @param {"inbound-rtp"|"outbound-rtp"} direction
  * @returns {Promise<{kind, codec, width, height, bitrate, loss}[]>} one per RTP stream, video first;
- *   bitrate (kbit/s) and loss (percent) since the last reading, `null` at the first one
+ *   bitrate (kbit/s) and loss (percent) since the last reading, `null` at the first one; the loss of a sent stream is that
+ *   of the receiver's latest report, `null` without one
  */
 export async function readStats(pc, direction) {
   const report = await pc.getStats();

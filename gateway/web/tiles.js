@@ -64,8 +64,8 @@ class Tile {
   #paint() {
     const { audio, video, speaking } = this.state;
     const tracks = this.video.srcObject?.getVideoTracks() ?? [];
-    const picture = tracks.length > 0 && (this.screen || video !== false) && (this.own || this.video.videoWidth > 0);
-    this.element.classList.toggle("no-picture", !picture);
+    const hasPicture = tracks.length > 0 && (this.screen || video !== false) && (this.own || this.video.videoWidth > 0);
+    this.element.classList.toggle("no-picture", !hasPicture);
     this.element.classList.toggle("speaking", Boolean(speaking && audio !== false));
     this.muted.classList.toggle("shown", audio === false && !this.screen);
     this.element.setAttribute("aria-label", [this.nameLabel.textContent, ...this.words()].join(", "));
@@ -88,7 +88,7 @@ export class TileGrid {
   #root;
   #screens;
   #tiles = new Map(); // "session roomType" -> Tile
-  #orphaned = []; // tiles of a lost session, until the same user is back
+  #orphaned = []; // {roomType, tile} of a lost session, until the same user is back
 
   constructor(root, screens) {
     this.#root = root;
@@ -99,18 +99,18 @@ export class TileGrid {
     return this.#tiles.get(`${sessionId} ${roomType}`);
   }
 
-  /** Return the tile of a stream, a new one if needed. With `userId` an orphaned tile of the same user is reused. */
+  /** Return the tile of a stream; if there is none, an orphaned tile of the user `userId`, or else a new one. */
   open(sessionId, roomType, { name, userId = "", own = false }) {
     const key = `${sessionId} ${roomType}`;
     let tile = this.#tiles.get(key);
     if (!tile) {
-      tile = this.#adopt(roomType, userId) ?? new Tile({ name, own, screen: roomType === "screen" });
+      tile = this.#takeOrphaned(roomType, userId) ?? new Tile({ name, own, screen: roomType === "screen" });
       tile.userId = userId;
       this.#tiles.set(key, tile);
       if (!tile.element.isConnected) (tile.screen ? this.#screens : this.#root).append(tile.element);
     }
     if (tile.name !== name) tile.rename(name);
-    this.#count();
+    this.#updateLayout();
     return tile;
   }
 
@@ -118,14 +118,15 @@ export class TileGrid {
     const key = `${sessionId} ${roomType}`;
     this.#tiles.get(key)?.close();
     this.#tiles.delete(key);
-    this.#count();
+    this.#updateLayout();
   }
 
+  /** Return [sessionId, roomType, tile] of each tile. */
   entries() {
     return [...this.#tiles].map(([key, tile]) => [...key.split(" "), tile]);
   }
 
-  /** Keep the others' tiles unchanged for a while after the session is lost: their streams may still play. */
+  /** After the session is lost, keep the others' tiles, whose streams may still play, and close the own ones. */
   sessionLost() {
     for (const [, roomType, tile] of this.entries()) {
       if (tile.own) tile.close();
@@ -138,7 +139,7 @@ export class TileGrid {
   closeOrphaned() {
     for (const { tile } of this.#orphaned) tile.close();
     this.#orphaned = [];
-    this.#count();
+    this.#updateLayout();
   }
 
   clear() {
@@ -146,12 +147,12 @@ export class TileGrid {
     for (const [sessionId, roomType] of this.entries()) this.close(sessionId, roomType);
   }
 
-  #adopt(roomType, userId) {
+  #takeOrphaned(roomType, userId) {
     const index = this.#orphaned.findIndex((one) => one.roomType === roomType && userId && one.tile.userId === userId);
     return index < 0 ? undefined : this.#orphaned.splice(index, 1)[0].tile;
   }
 
-  #count() {
+  #updateLayout() {
     const tiles = this.#root.children.length;
     this.#root.dataset.count = tiles > 9 ? "many" : String(tiles);
     this.#screens.hidden = this.#screens.children.length === 0;
@@ -164,7 +165,7 @@ export function element(name, className = "") {
   return made;
 }
 
-/** One of the icons in index.html. */
+/** Create an element that shows one of the icons in index.html. */
 export function icon(name, className = "") {
   const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   made.setAttribute("class", `icon ${className}`);

@@ -24,17 +24,17 @@ export class View {
   }
 
   /**
-   * Show a call.
+   * Show the members of a call, the own state, and the controls.
    * @param {{sessionId, name, flags, audio: boolean, video: ?MediaStreamTrack, mirrored: boolean, screen: ?MediaStream}} own
    * @param others as Call.others() returns them
-   * @param {boolean} joining whether members are missing that are expected back
+   * @param {boolean} joining whether members may be missing that come back, so that tiles stay
    */
   paint(own, others, joining) {
     this.#paintOwn(own);
     for (const one of others) this.#paintOther(one);
-    const callers = new Set(others.filter(({ flags }) => flags & FLAG_IN_CALL).map(({ sessionId }) => sessionId));
+    const callMembers = new Set(others.filter(({ flags }) => flags & FLAG_IN_CALL).map(({ sessionId }) => sessionId));
     for (const [sessionId, roomType] of this.tiles.entries()) {
-      if (sessionId !== own.sessionId && !callers.has(sessionId) && !joining) this.tiles.close(sessionId, roomType);
+      if (sessionId !== own.sessionId && !callMembers.has(sessionId) && !joining) this.tiles.close(sessionId, roomType);
     }
     const sharing = (sessionId) => Boolean(this.tiles.get(sessionId, "screen"));
     this.#people.show([
@@ -55,13 +55,13 @@ export class View {
     });
   }
 
-  /** Show the own screen in a tile of its own. */
+  /** Show the own screen in a tile; `null` closes the tile. */
   showOwnScreen({ sessionId, name, screen }) {
     if (screen) this.tiles.open(sessionId, "screen", { name, own: true }).setStream(screen);
     else this.tiles.close(sessionId, "screen");
   }
 
-  /** Show the statistics of each tile; `connection` returns a tile's PeerConnection. */
+  /** Show statistics in each tile; `connection` returns the PeerConnection of a session id and roomType, or null. */
   async showStats(connection) {
     for (const [sessionId, roomType, tile] of this.tiles.entries()) {
       const pc = connection(sessionId, roomType);
@@ -93,9 +93,9 @@ export class View {
   }
 
   #paintControls({ flags, audio, video, screen }) {
-    button("mute", audio ? "Mute" : "Unmute", audio ? "mic" : "mic-off");
-    button("camera", video ? "Camera off" : "Camera on", video ? "camera" : "camera-off");
-    button("share", screen ? "Stop sharing" : "Share screen", "screen");
+    paintButton("mute", audio ? "Mute" : "Unmute", audio ? "mic" : "mic-off");
+    paintButton("camera", video ? "Camera off" : "Camera on", video ? "camera" : "camera-off");
+    paintButton("share", screen ? "Stop sharing" : "Share screen", "screen");
     $("share").classList.toggle("on", Boolean(screen));
     for (const id of ["mute", "camera"]) $(id).disabled = flags === FLAG_IN_CALL; // a listener has no devices
   }
@@ -106,7 +106,7 @@ export class View {
   }
 }
 
-function button(id, label, symbol) {
+function paintButton(id, label, symbol) {
   const text = $(id).querySelector("span");
   if (text.textContent === label) return;
   text.textContent = label;
