@@ -21,12 +21,12 @@ def php_json(data: Any) -> bytes:
 
 
 def invite(room: TalkRoom, userids: Iterable[str], *, changes_only: bool) -> Json:
-    """Return the request after users became members."""
+    """Return the request that Talk sends after users became members."""
     return _membership_request("invite", room, {"userids": list(userids)}, changes_only)
 
 
 def disinvite_sessions(room: TalkRoom, sessions: Iterable[str], *, changes_only: bool) -> Json:
-    """Return the request after sessions ended: the first of two after a removal, the only one after a guest left."""
+    """Return the request about ended sessions: the first of two after a removal, the only one after a guest left."""
     return _membership_request("disinvite", room, {"sessionids": list(sessions)}, changes_only)
 
 
@@ -36,7 +36,7 @@ def disinvite_users(room: TalkRoom, userids: Iterable[str], *, changes_only: boo
 
 
 def update(room: TalkRoom, *, changes_only: bool) -> Json:
-    """Return the request after the room's properties changed."""
+    """Return the request that Talk sends after properties of the room changed."""
     lists = {} if changes_only else {"userids": room.userids}
     return {"type": "update", "update": {**lists, "properties": room.properties()}}
 
@@ -47,10 +47,10 @@ def delete(room: TalkRoom, *, changes_only: bool) -> Json:
 
 
 def incall(room: TalkRoom, flags: int, changed: Collection[str], *, changes_only: bool) -> Json:
-    """Return the request after the sessions with the ids ``changed`` got the in-call ``flags`` (reference 7).
+    """Return the request about new in-call ``flags`` (reference 7) of the sessions with the ids ``changed``.
 
     The list ``users`` contains the sessions in the call. A session that left the call is only in the list ``changed``,
-    a session that no longer exists in neither.
+    a session that no longer exists is in neither list.
     """
     sessions = _listed_sessions(room)
     body: Json = {
@@ -63,12 +63,12 @@ def incall(room: TalkRoom, flags: int, changed: Collection[str], *, changes_only
 
 
 def incall_all(flags: int) -> Json:
-    """Return the request after a moderator ended the call for everybody (``flags`` 0), or let everybody enter it."""
+    """Return the request about new in-call ``flags`` of all members; 0: a moderator ended the call for everybody."""
     return {"type": "incall", "incall": {"incall": flags, "all": True}}
 
 
 def participants(room: TalkRoom, changed: Collection[str], *, changes_only: bool) -> Json:
-    """Return the request after attendees changed, such as their permissions; ``changed``: ids of their sessions."""
+    """Return the request about changed attendees, such as their permissions; ``changed``: ids of their sessions."""
     sessions = _listed_sessions(room)
     changes = [
         {**_participant_entry(session), "permissions": session.attendee.granted_permissions}

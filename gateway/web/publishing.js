@@ -78,19 +78,23 @@ export class Publishing {
     this.#offerScreen();
   }
 
+  /** Apply the answer of the SFU to the latest offer of a stream. */
   answer(roomType, sid, sdp) {
     this.#streams.get(roomType)?.publication?.answer(sid, sdp);
   }
 
+  /** Add a candidate of the SFU to a publication. */
   candidate(roomType, sid, candidate) {
     const publication = this.#streams.get(roomType)?.publication;
     if (publication && (!sid || sid === publication.sid)) publication.addCandidate(candidate);
   }
 
+  /** Send a state on the data channel of the camera's publication. */
   sendState(type, payload) {
     this.#streams.get("video")?.publication?.sendState(type, payload);
   }
 
+  /** Return the PeerConnection of a stream, or null. */
   connection(roomType) {
     return this.#streams.get(roomType)?.publication?.pc ?? null;
   }

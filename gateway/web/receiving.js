@@ -40,6 +40,7 @@ export class Receiving {
     }
   }
 
+  /** Answer an offer of the SFU; a new sid begins a new connection. */
   offer(sessionId, roomType, sid, sdp) {
     const stream = this.#entry(sessionId, roomType);
     clearTimeout(stream.timer);
@@ -49,6 +50,7 @@ export class Receiving {
     stream.subscription.offer(sid, sdp);
   }
 
+  /** Add a candidate of the SFU to a subscription. */
   candidate(sessionId, roomType, sid, candidate) {
     const subscription = this.#streams.get(keyOf(sessionId, roomType))?.subscription;
     if (subscription && (!sid || subscription.sid === sid)) subscription.addCandidate(candidate);
@@ -59,6 +61,7 @@ export class Receiving {
     this.#drop(sessionId, "screen");
   }
 
+  /** Return the PeerConnection of a stream, or null. */
   connection(sessionId, roomType) {
     return this.#streams.get(keyOf(sessionId, roomType))?.subscription?.pc ?? null;
   }

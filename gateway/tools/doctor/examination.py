@@ -50,7 +50,7 @@ def steps(
     yield from _nextcloud_steps(target, backends, config.mcu.type if config else NO_MCU, needs_config)
     secret = config.internal.secret if config else ""
     url = next((url for backend in backends for url in backend.urls), "")
-    yield DoctorStep("hello", partial(session.say_hello, target, secret, url), ("WebSocket upgrade", *needs_config))
+    yield DoctorStep("hello", partial(session.open_session, target, secret, url), ("WebSocket upgrade", *needs_config))
     yield from _janus_steps(target, config, needs_config, media=media)
     yield from _turn_steps(target, turn_settings, needs_config)
     yield DoctorStep("readiness", partial(signaling.read_readiness, target), (PATH,))

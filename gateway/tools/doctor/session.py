@@ -14,7 +14,7 @@ from gateway.wire import checksum
 from gateway.wire.errors import Code
 
 
-async def say_hello(target: Target, secret: str, backend: str) -> Outcome:
+async def open_session(target: Target, secret: str, backend: str) -> Outcome:
     """Open a session as an internal client, and end it; ``backend`` is the URL of a Nextcloud."""
     if not secret or not backend:
         return not_tried(

@@ -22,7 +22,7 @@ from gateway.tools.configuration.incumbent.toml_file import TomlFile
 TRUSTED_PROXIES = ["127.0.0.0/8", "::1", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]
 TRANSLATED_SECTIONS = {"clients", "stats", "turn", "geoip", "geoip-overrides"}  # with equivalents of all options
 EXAMPLE_URL = "https://cloud.example.com/"
-IN_TALK = " Enter it in Nextcloud, too: Settings, Talk, High-performance backend."
+ENTER_IN_TALK = " Enter it in Nextcloud, too: Settings, Talk, High-performance backend."
 
 _country_code = re.compile(r"[A-Za-z]{2}")
 
@@ -138,7 +138,7 @@ class Translation:
             self._note("allow_any accepts every Nextcloud that knows the secret: for tests only.")
             self._file.set("allow_any", True)
             secret = conf.take("backend", "secret")
-            self._file.set("secret", self._secret(secret, "[backend] secret", IN_TALK))
+            self._file.set("secret", self._secret(secret, "[backend] secret", ENTER_IN_TALK))
 
     def _backends(self) -> None:
         conf = self._conf
@@ -146,7 +146,7 @@ class Translation:
         allowed, allow_http = conf.take_list("backend", "allowed"), conf.take_flag("backend", "allowhttp")
         ids = list(dict.fromkeys(conf.backend_sections()))
         conf.take("backend", "backends")
-        known: set[str] = set()
+        known_urls: set[str] = set()
         if conf.take_flag("backend", "allowall"):
             if ids:
                 self._note(f"[backend] backends was left out ({', '.join(ids)}): allowall accepts every Nextcloud.")
@@ -155,30 +155,30 @@ class Translation:
         written = 0
         for id in ids:
             urls = [*conf.take_list(id, "urls"), *conf.take_list(id, "url")]
-            written += self._backend(id, urls, conf.take(id, "secret") or shared, id, known)
+            written += self._backend(id, urls, conf.take(id, "secret") or shared, id, known_urls)
         if not ids and allowed:
             hosts = [host.partition("/")[0] for host in allowed]
             schemes = ("https", "http") if allow_http else ("https",)
             urls = [f"{scheme}://{host}/" for host in hosts for scheme in schemes]
-            written += self._backend("allowed", urls, shared, "backend", known)
+            written += self._backend("allowed", urls, shared, "backend", known_urls)
         if not written:
             self._file.section("[[backend]]")
             self._note("server.conf names no backend. This is an example: write the URL of your Nextcloud here.")
             self._file.set("id", "cloud")
             self._file.set("urls", [EXAMPLE_URL])
-            self._file.set("secret", self._secret(shared, "[backend] secret", IN_TALK))
+            self._file.set("secret", self._secret(shared, "[backend] secret", ENTER_IN_TALK))
 
-    def _backend(self, id: str, urls: list[str], secret: str, section: str, known: set[str]) -> bool:
+    def _backend(self, id: str, urls: list[str], secret: str, section: str, known_urls: set[str]) -> bool:
         """Add a backend; return whether it has a URL."""
         conf, file = self._conf, self._file
         usable, notes = [], []
         for url in urls:
-            problem = _url_problem(url, known)
+            problem = _url_problem(url, known_urls)
             if problem:
                 notes.append(f"[{section}] url {url} was left out: {problem}.")
             else:
                 usable.append(url)
-                known.add(canonical(url))
+                known_urls.add(canonical(url))
         limits = {
             "session_limit": conf.take_number(section, "sessionlimit"),
             "max_stream_bitrate": conf.take_number(section, "maxstreambitrate"),
@@ -193,7 +193,7 @@ class Translation:
             return False
         file.set("id", f"{id}-backend" if id == COMPAT else id)
         file.set("urls", usable)
-        file.set("secret", self._secret(secret, f"[{section}] secret", IN_TALK))
+        file.set("secret", self._secret(secret, f"[{section}] secret", ENTER_IN_TALK))
         for key, limit in limits.items():
             if limit:
                 file.set(key, limit)
@@ -316,9 +316,9 @@ def _is_turn_uri(text: str) -> bool:
     return text.startswith(("turn:", "turns:", "stun:", "stuns:"))
 
 
-def _url_problem(url: str, known: set[str]) -> str:
+def _url_problem(url: str, known_urls: set[str]) -> str:
     try:
         base = canonical(url)
     except ValueError as error:
         return str(error)
-    return "another backend has it" if base in known else ""
+    return "another backend has it" if base in known_urls else ""
