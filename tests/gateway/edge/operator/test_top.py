@@ -192,7 +192,13 @@ async def on_a_terminal(path: Path, until: Callable[[str], bool]) -> tuple[str, 
     arguments = ("top", "--socket", str(path), "--interval", "0.5")
     environment = {**os.environ, "COLUMNS": "120", "LINES": "40"}
     process = await asyncio.create_subprocess_exec(
-        program, *arguments, stdin=terminal, stdout=terminal, env=environment, start_new_session=True
+        program,
+        *arguments,
+        stdin=terminal,
+        stdout=terminal,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored when the tests run in the background
     )
     os.close(terminal)
     text = ""
