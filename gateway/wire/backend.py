@@ -56,10 +56,12 @@ class SessionRequest(Struct, frozen=True, omit_defaults=True):
 
 
 class PingEntry(Struct, frozen=True, omit_defaults=True):
-    """A session that is still connected; ``sessionid`` is Nextcloud's."""
+    """A session that is still connected; ``sessionid`` is Nextcloud's, the actor that of a federated session (12.4)."""
 
     userid: str = ""
     sessionid: str | UnsetType = UNSET
+    actorid: str = ""
+    actortype: str = ""
 
 
 class PingRequest(Struct, frozen=True):

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from gateway.core.limits import Backend
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
+from gateway.core.session import Session
 from gateway.flows.ports import NextcloudError
 from gateway.flows.services import Services
 from gateway.wire.backend import PingEntry, PingRequest
@@ -102,7 +103,15 @@ def _entries(room: Room) -> dict[str, list[PingEntry]]:
     entries: dict[str, list[PingEntry]] = {}
     for session in room.members.values():
         if session.room_session_given:
-            entries.setdefault(session.url, []).append(PingEntry(session.userid, session.room_session_id))
+            entries.setdefault(session.url, []).append(_entry(session))
     for virtual in room.virtuals.values():
         entries.setdefault(virtual.owner.url, []).append(PingEntry(virtual.userid, virtual.id))
     return entries
+
+
+def _entry(session: Session) -> PingEntry:
+    """Return the entry of a session in a room of this server, with the actor that it joined as (12.4)."""
+    actor = session.actor
+    if actor is None:
+        return PingEntry(session.userid, session.room_session_id)
+    return PingEntry(session.userid, session.room_session_id, actor.id, actor.type)

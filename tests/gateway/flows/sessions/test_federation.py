@@ -59,7 +59,7 @@ async def test_join_and_leave_requests_name_the_actor() -> None:
 
 
 # reference 4.5-b, 12.4-c
-async def test_pings_name_a_federated_session_like_any_other() -> None:
+async def test_pings_name_the_actor_of_a_federated_session() -> None:
     async with FlowHarness() as harness:
         await federated_client(harness, actorType="federated_users", actorId="zoe@there.example")
         harness.pings.sweep(harness.services.clock() + 10.0)
@@ -67,7 +67,8 @@ async def test_pings_name_a_federated_session_like_any_other() -> None:
         (ping,) = [
             json.loads(encode_request(it)) for _, _, it in harness.nextcloud.asked if isinstance(it, PingRequest)
         ]
-        assert ping["ping"]["entries"] == [{"userid": "zoe", "sessionid": "nc-zoe"}]
+        actor = {"actorid": "zoe@there.example", "actortype": "federated_users"}
+        assert ping["ping"]["entries"] == [{"userid": "zoe", "sessionid": "nc-zoe", **actor}]
 
 
 # reference 4.3-c, 12.1-a
