@@ -28,7 +28,7 @@ class HubModel:
         self.configured = {"cloud": CLOUD, "limited": LIMITED_BACKEND}  # backends
         self.known = dict(self.configured)  # backends, also removed ones with their last settings
         self.connections = 0
-        self.names = count(1)
+        self.virtual_numbers = count(1)
         # The model: sessions, their rooms, their call membership.
         self.open: list[Session] = []
         self.rooms_of: dict[str, RoomKey] = {}  # sessions and virtual sessions
@@ -36,7 +36,7 @@ class HubModel:
         self.virtuals: dict[str, VirtualSession] = {}
         self.registered: dict[tuple[str, str], str] = {}  # sessions by Nextcloud's ids
 
-    def opened(self, new: Session, room: str) -> None:
+    def record_opened(self, new: Session, room: str) -> None:
         self.open.append(new)
         self.connect_to(new)
         if room:
@@ -48,7 +48,7 @@ class HubModel:
         assert self.hub.attach(session, ConnectionId(self.connections)) == before
 
     def enter(self, session: Session, room: str, nc: str = "", permissions: list[str] | None = None) -> None:
-        self.removed(session)
+        self.forget(session)
         change = self.hub.join(
             session, room, EMPTY_OBJECT, room_session=nc, room_userid="g", permissions=permissions, now=self.now
         )
@@ -63,13 +63,13 @@ class HubModel:
         assert closed is not None
         assert (closed.left is None) is (room is None)
         assert {change.virtual for change in closed.virtuals} == owned
-        self.removed(session)
+        self.forget(session)
         for change in closed.virtuals:
-            self.virtual_removed(change)
+            self.forget_virtual(change)
         assert not session.virtuals
         self.open.remove(session)
 
-    def removed(self, session: Session | VirtualSession) -> None:
+    def forget(self, session: Session | VirtualSession) -> None:
         self.rooms_of.pop(session.id, None)
         self.in_call.discard(session.id)
         self.unregister(session)
@@ -93,17 +93,17 @@ class HubModel:
             self.in_call -= present
 
     def create_virtual(self, owner: Session, name: str, room: RoomKey) -> None:
-        id = SessionId(f"virtual{next(self.names)}")
+        id = SessionId(f"virtual{next(self.virtual_numbers)}")
         new = VirtualSession(id, owner, name, room, userid="", user=EMPTY_OBJECT, flags=0, call_flags=9, actor=None)
         assert self.hub.add_virtual(new).key == room
         self.virtuals[id], self.rooms_of[id] = new, room
 
-    def virtual_removed(self, change: VirtualSessionLeft) -> None:
-        self.removed(change.virtual)
+    def forget_virtual(self, change: VirtualSessionLeft) -> None:
+        self.forget(change.virtual)
         del self.virtuals[change.virtual.id]
         assert change.virtual.name not in change.virtual.owner.virtuals
 
-    def put(self, room: Room, key: str, value: bytes, seconds: int | None) -> None:
+    def set_transient_value(self, room: Room, key: str, value: bytes, seconds: int | None) -> None:
         ttl = None if seconds is None else seconds * NANOSECONDS
         before = room.transient.values().get(key)
         changed = self.hub.set_transient(room, key, Raw(value), ttl, self.now)

@@ -20,7 +20,7 @@ def check(hub: Hub) -> None:
         assert key == room.key
         _check_room(hub, room)
     _check_virtuals(hub)
-    _check_indices(hub)
+    _check_indexes(hub)
 
 
 def _check_session(hub: Hub, session: Session) -> None:
@@ -67,7 +67,7 @@ def _check_virtuals(hub: Hub) -> None:
     assert not hub.virtuals.keys() & hub.sessions.keys()
 
 
-def _check_indices(hub: Hub) -> None:
+def _check_indexes(hub: Hub) -> None:
     sessions = hub.sessions.values()
     assert hub._resumable == {session.resume_id: session for session in sessions}
     assert hub.internals == {session.id: session for session in sessions if session.is_internal}

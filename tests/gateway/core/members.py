@@ -1,4 +1,4 @@
-"""Sessions and rooms for the tests of the core."""
+"""Sessions, rooms and seats for the tests of the core."""
 
 from __future__ import annotations
 
@@ -12,12 +12,31 @@ from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import ClientType, Session
+from gateway.wire.client import ClientMessage
 
 CLOUD = Backend("cloud", ("https://cloud.example/",), "secret")
 OTHER_BACKEND = Backend("other", ("https://other.example/",), "secret")
 EMPTY_OBJECT = Raw(b"{}")
 
 _numbers = count(1)
+
+
+class FakeSeat:
+    """A seat in a room of another server that records whether it was closed."""
+
+    room_id, room_session_id = "r", "nc"
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def forward(self, text: str, message: ClientMessage) -> None:
+        """Ignore a message."""
+
+    def list_participants(self) -> None:
+        """Send nothing."""
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def session(
@@ -29,7 +48,8 @@ def session(
 ) -> Session:
     """Return a session that is not open yet."""
     number = next(_numbers)
-    ids = SessionId(f"public{number:06}"), ResumeId(f"private{number:06}")  # sorts by age in every example
+    # As long as real ids; they sort by age in every example of a property test.
+    ids = SessionId(f"public{number:06}".ljust(48, "-")), ResumeId(f"private{number:06}".ljust(48, "-"))
     user = Raw(b'{"displayname":"N"}')
     return Session(ids, backend, backend.urls[0], userid, user, features, Outbox(1000), client_type)
 

@@ -45,7 +45,7 @@ def backend(id: str, *urls: str) -> Backend:
         ("https://h/..foo/.bar./", "https://h/..foo/.bar./"),
     ],
 )
-def test_canonical_form(url: str, expected: str) -> None:
+def test_url_has_one_canonical_form(url: str, expected: str) -> None:
     assert canonical(url) == expected
     assert canonical(expected) == expected
 

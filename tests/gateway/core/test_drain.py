@@ -9,8 +9,7 @@ from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
 from gateway.core.session import ClientType
 from gateway.core.virtual import VirtualSession
-from gateway.wire.client import ClientMessage
-from tests.gateway.core.members import join_room, open_session, session
+from tests.gateway.core.members import FakeSeat, join_room, open_session, session
 
 
 # reference 2.5-h
@@ -49,21 +48,6 @@ def test_drain_is_over_without_awaited_sessions_or_at_its_deadline() -> None:
     assert not drain.is_over(hub, 0.0)
 
 
-class Elsewhere:
-    """A seat in a room of another server."""
-
-    room_id, room_session_id = "r", "nc"
-
-    def forward(self, text: str, message: ClientMessage) -> None:
-        """Ignore a message."""
-
-    def list_participants(self) -> None:
-        """Send nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 def test_phone_in_a_call_and_session_in_a_room_of_another_server_are_counted() -> None:
     hub = Hub()
     alice, bridge = open_session(hub), session(client_type=ClientType.INTERNAL)
@@ -76,5 +60,5 @@ def test_phone_in_a_call_and_session_in_a_room_of_another_server_are_counted() -
     assert sessions_in_calls(hub) == 0
     hub.set_in_call(room, phone.id, True)
     assert sessions_in_calls(hub) == 1
-    hub.take_seat(alice, Elsewhere())
+    hub.take_seat(alice, FakeSeat())
     assert sessions_in_calls(hub) == 2

@@ -1,4 +1,4 @@
-"""The sids of ended connections are known for a while, and few of them (reference 9.4)."""
+"""The sids of ended connections: how long and how many of them are remembered (reference 9.4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_lifetime_begins_anew_with_each_end() -> None:
     assert sids.contains("camera", "1", 1.0 + LIFETIME)
 
 
-def test_latest_sids_are_kept_up_to_their_number_and_length() -> None:
+def test_latest_sids_are_remembered_unless_they_are_empty_or_too_long() -> None:
     sids = FormerSids()
     for number in range(MAX_SIDS + 1):
         sids.add("camera", str(number), 0.0)
@@ -36,7 +36,7 @@ def test_latest_sids_are_kept_up_to_their_number_and_length() -> None:
     assert sids.contains("camera", "1", 0.0)
 
 
-def test_sids_are_forgotten_when_others_follow() -> None:
+def test_expired_sids_are_removed_when_another_one_is_added() -> None:
     sids = FormerSids()
     for number in range(MAX_SIDS):
         sids.add("camera", str(number), 0.0)

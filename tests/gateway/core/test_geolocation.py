@@ -7,7 +7,7 @@ import pytest
 from gateway.core.geolocation import LOOPBACK, UNKNOWN_COUNTRY, GeoLocation
 
 
-def test_a_country_has_a_code() -> None:
+def test_location_in_a_country_has_its_code_and_continent() -> None:
     location = GeoLocation("CH", "EU")
     assert location.is_known
     assert (location.code, location.continent) == ("CH", "EU")

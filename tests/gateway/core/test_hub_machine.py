@@ -52,13 +52,13 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         ] * bridged
         for session in new:
             self.hub.open(session, self.now)
-            self.opened(session, "r1")
+            self.record_opened(session, "r1")
         if bridged:
             self.create_virtual(new[-1], "p", RoomKey(CLOUD.id, "r1"))
         return multiple(*new)
 
     @rule(target=sessions, user=users, name=st.sampled_from(["cloud", "limited"]), room=first_rooms)
-    def connect(self, user: str, name: str, room: str) -> Session | MultipleResults[Session]:
+    def open_session(self, user: str, name: str, room: str) -> Session | MultipleResults[Session]:
         if name not in self.configured:
             return multiple()
         backend = self.configured[name]
@@ -70,14 +70,14 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             assert before >= backend.session_limit > 0
             return multiple()
         assert not backend.session_limit or before < backend.session_limit
-        self.opened(new, room)
+        self.record_opened(new, room)
         return new
 
     @rule(target=sessions, room=first_rooms)
-    def connect_internal(self, room: str) -> Session:
+    def open_internal_session(self, room: str) -> Session:
         new = new_session("", CLOUD, client_type=ClientType.INTERNAL)
         self.hub.open(new, self.now)
-        self.opened(new, room)
+        self.record_opened(new, room)
         return new
 
     @rule(session=sessions)
@@ -86,7 +86,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             self.connect_to(session)
 
     @rule(session=sessions, age=st.integers(0, 2))
-    def lose(self, session: Session, age: int) -> None:
+    def lose_connection(self, session: Session, age: int) -> None:
         current = session.connection
         connection = ConnectionId((current or self.connections) - age)
         assert self.hub.detach(session, connection, self.now) is (session.open and current == connection)
@@ -153,7 +153,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         assert (left is not None) is (session.id in self.rooms_of)
         if left is not None:
             assert session not in left.remaining
-            self.removed(session)
+            self.forget(session)
             self.hub.restart_join_timer(session, self.now)
 
     @rule(session=sessions)
@@ -174,11 +174,11 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         present = self.members_of(room.key)
         virtuals = set(room.virtuals)
         for virtual in list(room.virtuals.values()):
-            self.virtual_removed(self.hub.remove_virtual(virtual))
+            self.forget_virtual(self.hub.remove_virtual(virtual))
         left = self.hub.delete_room(room)
         assert {change.session.id for change in left} == present - virtuals
         for change in left:
-            self.removed(change.session)
+            self.forget(change.session)
         assert room.key not in self.hub.rooms
 
     @rule(session=sessions, names=st.lists(st.sampled_from(["control", "publish-audio", "transient-data"])))
@@ -213,7 +213,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             (self.in_call.add if value else self.in_call.discard)(id)
 
     @rule(name=st.sampled_from(["cloud", "limited"]), end=st.booleans())
-    def meet(self, name: str, end: bool) -> None:
+    def gather_in_call(self, name: str, end: bool) -> None:
         """Join all sessions of a backend to one room and its call, which random operations seldom do."""
         for session in self.open:
             if session.backend.id == name and session.room != RoomKey(name, "r1"):
@@ -227,7 +227,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
             self.set_everyone_in_call(room, False)
 
     @rule(session=sessions, value=st.booleans())
-    def set_all(self, session: Session, value: bool) -> None:
+    def set_call_membership_of_all(self, session: Session, value: bool) -> None:
         room = self.hub.room_of(session)
         if room is not None:
             self.set_everyone_in_call(room, value)
@@ -289,7 +289,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
     def remove_virtual(self, data: st.DataObject) -> None:
         if self.virtuals:
             session = self.virtuals[data.draw(st.sampled_from(sorted(self.virtuals)))]
-            self.virtual_removed(self.hub.remove_virtual(session))
+            self.forget_virtual(self.hub.remove_virtual(session))
 
     # -- transient data
 
@@ -302,13 +302,13 @@ class HubMachine(HubModel, RuleBasedStateMachine):
     def set_transient(self, session: Session, own: bool, value: bytes, seconds: int | None) -> None:
         room = self.hub.room_of(session)
         if room is not None:
-            self.put(room, session_key(session.id) if own else "k", value, seconds)
+            self.set_transient_value(room, session_key(session.id) if own else "k", value, seconds)
 
     @rule(data=st.data(), seconds=st.sampled_from([None, 1]))
     def set_transient_of_virtual(self, data: st.DataObject, seconds: int | None) -> None:
         if self.virtuals:
             session = self.virtuals[data.draw(st.sampled_from(sorted(self.virtuals)))]
-            self.put(self.hub.rooms[session.room], session_key(session.id), b"1", seconds)
+            self.set_transient_value(self.hub.rooms[session.room], session_key(session.id), b"1", seconds)
 
     @rule(session=sessions)
     def remove_transient(self, session: Session) -> None:

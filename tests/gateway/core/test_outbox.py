@@ -139,16 +139,16 @@ def test_accepted_messages_are_delivered_in_order_or_kept(steps: list[Step]) -> 
 
 def test_truncating_drops_the_messages_behind_the_given_message() -> None:
     last, equal = bytes(bytearray(b"last")), bytes(bytearray(b"last"))
-    queue = outbox(100, b"first", last, b"behind", equal)
-    queue.truncate_after(last)
-    assert queue.take(100) == [b"first", last]
-    assert queue.size == len(b"first") + len(last)
+    box = outbox(100, b"first", last, b"behind", equal)
+    box.truncate_after(last)
+    assert box.take(100) == [b"first", last]
+    assert box.size == len(b"first") + len(last)
 
 
 def test_truncating_after_a_message_that_was_not_added_leaves_nothing() -> None:
-    queue = outbox(8, b"first")
-    queue.truncate_after(b"too long for it")
-    assert not queue.waiting
+    box = outbox(8, b"first")
+    box.truncate_after(b"too long for it")
+    assert not box.waiting
 
 
 def test_list_may_exceed_the_limit_and_raises_it_by_the_size_of_the_outbox() -> None:

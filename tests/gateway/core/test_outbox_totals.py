@@ -42,8 +42,8 @@ def test_message_that_several_outboxes_hold_counts_once() -> None:
     shared = message_of(1000)
     members = [session_with_messages(shared) for _ in range(10)]
     assert sessions_to_end(members, 1000 + 10 * MESSAGE_OVERHEAD) == []
-    hoarder = session_with_messages(shared, message_of(3000))
-    assert sessions_to_end([*members, hoarder], 1000 + 11 * MESSAGE_OVERHEAD) == [hoarder]
+    large = session_with_messages(shared, message_of(3000))
+    assert sessions_to_end([*members, large], 1000 + 11 * MESSAGE_OVERHEAD) == [large]
 
 
 def test_sessions_that_hold_only_a_shared_message_are_ended_until_it_is_freed() -> None:
@@ -53,8 +53,8 @@ def test_sessions_that_hold_only_a_shared_message_are_ended_until_it_is_freed() 
 
 
 def test_many_short_messages_count_with_their_overhead() -> None:
-    hoarder, other = (
+    large, other = (
         session_with_messages(*[b"%d" % number for number in range(1000)]),
         session_with_messages(message_of(2000)),
     )
-    assert sessions_to_end([hoarder, other], 30_000) == [hoarder]
+    assert sessions_to_end([large, other], 30_000) == [large]

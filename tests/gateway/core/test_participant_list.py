@@ -55,7 +55,7 @@ def test_session_that_left_the_call_is_not_shown_until_it_is_back() -> None:
 
 
 # reference 7.3-a
-def test_whole_list_replaces_the_stored_list_and_sets_who_is_in_the_call() -> None:
+def test_whole_list_replaces_the_stored_list_and_the_call_membership() -> None:
     listed = filled_list(a=7, b=3)
     listed.replace([participant("a", 0), participant("c", 7)], [participant("a", 0), participant("b", 0)])
     assert flags(listed.shown_entries()) == {"a": 0, "c": 7}

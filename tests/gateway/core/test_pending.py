@@ -1,4 +1,4 @@
-"""Joins that Nextcloud has not answered yet, and its earlier requests about their sessions (reference 4.1)."""
+"""Joins that Nextcloud has not answered yet, and its requests that arrive before the answer (reference 4.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quality rules: the shares of bitrate, the order of codecs, and the reasons."""
+"""The quality rules: the shares of bitrate, the order of codecs, and the reasons that are given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ rate_or_none = st.one_of(st.just(0), rates)
 
 
 @st.composite
-def qualities(draw: st.DrawFn) -> QualityRules:
+def quality_rules(draw: st.DrawFn) -> QualityRules:
     floor = draw(st.integers(16_000, 400_000))
     ceiling = draw(st.one_of(st.just(0), st.integers(floor, 2_000_000)))
     return QualityRules(
@@ -37,7 +37,7 @@ streams = st.builds(StreamDemand, screen=st.booleans(), video=st.booleans(), req
 calls = st.lists(streams, min_size=1, max_size=30)
 
 
-@given(qualities(), calls, st.integers(0, 40))
+@given(quality_rules(), calls, st.integers(0, 40))
 def test_sum_of_shares_is_never_above_the_budget(rules: QualityRules, call: list[StreamDemand], sessions: int) -> None:
     found = share_bitrate(rules, call, sessions)
     video = [share.bitrate for share, stream in zip(found, call, strict=True) if stream.video]
@@ -45,7 +45,7 @@ def test_sum_of_shares_is_never_above_the_budget(rules: QualityRules, call: list
     assert all(bits > 0 for bits in video)  # 0 would be no limit at all
 
 
-@given(qualities(), calls, st.integers(0, 40))
+@given(quality_rules(), calls, st.integers(0, 40))
 def test_no_share_is_above_a_limit(rules: QualityRules, call: list[StreamDemand], sessions: int) -> None:
     for share, stream in zip(share_bitrate(rules, call, sessions), call, strict=True):
         if stream.screen:
@@ -60,7 +60,7 @@ def test_no_share_is_above_a_limit(rules: QualityRules, call: list[StreamDemand]
         assert not limit or not stream.video or 0 < share.bitrate <= limit
 
 
-@given(qualities(), calls, st.integers(0, 40))
+@given(quality_rules(), calls, st.integers(0, 40))
 def test_no_share_is_below_a_floor_that_fits(rules: QualityRules, call: list[StreamDemand], sessions: int) -> None:
     found = [(s.bitrate, stream) for s, stream in zip(share_bitrate(rules, call, sessions), call, strict=True)]
     video = [(bits, stream) for bits, stream in found if stream.video]
@@ -69,7 +69,7 @@ def test_no_share_is_below_a_floor_that_fits(rules: QualityRules, call: list[Str
             assert bits >= min(rules.floor, stream.requested or rules.floor, stream.limit or rules.floor)
 
 
-@given(qualities(), calls, streams, st.integers(0, 40), st.integers(0, 2))
+@given(quality_rules(), calls, streams, st.integers(0, 40), st.integers(0, 2))
 def test_additional_publisher_increases_no_share(
     rules: QualityRules, call: list[StreamDemand], additional: StreamDemand, sessions: int, more: int
 ) -> None:
@@ -78,24 +78,24 @@ def test_additional_publisher_increases_no_share(
     assert all(new.bitrate <= old.bitrate for new, old in zip(after, before, strict=False))
 
 
-@given(qualities(), st.lists(st.just(CAMERA), min_size=3, max_size=20))
+@given(quality_rules(), st.lists(st.just(CAMERA), min_size=3, max_size=20))
 def test_cameras_share_the_whole_budget_evenly(rules: QualityRules, call: list[StreamDemand]) -> None:
     found = {share.bitrate for share in share_bitrate(rules, call, 9)}
     even = rules.room_budget // len(call)
     assert found == {min(even, rules.ceiling or even)}
 
 
-def reasons(rules: QualityRules, *call: StreamDemand, sessions: int = 9) -> list[tuple[int, str]]:
+def bitrates_and_reasons(rules: QualityRules, *call: StreamDemand, sessions: int = 9) -> list[tuple[int, str]]:
     return [(share.bitrate, share.reason) for share in share_bitrate(rules, call, sessions)]
 
 
 def test_without_a_budget_each_stream_has_its_own_limit() -> None:
-    assert reasons(QualityRules(), CAMERA) == [(0, "nothing limits it")]
-    assert reasons(QualityRules(), StreamDemand(screen=False, requested=500_000, limit=900_000)) == [
+    assert bitrates_and_reasons(QualityRules(), CAMERA) == [(0, "nothing limits it")]
+    assert bitrates_and_reasons(QualityRules(), StreamDemand(screen=False, requested=500_000, limit=900_000)) == [
         (500_000, "its client asked for no more")
     ]
     limited = StreamDemand(screen=True, limit=900_000), StreamDemand(screen=False, limit=900_000)
-    assert reasons(QualityRules(), *limited) == [
+    assert bitrates_and_reasons(QualityRules(), *limited) == [
         (900_000, "screens are limited to 900 kbit/s"),
         (900_000, "cameras are limited to 900 kbit/s"),
     ]
@@ -104,36 +104,43 @@ def test_without_a_budget_each_stream_has_its_own_limit() -> None:
 def test_camera_in_a_one_to_one_call_may_have_more() -> None:
     rules = QualityRules(ceiling=400_000, one_to_one=1_000_000)
     of_two = [(1_000_000, "a camera in a call of 2 may have up to 1000 kbit/s")] * 2
-    assert reasons(rules, CAMERA, CAMERA, sessions=2) == of_two
+    assert bitrates_and_reasons(rules, CAMERA, CAMERA, sessions=2) == of_two
     reason = "a camera may have up to 400 kbit/s in a call of more than 2"
-    assert reasons(rules, CAMERA, CAMERA, sessions=3) == [(400_000, reason)] * 2
-    assert reasons(QualityRules(ceiling=400_000), CAMERA, sessions=1)[0][0] == 400_000
+    assert bitrates_and_reasons(rules, CAMERA, CAMERA, sessions=3) == [(400_000, reason)] * 2
+    assert bitrates_and_reasons(QualityRules(ceiling=400_000), CAMERA, sessions=1)[0][0] == 400_000
 
 
 def test_reason_names_the_streams_that_share_the_budget() -> None:
     rules = QualityRules(room_budget=600_000, floor=100_000, screen=450_000)
-    assert reasons(rules, CAMERA) == [(600_000, "1 video stream has the room's 600 kbit/s")]
-    assert reasons(rules, CAMERA, CAMERA, StreamDemand(screen=False, video=False)) == [
+    assert bitrates_and_reasons(rules, CAMERA) == [(600_000, "1 video stream has the room's 600 kbit/s")]
+    assert bitrates_and_reasons(rules, CAMERA, CAMERA, StreamDemand(screen=False, video=False)) == [
         (300_000, "2 video streams share the room's 600 kbit/s"),
         (300_000, "2 video streams share the room's 600 kbit/s"),
         (0, "it sends no video, so it takes nothing of the room's budget"),
     ]
-    assert reasons(rules, SCREEN, CAMERA) == [
+    assert bitrates_and_reasons(rules, SCREEN, CAMERA) == [
         (450_000, "a screen may have up to 450 kbit/s"),
         (150_000, "1 camera has the 150 kbit/s that 1 screen left of the room's budget"),
     ]
     of_screen = "2 screens come first, except for the floor of 2 cameras, within the room's 600 kbit/s"
     of_camera = "2 cameras share the 200 kbit/s that 2 screens left of the room's budget"
-    assert reasons(rules, SCREEN, SCREEN, CAMERA, CAMERA) == [(200_000, of_screen)] * 2 + [(100_000, of_camera)] * 2
+    assert (
+        bitrates_and_reasons(rules, SCREEN, SCREEN, CAMERA, CAMERA)
+        == [(200_000, of_screen)] * 2 + [(100_000, of_camera)] * 2
+    )
     below_floor = "7 video streams share the room's 600 kbit/s, which is less than the floor of 100 kbit/s for each"
-    assert reasons(rules, *[CAMERA] * 6, SCREEN) == [(85_714, below_floor)] * 7
-    alone = QualityRules(room_budget=600_000)
-    assert reasons(alone, SCREEN) == [(600_000, "1 screen comes first within the room's 600 kbit/s")]
+    assert bitrates_and_reasons(rules, *[CAMERA] * 6, SCREEN) == [(85_714, below_floor)] * 7
+    without_floor = QualityRules(room_budget=600_000)
+    assert bitrates_and_reasons(without_floor, SCREEN) == [
+        (600_000, "1 screen comes first within the room's 600 kbit/s")
+    ]
 
 
 def test_bitrate_that_a_stream_does_not_request_is_divided_among_the_other_streams() -> None:
-    modest = StreamDemand(screen=False, requested=100_000)
-    assert [bits for bits, _ in reasons(QualityRules(room_budget=700_000), modest, CAMERA, CAMERA)] == [
+    low_demand = StreamDemand(screen=False, requested=100_000)
+    assert [
+        bits for bits, _ in bitrates_and_reasons(QualityRules(room_budget=700_000), low_demand, CAMERA, CAMERA)
+    ] == [
         100_000,
         300_000,
         300_000,

@@ -39,7 +39,7 @@ def test_values_are_compared_as_json_values(one: bytes, other: bytes, equal: boo
     assert is_same_value(Raw(other), Raw(one)) is equal
 
 
-def test_new_changed_equal_and_removed_value() -> None:
+def test_change_has_the_new_and_the_old_value_and_an_equal_value_is_no_change() -> None:
     data = TransientData()
     assert data.set("k", ONE, None) == TransientChange("k", ONE, None)
     assert data.set("k", Raw(b"1.0"), None) is None
@@ -64,7 +64,7 @@ def test_size_counts_keys_and_values_in_bytes() -> None:
 
 def test_value_outlives_the_buffer_of_its_message() -> None:
     data, buffer = TransientData(), bytearray(b"12")
-    data.set("k", Raw(memoryview(bytes(buffer))), None)
+    data.set("k", Raw(memoryview(buffer)), None)
     buffer[:] = b"99"
     assert bytes(data.values()["k"]) == b"12"
 

@@ -16,15 +16,15 @@ SECOND = 1_000_000_000
 changes = st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 9).map(float)))
 
 
-class Values:
-    """The valid expiry times; counts the look-ups."""
+class ExpiryTimes:
+    """The valid expiry times; counts their look-ups."""
 
     def __init__(self) -> None:
         self.at: dict[tuple[RoomKey, str], float] = {}
         self.lookups = 0
-        self.deadlines = TransientDeadlines(self.current)
+        self.deadlines = TransientDeadlines(self.find)
 
-    def current(self, room: RoomKey, key: str) -> float | None:
+    def find(self, room: RoomKey, key: str) -> float | None:
         self.lookups += 1
         return self.at.get((room, key))
 
@@ -40,37 +40,37 @@ class Values:
 def test_values_expire_in_the_order_of_their_latest_expiry_times(
     changes: list[tuple[str, float | None]], now: int
 ) -> None:
-    values = Values()
+    times = ExpiryTimes()
     for key, at in changes:
-        values.set(key, at)
-        assert values.deadlines.next_expiry() == min(values.at.values(), default=None)
-    due = sorted(at for at in values.at.values() if at <= now)
+        times.set(key, at)
+        assert times.deadlines.next_expiry() == min(times.at.values(), default=None)
+    due = sorted(at for at in times.at.values() if at <= now)
     taken = []
-    while (expired := values.deadlines.take(float(now))) is not None:
-        taken.append(values.at.pop(expired))
+    while (expired := times.deadlines.take(float(now))) is not None:
+        taken.append(times.at.pop(expired))
     assert taken == due
-    assert values.deadlines.next_expiry() == min(values.at.values(), default=None)
+    assert times.deadlines.next_expiry() == min(times.at.values(), default=None)
 
 
 def test_heap_does_not_grow_when_one_value_is_set_repeatedly() -> None:
-    values = Values()
-    values.set("a", 1.0)
+    times = ExpiryTimes()
+    times.set("a", 1.0)
     for number in range(10_000):
-        values.set("b", 20_000.0 - number)
-        assert len(values.deadlines) < 200
-    assert values.deadlines.next_expiry() == 1.0
-    assert values.lookups < 30_000
+        times.set("b", 20_000.0 - number)
+        assert len(times.deadlines) < 200
+    assert times.deadlines.next_expiry() == 1.0
+    assert times.lookups < 30_000
 
 
 def test_setting_a_value_does_not_read_values_of_other_rooms() -> None:
-    values = Values()
+    times = ExpiryTimes()
     for number in range(9_000):
-        values.set(str(number), 1000.0 + number)
-    values.lookups = 0
+        times.set(str(number), 1000.0 + number)
+    times.lookups = 0
     for number in range(100):
-        values.set("mine", 1.0 + number)
-        assert values.deadlines.next_expiry() == 1.0 + number
-    assert values.lookups < 500
+        times.set("mine", 1.0 + number)
+        assert times.deadlines.next_expiry() == 1.0 + number
+    assert times.lookups < 500
 
 
 def test_new_room_of_the_same_name_does_not_inherit_expiry_times() -> None:

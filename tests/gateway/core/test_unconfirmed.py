@@ -111,7 +111,7 @@ def test_acknowledging_client_gets_nothing_twice() -> None:
     assert not outbox.waiting
 
 
-def test_confirmation_of_what_was_delivered_keeps_what_waits() -> None:
+def test_confirming_delivered_messages_keeps_the_waiting_ones() -> None:
     outbox = Outbox(1000)
     outbox.confirm_delivered()  # nothing was ever kept
     keep(outbox, b"chat 1")
@@ -139,7 +139,7 @@ def test_a_resume_repeats_exactly_the_kept_messages_without_a_pong(steps: list[s
     outbox = Outbox(ALL_BYTES)
     kept: list[bytes] = []  # unconfirmed
     waiting: list[bytes] = []
-    pinged: tuple[int, int] | None = None  # number to confirm, and how many kept messages that are
+    pinged: tuple[int, int] | None = None  # number to confirm, and count of the kept messages up to it
     for number, step in enumerate(steps):
         message = b"%d" % number
         if step in ("append", "keep"):

@@ -20,7 +20,7 @@ LIMITED_BACKEND = Backend("limited", ("https://limited.example/",), "secret", se
 ONE = Raw(b"1")
 
 
-def internal(hub: Hub, backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
+def open_internal_session(hub: Hub, backend: Backend = CLOUD, features: tuple[str, ...] = ()) -> Session:
     made = session("", backend, features, client_type=ClientType.INTERNAL)
     hub.open(made, 0.0)
     return made
@@ -46,8 +46,8 @@ def shown_entries(room: Room, *entries: str) -> list[dict[str, object]]:
 def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
     hub = Hub()
     clients = [
-        internal(hub, LIMITED_BACKEND),
-        internal(hub, LIMITED_BACKEND),
+        open_internal_session(hub, LIMITED_BACKEND),
+        open_internal_session(hub, LIMITED_BACKEND),
         open_session(hub, "alice", LIMITED_BACKEND),
     ]
     assert hub.sweep(1e9) == []
@@ -71,7 +71,7 @@ def test_initial_call_flags_of_an_internal_client(
 
 def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_subscribe() -> None:
     hub = Hub()
-    alice, bridge = open_session(hub, "alice"), internal(hub)
+    alice, bridge = open_session(hub, "alice"), open_internal_session(hub)
     room = join_room(hub, alice)
     join_room(hub, bridge)
     assert not hub.in_same_call(alice, bridge)
@@ -82,7 +82,7 @@ def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_sub
 
 def test_virtual_session_can_be_subscribed_to_once_it_is_in_the_call() -> None:
     hub = Hub()
-    alice, bridge = open_session(hub, "alice"), internal(hub)
+    alice, bridge = open_session(hub, "alice"), open_internal_session(hub)
     room = join_room(hub, alice)
     virtual = add_virtual_session(hub, bridge, room)
     hub.set_in_call(room, alice.id, True)
@@ -95,7 +95,7 @@ def test_virtual_session_can_be_subscribed_to_once_it_is_in_the_call() -> None:
 
 def test_setting_the_same_call_flags_again_is_no_change() -> None:
     hub = Hub()
-    bridge = internal(hub)
+    bridge = open_internal_session(hub)
     assert hub.set_call_flags(bridge, 1)
     assert not hub.set_call_flags(bridge, 1)
 
@@ -103,7 +103,7 @@ def test_setting_the_same_call_flags_again_is_no_change() -> None:
 # reference 7.4-b
 def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_does_not() -> None:
     hub = Hub()
-    alice, bridge = open_session(hub, "alice"), internal(hub)
+    alice, bridge = open_session(hub, "alice"), open_internal_session(hub)
     room = join_room(hub, alice)
     join_room(hub, bridge)
     virtual = add_virtual_session(hub, bridge, room)
@@ -124,7 +124,7 @@ def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_do
 def test_virtual_session_is_found_in_its_backend_only() -> None:
     hub = Hub()
     room = join_room(hub, open_session(hub))
-    virtual = add_virtual_session(hub, internal(hub), room)
+    virtual = add_virtual_session(hub, open_internal_session(hub), room)
     assert hub.find_virtual(CLOUD, virtual.id) is virtual
     assert hub.find_virtual(OTHER_BACKEND, virtual.id) is None
     assert hub.find(CLOUD, virtual.id) is None
@@ -133,7 +133,7 @@ def test_virtual_session_is_found_in_its_backend_only() -> None:
 # reference 4.2-d
 def test_room_is_removed_with_its_last_member_or_virtual_session() -> None:
     hub = Hub()
-    alice, bridge = open_session(hub), internal(hub)
+    alice, bridge = open_session(hub), open_internal_session(hub)
     room = join_room(hub, alice)
     virtual = add_virtual_session(hub, bridge, room)
     hub.set_transient(room, session_key(virtual.id), ONE, None, 0.0)
@@ -152,7 +152,7 @@ def test_room_is_removed_with_its_last_member_or_virtual_session() -> None:
 
 def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
     hub = Hub()
-    alice, bridge = open_session(hub, "alice"), internal(hub)
+    alice, bridge = open_session(hub, "alice"), open_internal_session(hub)
     room = join_room(hub, alice)
     virtuals = [add_virtual_session(hub, bridge, room, name) for name in "ab"]
     closed = hub.close(bridge)
@@ -164,7 +164,7 @@ def test_end_of_an_internal_session_ends_its_virtual_sessions() -> None:
 
 def test_setting_the_same_flags_of_a_virtual_session_again_is_no_change() -> None:
     hub = Hub()
-    virtual = add_virtual_session(hub, internal(hub), join_room(hub, open_session(hub)))
+    virtual = add_virtual_session(hub, open_internal_session(hub), join_room(hub, open_session(hub)))
     assert hub.set_flags(virtual, 4)
     assert not hub.set_flags(virtual, 4)
 
@@ -194,15 +194,15 @@ def test_guest_entries_get_the_user_id_that_nextcloud_assigned_for_the_room() ->
 # reference 7.3-c
 def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
     hub = Hub()
-    alice, plain, rich = open_session(hub), internal(hub), internal(hub, features=("a",))
+    alice, plain, featured = open_session(hub), open_internal_session(hub), open_internal_session(hub, features=("a",))
     room = join_room(hub, alice)
     first, second = add_virtual_session(hub, plain, room, "a"), add_virtual_session(hub, plain, room, "b", flags=1)
     join_room(hub, plain)
-    join_room(hub, rich)
+    join_room(hub, featured)
     assert shown_entries(room, '{"sessionId":"x","n":1.50}') == [
         {"sessionId": "x", "n": 1.5},
         {"inCall": 3, "sessionId": plain.id, "lastPing": 5, "internal": True},
-        {"inCall": 3, "sessionId": rich.id, "lastPing": 5, "internal": True, "features": ["a"]},
+        {"inCall": 3, "sessionId": featured.id, "lastPing": 5, "internal": True, "features": ["a"]},
         {"inCall": 9, "sessionId": first.id, "lastPing": 5, "virtual": True},
         {"inCall": 1, "sessionId": second.id, "lastPing": 5, "virtual": True},
     ]
@@ -212,7 +212,7 @@ def test_internal_and_virtual_sessions_are_added_in_this_order() -> None:
 def test_virtual_session_that_nextcloud_lists_is_not_added_again() -> None:
     hub = Hub()
     room = join_room(hub, open_session(hub))
-    virtual = add_virtual_session(hub, internal(hub), room)
+    virtual = add_virtual_session(hub, open_internal_session(hub), room)
     listed = f'{{"sessionId":"{virtual.id}","inCall":0}}'
     assert shown_entries(room, listed) == [{"sessionId": virtual.id, "inCall": 9, "virtual": True}]
     named = f'{{"sessionId":"{virtual.id}","inCall":0,"userId":"u"}}'

@@ -47,7 +47,7 @@ def virtual(user: bytes = b'{"displayname":"Phone"}') -> VirtualSession:
 
 
 @pytest.mark.parametrize(
-    ("content", "plain", "relay", "plain_nameless", "relay_nameless"),
+    ("content", "plain", "relay", "plain_names_hidden", "relay_names_hidden"),
     [
         (Content.PARTICIPANT, Form.FULL, Form.FULL, Form.WITHOUT_NAMES, Form.WITHOUT_NAMES),
         (Content.NICK_CHANGE, Form.FULL, Form.FULL, Form.HIDDEN, Form.HIDDEN),
@@ -57,12 +57,12 @@ def virtual(user: bytes = b'{"displayname":"Phone"}') -> VirtualSession:
     ],
 )
 def test_permissions_and_features_of_a_recipient_decide_the_form(
-    content: Content, plain: Form, relay: Form, plain_nameless: Form, relay_nameless: Form
+    content: Content, plain: Form, relay: Form, plain_names_hidden: Form, relay_names_hidden: Form
 ) -> None:
     assert form_for(recipient(), content) is plain
     assert form_for(recipient(CHAT_RELAY), content) is relay
-    assert form_for(recipient(names_hidden=True), content) is plain_nameless
-    assert form_for(recipient(CHAT_RELAY, names_hidden=True), content) is relay_nameless
+    assert form_for(recipient(names_hidden=True), content) is plain_names_hidden
+    assert form_for(recipient(CHAT_RELAY, names_hidden=True), content) is relay_names_hidden
 
 
 def test_recipients_are_grouped_by_form_and_left_out_where_the_content_is_hidden() -> None:
