@@ -35,10 +35,13 @@ PAGE = """<!doctype html><title>publisher</title><script>
 "use strict";
 let pc;
 const samples = [];
-async function publish() {
+async function publish(maxBitrate) {
   pc = new RTCPeerConnection({iceServers: []});
   const media = await navigator.mediaDevices.getUserMedia({audio: true, video: {width: 320, height: 240}});
-  for (const track of media.getTracks()) pc.addTransceiver(track, {direction: "sendonly", streams: [media]});
+  for (const track of media.getTracks()) {
+    const sendEncodings = track.kind === "video" ? [{maxBitrate}] : [];
+    pc.addTransceiver(track, {direction: "sendonly", streams: [media], sendEncodings});
+  }
   await pc.setLocalDescription(await pc.createOffer());
   while (pc.iceGatheringState !== "complete") await new Promise(done => setTimeout(done, 20));
   setInterval(sample, 250);
@@ -80,11 +83,15 @@ class QualityCall:
         self.others: list[Member] = []
 
     async def publish(self) -> None:
-        """Have the page publish, and one of the other members receive it."""
+        """Have the page publish within the bandwidth of its room reply, and one of the other members receive it."""
         self.page_member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, "page", 1))
+        joined = next(it for it in self.page_member.client.messages if it["type"] == "room")
+        bandwidth = joined["room"]["bandwidth"]
+        assert bandwidth == {"maxstreambitrate": CEILING, "maxscreenbitrate": BUDGET}
         await self.page_member.set_in_call()
         start = len(self.page_member.client.messages)
-        await self.page_member.send_offer("video", await self._page.evaluate("publish()"), sid="page")
+        offer = await self._page.evaluate("bitrate => publish(bitrate)", bandwidth["maxstreambitrate"])
+        await self.page_member.send_offer("video", offer, sid="page")
         message = await self.page_member.client.wait_for(
             lambda message: message["type"] == "message" and message["message"]["data"].get("type") == "answer",
             since=start,
