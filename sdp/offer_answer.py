@@ -24,7 +24,7 @@ _ANSWERS = {
 }
 _UFRAG, _PASSWORD = re.compile("[A-Za-z0-9+/]{4,256}"), re.compile("[A-Za-z0-9+/]{22,256}")  # RFC 8839 5.4
 _FINGERPRINT = re.compile(r"[!-~]+ +[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+ *")
-_ROLE = re.compile("active|passive|actpass")  # "actpass" leaves the choice to the SFU
+_ROLE = re.compile("active|passive")  # RFC 5763 5; with "actpass" or "holdconn" Janus never begins the handshake
 _SETUP_ANSWERS = {"actpass": {"active", "passive"}, "active": {"passive"}, "passive": {"active"}}
 
 
@@ -102,12 +102,15 @@ def unusable_parts(offer: Description, answer: Description) -> list[Violation]:
 
 
 def _has_usable_transport(answer: Description, accepted: list[MediaSection]) -> bool:
-    """Return whether the first ICE credentials, fingerprint and DTLS role of an answer are well-formed, if present."""
+    """Return whether ICE credentials, fingerprint and DTLS role of an answer are well-formed, as far as present.
+
+    All accepted sections have one role: SFUs differ in whose they take.
+    """
     forms = (("ice-ufrag", _UFRAG), ("ice-pwd", _PASSWORD), ("fingerprint", _FINGERPRINT), ("setup", _ROLE))
     for name, form in forms:
-        values = (section.attribute(name) for section in (*accepted, answer.session))
-        value = next((value for value in values if value is not None), None)
-        if value is not None and form.fullmatch(value) is None:
+        shared = answer.session.attribute(name)
+        given = {value for section in accepted if (value := section.attribute(name) or shared) is not None}
+        if not all(map(form.fullmatch, given)) or (form is _ROLE and len(given) > 1):
             return False
     return True
 

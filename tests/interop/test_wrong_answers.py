@@ -27,7 +27,22 @@ def with_short_ufrag(answer: str) -> str:
     return re.sub(r"a=ice-ufrag:\S+", "a=ice-ufrag:abc", answer)
 
 
-CHANGES: list[Callable[[str], str]] = [without_codec, without_last_section, with_short_ufrag]
+def without_dtls_role(answer: str) -> str:
+    """Leave the role open, which only an offer may: Janus takes the answer and then sends nothing."""
+    return re.sub("a=setup:(active|passive)", "a=setup:actpass", answer)
+
+
+def with_held_connection(answer: str) -> str:
+    return re.sub("a=setup:(active|passive)", "a=setup:holdconn", answer)
+
+
+CHANGES: list[Callable[[str], str]] = [
+    without_codec,
+    without_last_section,
+    with_short_ufrag,
+    without_dtls_role,
+    with_held_connection,
+]
 
 
 @pytest.mark.parametrize(("sfu", "version"), [(SFUS[0], "1.1"), *VERSIONS])

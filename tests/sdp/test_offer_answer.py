@@ -347,6 +347,10 @@ def test_offer_stops_all_media_if_no_section_has_a_port_or_a_bundled_transport(
     assert not stops_all_media(parse(OFFER))
 
 
+CREDENTIALS = "a=ice-ufrag:abcd\na=ice-pwd:abcdefghijklmnopqrstuv\n"
+TRANSPORT = "ICE, DTLS or rtcp-mux parameters"
+
+
 def unusable(answer: str) -> list[str]:
     return [str(violation) for violation in unusable_parts(parse(OFFER), parse(answer))]
 
@@ -358,8 +362,11 @@ def unusable(answer: str) -> list[str]:
         ("a=rtpmap:97 rtx/90000\na=fmtp:97 apt=96", "a=rtpmap:97 VP8/90000", ["formats of section 1"]),
         ("SAVPF 111 0", "SAVPF 13", ["formats of section 0"]),
         ("m=audio", "m=video", ["media type of section 0"]),
-        ("a=ice-ufrag:abcd", "a=ice-ufrag:abc", ["ICE, DTLS or rtcp-mux parameters"]),
-        ("a=setup:active", "a=setup:holdconn", ["ICE, DTLS or rtcp-mux parameters"]),
+        ("a=ice-ufrag:abcd", "a=ice-ufrag:abc", [TRANSPORT]),
+        ("a=setup:active", "a=setup:holdconn", [TRANSPORT]),
+        ("a=setup:active", "a=setup:actpass", [TRANSPORT]),
+        (f"a=mid:2\n{CREDENTIALS}a=setup:active", "a=mid:2\na=setup:actpass", [TRANSPORT]),
+        (f"a=mid:2\n{CREDENTIALS}a=setup:active", "a=mid:2\na=setup:passive", [TRANSPORT]),
     ],
 )
 def test_answer_of_a_client_that_an_sfu_must_not_use_is_named(old: str, new: str, expected: list[str]) -> None:
