@@ -116,14 +116,10 @@ def _has_usable_transport(answer: Description, accepted: list[MediaSection]) -> 
 
 
 def offer_violations(offer: Description, previous: Description | None = None) -> list[Violation]:
-    """Return every rule that an offer breaks, by itself or as a change of the previous offer of its connection.
-
-    A connection never loses a section; a section keeps media type and mid unless it was rejected before
-    (RFC 3264 8, RFC 8829 5.2.2).
-    """
+    """Return every rule that an offer breaks, by itself or as a change of the previous offer of its connection."""
     found = [] if _has_session_lines(offer) else [Violation(Rule.LINES)]
-    before = () if previous is None else previous.media
-    if not offer.media or len(offer.media) < len(before):
+    changes = [] if previous is None else changed_sections(previous, offer)
+    if not offer.media:
         found.append(Violation(Rule.SECTIONS))
     shared = _SharedParameters(offer)
     mids = Counter(section.mid for section in offer.media)
@@ -134,13 +130,25 @@ def offer_violations(offer: Description, previous: Description | None = None) ->
     for index, section in enumerate(offer.media):
         if section.mid is None or mids[section.mid] > 1:
             found.append(Violation(Rule.MID, index))
-        if index < len(before) and not before[index].rejected:
-            if section.kind != before[index].kind:
-                found.append(Violation(Rule.MEDIA_TYPE, index))
-            if section.mid != before[index].mid:
-                found.append(Violation(Rule.MID, index))
         if not section.rejected and not shared.has_transport(section):
             found.append(Violation(Rule.TRANSPORT, index))
+    return found + changes
+
+
+def changed_sections(previous: Description, offer: Description) -> list[Violation]:
+    """Return the rules that an offer breaks as a change of the previous offer or answer of its connection.
+
+    A connection never loses a section; a section keeps media type and mid unless it was rejected before
+    (RFC 3264 8, RFC 8829 5.2.2).
+    """
+    found = [Violation(Rule.SECTIONS)] if len(offer.media) < len(previous.media) else []
+    for index, (before, section) in enumerate(zip(previous.media, offer.media, strict=False)):
+        if before.rejected:
+            continue
+        if section.kind != before.kind:
+            found.append(Violation(Rule.MEDIA_TYPE, index))
+        if section.mid != before.mid:
+            found.append(Violation(Rule.MID, index))
     return found
 
 

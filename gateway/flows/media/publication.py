@@ -34,7 +34,7 @@ from mcu.base import (
 from sdp import bitrate, candidates, codecs, document
 from sdp.document import Description, Identity
 from sdp.mending import rejection
-from sdp.offer_answer import stops_all_media
+from sdp.offer_answer import changed_sections, stops_all_media
 
 log = logging.getLogger("portunus.flows.media")
 
@@ -54,6 +54,7 @@ class Publication(SessionStream):
         # In all offers of the running PeerConnection: the SFU may go on forwarding media that a later offer omits.
         self._media_kinds: frozenset[str] = frozenset()
         self._identity: Identity | None = None  # of the PeerConnection of the latest offer that was carried out
+        self._answer: Description | None = None  # the last answer of the running PeerConnection
         self._recovery = Recovery(context, session, stream_type)
         self._media_arrived = False  # whether media of the current PeerConnection have arrived
         self._offer_count = 0  # received, carried out or not
@@ -161,6 +162,8 @@ class Publication(SessionStream):
         if stops_all and offer.media and (self._publisher is None or not renegotiation):
             self._reject_all(request.message, offer)
             return
+        if renegotiation and self._publisher is not None:
+            renegotiation = self._keeps_sections(offer, identity)
         plan = self._context.quality.plan_codecs(self, offer, preference, renegotiation=renegotiation)
         self._media_kinds |= media_kinds
         try:
@@ -191,6 +194,20 @@ class Publication(SessionStream):
         self._context.quality.stream_published(self, plan, answer)
         self._send("answer", DescriptionPayload("answer", str(self._capped(answer))))
 
+    def _keeps_sections(self, offer: Description, identity: Identity) -> bool:
+        """Return whether an offer keeps the running sections; ``False``: it is of another PeerConnection.
+
+        Several PeerConnections of a client may have one certificate; they differ in their user name fragments.
+
+        Raises:
+            ProtocolError: ``invalid_sdp``, the offer changes a running section of its PeerConnection.
+        """
+        changes = [] if self._answer is None else changed_sections(self._answer, offer)
+        if changes and not (self._identity is not None and identity.restarts_ice(self._identity)):
+            text = f"The offer changes running media: {', '.join(map(str, changes))}."
+            raise ProtocolError(Code.INVALID_SDP.error({"error": text}))
+        return not changes
+
     def _reject_all(self, message: MediaMessage, offer: Description) -> None:
         """Answer, without the SFU, an offer whose sections are all stopped and that belongs to no stream on the SFU."""
         self._set_sid(message.sid or self.sid)
@@ -207,7 +224,8 @@ class Publication(SessionStream):
                 pass
             else:
                 self._set_sid(message.sid or self.sid)
-                return checked_answer(offer, answer)
+                self._answer = checked_answer(offer, answer)
+                return self._answer
         return await self._publish(message, offer, preference)
 
     async def _publish(
@@ -235,7 +253,7 @@ class Publication(SessionStream):
         if self.closed:
             self._services.tasks.spawn(publisher.close(), "close late publisher")
             return answer
-        self._publisher, self._media_kinds = publisher, document.kinds(offer)
+        self._publisher, self._answer, self._media_kinds = publisher, answer, document.kinds(offer)
         self._recovery.cancel()
         self._set_sid(message.sid or "")
         self._services.counters.publishers_total[self.stream_type.value] += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 
+import pytest
+
 from mcu.base import CloseReason, McuLost
 from sdp.document import parse
 from sdp.offer_answer import violations
@@ -140,6 +142,56 @@ async def test_offer_that_stops_everything_without_credentials_renegotiates() ->
             harness.mcu.spoil = str
             assert [data["type"] for data in alice.data()] == ["answer"]
             assert harness.publisher(alice) is publisher
+
+
+# reference 9.2-m
+@pytest.mark.parametrize(
+    ("old", "new", "change"),
+    [
+        ("a=mid:1", "a=mid:camera", "mid of section 1"),
+        ("m=video 9 UDP/TLS/RTP/SAVPF 96 102", "m=audio 9 UDP/TLS/RTP/SAVPF 0", "media type of section 1"),
+        (offer()[offer().index("m=video") :], "", "number of media sections"),
+    ],
+)
+async def test_later_offer_that_changes_a_running_section_is_refused_and_the_stream_continues(
+    old: str, new: str, change: str
+) -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        publisher = harness.publisher(alice)
+        assert old in offer()
+        send_offer(alice, offer().replace(old, new))
+        await settle()
+        (reply,) = alice.received()
+        assert reply["error"]["code"] == "invalid_sdp"
+        assert change in reply["error"]["details"]["error"]
+        send_offer(alice, offer())
+        await settle()
+        assert [data["type"] for data in alice.data()] == ["answer"]
+        assert harness.publisher(alice) is publisher
+
+
+# reference 9.2-m
+async def test_rejected_section_may_become_another_one() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        publisher = harness.publisher(alice)
+        stopped = offer().replace("m=video 9", "m=video 0")
+        for text in (stopped, offer(media=("audio", "audio")), offer()):
+            send_offer(alice, text)
+            await settle()
+        assert [message["type"] for message in alice.received()] == ["message", "message", "error"]
+        assert harness.publisher(alice) is publisher
+
+
+async def test_other_peer_connection_with_the_same_certificate_may_have_other_sections() -> None:
+    harness, (alice,) = await publishing_call("alice")
+    async with harness:
+        publisher = harness.publisher(alice)
+        send_offer(alice, re.sub(r"a=ice-ufrag:\w+", "a=ice-ufrag:another", offer(media=("video",))))
+        await settle()
+        assert [data["type"] for data in alice.data()] == ["answer"]
+        assert harness.publisher(alice) is not publisher
 
 
 # reference 9.4-h

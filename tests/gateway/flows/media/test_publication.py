@@ -190,7 +190,7 @@ async def test_offer_of_the_same_connection_renegotiates() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         await subscribe(bob, alice)
-        alice.offer(sid="1", media=("audio",))
+        alice.offer(sid="1", media=("audio", "video", "application"))
         await settle()
         (publisher,) = harness.mcu.published
         assert len(publisher.updates) == 1

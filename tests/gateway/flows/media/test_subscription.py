@@ -335,7 +335,7 @@ async def test_missing_answer_does_not_block_other_clients() -> None:
     async with harness:
         await subscribe(bob, alice)
         carol_subscription = await subscribe(carol, alice)
-        alice.offer(media=("audio",))
+        alice.offer(media=("audio", "video", "application"))
         carol.media(alice, "answer", payload={"sdp": answer()})
         await settle()
         assert carol_subscription.answers
