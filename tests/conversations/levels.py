@@ -77,7 +77,7 @@ class FlowsLevel:
         for client in self._clients:
             for message in client.connection.written:
                 message_forms.check_message(json.loads(message), mcu=mcu)
-        for _, _, request in self.harness.nextcloud.asked:
+        for _, _, request in self.harness.nextcloud.requests:
             request_forms.check_request(json.loads(encode_request(request)))
 
     def ticket(self, userid: str) -> Json:
@@ -101,9 +101,9 @@ class FlowsLevel:
 
     async def asked(self) -> Json:
         await settle()
-        assert self._asked < len(self.harness.nextcloud.asked), "no request was sent"
+        assert self._asked < len(self.harness.nextcloud.requests), "no request was sent"
         self._asked += 1
-        return json.loads(encode_request(self.harness.nextcloud.asked[self._asked - 1][2]))
+        return json.loads(encode_request(self.harness.nextcloud.requests[self._asked - 1][2]))
 
     async def send(self, room: str, request: Json) -> None:
         self.harness.rooms_api(room, request)

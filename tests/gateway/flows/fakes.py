@@ -31,7 +31,7 @@ from gateway.wire.backend import (
 
 Json = dict[str, Any]
 
-FakeRoom = NextcloudRoom  # what is unusual about the answers to joins of a room
+FakeRoom = NextcloudRoom  # the members that the answers to joins of a room do not usually have
 
 
 class DisconnectedCaller:
@@ -51,7 +51,7 @@ class FakeConnection:
         self._id = ConnectionId(number)
         self.address = ip_address(address)
         self.user_agent = "fake/1.0 client"
-        self._own: list[bytes] = []
+        self._own: list[bytes] = []  # messages that do not come from an outbox
         self._outbox: Outbox | None = None
         self.written: list[bytes] = []
         self.stuck = False
@@ -111,34 +111,34 @@ class FakeConnection:
 class FakeNextcloudPort:
     """A Nextcloud that answers as Talk does, or with the result of ``answer``; ``gate`` delays answers until set.
 
-    ``without_permissions``: as very old versions of Talk answer, which permit everything.
+    ``without_permissions``: its answers to joins name none and thus permit everything, as in very old versions of Talk.
     """
 
     def __init__(self, *, without_permissions: bool = False) -> None:
-        self.asked: list[tuple[Backend, str, BackendRequest]] = []
-        self.rooms: dict[str, NextcloudRoom] = {}  # that answer otherwise than Talk
-        self._unlisted = NextcloudRoom(without_permissions=without_permissions)
+        self.requests: list[tuple[Backend, str, BackendRequest]] = []
+        self.rooms: dict[str, NextcloudRoom] = {}  # rooms with answers that differ from those of Talk
+        self._other_rooms = NextcloudRoom(without_permissions=without_permissions)
         self._tickets: dict[str, str] = {}
         self._answers: dict[str, TalkAnswers] = {}  # by backend
         self.answer: Callable[[BackendRequest], Json | NextcloudError | None] = lambda request: None
         self.gate: asyncio.Event | None = None
-        self.keys: dict[str, str] = {}  # hello 2.0, by URL
+        self.keys: dict[str, str] = {}  # public keys for tokens of hello 2.0, by URL
         self.ping_limit = 0
         self.features: set[str] = set()
-        self.renewed_keys: dict[str, str] = {}  # keys that a renewal returns
+        self.renewed_keys: dict[str, str] = {}  # keys that are returned when a key is fetched again
         self.renewals: list[str] = []
         self.capabilities_error: NextcloudError | None = None
 
     async def ask(self, backend: Backend, url: str, request: BackendRequest) -> BackendAnswer:
-        self.asked.append((backend, url, request))
+        self.requests.append((backend, url, request))
         own = self.answer(request)
         if self.gate is not None:
             await self.gate.wait()
         if isinstance(own, NextcloudError):
             raise own
-        kind = type_of_request[type(request)]
-        body = json.loads(encode_request(request))[kind]
-        answer = await self._answers_of(backend).reply(kind, body) if own is None else own
+        request_type = type_of_request[type(request)]
+        body = json.loads(encode_request(request))[request_type]
+        answer = await self._answers_of(backend).reply(request_type, body) if own is None else own
         try:
             return msgspec.json.decode(msgspec.json.encode(answer), type=BackendAnswer)
         except msgspec.DecodeError as error:
@@ -180,16 +180,16 @@ class FakeNextcloudPort:
 
     def sessions(self) -> list[SessionRequest]:
         """Return the requests about virtual sessions."""
-        return [request for _, _, request in self.asked if isinstance(request, SessionRequest)]
+        return [request for _, _, request in self.requests if isinstance(request, SessionRequest)]
 
     def _answers_of(self, backend: Backend) -> TalkAnswers:
         if backend.id not in self._answers:
             talk = FakeTalk(lambda: 0.0, _NoGateway())
-            self._answers[backend.id] = TalkAnswers(talk, self.rooms, self._tickets, self._unlisted)
+            self._answers[backend.id] = TalkAnswers(talk, self.rooms, self._tickets, self._other_rooms)
         return self._answers[backend.id]
 
     def _room_requests(self) -> Iterable[RoomRequest]:
-        return [request for _, _, request in self.asked if isinstance(request, RoomRequest)]
+        return [request for _, _, request in self.requests if isinstance(request, RoomRequest)]
 
 
 class _NoGateway:

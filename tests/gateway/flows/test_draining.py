@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from gateway.flows.draining import NotDraining
-from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 REFUSED_HELLO = {
-    "id": "h",
+    "id": "hello",
     "type": "error",
     "error": {"code": "shutdown_scheduled", "message": "This server is about to end; connect again."},
 }
@@ -19,8 +19,7 @@ REFUSED_HELLO = {
 
 def hello_as(client: FakeClient, userid: str) -> None:
     client.received()
-    auth = {"url": CLOUD.urls[0], "params": client.harness.nextcloud.ticket(userid)}
-    client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    client.send_hello(userid)
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -88,7 +87,7 @@ async def test_drain_without_a_call_is_over_at_once() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")  # in a room, not in its call
         recorder = await harness.internal_hello()
-        recorder.send({"type": "room", "room": {"roomid": "r"}})
+        recorder.join()
         await settle()
         harness.flows.draining.begin(60.0)
         assert harness.flows.draining.over.is_set()
@@ -98,7 +97,7 @@ async def test_drain_is_over_when_the_last_session_has_left_its_call() -> None:
     async with FlowHarness() as harness:
         alice, _ = await harness.callers("alice", "bob")
         recorder = await harness.internal_hello()
-        recorder.send({"type": "room", "room": {"roomid": "r"}})
+        recorder.join()
         await settle()
         draining = harness.flows.draining
         draining.begin(3600.0)

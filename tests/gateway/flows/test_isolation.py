@@ -79,7 +79,7 @@ async def scene(harness: FlowHarness) -> tuple[list[FakeClient], str]:
     """Return the clients in a call of one backend, one of them internal, and the id of its virtual session."""
     alice, bob = [await harness.member(name, in_call=True) for name in ("alice", "bob")]
     bridge = await harness.internal_hello()
-    bridge.send({"type": "room", "room": {"roomid": "r"}})
+    bridge.join()
     add = {"type": "addsession", "addsession": {"sessionid": "phone", "roomid": "r"}}
     bridge.send({"type": "internal", "internal": add})
     lonely = await harness.member("lonely", "only there")
@@ -105,15 +105,15 @@ async def test_no_message_reaches_another_backend(name: str, internal: bool) -> 
     async with FlowHarness() as harness:
         clients, virtual = await scene(harness)
         eve = await (harness.internal_hello(backend=OTHER_CLOUD) if internal else harness.hello("alice", OTHER_CLOUD))
-        eve.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+        eve.join("r", "nc-alice")
         await settle()
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 7, "all": True}}, OTHER_CLOUD)
-        asked = len(harness.nextcloud.asked)
+        asked = len(harness.nextcloud.requests)
         eve.send(MESSAGES[name](clients[0].sessionid, virtual))
         await settle()
         assert undisturbed(clients)
         assert harness.publisher(clients[0]) is not None
-        assert all(backend is OTHER_CLOUD for backend, _, _ in harness.nextcloud.asked[asked:])
+        assert all(backend is OTHER_CLOUD for backend, _, _ in harness.nextcloud.requests[asked:])
         alice = harness.hub.find_by_room_session("cloud", "nc-alice")
         assert alice is clients[0].session
 
@@ -162,8 +162,7 @@ async def test_sessions_count_for_the_backend_whichever_of_its_urls_they_name() 
         async def hello(url: str) -> FakeClient:
             client = harness.connect()
             client.received()
-            auth = {"url": url, "params": harness.nextcloud.ticket("u")}
-            client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+            client.send_hello("u", url=url)
             await settle()
             return client
 
@@ -196,7 +195,6 @@ async def test_federated_sessions_count_and_virtual_ones_do_not() -> None:
         assert zoe.session.client_type is ClientType.FEDERATION
         guest = harness.connect()
         guest.received()
-        auth = {"url": limited.urls[0], "params": harness.nextcloud.ticket("")}
-        guest.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        guest.send_hello("", url=limited.urls[0])
         await settle()
         assert guest.error_codes() == ["session_limit_exceeded"]

@@ -97,7 +97,7 @@ async def test_descriptions_count_by_their_size() -> None:
         for _ in range(12_000 // size):
             alice.offer("one")
         await settle()
-        errors = [message["error"]["code"] for message in alice.received() if message["type"] == "error"]
+        errors = alice.error_codes(among_others=True)
         assert errors == ["too_many_requests"] * (12_000 // size - 10_000 // size)
         assert set(met(harness)) == {"description_bytes_per_second"}
         assert not alice.connection.finished
@@ -139,7 +139,7 @@ async def test_requests_for_streams_have_a_rate_of_their_own() -> None:
         alice.send_message(bob, {"type": "requestoffer", "roomType": "video"})
         alice.send_message(bob, {"type": "requestoffer", "roomType": "video"})
         await settle()
-        errors = [message["error"]["code"] for message in alice.received() if message["type"] == "error"]
+        errors = alice.error_codes(among_others=True)
         assert errors == ["too_many_requests"]
         assert met(harness) == {"stream_requests_per_second": 1}
         await asyncio.sleep(1)
@@ -162,8 +162,7 @@ async def test_hello_before_too_many_messages_opens_no_session() -> None:
         stranger = harness.connect()
         stranger.received()
         before, harness.nextcloud.gate = len(harness.hub.sessions), asyncio.Event()
-        auth = {"url": "https://cloud.example/", "params": harness.nextcloud.ticket("alice")}
-        stranger.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        stranger.send_hello("alice")
         for _ in range(20):
             stranger.send("{")
         assert (stranger.error_codes(), stranger.connection.finished) == (["too_many_requests"], True)
@@ -272,7 +271,7 @@ async def test_connections_of_the_sfu_are_limited_in_all() -> None:
 
 def errors_of(client: FakeClient) -> list[str]:
     """Return the codes of the errors among the messages that a client has received."""
-    return [message["error"]["code"] for message in client.received() if message["type"] == "error"]
+    return client.error_codes(among_others=True)
 
 
 async def test_requests_of_a_session_that_wait_for_the_sfu_are_limited() -> None:
@@ -525,8 +524,7 @@ async def refused_hello(harness: FlowHarness, userid: str, address: str = "192.0
     """Send a hello and return the code of its error."""
     client = harness.connect(address)
     client.received()
-    auth = {"url": "https://cloud.example/", "params": harness.nextcloud.ticket(userid)}
-    client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+    client.send_hello(userid)
     await settle()
     (code,) = client.error_codes()
     return code

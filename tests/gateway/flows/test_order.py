@@ -12,10 +12,6 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-def join(client: FakeClient, room: str, id: str = "join", nc: str = "") -> None:
-    client.send({"id": id, "type": "room", "room": {"roomid": room, "sessionid": nc}})
-
-
 def ids(client: FakeClient) -> list[str]:
     return [message["id"] for message in client.received() if "id" in message]
 
@@ -25,10 +21,10 @@ async def test_messages_wait_behind_a_slow_join() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.member("bob", "r")
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r", "1")
+        alice.join("r", id="1")
         alice.send_message({"type": "room"}, "hello")
         alice.send("junk")
-        join(alice, "", "3")
+        alice.leave(id="3")
         await settle()
         assert alice.received() == []
         harness.nextcloud.gate.set()
@@ -42,7 +38,7 @@ async def test_messages_of_other_sessions_do_not_wait() -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = [await harness.hello(name) for name in ("alice", "bob", "carol")]
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r")
+        alice.join("r")
         bob.send_message(carol, "quick")
         assert carol.received()[0]["message"]["data"] == "quick"
 
@@ -51,7 +47,7 @@ async def test_reading_pauses_while_many_messages_wait() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r")
+        alice.join("r")
         for number in range(PAUSE_AT):
             assert not alice.connection.paused
             alice.send_message(bob, number)
@@ -66,7 +62,7 @@ async def test_messages_before_a_broken_connection_are_handled_before_those_afte
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r", "1")
+        alice.join("r", id="1")
         alice.send_message(bob, "before")
         await settle()
         alice.disconnect()
@@ -85,7 +81,7 @@ async def test_messages_of_a_replaced_connection_are_handled_before_those_of_the
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r", "1")
+        alice.join("r", id="1")
         alice.send_message(bob, "before")
         alice.send({"id": "bad", "type": "message", "message": {}})
         await settle()
@@ -108,7 +104,7 @@ async def test_join_that_ends_after_its_session_is_undone(caplog: pytest.LogCapt
         alice, bob = await harness.hello("alice"), await harness.member("bob", "r")
         bob.received()
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r", nc="nc-alice")
+        alice.join("r", nc="nc-alice")
         alice.send("junk")
         alice.send({"type": "bye"})
         await settle()
@@ -125,7 +121,7 @@ async def test_messages_behind_a_hello_and_a_resume_on_the_same_connection_keep_
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
-        join(alice, "r", "1")
+        alice.join("r", id="1")
         alice.send_message(bob, "before")
         await settle()
         alice.disconnect()
@@ -146,7 +142,7 @@ async def test_ended_sessions_leave_no_state_behind() -> None:
     async with FlowHarness() as harness:
         for _ in range(3):
             alice, bob = await harness.hello("alice"), await harness.hello("bob")
-            join(alice, "r")
+            alice.join("r")
             await settle()
             alice.send({"type": "bye"})
             alice.disconnect()
@@ -163,13 +159,13 @@ async def test_ended_sessions_leave_no_state_behind() -> None:
 async def test_message_behind_a_join_of_a_session_that_was_closed_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("alice")
-        join(alice, "r", nc="same")
+        alice.join("r", nc="same")
         await settle()
         harness.nextcloud.gate = asyncio.Event()
-        join(bob, "r", nc="same")
+        bob.join("r", nc="same")
         await settle()
         first, harness.nextcloud.gate = harness.nextcloud.gate, asyncio.Event()
-        join(alice, "other", nc="same")
+        alice.join("other", nc="same")
         alice.send("junk")
         await settle()
         alice.received()

@@ -33,10 +33,6 @@ class RightsScene:
     room: str = "r"  # Bob's
 
 
-def join(client: FakeClient, room: str, nc: str) -> None:
-    client.send({"type": "room", "room": {"roomid": room, "sessionid": nc}})
-
-
 async def in_a_call(harness: FlowHarness) -> RightsScene:
     """Both are in the call; both publish, and Alice receives Bob's stream."""
     harness.nextcloud.rooms["denied"] = FakeRoom(permissions=["hide-displaynames"])
@@ -118,15 +114,15 @@ RIGHTS: dict[str, Callable[[RightsScene], Awaitable[bool]]] = {
 
 
 async def joins_first(scene: RightsScene) -> None:
-    join(scene.alice, "r", "nc-alice")
+    scene.alice.join("r", "nc-alice")
 
 
 async def joins_denied(scene: RightsScene) -> None:
-    join(scene.alice, "denied", "nc-alice-2")
+    scene.alice.join("denied", "nc-alice-2")
 
 
 async def joins_another(scene: RightsScene) -> None:
-    join(scene.alice, "another", "nc-alice-2")
+    scene.alice.join("another", "nc-alice-2")
 
 
 async def joins_elsewhere(scene: RightsScene) -> None:
@@ -137,7 +133,7 @@ async def joins_elsewhere(scene: RightsScene) -> None:
 
 
 async def leaves(scene: RightsScene) -> None:
-    join(scene.alice, "", "")
+    scene.alice.leave()
 
 
 async def permissions_revoked(scene: RightsScene) -> None:
@@ -145,14 +141,14 @@ async def permissions_revoked(scene: RightsScene) -> None:
 
 
 async def permissions_revoked_after_a_join_without_id(scene: RightsScene) -> None:
-    join(scene.alice, "r", "")
+    scene.alice.join("r", "")
     await settle()
     await permissions_revoked(scene)
 
 
 async def id_exchanged(scene: RightsScene) -> None:
     scene.harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
-    join(scene.alice, "r", "nc-alice-2")
+    scene.alice.join("r", "nc-alice-2")
 
 
 async def leaves_call(scene: RightsScene) -> None:
@@ -185,7 +181,7 @@ async def deleted(scene: RightsScene) -> None:
 
 
 async def replaced(scene: RightsScene) -> None:
-    join(await scene.harness.hello("alice"), "r", "nc-alice")
+    (await scene.harness.hello("alice")).join("r", "nc-alice")
 
 
 async def says_bye(scene: RightsScene) -> None:

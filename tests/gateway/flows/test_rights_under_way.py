@@ -20,7 +20,6 @@ from tests.gateway.flows.media.calls import publish, subscribe
 from tests.gateway.flows.test_rights import (
     disinvited_while_disconnected_only,
     in_a_call,
-    join,
     may_publish,
     may_receive,
 )
@@ -38,7 +37,7 @@ async def test_offer_under_way_during_the_first_join_is_refused(in_flight: str) 
         gate = harness.mcu.publish_gate = asyncio.Event()
         alice.offer("two", sid="2")
         await settle()
-        join(alice, "r", "nc-alice")
+        alice.join("r", "nc-alice")
         await settle()
         gate.set()
         await settle()
@@ -56,7 +55,7 @@ async def test_publication_from_before_the_first_join_continues_in_a_room_that_a
         alice = await harness.hello("alice")
         await publish(alice)
         await publish(alice, "two", sid="2", room_type="screen")
-        join(alice, "r", "nc-alice")
+        alice.join("r", "nc-alice")
         await settle()
         assert harness.publisher(alice) is not None
         assert harness.publisher(alice, StreamType.SCREEN) is None
@@ -111,8 +110,7 @@ async def test_session_ends_when_its_backend_becomes_another_nextcloud(backends:
         hello = harness.connect()
         hello.received()
         held = harness.nextcloud.gate = asyncio.Event()
-        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("bob")}
-        hello.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        hello.send_hello("bob")
         await settle()
         harness.change_settings(backends=Backends(backends))
         held.set()
@@ -129,8 +127,7 @@ async def test_hello_during_a_reload_gets_the_changed_settings() -> None:
         client = harness.connect()
         client.received()
         held = harness.nextcloud.gate = asyncio.Event()
-        auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket("bob")}
-        client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        client.send_hello("bob")
         await settle()
         changed = Backend("cloud", CLOUD.urls, CLOUD.secret, max_stream_bitrate=1000)
         harness.change_settings(backends=Backends([changed, OTHER_CLOUD]))
@@ -173,7 +170,7 @@ async def test_messages_that_wait_while_a_disconnected_session_is_disinvited_hav
         if postponed:
             postpone_control(harness, held)
         else:
-            join(scene.alice, "refused", "nc-alice-2")
+            scene.alice.join("refused", "nc-alice-2")
             await settle()
         scene.bob.received()
         scene.alice.send({"type": "control", "control": {"recipient": {"type": "room"}, "data": {"type": "mute"}}})

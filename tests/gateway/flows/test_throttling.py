@@ -25,7 +25,7 @@ def guess(client: FakeClient, resumeid: str = "") -> None:
 
 
 def codes(client: FakeClient) -> list[str]:
-    return [message["error"]["code"] for message in client.received() if message["type"] == "error"]
+    return client.error_codes(among_others=True)
 
 
 # reference 2.8-b

@@ -15,14 +15,22 @@ from tests.gateway.flows.virtual_time import VirtualLoop, settle
 NAMES = ("alice", "bob", "carol", "dave")
 
 Step = tuple[str, frozenset[int], int, bool]  # an event, some of the members, in-call flags, whether the list is whole
-MEMBERS = ("incall", "incall", "incall", "incall", "participants", "join", "leave", "resume", "message")
-BRIDGE = ("bridge joins", "bridge leaves", "bridge flags", "phone joins", "phone leaves", "phone flags", "phone listed")
-some = st.frozensets(st.integers(0, len(NAMES) - 1), min_size=1)
+MEMBER_EVENTS = ("incall", "incall", "incall", "incall", "participants", "join", "leave", "resume", "message")
+BRIDGE_EVENTS = (
+    "bridge joins",
+    "bridge leaves",
+    "bridge flags",
+    "phone joins",
+    "phone leaves",
+    "phone flags",
+    "phone listed",
+)
+member_numbers = st.frozensets(st.integers(0, len(NAMES) - 1), min_size=1)
 flags = st.sampled_from([0, 0, 1, 3, 7])
 
 
 def histories(events: tuple[str, ...]) -> st.SearchStrategy[list[Step]]:
-    return st.lists(st.tuples(st.sampled_from(events), some, flags, st.booleans()), min_size=2, max_size=25)
+    return st.lists(st.tuples(st.sampled_from(events), member_numbers, flags, st.booleans()), min_size=2, max_size=25)
 
 
 @dataclass
@@ -118,7 +126,7 @@ class History:
         return {"sessionId": session, "inCall": self.in_call[name], "actorId": name, **own}
 
     def read(self, client: FakeClient, event: str) -> list[Any]:
-        """Return what a client received about the call: messages to the call, and the lists, ordered by session."""
+        """Return the messages to the call, and the lists ordered by session, that a client received."""
         found: list[Any] = []
         for message in client.received():
             if message["type"] == "message":
@@ -138,19 +146,19 @@ class History:
         return {names.get(session, session): entry for session, entry in sorted(listed.items())}
 
 
-async def played(steps: list[Step], whole: bool | None) -> list[list[Any]]:
+async def play_history(steps: list[Step], whole: bool | None) -> list[list[Any]]:
     async with FlowHarness() as harness:
         return await History(harness, whole).play(steps)
 
 
 def lists_of(steps: list[Step], whole: bool | None) -> list[list[Any]]:
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(played(steps, whole))
+        return runner.run(play_history(steps, whole))
 
 
 # reference 7.3-f, 7.3-g, 7.3-h
 @settings(max_examples=100)
-@given(steps=histories((*MEMBERS, *BRIDGE)))
+@given(steps=histories((*MEMBER_EVENTS, *BRIDGE_EVENTS)))
 def test_changed_entries_alone_lead_to_the_same_lists_as_whole_lists(steps: list[Step]) -> None:
     expected = lists_of(steps, True)
     assert lists_of(steps, False) == expected
@@ -158,7 +166,7 @@ def test_changed_entries_alone_lead_to_the_same_lists_as_whole_lists(steps: list
 
 
 def only_flags(seen: list[list[Any]]) -> list[Any]:
-    """Leave the in-call flags of each session: those of ``all`` reach sessions whose entries Nextcloud never sent."""
+    """Reduce entries to their flags: a request about all adds entries of sessions that Nextcloud has not listed."""
     return [
         [
             [
@@ -175,7 +183,7 @@ def only_flags(seen: list[list[Any]]) -> list[Any]:
 
 # reference 7.3-f, 7.3-h, 7.4-c
 @settings(max_examples=100)
-@given(steps=histories((*MEMBERS, *BRIDGE, "all", "all", "all")))
+@given(steps=histories((*MEMBER_EVENTS, *BRIDGE_EVENTS, "all", "all", "all")))
 def test_lists_are_the_same_after_requests_about_all_participants(steps: list[Step]) -> None:
     expected = only_flags(lists_of(steps, True))
     assert only_flags(lists_of(steps, False)) == expected

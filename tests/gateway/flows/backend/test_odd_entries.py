@@ -1,4 +1,4 @@
-"""Lists of participants with entries that do not belong there.
+"""Lists of participants with several entries of a session, and with entries of sessions in other rooms.
 
 Source: reference 7.2.
 """
@@ -43,7 +43,7 @@ async def test_session_of_another_room_is_not_listed(type: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         carol = await harness.hello("carol")
-        carol.send({"type": "room", "room": {"roomid": "another", "sessionid": "nc-carol"}})
+        carol.join("another", "nc-carol")
         await settle()
         carol.received()
         harness.rooms_api("r", {"type": type, type: {"changed": [entry("carol", 7)]}})

@@ -7,12 +7,8 @@ import pytest
 from gateway.core.backends import Backends
 from gateway.flows.ports import NextcloudError
 from gateway.wire.backend import encode_request
-from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FakeClient, FlowHarness
+from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.virtual_time import settle
-
-
-def join(client: FakeClient, room: str = "r") -> None:
-    client.send({"id": "j", "type": "room", "room": {"roomid": room}})
 
 
 # reference 4.5-a
@@ -20,17 +16,17 @@ async def test_rooms_are_pinged_every_ten_seconds_with_the_sessions_that_nextclo
     async with FlowHarness() as harness:
         alice, guest = await harness.member("alice"), await harness.member("")
         bob = await harness.hello("bob")
-        join(bob)
+        bob.join()
         await settle()
         alice.disconnect()
         guest.received()
-        harness.nextcloud.asked.clear()
+        harness.nextcloud.requests.clear()
         harness.pings.sweep(harness.services.clock() + 9.0)
         await settle()
-        assert harness.nextcloud.asked == []
+        assert harness.nextcloud.requests == []
         harness.pings.sweep(harness.services.clock() + 10.0)
         await settle()
-        ((backend, url, request),) = harness.nextcloud.asked
+        ((backend, url, request),) = harness.nextcloud.requests
         assert (backend, url) == (CLOUD, CLOUD.urls[0])
         assert encode_request(request) == (
             b'{"type":"ping","ping":{"roomid":"r","entries":[{"userid":"alice","sessionid":"nc-alice"},'
@@ -45,17 +41,17 @@ async def test_ping_limit_puts_several_rooms_into_requests_of_that_size() -> Non
         for number in range(3):
             await harness.member(f"u{number}", f"r{number}")
         gone = await harness.member("gone", "gone")
-        harness.nextcloud.asked.clear()
+        harness.nextcloud.requests.clear()
         now = harness.services.clock()
         harness.pings.sweep(now)
         harness.pings.sweep(now + 10.0)
         await settle()
-        join(gone, "")
+        gone.leave()
         await settle()
-        harness.nextcloud.asked.clear()
+        harness.nextcloud.requests.clear()
         harness.pings.sweep(now + 20.0)
         await settle()
-        sent = [encode_request(request) for _, _, request in harness.nextcloud.asked]
+        sent = [encode_request(request) for _, _, request in harness.nextcloud.requests]
         assert [request.count(b"userid") for request in sent] == [2, 1]
         assert all(b'"roomid":""' in request for request in sent)
         assert not [request for request in sent if b"gone" in request]
@@ -66,10 +62,10 @@ async def test_ping_limit_that_cannot_be_read_counts_as_none(caplog: pytest.LogC
         await harness.member("alice")
         harness.nextcloud.capabilities_error = NextcloudError("down")
         harness.nextcloud.answer = lambda request: NextcloudError("down too")
-        harness.nextcloud.asked.clear()
+        harness.nextcloud.requests.clear()
         harness.pings.sweep(harness.services.clock() + 10.0)
         await settle()
-        assert len(harness.nextcloud.asked) == 1
+        assert len(harness.nextcloud.requests) == 1
         assert "down too" in caplog.text
 
 
@@ -79,21 +75,21 @@ async def test_sessions_of_a_removed_backend_are_still_pinged(limit: int) -> Non
         harness.nextcloud.ping_limit = limit
         await harness.member("alice")
         internal = await harness.internal_hello()
-        join(internal, "phones")
+        internal.join("phones")
         await settle()
         add = {"sessionid": "caller", "roomid": "phones", "userid": "caller"}
         internal.send({"type": "internal", "internal": {"type": "addsession", "addsession": add}})
         await settle()
-        join(internal, "")
+        internal.leave()
         await settle()
         harness.change_settings(backends=Backends([OTHER_CLOUD]))
-        harness.nextcloud.asked.clear()
+        harness.nextcloud.requests.clear()
         now = harness.services.clock()
         harness.pings.sweep(now + 10.0)
         await settle()
         harness.pings.sweep(now + 20.0)
         await settle()
-        sent = b"".join(encode_request(request) for _, _, request in harness.nextcloud.asked)
+        sent = b"".join(encode_request(request) for _, _, request in harness.nextcloud.requests)
         assert b'"nc-alice"' in sent
         assert b'"userid":"caller"' in sent
-        assert {backend for backend, _, _ in harness.nextcloud.asked} == {CLOUD}
+        assert {backend for backend, _, _ in harness.nextcloud.requests} == {CLOUD}

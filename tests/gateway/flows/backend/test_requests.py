@@ -19,11 +19,11 @@ def updates(client: FakeClient) -> list[Json]:
     return [message["event"]["update"] for message in messages]
 
 
-def incall(harness: FlowHarness, room: str = "r", **body: Any) -> None:
+def request_incall(harness: FlowHarness, room: str = "r", **body: Any) -> None:
     harness.rooms_api(room, {"type": "incall", "incall": body})
 
 
-def participants(harness: FlowHarness, **body: Any) -> None:
+def request_participants(harness: FlowHarness, **body: Any) -> None:
     harness.rooms_api("r", {"type": "participants", "participants": body})
 
 
@@ -135,7 +135,7 @@ async def test_incall_maps_session_ids_and_is_sent_to_all_members() -> None:
             {"userId": "nobody"},
         ]
         changed = [users[0], {"sessionid": "nc-bob", "inCall": 0, "nextcloudSessionId": "nc-bob"}]
-        incall(harness, incall=7, users=users, changed=changed)
+        request_incall(harness, incall=7, users=users, changed=changed)
         expected = {
             "roomid": "r",
             "users": [
@@ -144,7 +144,7 @@ async def test_incall_maps_session_ids_and_is_sent_to_all_members() -> None:
             ],
         }
         assert updates(alice) == updates(bob) == [expected]
-        assert harness.hub.rooms["cloud", "r"].in_call == {alice.sessionid}  # type: ignore[index]  # a RoomKey is a tuple
+        assert harness.room().in_call == {alice.sessionid}
         assert harness.counters.calls_total["cloud", "client"] == 1
 
 
@@ -158,8 +158,8 @@ async def test_flags_decide_call_membership(flags: object, in_call: bool | None)
         alice = await harness.member("alice")
         for before in (0, 1):
             harness.set_in_call("r", "alice", flags=before)
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": flags}])
-            now = alice.session.id in harness.hub.rooms["cloud", "r"].in_call  # type: ignore[index]
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": flags}])
+            now = alice.session.id in harness.room().in_call
             assert now is (bool(before) if in_call is None else in_call)
 
 
@@ -167,17 +167,17 @@ async def test_flags_decide_call_membership(flags: object, in_call: bool | None)
 async def test_only_changed_entries_change_call_membership() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
-        incall(harness, incall=7, users=[{"sessionId": "nc-alice", "inCall": 7}])
-        assert harness.hub.rooms["cloud", "r"].in_call == set()  # type: ignore[index]
+        request_incall(harness, incall=7, users=[{"sessionId": "nc-alice", "inCall": 7}])
+        assert harness.room().in_call == set()
 
 
 # reference 7.2-c
 async def test_request_without_known_sessions_sends_no_event() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        incall(harness, incall=7, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
-        participants(harness, changed=[{"sessionId": "0"}])
-        incall(harness, incall=7)
+        request_incall(harness, incall=7, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
+        request_participants(harness, changed=[{"sessionId": "0"}])
+        request_incall(harness, incall=7)
         assert alice.received() == []
 
 
@@ -185,17 +185,17 @@ async def test_request_without_known_sessions_sends_no_event() -> None:
 async def test_request_without_known_sessions_keeps_the_last_list() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
-        incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}])
-        known = harness.hub.rooms["cloud", "r"].participants.every_entry()  # type: ignore[index]
+        request_incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}])
+        known = harness.room().participants.every_entry()
         assert len(known) == 1
-        incall(harness, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
-        assert harness.hub.rooms["cloud", "r"].participants.every_entry() == known  # type: ignore[index]
-        incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}], users=[])
-        assert harness.hub.rooms["cloud", "r"].participants.shown_entries() == []  # type: ignore[index]
+        request_incall(harness, changed=[{"sessionId": "0"}], users=[{"sessionId": "unknown"}])
+        assert harness.room().participants.every_entry() == known
+        request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}], users=[])
+        assert harness.room().participants.shown_entries() == []
 
 
 # reference 7.1-c
-async def test_leaving_the_call_closes_the_streams_but_not_the_membership() -> None:
+async def test_leaving_the_call_closes_the_streams_and_leaves_the_session_in_the_room() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.offer()
@@ -213,11 +213,11 @@ async def test_leaving_the_call_closes_the_streams_but_not_the_membership() -> N
 async def test_members_that_a_participants_request_does_not_name_keep_their_state(users: Any) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
-        incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-bob", "inCall": 3}])
+        request_incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-bob", "inCall": 3}])
         for client in (alice, bob):
             client.received()
         change: Json = {"changed": [{"sessionId": "nc-alice", "inCall": 7, "participantPermissions": 2}]}
-        participants(harness, **change, **({} if users is ... else {"users": users}))
+        request_participants(harness, **change, **({} if users is ... else {"users": users}))
         expected = [{**change["changed"][0], "sessionId": alice.sessionid}, {"sessionId": bob.sessionid, "inCall": 3}]
         assert [updates(client)[0]["users"] for client in (alice, bob)] == [expected] * 2
 
@@ -228,9 +228,9 @@ async def test_merged_list_has_one_entry_for_each_session(name: str) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         entry = {"sessionId": "nc-alice", "inCall": 7}
-        incall(harness, users=[entry, entry, {"sessionId": "nc-bob", "inCall": 3}])
+        request_incall(harness, users=[entry, entry, {"sessionId": "nc-bob", "inCall": 3}])
         bob.received()
-        incall(harness, incall=3, changed=[{name: "nc-alice", "inCall": 3}])
+        request_incall(harness, incall=3, changed=[{name: "nc-alice", "inCall": 3}])
         (event,) = bob.received()
         listed = [user.get("sessionId", user.get("sessionid")) for user in event["event"]["update"]["users"]]
         assert listed == [alice.sessionid, bob.sessionid]
@@ -241,39 +241,39 @@ async def test_session_of_another_room_is_not_kept_in_the_list() -> None:
     async with FlowHarness() as harness:
         await harness.member("alice")
         await harness.member("carol", "other")
-        incall(
+        request_incall(
             harness, incall=7, changed=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-carol", "inCall": 7}]
         )
-        assert len(harness.hub.rooms["cloud", "r"].participants.every_entry()) == 1  # type: ignore[index]
+        assert len(harness.room().participants.every_entry()) == 1
 
 
 # reference 7.3-f
 async def test_members_that_a_request_does_not_name_keep_their_state() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
-        incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-bob", "inCall": 3}])
+        request_incall(harness, users=[{"sessionId": "nc-alice", "inCall": 7}, {"sessionId": "nc-bob", "inCall": 3}])
         alice.received()
-        incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 1, "x": 1}])
+        request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 1, "x": 1}])
         expected = [{"sessionId": alice.sessionid, "inCall": 1, "x": 1}, {"sessionId": bob.sessionid, "inCall": 3}]
         assert updates(alice)[0]["users"] == expected
         carol = await harness.member("carol")
-        incall(harness, changed=[{"sessionId": "nc-carol", "inCall": 7}])
+        request_incall(harness, changed=[{"sessionId": "nc-carol", "inCall": 7}])
         assert updates(carol)[0]["users"] == [*expected, {"sessionId": carol.sessionid, "inCall": 7}]
         carol.disconnect()
         again = await harness.resume(carol)
         assert again.received()[-1]["event"]["update"]["users"][:2] == expected
-        assert harness.hub.rooms["cloud", "r"].in_call == {alice.sessionid, carol.sessionid}  # type: ignore[index]
+        assert harness.room().in_call == {alice.sessionid, carol.sessionid}
 
 
 async def test_user_id_of_the_room_replaces_an_empty_user_id() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(session={"userid": "mail"})
         guest = await harness.member("")
-        incall(harness, users=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
+        request_incall(harness, users=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
         assert updates(guest)[0]["users"][0]["userId"] == "mail"
-        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
+        request_incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}])
         assert updates(guest)[0]["users"][0]["userId"] == "mail"
-        incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}], users=[])
+        request_incall(harness, changed=[{"sessionId": "nc-", "inCall": 1, "userId": ""}], users=[])
         assert updates(guest)[0]["users"][0]["userId"] == ""
 
 
@@ -284,26 +284,26 @@ async def test_user_id_of_the_room_replaces_an_empty_user_id() -> None:
 async def test_all_members_enter_and_leave_the_call_at_once() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
-        incall(harness, incall=7, changed=[{"sessionId": "nc-alice", "inCall": 7}])
+        request_incall(harness, incall=7, changed=[{"sessionId": "nc-alice", "inCall": 7}])
         alice.received()
         bob.received()
-        incall(harness, incall=3, all=True)
+        request_incall(harness, incall=3, all=True)
         expected = [{"roomid": "r", "incall": 3, "all": True}]
         assert updates(alice) == updates(bob) == expected
-        incall(harness, incall=True, all=True)
+        request_incall(harness, incall=True, all=True)
         assert updates(alice) == []
         alice.offer()
         await settle()
         alice.received()
-        incall(harness, incall=0, all=True)
+        request_incall(harness, incall=0, all=True)
         await settle()
         assert updates(alice) == updates(bob) == [{"roomid": "r", "incall": 0, "all": True}]
         assert harness.mcu.is_empty
-        incall(harness, incall=0, all=True)
+        request_incall(harness, incall=0, all=True)
         assert updates(bob) == []
         assert harness.counters.calls_total["cloud", "client"] == 2
         assert harness.counters.call_rooms_total == {"cloud": 1}
-        incall(harness, incall=3, all=True)
+        request_incall(harness, incall=3, all=True)
         assert harness.counters.call_rooms_total == {"cloud": 2}
 
 
@@ -312,7 +312,7 @@ async def test_all_members_enter_and_leave_the_call_at_once() -> None:
 async def test_flags_of_another_type_have_no_effect(flags: object) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        incall(harness, incall=flags, all=True)
+        request_incall(harness, incall=flags, all=True)
         assert alice.received() == []
 
 
@@ -320,8 +320,8 @@ async def test_flags_of_another_type_have_no_effect(flags: object) -> None:
 async def test_flags_for_all_are_set_in_the_stored_list() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        incall(harness, users=[{"sessionId": "nc-alice", "inCall": 0}])
-        incall(harness, incall=5, all=True)
+        request_incall(harness, users=[{"sessionId": "nc-alice", "inCall": 0}])
+        request_incall(harness, incall=5, all=True)
         alice.disconnect()
         again = await harness.resume(alice)
         assert again.received()[1]["event"]["update"]["users"] == [{"sessionId": alice.sessionid, "inCall": 5}]
@@ -334,9 +334,9 @@ async def test_flags_for_all_are_set_in_the_stored_list() -> None:
 async def test_participants_update_is_sent_without_being_stored_or_changing_the_call() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        participants(harness, users=[{"sessionId": "nc-alice", "inCall": 7}])
+        request_participants(harness, users=[{"sessionId": "nc-alice", "inCall": 7}])
         assert updates(alice) == [{"roomid": "r", "users": [{"sessionId": alice.sessionid, "inCall": 7}]}]
-        room = harness.hub.rooms["cloud", "r"]  # type: ignore[index]
+        room = harness.room()
         assert (room.in_call, room.participants.every_entry()) == (set(), [])
 
 
@@ -348,7 +348,7 @@ async def test_participants_update_is_sent_without_being_stored_or_changing_the_
 async def test_permissions_of_changed_entries_replace_those_of_the_session(listed: object, allowed: bool) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        participants(harness, changed=[{"sessionId": "nc-alice", "permissions": listed}])
+        request_participants(harness, changed=[{"sessionId": "nc-alice", "permissions": listed}])
         assert "permissions" not in updates(alice)[0]["users"][0]
         assert alice.session.permissions.may_publish(["audio", "video"]) is allowed
 
@@ -357,5 +357,5 @@ async def test_permissions_of_changed_entries_replace_those_of_the_session(liste
 async def test_permissions_of_unchanged_entries_are_ignored() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        participants(harness, users=[{"sessionId": "nc-alice", "permissions": []}])
+        request_participants(harness, users=[{"sessionId": "nc-alice", "permissions": []}])
         assert alice.session.permissions.may_publish(["audio"])

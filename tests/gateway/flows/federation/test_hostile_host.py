@@ -172,7 +172,7 @@ async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.Monke
         interrupted = [client for client in loud if client.received()]
         assert interrupted == loud[-2:]
         for client in clients:
-            client.send({"type": "room", "room": {"roomid": ""}})
+            client.leave()
         await asyncio.sleep(10.0)
         again = [await seated_client(harness, f"user{number}") for number in range(6)]
         for client in again:
@@ -210,7 +210,7 @@ async def test_host_answers_only_requests_that_it_has_got() -> None:
         alice = await seated_client(harness)
         harness.nextcloud.gate = asyncio.Event()
         alice.send({"id": "5", "type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
-        alice.send({"id": "6", "type": "room", "room": {"roomid": "here", "sessionid": "nc-local"}})
+        alice.join("here", "nc-local", id="6")
         for id in ("6", "7", "5", ""):
             host.connection.deliver({"id": id, "type": "error", "error": error("not_allowed")})
         await settle()

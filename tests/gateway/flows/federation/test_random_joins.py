@@ -73,9 +73,9 @@ def act(rng: random.Random, client: FakeClient, number: int, bob: FakeClient) ->
         case 0 | 1 | 2:
             request_join(client, id, f"L{room}", roomid=f"R{room}", url=f"https://{rng.choice('aaab')}.example/")
         case 3:
-            client.send({"id": id, "type": "room", "room": {"roomid": f"here{room}", "sessionid": f"nc{number}"}})
+            client.join(f"here{room}", f"nc{number}", id=id)
         case 4:
-            client.send({"id": id, "type": "room", "room": {"roomid": ""}})
+            client.leave(id=id)
             return False  # a session in no room gets no reply
         case _:
             client.send_message(bob, number)

@@ -165,7 +165,7 @@ async def test_join_timer_of_a_guest_stops_with_a_join_request_and_restarts_when
         await harness.sweep(2.0)
         assert refused_guest.received() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
         assert seated_guest.received() == []
-        seated_guest.send({"type": "room", "room": {"roomid": ""}})
+        seated_guest.leave()
         await harness.sweep(11.0)
         assert seated_guest.received()[-1] == {"type": "bye", "bye": {"reason": "room_join_timeout"}}
 
@@ -446,7 +446,7 @@ async def test_connection_to_a_host_that_ignores_a_bye_is_aborted() -> None:
     async with harness_with(host) as harness:
         client = await seated_client(harness)
         host.answer = lambda connection, message: None  # type: ignore[method-assign]
-        client.send({"id": "l", "type": "room", "room": {"roomid": ""}})
+        client.leave(id="l")
         await settle()
         assert client.received() == [{"type": "room", "id": "l", "room": {"roomid": ""}}]
         host.connection.deliver(relayed("late"))

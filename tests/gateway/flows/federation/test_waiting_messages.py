@@ -37,7 +37,7 @@ async def test_reading_goes_on_when_the_join_begins_behind_many_messages() -> No
     async with harness_with(silent_host("join")) as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         harness.nextcloud.gate = asyncio.Event()
-        alice.send({"id": "r", "type": "room", "room": {"roomid": "r", "sessionid": "nc-local"}})
+        alice.join("r", "nc-local", id="r")
         request_join(alice)
         for number in range(PAUSE_AT):
             alice.send_message(bob, number)

@@ -28,11 +28,11 @@ def silent_host(stage: str) -> FakeHost:
 
 
 def leave(client: FakeClient, id: str = "l") -> None:
-    client.send({"id": id, "type": "room", "room": {"roomid": ""}})
+    client.leave(id=id)
 
 
 def join_here(client: FakeClient, room: str, id: str) -> None:
-    client.send({"id": id, "type": "room", "room": {"roomid": room, "sessionid": "nc-local"}})
+    client.join(room, "nc-local", id=id)
 
 
 def answers(client: FakeClient) -> list[tuple[str, Any]]:

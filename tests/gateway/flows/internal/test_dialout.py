@@ -77,10 +77,10 @@ async def test_dialout_without_an_available_client_fails() -> None:
         away = await harness.internal_hello("start-dialout")
         away.disconnect()
         busy = await harness.internal_hello("start-dialout")
-        busy.send({"type": "room", "room": {"roomid": "12"}})
+        busy.join("12")
         await settle()
         assert code(await harness.dial_out("12", CALL)) == (404, "no_client_available")
-        busy.send({"type": "room", "room": {"roomid": ""}})
+        busy.leave()
         busy.received()
         async with pending_dialout(harness) as task:
             status(busy, ACCEPTED_STATUS, request=asked(busy))
@@ -274,7 +274,7 @@ async def test_ended_client_fails_at_once_and_a_client_in_a_room_gets_no_dialout
             await harness.internal_hello("start-dialout"),
         )
         async with pending_dialout(harness) as task:
-            second.send({"type": "room", "room": {"roomid": "x"}})
+            second.join("x")
             await settle()
             second.received()
             first.send({"type": "bye"})

@@ -46,11 +46,11 @@ def change_call_flags(bridge: FakeClient, number: int) -> None:
 
 
 def change_own_call_flags(bridge: FakeClient, number: int) -> None:
-    bridge.send({"type": "internal", "internal": {"type": "incall", "incall": {"incall": number}}})
+    bridge.send_internal("incall", incall=number)
 
 
 def join_or_leave(bridge: FakeClient, number: int) -> None:
-    bridge.send({"type": "room", "room": {"roomid": "r" if number % 2 else ""}})
+    bridge.join("r" if number % 2 else "")
 
 
 def add_session(bridge: FakeClient, number: int) -> None:

@@ -35,7 +35,7 @@ async def hello(
 
 
 async def join(client: FakeClient, room: str = "r") -> list[Json]:
-    client.send({"id": "j", "type": "room", "room": {"roomid": room}})
+    client.join(room, id="j")
     await settle()
     return client.received()
 
@@ -67,7 +67,7 @@ async def test_internal_client_is_authenticated_by_the_shared_secret(version: st
         assert body["server"]["features"] == ["a", "internal"]
         session = harness.hub.sessions[body["sessionid"]]
         assert session.url == "https://cloud.example/"
-        assert harness.nextcloud.asked == []
+        assert harness.nextcloud.requests == []
 
 
 # reference 3.4-a
@@ -147,11 +147,11 @@ async def test_internal_client_joins_without_a_request_to_nextcloud() -> None:
         assert reply == {"type": "room", "id": "j", "room": {"roomid": "r"}}
         assert own["event"]["join"] == [{"sessionid": bridge.sessionid, "userid": "", "features": ["a", "b"]}]
         assert update(users) == [own_entry(bridge, 3, features=["a", "b"])]
-        assert harness.nextcloud.asked == []
-        bridge.send({"id": "l", "type": "room", "room": {"roomid": ""}})
+        assert harness.nextcloud.requests == []
+        bridge.leave(id="l")
         await harness.sweep(60)
         assert bridge.received() == [{"type": "room", "id": "l", "room": {"roomid": ""}}]
-        assert harness.nextcloud.asked == []
+        assert harness.nextcloud.requests == []
         assert not harness.hub.rooms
 
 
@@ -215,7 +215,7 @@ async def test_no_list_is_sent_for_members_that_nextcloud_has_not_listed(change:
             alice.disconnect()
             alice = await harness.resume(alice)
         elif change == "leaves":
-            bridge.send({"type": "room", "room": {"roomid": ""}})
+            bridge.leave()
         await settle()
         for client in (alice, bridge):
             events = [message["event"] for message in client.received() if message["type"] == "event"]

@@ -153,9 +153,9 @@ async def test_virtual_session_for_an_unknown_room_is_ignored() -> None:
     async with FlowHarness() as harness:
         _, bridge = await scene(harness)
         await harness.member("eve", "theirs", backend=OTHER_CLOUD)
-        before = len(harness.nextcloud.asked)
+        before = len(harness.nextcloud.requests)
         assert await add(bridge, room="elsewhere") == await add(bridge, room="theirs") == []
-        assert len(harness.nextcloud.asked) == before
+        assert len(harness.nextcloud.requests) == before
 
 
 # reference 11.2-d
@@ -189,7 +189,7 @@ async def test_virtual_session_is_removed_if_its_owner_or_room_ends_before_the_a
         harness.nextcloud.gate = asyncio.Event()
         await add(bridge)
         if gone == "room":
-            alice.send({"type": "room", "room": {"roomid": ""}})
+            alice.leave()
         else:
             harness.flows.session_closer.end(bridge.session)
         harness.nextcloud.gate.set()
@@ -207,7 +207,7 @@ async def test_later_member_receives_the_virtual_session_and_its_flags() -> None
         await add(bridge, "silent")
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
         bob = await harness.hello("bob")
-        bob.send({"type": "room", "room": {"roomid": "r"}})
+        bob.join()
         await settle()
         _, _, others, flags = bob.received()
         listed = {entry["sessionid"]: entry for entry in others["event"]["join"]}
@@ -371,7 +371,7 @@ async def test_room_exists_as_long_as_it_has_a_virtual_session() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
-        alice.send({"type": "room", "room": {"roomid": ""}})
+        alice.leave()
         assert harness.hub.rooms
         await remove(bridge)
         assert not harness.hub.rooms
@@ -382,7 +382,7 @@ async def test_deletion_of_a_room_ends_its_virtual_sessions() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await scene(harness)
         await add(bridge)
-        bridge.send({"type": "room", "room": {"roomid": "r"}})
+        bridge.join()
         await settle()
         alice.received()
         bridge.received()
@@ -441,7 +441,7 @@ async def test_message_to_a_room_reaches_the_owner_once_at_most() -> None:
         for recipient in ({"type": "room"}, {"type": "call"}, {"type": "user", "userid": "u"}):
             alice.send_message(recipient, "x")
         assert bridge.received() == []
-        bridge.send({"type": "room", "room": {"roomid": "r"}})
+        bridge.join()
         await settle()
         bridge.received()
         alice.send_message({"type": "room"}, "x")
@@ -510,7 +510,7 @@ async def test_virtual_sessions_are_pinged() -> None:
         await harness.sweep(10)
         harness.pings.sweep(harness.services.clock())
         await settle()
-        (ping,) = [request for _, _, request in harness.nextcloud.asked if isinstance(request, PingRequest)]
+        (ping,) = [request for _, _, request in harness.nextcloud.requests if isinstance(request, PingRequest)]
         assert ping.roomid == "r"
         assert set(ping.entries) == {
             PingEntry("alice", "nc-alice"),

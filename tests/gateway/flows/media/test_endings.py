@@ -96,11 +96,11 @@ async def test_stream_that_the_sfu_closes_ends_without_a_message_to_the_clients(
 
 
 def leave_room(harness: FlowHarness, alice: FakeClient) -> None:
-    alice.send({"type": "room", "room": {"roomid": ""}})
+    alice.leave()
 
 
 def change_room(harness: FlowHarness, alice: FakeClient) -> None:
-    alice.send({"type": "room", "room": {"roomid": "other"}})
+    alice.join("other")
 
 
 def leave_call(harness: FlowHarness, alice: FakeClient) -> None:

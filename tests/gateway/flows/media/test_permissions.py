@@ -144,9 +144,7 @@ async def test_permission_revoked_during_a_renegotiation_closes_the_stream() -> 
         set_permissions(harness, "alice", "publish-audio")
         harness.mcu.published[0].gate.set()
         await settle()
-        assert [message["error"]["code"] for message in alice.received() if message["type"] == "error"] == [
-            "not_allowed"
-        ]
+        assert alice.error_codes(among_others=True) == ["not_allowed"]
         assert harness.mcu.is_empty
 
 
@@ -196,7 +194,7 @@ async def test_offer_whose_permission_is_revoked_meanwhile_is_answered_with_an_e
         await settle()
         set_permissions(harness, "alice", "publish-media")
         await settle()
-        errors = [message["error"]["code"] for message in alice.received() if message["type"] == "error"]
+        errors = alice.error_codes(among_others=True)
         assert errors == ["not_allowed"]
         harness.mcu.publish_gate.set()
         await settle()

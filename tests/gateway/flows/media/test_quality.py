@@ -47,7 +47,7 @@ async def test_shares_follow_the_publishers_of_a_room_within_two_seconds() -> No
         await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob, carol, dave) == [150_000] * 4
         harness.set_in_call("r", "dave", flags=0)  # leaves the call
-        carol.send({"type": "room", "room": {"roomid": ""}})
+        carol.leave()
         await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
         publisher_of(bob).end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)  # by the SFU
@@ -123,7 +123,7 @@ async def test_session_whose_subscription_ends_no_longer_counts(answers: bool, r
         assert last_limits(alice, bob) == [300_000, 300_000]
         (subscription,) = harness.mcu.subscribers
         if reason is None:
-            carol.send({"type": "room", "room": {"roomid": ""}})
+            carol.leave()
         else:
             subscription.end(reason)
         await asyncio.sleep(SETTLE_TIME)
@@ -225,7 +225,7 @@ async def test_stream_from_outside_of_the_room_counts_when_its_session_joins() -
         bob.offer("bob")
         await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [500_000, 500_000]
-        bob.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-bob"}})
+        bob.join("r", "nc-bob")
         await asyncio.sleep(SETTLE_TIME)
         assert last_limits(alice, bob) == [300_000, 300_000]
 
@@ -274,7 +274,7 @@ async def test_room_reply_has_the_highest_bitrate_that_a_stream_may_have(
     cloud = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=quality)
     async with FlowHarness(cloud, media_limits=MediaLimits(1_000_000, 2_000_000)) as harness:
         alice = await harness.hello("alice", cloud)
-        alice.send({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+        alice.join("r", "nc-alice", id="1")
         await settle()
         assert alice.received()[0]["room"]["bandwidth"] == expected
 
@@ -291,7 +291,7 @@ async def test_bandwidth_follows_changed_rules_without_any_other_limit() -> None
         ):
             harness.change_settings(quality=quality)
             alice = await harness.hello("alice")
-            alice.send({"id": "1", "type": "room", "room": {"roomid": "r", "sessionid": "nc-alice"}})
+            alice.join("r", "nc-alice", id="1")
             await settle()
             (reply,) = [message for message in alice.received() if message["type"] == "room"]
             assert reply["room"].get("bandwidth") == expected

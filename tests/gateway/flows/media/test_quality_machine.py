@@ -47,8 +47,8 @@ async def play(events: list[tuple[str, int]]) -> None:
                     harness.set_in_call("r", names[number], flags=0)
                     harness.set_in_call("r", names[number])
                 case "leave room":
-                    client.send({"type": "room", "room": {"roomid": ""}})
-                    client.send({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{names[number]}"}})
+                    client.leave()
+                    client.join("r", f"nc-{names[number]}")
                 case "sfu closes a publisher":
                     for publisher in list(harness.mcu.publishers.values())[:1]:
                         publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)

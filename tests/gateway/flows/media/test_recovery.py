@@ -70,7 +70,7 @@ def leave_call(harness: FlowHarness, alice: FakeClient) -> None:
 
 
 def leave_room(harness: FlowHarness, alice: FakeClient) -> None:
-    alice.send({"type": "room", "room": {"roomid": ""}})
+    alice.leave()
 
 
 def unshare(harness: FlowHarness, alice: FakeClient) -> None:

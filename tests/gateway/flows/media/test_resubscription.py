@@ -269,9 +269,9 @@ async def test_internal_client_is_offered_a_lost_screen_again_outside_of_the_cal
     async with FlowHarness() as harness:
         (alice,) = await call_of(harness, ())
         internal = await harness.internal_hello()
-        internal.send({"type": "room", "room": {"roomid": "r"}})
+        internal.join()
         if left:
-            internal.send({"type": "internal", "internal": {"type": "incall", "incall": {"incall": 0}}})
+            internal.send_internal("incall", incall=0)
         await settle()
         alice.received()
         await publish(alice, room_type="screen")

@@ -78,9 +78,9 @@ class Scenario:
             case "leave call" | "enter call":
                 harness.set_in_call("r", name, flags=7 * (event == "enter call"))
             case "leave room" if connected:
-                client.send({"type": "room", "room": {"roomid": ""}})
+                client.leave()
             case "join" if connected:
-                client.send({"type": "room", "room": {"roomid": "r", "sessionid": f"nc-{name}"}})
+                client.join("r", f"nc-{name}")
             case "revoke" | "permit":
                 names = ["publish-media", "publish-screen"] if event == "permit" else ["publish-audio"]
                 changed = [{"sessionId": f"nc-{name}", "permissions": names}]

@@ -11,15 +11,15 @@ from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness, Js
 from tests.gateway.flows.virtual_time import settle
 
 
-def control(client: FakeClient, recipient: Any, data: Any = None) -> None:
+def send_control(client: FakeClient, recipient: Any, data: Any = None) -> None:
     client.send({"id": "c", "type": "control", "control": {"recipient": recipient, "data": data or {"type": "mute"}}})
 
 
-def to(client: FakeClient) -> Json:
+def session_recipient(client: FakeClient) -> Json:
     return {"type": "session", "sessionid": client.sessionid}
 
 
-SPELLINGS = [
+CONTROL_TYPE_DATA = [
     {"type": "control", "payload": {"action": "forceMute", "peerId": "x"}},
     {"type": "control", "payload": "no object"},
     {"type": "control", "sid": 5, "payload": {"action": "forceMute"}},
@@ -28,11 +28,11 @@ SPELLINGS = [
 
 
 # reference 5.3-a
-async def test_control_is_relayed_as_it_is() -> None:
+async def test_data_of_a_control_message_is_not_checked_like_a_media_message() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
-        control(alice, to(bob), {"type": "offer", "roomType": "no room type"})
+        send_control(alice, session_recipient(bob), {"type": "offer", "roomType": "no room type"})
         sender = {"type": "session", "sessionid": alice.sessionid, "userid": "alice"}
         data = {"type": "offer", "roomType": "no room type"}
         assert bob.received() == [{"type": "control", "control": {"sender": sender, "data": data}}]
@@ -59,44 +59,42 @@ async def test_data_whose_type_stands_twice_is_not_relayed(type: str, recipient:
 @pytest.mark.parametrize("mcu", [True, False])
 @pytest.mark.parametrize("sender_room", ["r", "elsewhere", None])
 @pytest.mark.parametrize("recipient_room", ["r", None])
-@pytest.mark.parametrize("may", [True, False])
+@pytest.mark.parametrize("permitted", [True, False])
 @pytest.mark.parametrize("type", ["session", "user", "room", "call"])
 async def test_control_needs_the_permission_in_the_room_of_the_recipient(
-    type: str, may: bool, recipient_room: str | None, sender_room: str | None, mcu: bool
+    type: str, permitted: bool, recipient_room: str | None, sender_room: str | None, mcu: bool
 ) -> None:
     async with FlowHarness(mcu=mcu) as harness:
         for room in ("r", "elsewhere"):
-            harness.nextcloud.rooms[room] = FakeRoom(permissions=["control"] if may else ["publish-media"])
+            harness.nextcloud.rooms[room] = FakeRoom(permissions=["control"] if permitted else ["publish-media"])
         bob = await (harness.member("bob", recipient_room, in_call=True) if recipient_room else harness.hello("bob"))
         alice = await (harness.member("alice", sender_room) if sender_room else harness.hello("alice"))
         bob.received()
         recipient = {"type": type, "sessionid": bob.sessionid, "userid": "bob"}
-        control(alice, recipient)
-        for data in SPELLINGS:  # Talk's clients treat a message of this type as a control message
+        send_control(alice, recipient)
+        for data in CONTROL_TYPE_DATA:  # Talk's clients treat a message of this type as a control message
             alice.send_message(recipient, data)
-        allowed = may and sender_room == recipient_room == "r"
+        allowed = permitted and sender_room == recipient_room == "r"
         received = bob.received()
         assert [message["type"] for message in received] == (["control", *["message"] * 4] if allowed else [])
-        assert [message["message"]["data"] for message in received[1:]] == (SPELLINGS if allowed else [])
+        assert [message["message"]["data"] for message in received[1:]] == (CONTROL_TYPE_DATA if allowed else [])
         assert [message for message in alice.received() if message["type"] != "error"] == []
 
 
 # reference 5.3-c
 @pytest.mark.parametrize("room", ["r", "elsewhere", None])
-async def test_control_of_a_virtual_session_needs_the_permission_in_its_room(room: str | None) -> None:
+async def test_control_message_to_a_virtual_session_needs_the_permission_in_its_room(room: str | None) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
         await harness.member("bob")
         bridge = await harness.internal_hello()
-        bridge.send(
-            {"type": "internal", "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}}}
-        )
+        bridge.send_internal("addsession", sessionid="p", roomid="r")
         await settle()
         alice = await (harness.member("alice", room) if room else harness.hello("alice"))
         bridge.received()
         recipient = {"type": "session", "sessionid": next(iter(harness.hub.virtuals))}
-        control(alice, recipient, {"type": "dtmf"})
-        alice.send_message(recipient, SPELLINGS[0])
+        send_control(alice, recipient, {"type": "dtmf"})
+        alice.send_message(recipient, CONTROL_TYPE_DATA[0])
         assert [message["type"] for message in bridge.received()] == (["control", "message"] if room == "r" else [])
 
 
@@ -106,39 +104,39 @@ async def test_internal_client_controls_sessions_of_its_backend_in_any_room(room
     async with FlowHarness() as harness:
         bob, internal = await harness.member("bob"), await harness.internal_hello()
         if room:
-            internal.send({"type": "room", "room": {"roomid": room}})
+            internal.join(room)
         await settle()
         bob.received()
-        control(internal, to(bob))
-        control(internal, {"type": "user", "userid": "bob"})
-        internal.send_message(to(bob), SPELLINGS[0])
+        send_control(internal, session_recipient(bob))
+        send_control(internal, {"type": "user", "userid": "bob"})
+        internal.send_message(session_recipient(bob), CONTROL_TYPE_DATA[0])
         assert [message["type"] for message in bob.received()] == ["control", "control", "message"]
 
 
 # reference 5.3-c
 @pytest.mark.parametrize("change", ["revoked", "left"])
-async def test_control_ends_with_the_permission_and_with_the_room(change: str) -> None:
+async def test_control_is_ignored_once_the_permission_is_revoked_or_the_room_is_left(change: str) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         if change == "left":
-            alice.send({"type": "room", "room": {"roomid": ""}})
+            alice.leave()
         else:
             changed = [{"sessionId": "nc-alice", "permissions": ["publish-media"]}]
             harness.rooms_api("r", {"type": "participants", "participants": {"changed": changed}})
         bob.received()
-        control(alice, to(bob))
-        alice.send_message(to(bob), SPELLINGS[0])
+        send_control(alice, session_recipient(bob))
+        alice.send_message(session_recipient(bob), CONTROL_TYPE_DATA[0])
         assert bob.received() == []
 
 
 @pytest.mark.parametrize("type", ["room", "call", "user"])
-async def test_control_to_several_sessions(type: str) -> None:
+async def test_control_reaches_the_room_the_call_or_the_sessions_of_a_user(type: str) -> None:
     async with FlowHarness() as harness:
         alice, bob, carol = await harness.callers("alice", "bob", "carol")
         outside = await harness.member("outside")
         for client in (alice, bob, carol):
             client.received()
-        control(alice, {"type": type, "userid": "bob"})
+        send_control(alice, {"type": type, "userid": "bob"})
         (message,) = bob.received()
         assert message["control"]["sender"]["type"] == type
         assert len(carol.received()) == (type != "user")
@@ -150,8 +148,8 @@ async def test_control_to_several_sessions(type: str) -> None:
 async def test_control_does_not_reach_another_backend() -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.hello("alice"), await harness.hello("eve", OTHER_CLOUD)
-        control(alice, to(eve))
-        control(alice, {"type": "user", "userid": "eve"})
+        send_control(alice, session_recipient(eve))
+        send_control(alice, {"type": "user", "userid": "eve"})
         assert eve.received() == alice.received() == []
 
 
@@ -162,8 +160,8 @@ async def test_control_without_the_permission_is_ignored(permissions: list[str])
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=permissions)
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
-        control(alice, to(bob))
-        control(alice, {"type": "room"})
+        send_control(alice, session_recipient(bob))
+        send_control(alice, {"type": "room"})
         assert bob.received() == alice.received() == []
 
 
@@ -172,16 +170,20 @@ async def test_control_with_the_permission_is_delivered() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
         alice, bob = await harness.member("alice"), await harness.member("bob")
-        control(alice, to(bob))
+        send_control(alice, session_recipient(bob))
         assert len(bob.received()) == 1
 
 
 async def test_control_without_another_recipient_is_ignored() -> None:
     async with FlowHarness() as harness:
         alice, again = await harness.hello("alice"), await harness.hello("alice")
-        recipients: list[Json] = [to(alice), {"type": "session", "sessionid": "nobody"}, {"type": "room"}]
+        recipients: list[Json] = [
+            session_recipient(alice),
+            {"type": "session", "sessionid": "nobody"},
+            {"type": "room"},
+        ]
         for recipient in [*recipients, {"type": "call"}, {"type": "user", "userid": "alice"}]:
-            control(alice, recipient)
+            send_control(alice, recipient)
         assert alice.received() == again.received() == []
 
 

@@ -1,4 +1,4 @@
-"""The lists of participants for a session that joins: sent in parts, and encoded once for all newcomers."""
+"""The lists of participants for a session that joins: sent in parts, and encoded once for all joining sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from gateway.core.acknowledged import FEATURE
 from gateway.core.visibility import Form
 from gateway.flows.rooms.join_lists import PART_SIZE, list_parts
-from tests.gateway.flows.fakes import FakeConnection
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
@@ -28,9 +27,8 @@ async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order(
     async with FlowHarness() as harness:
         members = [await harness.member(f"m{number}", features=LONG_FEATURES) for number in range(20)]
         newcomer = await harness.hello("newcomer")
-        newcomer.send({"type": "room", "room": {"roomid": "r"}})
+        newcomer.join()
         await settle()
-        assert isinstance(newcomer.connection, FakeConnection)
         sizes = [len(message) for message in newcomer.connection.written]
         assert max(sizes) < PART_SIZE + 200
         own, *parts = listed_sessions(newcomer)
@@ -39,27 +37,28 @@ async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order(
         assert list(chain.from_iterable(parts)) == [member.sessionid for member in members]
 
 
-async def test_full_parts_are_the_same_bytes_for_all_newcomers() -> None:
+async def test_full_parts_are_the_same_bytes_for_all_joining_sessions() -> None:
     async with FlowHarness() as harness:
         for number in range(20):
             await harness.member(f"m{number}", features=LONG_FEATURES)
-        room = next(iter(harness.hub.rooms.values()))
+        room = harness.room()
         first = list_parts(room, room.members.values(), Form.FULL)
         await harness.member("last", features=LONG_FEATURES)
         second = list_parts(room, room.members.values(), Form.FULL)
+        assert len(first) > 1
         assert [old is new for old, new in zip(first, second, strict=False)][:-1] == [True] * (len(first) - 1)
         assert len(room.join_parts) < len(second)
 
 
-async def test_entry_follows_the_session_id_of_nextcloud_and_the_form() -> None:
+async def test_entry_changes_with_the_nextcloud_session_id_and_the_form() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        room = next(iter(harness.hub.rooms.values()))
+        room = harness.room()
 
         def entry(form: Form) -> dict[str, object]:
             (event,) = list_parts(room, [alice.session], form)
-            (listed_sessions,) = json.loads(event)["event"]["join"]
-            return dict(listed_sessions)
+            (listed,) = json.loads(event)["event"]["join"]
+            return dict(listed)
 
         assert entry(Form.FULL)["roomsessionid"] == "nc-alice"
         assert "displayname" in str(entry(Form.FULL))
@@ -74,9 +73,8 @@ async def test_long_list_does_not_end_the_session_that_receives_it(features: tup
         for number in range(40):
             await harness.member(f"m{number}", features=LONG_FEATURES)
         newcomer = await harness.hello("newcomer", features=features)
-        assert isinstance(newcomer.connection, FakeConnection)
         newcomer.connection.stuck = True
-        newcomer.send({"type": "room", "room": {"roomid": "r"}})
+        newcomer.join()
         await settle()
         session = newcomer.session
         assert session.outbox.size > 2 * 65_536
@@ -88,11 +86,11 @@ async def test_long_list_does_not_end_the_session_that_receives_it(features: tup
         assert sum(map(len, listed_sessions(again))) == 42
 
 
-async def test_transient_data_are_encoded_once_for_all_newcomers_until_they_change() -> None:
+async def test_transient_data_are_encoded_once_for_all_joining_sessions_until_they_change() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
         alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
-        room = next(iter(harness.hub.rooms.values()))
+        room = harness.room()
         await harness.member("bob")
         encoded = room.transient.encoded
         assert encoded is not None

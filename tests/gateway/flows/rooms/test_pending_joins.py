@@ -14,24 +14,20 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 
-def join(client: FakeClient, nc: str, room: str = "r") -> None:
-    client.send({"id": "j", "type": "room", "room": {"roomid": room, "sessionid": nc}})
-
-
-def incall(harness: FlowHarness, room: str = "r", **request: Any) -> None:
+def request_incall(harness: FlowHarness, room: str = "r", **request: Any) -> None:
     harness.rooms_api(room, {"type": "incall", "incall": request})
 
 
-def lists(client: FakeClient) -> list[list[Json]]:
+def participant_lists(client: FakeClient) -> list[list[Json]]:
     events = [message["event"] for message in client.received() if message["type"] == "event"]
     return [event["update"]["users"] for event in events if event["target"] == "participants"]
 
 
 @asynccontextmanager
-async def answered_later(harness: FlowHarness, client: FakeClient, nc: str = "nc-alice") -> AsyncIterator[None]:
-    """Have a client join; Nextcloud answers at the end of the context."""
+async def pending_join(harness: FlowHarness, client: FakeClient, nc: str = "nc-alice") -> AsyncIterator[None]:
+    """Let a client request to join; Nextcloud answers at the end of the context."""
     held = harness.nextcloud.gate = asyncio.Event()
-    join(client, nc)
+    client.join("r", nc)
     await settle()
     yield
     held.set()
@@ -50,7 +46,7 @@ async def test_call_membership_of_a_joining_session_counts_when_it_is_in_the_roo
         bob = await harness.member("bob", in_call=True) if others else None
         alice = await harness.hello("alice")
         entry = {"sessionId": "nc-alice", "inCall": 7}
-        async with answered_later(harness, alice):
+        async with pending_join(harness, alice):
             request: Json = {"changed": [entry]}
             if with_users:
                 request["users"] = [{"sessionId": "nc-bob", "inCall": 7}, entry]
@@ -58,8 +54,8 @@ async def test_call_membership_of_a_joining_session_counts_when_it_is_in_the_roo
             if bob is not None:
                 for message in bob.received():
                     assert alice.sessionid not in str(message)
-        assert alice.session.id in harness.hub.rooms["cloud", "r"].in_call  # type: ignore[index]
-        listed = {entry["sessionId"]: entry["inCall"] for entry in lists(alice)[-1]}
+        assert alice.session.id in harness.room().in_call
+        listed = {entry["sessionId"]: entry["inCall"] for entry in participant_lists(alice)[-1]}
         assert listed == {client.sessionid: 7 for client in (alice, bob) if client is not None}
         if bob is not None:
             events = [message["event"] for message in bob.received()]
@@ -75,59 +71,61 @@ async def test_call_membership_of_a_joining_session_counts_when_it_is_in_the_roo
 
 
 # reference 4.1-l, 7.3-h
-async def test_session_that_left_the_call_during_its_join_is_not_repeated() -> None:
+async def test_session_that_left_the_call_during_its_join_is_not_listed_again() -> None:
     async with FlowHarness() as harness:
         bob, alice = await harness.member("bob", in_call=True), await harness.hello("alice")
-        async with answered_later(harness, alice):
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}])
-        incall(harness, changed=[{"sessionId": "nc-bob", "inCall": 1}])
-        assert lists(alice)[-1] == lists(bob)[-1] == [{"sessionId": bob.sessionid, "inCall": 1}]
+        async with pending_join(harness, alice):
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}])
+        request_incall(harness, changed=[{"sessionId": "nc-bob", "inCall": 1}])
+        assert participant_lists(alice)[-1] == participant_lists(bob)[-1] == [{"sessionId": bob.sessionid, "inCall": 1}]
 
 
-async def test_latest_request_during_a_join_counts() -> None:
+async def test_latest_request_during_a_join_decides_the_call_membership() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        async with answered_later(harness, alice):
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}])
-        assert harness.hub.rooms["cloud", "r"].in_call == set()  # type: ignore[index]
-        assert lists(alice) == [[{"sessionId": alice.sessionid, "inCall": 0}]]
+        async with pending_join(harness, alice):
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 0}])
+        assert harness.room().in_call == set()
+        assert participant_lists(alice) == [[{"sessionId": alice.sessionid, "inCall": 0}]]
 
 
 @pytest.mark.parametrize("flags", [7, 0])
-async def test_request_for_all_during_a_join_counts(flags: int) -> None:
+async def test_request_for_all_during_a_join_decides_the_call_membership(flags: int) -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        async with answered_later(harness, alice):
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 3}])
-            incall(harness, all=True, incall=flags)
-        in_call = harness.hub.rooms["cloud", "r"].in_call  # type: ignore[index]
+        async with pending_join(harness, alice):
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 3}])
+            request_incall(harness, all=True, incall=flags)
+        in_call = harness.room().in_call
         assert in_call == ({alice.sessionid} if flags else set())
-        assert lists(alice) == [[{"sessionId": alice.sessionid, "inCall": flags}]]
+        assert participant_lists(alice) == [[{"sessionId": alice.sessionid, "inCall": flags}]]
 
 
 async def test_requests_about_other_rooms_and_sessions_have_no_effect() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        async with answered_later(harness, alice):
-            incall(harness, "other", changed=[{"sessionId": "nc-alice", "inCall": 7}])
-            incall(harness, changed=[{"sessionId": "nc-eve", "inCall": 7}, {"sessionId": alice.sessionid, "inCall": 7}])
+        async with pending_join(harness, alice):
+            request_incall(harness, "other", changed=[{"sessionId": "nc-alice", "inCall": 7}])
+            request_incall(
+                harness, changed=[{"sessionId": "nc-eve", "inCall": 7}, {"sessionId": alice.sessionid, "inCall": 7}]
+            )
             harness.rooms_api("other", {"type": "delete", "delete": {}})
             harness.rooms_api("r", {"type": "disinvite", "disinvite": {"userids": ["eve"], "sessionids": ["0", "x"]}})
-        assert harness.hub.rooms["cloud", "r"].in_call == set()  # type: ignore[index]
-        assert lists(alice) == []
+        assert harness.room().in_call == set()
+        assert participant_lists(alice) == []
 
 
 async def test_nothing_is_kept_for_a_join_that_is_refused() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(error={"code": "no_such_room", "message": "?"})
         eve = await harness.hello("eve")
-        async with answered_later(harness, eve):
-            incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
+        async with pending_join(harness, eve):
+            request_incall(harness, changed=[{"sessionId": "nc-alice", "inCall": 7}])
         del harness.nextcloud.rooms["r"]
         await harness.member("alice")
-        assert harness.hub.rooms["cloud", "r"].in_call == set()  # type: ignore[index]
+        assert harness.room().in_call == set()
 
 
 # reference 4.1-l
@@ -135,7 +133,7 @@ async def test_permissions_that_arrive_during_a_join_are_newer_than_those_of_its
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control", "publish-media"])
         alice = await harness.hello("alice")
-        async with answered_later(harness, alice):
+        async with pending_join(harness, alice):
             changed = [{"sessionId": "nc-alice", "permissions": ["publish-audio"]}]
             harness.rooms_api("r", {"type": "participants", "participants": {"changed": changed}})
         assert alice.session.permissions.listed == frozenset({"publish-audio"})
@@ -153,7 +151,7 @@ async def test_permissions_that_arrive_during_a_join_are_newer_than_those_of_its
 async def test_session_that_is_disinvited_during_its_join_does_not_enter(request_: Json) -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        async with answered_later(harness, alice):
+        async with pending_join(harness, alice):
             harness.rooms_api("r", request_)
             alice.received()
         assert alice.error_codes() == ["room_join_failed"]
@@ -161,9 +159,9 @@ async def test_session_that_is_disinvited_during_its_join_does_not_enter(request
         assert [leave.sessionid for leave in harness.nextcloud.leaves()] == ["nc-alice"]
 
 
-async def test_requests_during_an_exchange_of_the_nextcloud_session_count() -> None:
+async def test_request_during_an_exchange_of_the_nextcloud_session_decides_the_call_membership() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        async with answered_later(harness, alice, "nc-2"):
-            incall(harness, changed=[{"sessionId": "nc-2", "inCall": 7}])
-        assert harness.hub.rooms["cloud", "r"].in_call == {alice.sessionid}  # type: ignore[index]
+        async with pending_join(harness, alice, "nc-2"):
+            request_incall(harness, changed=[{"sessionId": "nc-2", "inCall": 7}])
+        assert harness.room().in_call == {alice.sessionid}

@@ -16,7 +16,7 @@ ROOM, CALL = {"type": "room"}, {"type": "call"}
 
 
 # reference 5.1-a
-async def test_message_to_a_session_in_any_room() -> None:
+async def test_message_reaches_a_session_in_any_room() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.hello("alice"), await harness.member("bob")
         alice.send_message(bob, {"type": "x", "a": [1, None]})
@@ -89,7 +89,7 @@ async def test_message_to_a_room_is_encoded_once() -> None:
             lambda: harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}}),
             lambda: harness.rooms_api("r", {"type": "message", "message": {"data": 1}}),
             lambda: harness.rooms_api("r", {"type": "update", "update": {"userids": [], "properties": {"a": 1}}}),
-            lambda: alice.send({"type": "room", "room": {"roomid": ""}}),
+            alice.leave,
         ]
         for send_event in events:
             before = [len(client.connection.written) for client in watched]
@@ -151,7 +151,7 @@ async def test_malformed_message_has_an_invalid_format(message: Json | None) -> 
 
 
 # reference 2.4-e
-async def test_unknown_types_and_types_of_other_clients_are_ignored() -> None:
+async def test_message_of_an_unknown_type_is_ignored_and_one_without_a_type_refused() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         for type in ("future", "welcome"):
@@ -162,7 +162,7 @@ async def test_unknown_types_and_types_of_other_clients_are_ignored() -> None:
         assert alice.error_codes() == ["invalid_format"] * 2
 
 
-# -- the check with an SFU (5.2), row by row
+# -- the check of data while there is an SFU (5.2)
 
 
 def sdp(**payload: Any) -> Json:
@@ -263,7 +263,7 @@ async def test_message_that_is_not_for_the_sfu_is_relayed(data: Any) -> None:
         assert alice.received() == []
 
 
-MEDIA = [
+MEDIA_MESSAGES = [
     sdp(sdp=offer(), type="offer"),
     sdp(sdp=offer(), type="offer") | {"sid": 5},  # no string: clients only compare sids
     sdp(sdp=offer(), type="offer") | {"bitrate": "fast", "roomType": ["video"]},
@@ -277,7 +277,7 @@ MEDIA = [
 
 
 # reference 5.3-d
-@pytest.mark.parametrize("data", MEDIA)
+@pytest.mark.parametrize("data", MEDIA_MESSAGES)
 @pytest.mark.parametrize("to", ["session", "user", "room", "call"])
 async def test_media_messages_do_not_bypass_the_sfu(data: Json, to: str) -> None:
     async with FlowHarness() as harness:
@@ -293,11 +293,11 @@ async def test_media_messages_do_not_bypass_the_sfu(data: Json, to: str) -> None
 async def test_internal_client_may_send_media_messages_to_the_room() -> None:
     async with FlowHarness() as harness:
         bob, internal = await harness.member("bob"), await harness.internal_hello()
-        internal.send({"type": "room", "room": {"roomid": "r"}})
+        internal.join()
         await settle()
         bob.received()
-        internal.send_message(ROOM, MEDIA[0])
-        assert bob.data() == [MEDIA[0]]
+        internal.send_message(ROOM, MEDIA_MESSAGES[0])
+        assert bob.data() == [MEDIA_MESSAGES[0]]
 
 
 # reference 5.3-d
@@ -311,9 +311,9 @@ async def test_media_messages_between_clients_stay_in_one_room(
         alice = await (harness.member("alice", sender_room) if sender_room else harness.hello("alice"))
         bob = await (harness.member("bob", recipient_room) if recipient_room else harness.hello("bob"))
         bob.received()
-        for data in MEDIA:
+        for data in MEDIA_MESSAGES:
             alice.send_message({"type": to, "sessionid": bob.sessionid, "userid": "bob"}, data)
-        assert bob.data() == (MEDIA if sender_room == recipient_room else [])
+        assert bob.data() == (MEDIA_MESSAGES if sender_room == recipient_room else [])
 
 
 # -- messages for disconnected sessions (5.6)
@@ -357,7 +357,7 @@ async def test_chat_refresh_waits_only_once() -> None:
 
 
 # reference 5.6-c
-async def test_bye_for_a_replaced_connection_is_not_replayed() -> None:
+async def test_room_message_about_a_deletion_is_not_kept_for_a_disconnected_session() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.disconnect()

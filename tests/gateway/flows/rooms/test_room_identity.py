@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
@@ -13,18 +14,14 @@ from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FakeClient, FlowHarn
 from tests.gateway.flows.virtual_time import settle
 
 
-def join(client: FakeClient, room: str = "r", nc: str = "") -> None:
-    client.send({"id": "j", "type": "room", "room": {"roomid": room, "sessionid": nc}})
-
-
-async def late_answer(harness: FlowHarness, other_nc: str) -> FakeClient:
+async def end_while_joining(harness: FlowHarness, other_nc: str) -> FakeClient:
     """End a session while it joins ``r1`` as nc-alice; return the client that joined as ``other_nc`` meanwhile."""
     alice, again = await harness.member("alice", "r0"), await harness.hello("alice")
     held = harness.nextcloud.gate = asyncio.Event()
-    join(alice, "r1", "nc-alice")
+    alice.join("r1", "nc-alice")
     await settle()
     harness.nextcloud.gate = None
-    join(again, "r1", other_nc)
+    again.join("r1", other_nc)
     await settle()
     alice.send({"type": "bye", "bye": {}})
     await settle()
@@ -35,7 +32,7 @@ async def late_answer(harness: FlowHarness, other_nc: str) -> FakeClient:
 
 async def test_late_answer_to_a_join_does_not_end_the_nextcloud_session_of_a_later_join() -> None:
     async with FlowHarness() as harness:
-        again = await late_answer(harness, "nc-alice")
+        again = await end_while_joining(harness, "nc-alice")
         assert harness.hub.find_by_room_session("cloud", "nc-alice") is again.session
         assert harness.nextcloud.leaves() == []
 
@@ -43,7 +40,7 @@ async def test_late_answer_to_a_join_does_not_end_the_nextcloud_session_of_a_lat
 # reference 4.1-i
 async def test_join_of_an_ended_session_is_undone() -> None:
     async with FlowHarness() as harness:
-        await late_answer(harness, "nc-other")
+        await end_while_joining(harness, "nc-other")
         leaves = [(request.roomid, request.sessionid) for request in harness.nextcloud.leaves()]
         assert leaves == [("r0", "nc-alice"), ("r1", "nc-alice")]
 
@@ -52,26 +49,29 @@ REFUSED_JOIN = {"type": "error", "error": {"code": "no_such_room", "message": "?
 
 
 # reference 4.1-j
-@pytest.mark.parametrize("answer", [REFUSED_JOIN, {"type": "room"}, NextcloudError("down"), None])
-@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "held"),
+    [
+        *itertools.product([REFUSED_JOIN, {"type": "room"}, NextcloudError("down")], [True, False]),
+        (None, True),  # Nextcloud confirms it, but another session holds it
+    ],
+)
 async def test_join_of_the_current_room_does_not_take_a_nextcloud_session_that_is_not_confirmed(
     answer: Any, held: bool
 ) -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.member("alice") if held else None, await harness.member("eve")
         harness.nextcloud.answer = lambda request: answer
-        if answer is None and not held:
-            return  # confirmed, and of no other session
         if alice is not None:
             alice.received()
-        join(eve, nc="nc-alice")
+        eve.join(nc="nc-alice")
         await settle()
         assert eve.error_codes() == ["already_joined"]
         assert harness.hub.find_by_room_session("cloud", "nc-alice") is (None if alice is None else alice.session)
         assert harness.hub.find_by_room_session("cloud", "nc-eve") is eve.session
         if alice is not None:
             assert alice.received() == []
-        eve.send({"type": "room", "room": {"roomid": ""}})
+        eve.leave()
         await settle()
         assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-eve"]
 
@@ -81,7 +81,7 @@ async def test_participants_request_for_an_unconfirmed_nextcloud_session_gives_n
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
         guest = await harness.member("")
         harness.nextcloud.answer = lambda request: REFUSED_JOIN
-        join(guest, nc="nc-moderator")
+        guest.join(nc="nc-moderator")
         await settle()
         assert guest.error_codes() == ["already_joined"]
         changed = [{"sessionId": "nc-moderator", "permissions": ["control", "publish-media"]}]
@@ -97,7 +97,7 @@ async def test_confirmed_exchange_of_the_nextcloud_session_applies_its_permissio
         await settle()
         alice.received()
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["control"])
-        join(alice, nc="nc-2")
+        alice.join(nc="nc-2")
         await settle()
         assert alice.error_codes() == ["already_joined"]
         assert harness.hub.find_by_room_session("cloud", "nc-2") is alice.session
@@ -108,10 +108,10 @@ async def test_confirmed_exchange_of_the_nextcloud_session_applies_its_permissio
 
 # reference 4.1-j
 @pytest.mark.parametrize(("holder", "other"), [("alice", ""), ("alice", "eve"), ("", "eve")])
-async def test_nextcloud_session_does_not_move_to_a_session_of_somebody_else(holder: str, other: str) -> None:
+async def test_nextcloud_session_does_not_move_to_a_session_of_another_user(holder: str, other: str) -> None:
     async with FlowHarness() as harness:
         alice, eve = await harness.member(holder), await harness.hello(other)
-        join(eve, nc=f"nc-{holder}")
+        eve.join(nc=f"nc-{holder}")
         await settle()
         assert eve.error_codes() == ["room_join_failed"]
         assert alice.received() == []
@@ -125,7 +125,7 @@ async def test_nextcloud_session_does_not_move_to_a_session_of_somebody_else(hol
 async def test_guest_takes_a_nextcloud_session_over_in_its_own_room_only(userid: str, room: str, taken: bool) -> None:
     async with FlowHarness() as harness:
         first, second = await harness.member(userid), await harness.hello(userid)
-        join(second, room, f"nc-{userid}")
+        second.join(room, f"nc-{userid}")
         await settle()
         holder = second if taken else first
         assert harness.hub.find_by_room_session("cloud", f"nc-{userid}") is holder.session
@@ -141,7 +141,7 @@ async def test_nextcloud_session_does_not_move_to_another_client_type(userid: st
         second.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
         await settle()
         second.received()
-        join(second, nc=f"nc-{userid}")
+        second.join(nc=f"nc-{userid}")
         await settle()
         assert second.error_codes() == ["room_join_failed"]
         assert harness.hub.find_by_room_session("cloud", f"nc-{userid}") is first.session
@@ -149,15 +149,13 @@ async def test_nextcloud_session_does_not_move_to_another_client_type(userid: st
 
 # reference 4.1-j
 @pytest.mark.parametrize("owner", ["own", "other session", "virtual session", "other backend"])
-@pytest.mark.parametrize("again", [False, True])
-async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, again: bool) -> None:
+@pytest.mark.parametrize("joined", [False, True])
+async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, joined: bool) -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
-        bridge.send(
-            {"type": "internal", "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}}}
-        )
+        bridge.send_internal("addsession", sessionid="p", roomid="r")
         eve, foreign = (
-            await (harness.member("eve") if again else harness.hello("eve")),
+            await (harness.member("eve") if joined else harness.hello("eve")),
             await harness.hello("x", OTHER_CLOUD),
         )
         await settle()
@@ -167,13 +165,13 @@ async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, 
             "virtual session": next(iter(harness.hub.virtuals)),
             "other backend": foreign.sessionid,
         }
-        asked = len(harness.nextcloud.asked)
+        asked = len(harness.nextcloud.requests)
         for client in (alice, eve):
             client.received()
-        join(eve, nc=ids[owner])
+        eve.join(nc=ids[owner])
         await settle()
         assert eve.error_codes() == ["room_join_failed"]
-        assert len(harness.nextcloud.asked) == asked
+        assert len(harness.nextcloud.requests) == asked
         assert alice.received() == []
         assert harness.hub.find_by_room_session("cloud", ids[owner]) is None
 
@@ -181,11 +179,11 @@ async def test_public_ids_are_not_accepted_as_nextcloud_session_ids(owner: str, 
 async def test_nextcloud_session_of_two_exchanges_at_once_goes_to_one_session() -> None:
     async with FlowHarness() as harness:
         first, second = await harness.member("alice"), await harness.hello("alice")
-        join(second, nc="nc-2")
+        second.join(nc="nc-2")
         await settle()
         held = harness.nextcloud.gate = asyncio.Event()
-        join(first, nc="nc-3")
-        join(second, nc="nc-3")
+        first.join(nc="nc-3")
+        second.join(nc="nc-3")
         await settle()
         held.set()
         await settle()
@@ -201,7 +199,7 @@ async def test_exchange_of_a_session_that_left_meanwhile_is_undone(gone: str) ->
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         held = harness.nextcloud.gate = asyncio.Event()
-        join(alice, nc="nc-2")
+        alice.join(nc="nc-2")
         await settle()
         if gone == "bye":
             harness.flows.session_closer.end(alice.session)
@@ -218,10 +216,10 @@ async def test_ended_join_is_not_undone_while_another_session_joins_with_its_nex
         alice, again = await harness.hello("alice"), await harness.hello("alice")
         first, second = asyncio.Event(), asyncio.Event()
         harness.nextcloud.gate = first
-        join(alice, nc="nc")
+        alice.join(nc="nc")
         await settle()
         harness.nextcloud.gate = second
-        join(again, nc="nc")
+        again.join(nc="nc")
         await settle()
         harness.flows.session_closer.end(alice.session)
         first.set()
@@ -236,16 +234,16 @@ async def test_ended_join_is_not_undone_while_another_session_joins_with_its_nex
 async def test_join_of_the_current_room_without_a_nextcloud_session_registers_the_public_id() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        join(alice)
+        alice.join()
         await settle()
         assert alice.error_codes() == ["already_joined"]
         assert harness.hub.find_by_room_session("cloud", alice.sessionid) is alice.session
         bob = await harness.hello("bob")
-        join(bob, nc="nc-bob")
+        bob.join(nc="nc-bob")
         await settle()
         (entry,) = bob.received()[-1]["event"]["join"]
         assert entry["roomsessionid"] == alice.sessionid
-        alice.send({"type": "room", "room": {"roomid": ""}})
+        alice.leave()
         await settle()
         assert [request.sessionid for request in harness.nextcloud.leaves()] == [alice.sessionid]
 
@@ -255,20 +253,20 @@ async def test_join_of_the_current_room_without_a_nextcloud_session_registers_th
 async def test_replaced_nextcloud_session_still_names_the_session(request_: str) -> None:
     async with FlowHarness() as harness:
         guest = await harness.hello()
-        join(guest, nc="nc-")
+        guest.join(nc="nc-")
         await settle()
         harness.set_in_call("r", "")
         guest.offer()
         await settle()
         for _ in range(2):
-            join(guest)
+            guest.join()
             await settle()
         if request_ == "disinvitation":
             harness.rooms_api("r", {"type": "disinvite", "disinvite": {"sessionids": ["nc-"]}})
         elif request_ == "end of the call":
             harness.set_in_call("r", "", flags=0)
         else:
-            join(await harness.hello(), nc="nc-")
+            (await harness.hello()).join(nc="nc-")
         await settle()
         assert harness.publisher(guest) is None
         assert (guest.sessionid in harness.hub.sessions) is (request_ == "end of the call")
@@ -279,9 +277,9 @@ async def test_replaced_nextcloud_session_still_names_the_session(request_: str)
 async def test_replaced_nextcloud_session_is_forgotten_when_the_session_leaves_or_has_another(ends: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        join(alice)
+        alice.join()
         await settle()
-        join(alice, "" if ends == "leave" else "r", "nc-2")
+        alice.join("" if ends == "leave" else "r", "nc-2")
         await settle()
         assert harness.hub.find_by_room_session("cloud", "nc-alice") is None
         assert harness.hub.find_by_room_session("cloud", alice.sessionid) is None
@@ -292,7 +290,7 @@ async def test_replaced_nextcloud_session_is_forgotten_when_the_session_leaves_o
 async def test_internal_client_does_not_take_the_nextcloud_session_of_another_session() -> None:
     async with FlowHarness() as harness:
         alice, internal = await harness.member("alice", in_call=True), await harness.internal_hello()
-        join(internal, nc="nc-alice")
+        internal.join(nc="nc-alice")
         await settle()
         assert internal.received()[0]["room"]["roomid"] == "r"
         assert alice.session.open
@@ -304,14 +302,14 @@ async def test_internal_client_does_not_take_the_nextcloud_session_of_another_se
 
 
 # reference 4.1-j
-@pytest.mark.parametrize("again", [False, True])
-async def test_nextcloud_session_of_an_internal_client_is_not_registered(again: bool) -> None:
+@pytest.mark.parametrize("joined", [False, True])
+async def test_nextcloud_session_of_an_internal_client_is_not_registered(joined: bool) -> None:
     async with FlowHarness() as harness:
         internal = await harness.internal_hello()
-        join(internal, nc="" if again else "nc-free")
+        internal.join(nc="" if joined else "nc-free")
         await settle()
-        join(internal, nc="nc-free")
+        internal.join(nc="nc-free")
         await settle()
         assert harness.hub.find_by_room_session("cloud", "nc-free") is None
         assert harness.hub.find_by_room_session("cloud", internal.sessionid) is internal.session
-        assert harness.nextcloud.asked == []
+        assert harness.nextcloud.requests == []

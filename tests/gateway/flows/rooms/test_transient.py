@@ -14,35 +14,39 @@ from tests.gateway.flows.virtual_time import settle
 SECOND = 1_000_000_000
 
 
-def put(client: FakeClient, key: str, value: Any = None, **more: Any) -> None:
+def set_value(client: FakeClient, key: str, value: Any = None, **more: Any) -> None:
     client.send({"id": "t", "type": "transient", "transient": {"type": "set", "key": key, "value": value, **more}})
 
 
-def remove(client: FakeClient, key: str) -> None:
+def remove_value(client: FakeClient, key: str) -> None:
     client.send({"id": "t", "type": "transient", "transient": {"type": "remove", "key": key}})
 
 
-def transient(client: FakeClient) -> list[Json]:
+def transient_messages(client: FakeClient) -> list[Json]:
     messages = client.received()
     assert all(message["type"] == "transient" and "id" not in message for message in messages), messages
     return [message["transient"] for message in messages]
 
 
 # reference 10-d
-async def test_new_value_is_sent_to_all_members_and_its_author() -> None:
+async def test_changes_are_sent_to_all_members_and_to_their_author() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         elsewhere = await harness.member("carol", "elsewhere")
         alice.received()
-        put(alice, "k", {"a": [1]})
-        assert transient(alice) == transient(bob) == [{"type": "set", "key": "k", "value": {"a": [1]}}]
-        put(bob, "k", False)
+        set_value(alice, "k", {"a": [1]})
+        assert (
+            transient_messages(alice) == transient_messages(bob) == [{"type": "set", "key": "k", "value": {"a": [1]}}]
+        )
+        set_value(bob, "k", False)
         changed = {"type": "set", "key": "k", "value": False, "oldvalue": {"a": [1]}}
-        assert transient(alice) == transient(bob) == [changed]
-        remove(alice, "k")
-        assert transient(alice) == transient(bob) == [{"type": "remove", "key": "k", "oldvalue": False}]
-        remove(alice, "k")
-        put(alice, "k", None)
+        assert transient_messages(alice) == transient_messages(bob) == [changed]
+        remove_value(alice, "k")
+        assert (
+            transient_messages(alice) == transient_messages(bob) == [{"type": "remove", "key": "k", "oldvalue": False}]
+        )
+        remove_value(alice, "k")
+        set_value(alice, "k", None)
         assert alice.received() == bob.received() == elsewhere.received() == []
 
 
@@ -51,10 +55,10 @@ async def test_new_value_is_sent_to_all_members_and_its_author() -> None:
 async def test_set_without_a_value_removes_the_entry(message: str) -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1)
+        set_value(alice, "k", 1)
         alice.received()
         alice.send(f'{{"type":"transient","transient":{message}}}')
-        assert transient(alice) == [{"type": "remove", "key": "k", "oldvalue": 1}]
+        assert transient_messages(alice) == [{"type": "remove", "key": "k", "oldvalue": 1}]
 
 
 async def test_transient_value_is_relayed_byte_for_byte() -> None:
@@ -69,10 +73,10 @@ async def test_transient_value_is_relayed_byte_for_byte() -> None:
 async def test_joining_session_receives_all_entries_before_the_join_events() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1)
-        put(alice, "l", [2])
+        set_value(alice, "k", 1)
+        set_value(alice, "l", [2])
         bob = await harness.hello("bob")
-        bob.send({"id": "1", "type": "room", "room": {"roomid": "r"}})
+        bob.join(id="1")
         await settle()
         messages = bob.received()
         assert [message["type"] for message in messages] == ["room", "transient", "event", "event"]
@@ -83,21 +87,21 @@ async def test_joining_session_receives_all_entries_before_the_join_events() -> 
 async def test_equal_value_sends_no_event_but_renews_the_deadline() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", {"a": 1, "b": 2}, ttl=2 * SECOND)
+        set_value(alice, "k", {"a": 1, "b": 2}, ttl=2 * SECOND)
         alice.received()
         await asyncio.sleep(1.5)
         alice.send('{"type":"transient","transient":{"type":"set","key":"k","value":{"b":2.0,"a":1},"ttl":2000000000}}')
         await asyncio.sleep(1.5)
         assert alice.received() == []
         await asyncio.sleep(0.6)
-        assert transient(alice) == [{"type": "remove", "key": "k", "oldvalue": {"a": 1, "b": 2}}]
+        assert transient_messages(alice) == [{"type": "remove", "key": "k", "oldvalue": {"a": 1, "b": 2}}]
 
 
 async def test_equal_value_without_a_ttl_removes_the_deadline() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1, ttl=SECOND)
-        put(alice, "k", 1)
+        set_value(alice, "k", 1, ttl=SECOND)
+        set_value(alice, "k", 1)
         alice.received()
         await asyncio.sleep(5)
         assert alice.received() == []
@@ -108,7 +112,7 @@ async def test_equal_value_without_a_ttl_removes_the_deadline() -> None:
 async def test_entry_without_a_positive_ttl_does_not_expire(ttl: int | None) -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1, ttl=ttl)
+        set_value(alice, "k", 1, ttl=ttl)
         alice.received()
         await asyncio.sleep(100)
         assert alice.received() == []
@@ -118,28 +122,28 @@ async def test_entry_without_a_positive_ttl_does_not_expire(ttl: int | None) -> 
 async def test_entries_expire_one_by_one_to_the_millisecond() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "late", 1, ttl=3 * SECOND)
-        put(alice, "early", 1, ttl=SECOND // 20)
-        put(alice, "far", 1, ttl=5000 * SECOND)
+        set_value(alice, "late", 1, ttl=3 * SECOND)
+        set_value(alice, "early", 1, ttl=SECOND // 20)
+        set_value(alice, "far", 1, ttl=5000 * SECOND)
         alice.received()
         await asyncio.sleep(0.049)
         assert alice.received() == []
         await asyncio.sleep(0.003)
-        assert [change["key"] for change in transient(alice)] == ["early"]
+        assert [change["key"] for change in transient_messages(alice)] == ["early"]
         await asyncio.sleep(2.95)
-        assert [change["key"] for change in transient(alice)] == ["late"]
+        assert [change["key"] for change in transient_messages(alice)] == ["late"]
         await asyncio.sleep(4900)
         assert alice.received() == []
         await asyncio.sleep(98)
-        assert [change["key"] for change in transient(alice)] == ["far"]
+        assert [change["key"] for change in transient_messages(alice)] == ["far"]
 
 
 # reference 10-g
 async def test_new_value_outlives_the_deadline_of_the_old_one() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1, ttl=SECOND)
-        put(alice, "k", 2)
+        set_value(alice, "k", 1, ttl=SECOND)
+        set_value(alice, "k", 2)
         alice.received()
         await asyncio.sleep(3)
         assert alice.received() == []
@@ -149,9 +153,9 @@ async def test_new_value_outlives_the_deadline_of_the_old_one() -> None:
 async def test_entry_of_a_session_is_removed_when_it_leaves() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
-        put(alice, f"sd:{alice.sessionid}", {"hand": True})
+        set_value(alice, f"sd:{alice.sessionid}", {"hand": True})
         bob.received()
-        alice.send({"type": "room", "room": {"roomid": ""}})
+        alice.leave()
         await settle()
         leave, removed = bob.received()
         assert leave["event"]["type"] == "leave"
@@ -163,12 +167,14 @@ async def test_entry_of_a_session_is_removed_when_it_leaves() -> None:
 async def test_transient_data_end_with_the_room() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1, ttl=SECOND)
-        alice.send({"type": "room", "room": {"roomid": ""}})
-        again = await harness.member("bob")
-        assert all(message["type"] != "transient" for message in again.received())
+        set_value(alice, "k", 1, ttl=SECOND)
+        alice.leave()
+        bob = await harness.hello("bob")
+        bob.join()
+        await settle()
+        assert [message["type"] for message in bob.received()] == ["room", "event"]
         await asyncio.sleep(2)
-        assert again.received() == []
+        assert bob.received() == []
 
 
 async def test_disconnected_session_receives_changes_after_the_resume() -> None:
@@ -176,8 +182,8 @@ async def test_disconnected_session_receives_changes_after_the_resume() -> None:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         alice.received()
         bob.disconnect()
-        put(alice, "k", 1)
-        remove(alice, "k")
+        set_value(alice, "k", 1)
+        remove_value(alice, "k")
         again = await harness.resume(bob)
         assert [message["transient"]["type"] for message in again.received()[1:]] == ["set", "remove"]
 
@@ -195,7 +201,7 @@ async def test_disconnected_session_receives_changes_after_the_resume() -> None:
         ({"type": "initial"}, "not_in_room"),
     ],
 )
-async def test_transient_request_is_refused_outside_of_a_room(body: Json | None, code: str) -> None:
+async def test_malformed_transient_request_and_one_outside_of_a_room_are_refused(body: Json | None, code: str) -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.hello("alice")
         alice.send({"id": "t", "type": "transient", "transient": body})
@@ -207,21 +213,21 @@ async def test_transient_request_is_refused_outside_of_a_room(body: Json | None,
 async def test_transient_request_is_refused_without_permission() -> None:
     async with FlowHarness(without_permissions=True) as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["transient-data"])
-        harness.nextcloud.rooms["mute"] = FakeRoom(permissions=["control"])
-        alice, bob, mute = (
+        harness.nextcloud.rooms["limited"] = FakeRoom(permissions=["control"])
+        alice, bob, limited = (
             await harness.member("alice"),
             await harness.member("bob"),
-            await harness.member("mute", "mute"),
+            await harness.member("limited", "limited"),
         )
         alice.received()
-        put(alice, f"sd:{bob.sessionid}", 1)
-        remove(alice, "sd:")
+        set_value(alice, f"sd:{bob.sessionid}", 1)
+        remove_value(alice, "sd:")
         alice.send({"type": "transient", "transient": {"type": "initial"}})
         assert alice.error_codes() == ["not_allowed", "not_allowed", "ignored"]
-        put(mute, "k", 1)
-        put(mute, f"sd:{mute.sessionid}", 1)
-        mute.send({"type": "transient", "transient": {"type": "other"}})
-        assert mute.error_codes() == ["not_allowed", "not_allowed", "ignored"]
+        set_value(limited, "k", 1)
+        set_value(limited, f"sd:{limited.sessionid}", 1)
+        limited.send({"type": "transient", "transient": {"type": "other"}})
+        assert limited.error_codes() == ["not_allowed", "not_allowed", "ignored"]
         assert bob.received() == []
 
 
@@ -229,7 +235,7 @@ async def test_transient_request_is_refused_without_permission() -> None:
 async def test_ttl_that_is_not_an_integer_makes_the_message_undecodable(ttl: Any) -> None:
     async with FlowHarness(without_permissions=True) as harness:
         alice = await harness.member("alice")
-        put(alice, "k", 1, ttl=ttl)
+        set_value(alice, "k", 1, ttl=ttl)
         (error,) = alice.received()
         assert error["error"]["code"] == "invalid_format"
         assert "id" not in error

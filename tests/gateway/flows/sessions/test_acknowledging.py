@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Limits
-from tests.gateway.flows.harness import CLOUD, FakeClient, FlowHarness
+from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
 async def acknowledging_client(harness: FlowHarness, userid: str) -> FakeClient:
     client = harness.connect()
-    auth = {"url": CLOUD.urls[0], "params": harness.nextcloud.ticket(userid)}
-    client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth, "features": ["ack"]}})
+    client.send_hello(userid, features=["ack"])
     await settle()
     hello = client.received()[-1]["hello"]
     assert hello["received"] == 0
@@ -138,7 +137,7 @@ async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> No
         alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
         bob.send_message(alice, 1)
         harness.nextcloud.gate = asyncio.Event()
-        alice.send({"id": "join", "type": "room", "room": {"roomid": "r"}})
+        alice.join(id="join")
         alice.send({"id": "old", "type": "ack", "ack": {"received": 1}})
         bob.send_message(alice, 2)
         await settle()

@@ -30,8 +30,7 @@ async def test_known_countries_are_counted_when_a_session_opens() -> None:
         await harness.resume(alice)
         for address in ("127.0.0.1", "203.0.113.1"):
             client = harness.connect(address)
-            auth = {"url": "https://cloud.example/", "params": harness.nextcloud.ticket("bob")}
-            client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+            client.send_hello("bob")
             await settle()
         assert len(harness.hub.sessions) == 4
         assert harness.counters.client_countries == {"CH": 2}

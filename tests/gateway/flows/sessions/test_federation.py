@@ -29,7 +29,7 @@ async def federated_client(harness: FlowHarness, *, features: Sequence[str] = ()
     reply = client.received()[-1]
     assert reply["type"] == "hello", reply
     client.sessionid, client.resumeid = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
-    client.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc-zoe"}})
+    client.join("r", "nc-zoe")
     await settle()
     return client
 
@@ -51,7 +51,7 @@ async def test_join_event_marks_a_federated_session() -> None:
 async def test_join_and_leave_requests_name_the_actor() -> None:
     async with FlowHarness() as harness:
         zoe = await federated_client(harness, actorType="federated_users", actorId="zoe@there.example")
-        zoe.send({"id": "l", "type": "room", "room": {"roomid": ""}})
+        zoe.leave(id="l")
         await settle()
         asked = [msgspec.to_builtins(request) for request in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
         actor = {"actortype": "federated_users", "actorid": "zoe@there.example"}
@@ -65,7 +65,7 @@ async def test_pings_name_the_actor_of_a_federated_session() -> None:
         harness.pings.sweep(harness.services.clock() + 10.0)
         await settle()
         (ping,) = [
-            json.loads(encode_request(it)) for _, _, it in harness.nextcloud.asked if isinstance(it, PingRequest)
+            json.loads(encode_request(it)) for _, _, it in harness.nextcloud.requests if isinstance(it, PingRequest)
         ]
         actor = {"actorid": "zoe@there.example", "actortype": "federated_users"}
         assert ping["ping"]["entries"] == [{"userid": "zoe", "sessionid": "nc-zoe", **actor}]
@@ -116,7 +116,6 @@ async def test_federated_session_counts_in_the_session_limit() -> None:
     async with FlowHarness(limited) as harness:
         await federated_client(harness)
         client = harness.connect()
-        auth = {"url": URL, "params": harness.nextcloud.ticket("alice")}
-        client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
+        client.send_hello("alice")
         await settle()
         assert client.received()[-1]["error"]["code"] == "session_limit_exceeded"

@@ -56,7 +56,7 @@ async def test_params_reach_nextcloud_byte_for_byte() -> None:
         client = harness.connect()
         client.send('{"type":"hello","hello":{"version":"1.0","auth":{"url":"' + URL + '","params":{ "a" : 1e2 }}}}')
         await settle()
-        ((backend, url, request),) = harness.nextcloud.asked
+        ((backend, url, request),) = harness.nextcloud.requests
         assert isinstance(request, AuthRequest)
         assert (backend, url, bytes(request.params)) == (CLOUD, URL, b'{ "a" : 1e2 }')
 
@@ -78,7 +78,7 @@ async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
         hello_as(client, "alice", url)
         await settle()
         assert client.received()[-1]["type"] == "hello"
-        assert harness.nextcloud.asked[0][1] == URL
+        assert harness.nextcloud.requests[0][1] == URL
 
 
 # reference 3.1-a
@@ -181,7 +181,7 @@ async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) ->
         assert (reply["hello"]["userid"], reply["hello"]["version"]) == ("alice", "2.0")
         session = harness.hub.sessions[reply["hello"]["sessionid"]]
         assert bytes(session.user) == b'{"displayname":"A"}'
-        assert harness.nextcloud.asked == []
+        assert harness.nextcloud.requests == []
 
 
 @pytest.mark.parametrize(
@@ -349,8 +349,8 @@ async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
         client = harness.connect()
         client.received()
         hello_as(client, "alice")
-        client.send({"id": "j", "type": "room", "room": {"roomid": "r"}})
-        client.send({"id": "l", "type": "room", "room": {"roomid": ""}})
+        client.join(id="j")
+        client.leave(id="l")
         await settle()
         assert client.received() == []
         harness.nextcloud.gate.set()
@@ -395,7 +395,7 @@ async def test_hello_timer_is_suspended_during_the_request_and_restarts_after_a_
 async def test_hello_after_the_hello_timeout_is_ignored() -> None:
     async with FlowHarness() as harness:
         victim = await harness.hello("victim")
-        asked = len(harness.nextcloud.asked)
+        asked = len(harness.nextcloud.requests)
         client = harness.connect()
         client.received()
         await harness.sweep(1.95)
@@ -406,7 +406,7 @@ async def test_hello_after_the_hello_timeout_is_ignored() -> None:
         assert client.received() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
         await asyncio.sleep(1)
         assert list(harness.hub.sessions) == [victim.sessionid]
-        assert len(harness.nextcloud.asked) == asked
+        assert len(harness.nextcloud.requests) == asked
 
 
 # reference 2.5-a
@@ -585,7 +585,7 @@ async def test_bye_is_answered_without_a_body_and_ends_the_session() -> None:
         assert alice.connection.finished
         assert bob.received()[0]["event"]["leave"] == [alice.sessionid]
         assert [request.sessionid for request in harness.nextcloud.leaves()] == ["nc-alice"]
-        alice.send({"type": "room", "room": {"roomid": "r"}})
+        alice.join()
         alice.send("junk")
         await settle()
         assert alice.received() == []
@@ -610,13 +610,12 @@ async def test_only_the_configured_url_authenticates_a_client(appended: str) -> 
     async with FlowHarness() as harness:
         for url in (f"https://cloud.example/{appended}", f"HTTPS://CLOUD.example:443/{appended}"):
             client = harness.connect()
-            auth = {"url": url, "params": harness.nextcloud.ticket("alice")}
-            client.send({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
+            client.send_hello("alice", url=url)
             await settle()
             assert client.received()[-1]["type"] == "hello"
-            client.send({"type": "room", "room": {"roomid": "r"}})
+            client.join()
             await settle()
-        assert {(backend.id, url) for backend, url, _ in harness.nextcloud.asked} == {("cloud", CLOUD.urls[0])}
+        assert {(backend.id, url) for backend, url, _ in harness.nextcloud.requests} == {("cloud", CLOUD.urls[0])}
 
 
 # reference 3.6-e
@@ -664,7 +663,7 @@ async def test_url_that_two_programs_may_read_differently_is_invalid(url: str, v
         client.send({"type": "hello", "hello": {"version": version, "auth": auth}})
         await settle()
         assert client.error_codes() == ["invalid_format"]
-        assert harness.nextcloud.asked == []
+        assert harness.nextcloud.requests == []
 
 
 # reference 3.6-e
@@ -673,8 +672,8 @@ async def test_open_sessions_ask_at_the_url_of_a_reloaded_backend() -> None:
         alice, internal = await harness.hello("alice"), await harness.internal_hello()
         moved = Backend("cloud", ("https://New.example/",), CLOUD.secret)
         harness.change_settings(backends=Backends([moved, OTHER_CLOUD]))
-        harness.nextcloud.asked.clear()
-        alice.send({"type": "room", "room": {"roomid": "r", "sessionid": "nc"}})
+        harness.nextcloud.requests.clear()
+        alice.join("r", "nc")
         await settle()
-        assert [url for _, url, _ in harness.nextcloud.asked] == ["https://new.example/"]
+        assert [url for _, url, _ in harness.nextcloud.requests] == ["https://new.example/"]
         assert internal.session.url == "https://new.example/"
