@@ -80,7 +80,10 @@ class Dispatcher:
         return client
 
     def message_received(self, client: ClientConnection, text: str, size: int) -> None:
-        """Handle a message of ``size`` bytes at once, or after the earlier messages of its inbox."""
+        """Handle a message at once, or after the earlier messages of its inbox.
+
+        ``size`` is that of its last frame in bytes; ``received_frame`` has counted the fragments before it.
+        """
         if client.gone:  # a replaced connection may still receive; its messages no longer count
             return
         inbox = client.inbox

@@ -42,7 +42,7 @@ class FrameHandler(Protocol):
         """Handle a frame; it may be of a message, a fragment or a control frame."""
 
     def handle_text(self, text: str, size: int) -> None:
-        """Handle a text message of ``size`` bytes."""
+        """Handle a text message whose only or last frame has ``size`` bytes."""
 
     def refuse(self, code: int) -> None:
         """Close the connection with a close code (RFC 6455 7.4.1) after a protocol error of the client."""

@@ -49,7 +49,8 @@ class FrameError(Exception):
 
 
 # Opcode, value and size. The value is the text of a text message, the payload of a control frame, otherwise ``b""``.
-# The size is that of the payload in bytes; that of a message is the sum of its fragments.
+# The size is that of this frame's payload in bytes, also of the fragment that completes a message, so that the sizes of
+# all frames add up to what the client has sent.
 Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
 
 
@@ -173,7 +174,7 @@ class FrameReader:
             return FRAGMENT, b"", len(payload)
         opcode, message = self._opcode, self._partial
         self._opcode, self._partial, self._valid_octets = FRAGMENT, bytearray(), 0
-        return opcode, _decoded(message) if opcode == TEXT else b"", len(message)
+        return opcode, _decoded(message) if opcode == TEXT else b"", len(payload)
 
     def _check_text(self) -> None:
         """Check the fragments of a text that have arrived, so that invalid text is refused before its last fragment.

@@ -300,7 +300,10 @@ class WebSocketConnection(asyncio.Protocol):
         opcode, value, size = frame
         if opcode == TEXT:
             self.handle_text(value, size)  # type: ignore[arg-type]  # a text message's value is a str
-        elif self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
+            return
+        if opcode == FRAGMENT:
+            self._counters.bytes_in += size
+        if self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
             self._handle_other(self._client, opcode, value)
 
     def handle_text(self, text: str, size: int) -> None:

@@ -67,7 +67,7 @@ def test_fragments_become_one_message_with_control_frames_between() -> None:
         (FRAGMENT, b"", 1),
         (PING, b"p", 1),
         (FRAGMENT, b"", 1),
-        (TEXT, "abc", 3),
+        (TEXT, "abc", 1),
         (TEXT, "d", 1),
     ]
 

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.core.limits import Limits
 from gateway.edge.clients import websocket_connection
 from gateway.edge.clients.frames import encode_frame
 from gateway.edge.clients.websocket import WebSocketEndpoint
@@ -302,6 +303,21 @@ async def test_message_in_fragments_with_a_ping_between(server: FlowServer, size
         alice.wire.send(piece, opcode=0 if number else TEXT, final=number == len(pieces) - 1)
         alice.wire.send(b"", opcode=PING)
     assert await bob.data() == "in pieces ä"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 9])
+async def test_octets_of_a_message_count_once_however_it_is_fragmented(server: FlowServer, pieces: int) -> None:
+    bob = await server.client("bob")
+    text = "x" * 900
+    length = len(bob.message(bob, text))
+    server.harness.change_settings(limits=Limits(bytes_per_second=1, bytes_burst=length))  # one message
+    alice, counters = await server.client("alice"), server.harness.counters
+    octets, size, before = alice.message(bob, text), -(-length // pieces), counters.bytes_in
+    for start in range(0, length, size):
+        alice.wire.send(octets[start : start + size], opcode=0 if start else TEXT, final=start + size >= length)
+    assert await bob.data() == text
+    assert counters.bytes_in - before == length
+    assert not counters.limits_met
 
 
 async def test_many_messages_in_one_packet_are_handled_in_order(server: FlowServer) -> None:
