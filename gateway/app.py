@@ -215,7 +215,7 @@ class Gateway:
             SERVER_HEADER,
             self._features,
             timeout=section.timeout,
-            connections_per_host=section.connections_per_host,
+            connections_per_host=section.places,
             counters=self._counters,
             clock=self._clock,
         )
@@ -246,7 +246,7 @@ class Gateway:
             server_welcome=ServerInfo(SERVER_VERSION, features.welcome(config.mcu.type)),
             outbox_bytes=config.sessions.outbox_bytes,
             remote_servers=self._remote_servers,
-            nextcloud_places=config.nextcloud.connections_per_host,
+            nextcloud_places=config.nextcloud.places,
             nextcloud_timeout=config.nextcloud.timeout,
             clock=self._clock,
             wall_clock=self._wall_clock,

@@ -53,6 +53,11 @@ class NextcloudSection(Struct, frozen=True):
     allow_any: bool = False  # accept any backend URL with ``secret``: for tests and benchmarks
     secret: str = ""
 
+    @property
+    def places(self) -> int:
+        """The number of simultaneous requests to one backend: 2 at least, because one place is kept for users."""
+        return max(self.connections_per_host, 2)
+
 
 class McuSection(Struct, frozen=True):
     """``[mcu]``: the SFU; ``settings`` is the decoded section ``[mcu.<type>]``."""

@@ -4,10 +4,10 @@ Source: docs/operations.md, "Limits"; reference 3.7. Nextcloud answers few reque
 (``nextcloud.connections_per_host``): a place is the right to send one of them. Any client that connects can cause a
 request. Joins of users go first, together with background requests: reports of leaves, and requests about virtual
 sessions. Then follow hellos and joins of guests from preferred addresses, at which Nextcloud has authenticated a user
-lately, then those from other addresses. Hellos and joins of guests never get the last quarter of the places. One
-address never gets more than half of them, so that it mainly delays itself; nor do all background requests together, of
-which there may be many at once. Joins of users and background requests may wait longer than others, because many users
-behind one address join at once after a failure.
+lately, then those from other addresses. Hellos and joins of guests never get the last quarter of the places, and never
+the last place. One address never gets more than half of them, so that it mainly delays itself; nor do all background
+requests together, of which there may be many at once. Joins of users and background requests may wait longer than
+others, because many users behind one address join at once after a failure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.flows.ports import NextcloudError
 from gateway.limited_log import LimitedLog
 
 PER_ADDRESS_DIVISOR = 2  # one address gets at most the places divided by this
-FOR_USERS_DIVISOR = 4  # the places divided by this are kept from hellos and joins of guests (of 1 to 3 places: none)
+FOR_USERS_DIVISOR = 4  # the places divided by this, and at least one, are kept from hellos and joins of guests
 PREFERENCE_LIFETIME = 3600.0  # seconds for which an address is preferred after Nextcloud has authenticated a user there
 MAX_PREFERRED = 10_000  # preferred addresses, of all backends together
 USERS_TIMEOUT_FACTOR = 6  # factor by which joins of users, and background requests, may wait longer than other requests
@@ -59,7 +59,7 @@ class _Queue:
     def __init__(self, places: int) -> None:
         self._places = places
         self._places_per_address = max(places // PER_ADDRESS_DIVISOR, 1)
-        self._places_for_unknown = max(places - places // FOR_USERS_DIVISOR, 1)
+        self._places_for_unknown = places - max(places // FOR_USERS_DIVISOR, 1)
         self._running = 0
         self._running_unknown = 0  # running requests that are not ``known``
         self._by_network: dict[int | None, int] = {}  # running requests
@@ -131,7 +131,7 @@ class _Queue:
 
 
 class BackendTurns:
-    """The queues of all backends; at most ``places`` requests to one backend run at once.
+    """The queues of all backends; at most ``places`` requests, 2 or more, to one backend run at once.
 
     A request waits ``timeout`` seconds at most, a ``known`` one ``USERS_TIMEOUT_FACTOR`` times as long. ``clock`` is
     monotonic, in seconds.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config import Config, ConfigError, SessionsSection, listen_address, load
+from gateway.config.sections import NextcloudSection
 from gateway.core.backends import COMPAT
 from tests.gateway.certificates import make_certificate
 
@@ -106,6 +107,12 @@ allowed = ["192.168.1.1"]
     assert [server.url for server in config.mcu.settings] == ["ws://127.0.0.1:8188"]
     assert config.mcu.settings[0].api_secret == "janusrocks"
     assert config.mcu.blocked_candidates == ("::/0",)
+
+
+# reference 3.7-h
+@pytest.mark.parametrize(("configured", "places"), [(1, 2), (2, 2), (8, 8)])
+def test_backend_gets_two_requests_at_once_at_least(configured: int, places: int) -> None:
+    assert NextcloudSection(connections_per_host=configured).places == places
 
 
 def test_secrets_are_masked_when_the_configuration_is_printed(path: Path) -> None:

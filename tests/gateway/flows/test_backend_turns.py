@@ -17,8 +17,8 @@ TIMEOUT = 10.0
 class QueuedBackend:
     """A backend that answers when ``answer`` is called, and records the order of its requests."""
 
-    def __init__(self) -> None:
-        self.turns = BackendTurns(PLACES, TIMEOUT, asyncio.get_running_loop().time)
+    def __init__(self, places: int = PLACES) -> None:
+        self.turns = BackendTurns(places, TIMEOUT, asyncio.get_running_loop().time)
         self.asked: list[str] = []
         self.refused: list[str] = []
         self.answers: dict[str, asyncio.Event] = {}
@@ -62,6 +62,18 @@ async def test_strangers_of_many_addresses_leave_places_for_users() -> None:
         backend.request(f"stranger {number}", network=number)
     await settle()
     assert len(backend.asked) == PLACES - PLACES // 4
+    backend.request("user", network=5000, known=True)
+    await settle()
+    assert backend.asked[-1] == "user"
+
+
+@pytest.mark.parametrize("places", [2, 3, 4])
+async def test_one_of_few_places_is_left_for_users(places: int) -> None:
+    backend = QueuedBackend(places)
+    for number in range(20):
+        backend.request(f"stranger {number}", network=number)
+    await settle()
+    assert len(backend.asked) == places - 1
     backend.request("user", network=5000, known=True)
     await settle()
     assert backend.asked[-1] == "user"
