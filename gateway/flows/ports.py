@@ -152,7 +152,7 @@ class Nextcloud(Protocol):
         """Return ``config.signaling["hello-v2-token-key"]``; empty if there is none even after a forced refresh.
 
         Raises:
-            NextcloudError: Nextcloud could not be asked.
+            NextcloudError: no key is known, because Nextcloud could not be asked.
         """
 
     async def renewed_token_key(self, url: str, old: str) -> str:
@@ -163,7 +163,11 @@ class Nextcloud(Protocol):
         """
 
     async def supports(self, url: str, feature: str) -> bool:
-        """Return whether Nextcloud's Talk announces a feature; ``False`` also when Nextcloud cannot be reached."""
+        """Return whether Nextcloud's Talk announces a feature.
+
+        Raises:
+            NextcloudError: it is not known, because Nextcloud could not be asked.
+        """
 
     async def session_ping_limit(self, url: str) -> int:
         """Return ``config.signaling["session-ping-limit"]``; 0 if it is absent.

@@ -117,7 +117,7 @@ class Refusals:
         self._count(AuthFailure.NO_TOKEN_KEY, backend)
         text = (
             "hello 2.0 for backend %s is refused: %s announces no hello-v2-token-key; look whether Talk is enabled"
-            " there, has this server in its settings, and can be reached from here"
+            " there, and has this server in its settings"
         )
         self._warnings.warning((backend.id, "no key"), text, backend.id, url)
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +28,8 @@ FORCE_INTERVAL = 60.0  # seconds between two forced refreshes of a URL
 RENEW_INTERVAL = 5.0  # seconds between two fetches of a URL to renew its token key
 MAX_ENTRIES = 4096  # cached URLs; limited because clients choose them with ``allow_any``
 
+NOT_USABLE = "the capabilities of the backend are not usable"
+
 _SUCCESS = (100, 200)  # ``statuscode`` of OCS versions 1 and 2
 PATH = "ocs/v2.php/cloud/capabilities"
 
@@ -43,12 +45,21 @@ class Capabilities(Struct, frozen=True):
     has_talk: bool = False  # whether the entry lists features or signaling settings
 
 
+class Lookup(NamedTuple):
+    """The result of a lookup."""
+
+    capabilities: Capabilities
+    cached: bool  # whether they came from the cache
+    failure: str  # the reason for which the last fetch failed, without an address; empty: it did not
+
+
 class _CacheEntry:
-    __slots__ = ("capabilities", "etag", "expires_at", "fetching", "forced_at", "renewed_at", "retry_at")
+    __slots__ = ("capabilities", "etag", "expires_at", "failure", "fetching", "forced_at", "renewed_at", "retry_at")
 
     def __init__(self) -> None:
         self.capabilities = Capabilities()  # of the last usable answer; a failure does not change them
         self.etag = ""
+        self.failure = ""  # the reason for which the last fetch failed; empty: it did not
         self.expires_at = float("-inf")
         self.retry_at = float("-inf")  # time from which on the backend is asked again after a failure
         self.forced_at = float("-inf")  # time of the last forced refresh
@@ -66,21 +77,21 @@ class CapabilitiesCache:
         self._entries: dict[str, _CacheEntry] = {}
         self._warnings = LimitedLog(log, clock)
 
-    async def get(self, url: str) -> tuple[Capabilities, bool]:
-        """Return the capabilities of a backend, and whether they came from the cache.
+    async def get(self, url: str) -> Lookup:
+        """Return the capabilities of a backend.
 
-        If the backend cannot be reached, return the capabilities of its last usable answer, or empty ones.
+        If it cannot be asked, these are the capabilities of its last usable answer, or empty ones.
         """
         entry = self._entry(url)
         now = self._clock()
         if now < entry.expires_at:
-            return entry.capabilities, True
+            return Lookup(entry.capabilities, True, entry.failure)
         if entry.fetching is None:
             if now < entry.retry_at:
-                return entry.capabilities, False
+                return Lookup(entry.capabilities, False, entry.failure)
             entry.fetching = asyncio.create_task(self._fetch(url, entry), name="capabilities")
         await asyncio.shield(entry.fetching)
-        return entry.capabilities, False
+        return Lookup(entry.capabilities, False, entry.failure)
 
     def expire(self, url: str) -> bool:
         """Expire the entry of a URL, at most once a minute; return whether the next lookup asks the backend."""
@@ -118,11 +129,12 @@ class CapabilitiesCache:
 
     async def _fetch(self, url: str, entry: _CacheEntry) -> None:
         """Fetch the capabilities into an entry; a failure does not change them."""
+        entry.failure = ""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
             reply = await self._http.request("GET", url + PATH, headers)
         except RequestFailed as error:
-            reason = explanation(error)
+            entry.failure, reason = str(error), explanation(error)
             self._warnings.warning((url, reason), "the capabilities of %s could not be fetched: %s", url, reason)
             if entry.capabilities.has_talk:
                 entry.retry_at = self._clock() + RETRY_PAUSE
@@ -138,6 +150,7 @@ class CapabilitiesCache:
         capabilities = parse_capabilities(reply) if reply.status == 200 and reply.is_json else None
         if capabilities is None:
             entry.retry_at = self._clock() + RETRY_PAUSE
+            entry.failure = NOT_USABLE
             self._warnings.warning(
                 (url, reply.status), "the capabilities of %s are not usable: HTTP status %d", url, reply.status
             )

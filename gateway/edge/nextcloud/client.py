@@ -146,33 +146,53 @@ class NextcloudClient:
         )
 
     async def token_key(self, url: str) -> str:
-        """Return the public key for hello 2.0 tokens; empty if there is none even after a forced refresh."""
-        capabilities, cached = await self._capabilities.get(url)
-        if cached and not _token_key(capabilities) and self._capabilities.expire(url):
-            capabilities, _ = await self._capabilities.get(url)
-        return _token_key(capabilities)
+        """Return the public key for hello 2.0 tokens; empty if there is none even after a forced refresh.
+
+        Raises:
+            NextcloudError: no key is known, because the backend could not be asked; the text is sent to the client.
+        """
+        lookup = await self._capabilities.get(url)
+        if lookup.cached and not _token_key(lookup.capabilities) and self._capabilities.expire(url):
+            lookup = await self._capabilities.get(url)
+        key = _token_key(lookup.capabilities)
+        if not key and lookup.failure:
+            raise NextcloudError(lookup.failure)
+        return key
 
     async def renewed_token_key(self, url: str, old: str) -> str:
-        """Return the public key if it differs from ``old``; empty if it is the same, or was fetched just before."""
-        capabilities, cached = await self._capabilities.get(url)
-        if cached and _token_key(capabilities) == old and self._capabilities.renew(url):
-            capabilities, _ = await self._capabilities.get(url)
-        key = _token_key(capabilities)
+        """Return the public key if it differs from ``old``; empty if it is the same, or was fetched just before.
+
+        Raises:
+            NextcloudError: the backend could not be asked for its key; the text is sent to the client.
+        """
+        lookup = await self._capabilities.get(url)
+        if lookup.cached and _token_key(lookup.capabilities) == old and self._capabilities.renew(url):
+            lookup = await self._capabilities.get(url)
+        key = _token_key(lookup.capabilities)
+        if key == old and lookup.failure:
+            raise NextcloudError(lookup.failure)
         return key if key != old else ""
 
     async def supports(self, url: str, feature: str) -> bool:
-        """Return whether Talk lists a feature in its capabilities."""
-        capabilities, _ = await self._capabilities.get(url)
-        return feature in capabilities.features
+        """Return whether Talk lists a feature in its capabilities.
+
+        Raises:
+            NextcloudError: it is not known, because the backend could not be asked; the text is sent to the client.
+        """
+        lookup = await self._capabilities.get(url)
+        supported = feature in lookup.capabilities.features
+        if not supported and lookup.failure:
+            raise NextcloudError(lookup.failure)
+        return supported
 
     async def session_ping_limit(self, url: str) -> int:
         """Return the maximum number of entries in one ping request; 0: each room needs its own request."""
-        capabilities, _ = await self._capabilities.get(url)
+        capabilities = (await self._capabilities.get(url)).capabilities
         limit = capabilities.signaling.get("session-ping-limit")
         return int(limit) if isinstance(limit, int | float) and limit > 0 else 0
 
     async def _post(self, backend: Backend, url: str, body: bytes) -> Reply:
-        capabilities, _ = await self._capabilities.get(url)
+        capabilities = (await self._capabilities.get(url)).capabilities
         # A Talk whose capabilities are unknown is assumed to be a current one, which has no v1 of the API any more.
         old = capabilities.has_talk and "signaling-v3" not in capabilities.features
         endpoint = url + _ENDPOINT.format(version="v1" if old else "v3")

@@ -279,20 +279,23 @@ class HelloRequests:
         raise ProtocolError((Code.INVALID_BACKEND if valid else Code.INVALID_TOKEN).error())
 
     async def _verify_token(self, backend: Backend, url: str, token: TokenCredentials) -> tuple[str, Raw]:
-        """Verify a token with Nextcloud's public key, and return its user id and user data (3.3)."""
+        """Verify a token with Nextcloud's public key, and return its user id and user data (3.3).
+
+        Raises:
+            ProtocolError: the token is refused; ``internal_error``, Nextcloud could not be asked for what it takes.
+        """
         services, nextcloud = self._services, self._services.nextcloud
         federated = token.client_type is ClientType.FEDERATION
-        if federated and not await nextcloud.supports(url, FEDERATION):
-            raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())
         try:
+            if federated and not await nextcloud.supports(url, FEDERATION):
+                raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())
             key = await nextcloud.token_key(url)
+            if not key:
+                services.refusals.no_token_key(backend, url)
+                raise ProtocolError(Code.INVALID_TOKEN.error())
+            claims = await self._verify(token.text, key, url)
         except NextcloudError as error:
             raise ProtocolError(Code.INTERNAL_ERROR.error(message=str(error))) from error
-        if not key:
-            services.refusals.no_token_key(backend, url)
-            raise ProtocolError(Code.INVALID_TOKEN.error())
-        try:
-            claims = await self._verify(token.text, key, url)
         except TokenError as error:
             services.refusals.token(backend, url, error.code, token.text, services.wall_clock(), services.backends)
             raise ProtocolError(_TOKEN_ERRORS[error.code].error()) from error
@@ -302,6 +305,7 @@ class HelloRequests:
         """Verify a token; if another key may fit it, ask Nextcloud for its key again: the cached one may be old (3.3).
 
         Raises:
+            NextcloudError: another key may fit, but Nextcloud could not be asked for it.
             TokenError: the token is invalid.
         """
         from gateway.wire.token import verify  # at the first hello 2.0: see ``gateway.wire.claims``
@@ -311,10 +315,7 @@ class HelloRequests:
         except TokenError as error:
             if not error.other_key:
                 raise
-            try:
-                renewed = await self._services.nextcloud.renewed_token_key(url, key)
-            except NextcloudError:
-                renewed = ""
+            renewed = await self._services.nextcloud.renewed_token_key(url, key)
             if not renewed:
                 raise
         return verify(token, renewed, self._services.wall_clock())

@@ -145,7 +145,7 @@ class FakeNextcloudPort:
             raise NextcloudError("the answer is not of the expected form") from error
 
     async def token_key(self, url: str) -> str:
-        if self.capabilities_error is not None:
+        if self.capabilities_error is not None and url not in self.keys:
             raise self.capabilities_error
         return self.keys.get(url, "")
 
@@ -157,6 +157,8 @@ class FakeNextcloudPort:
         return key if key != old else ""
 
     async def supports(self, url: str, feature: str) -> bool:
+        if self.capabilities_error is not None and feature not in self.features:
+            raise self.capabilities_error
         return feature in self.features
 
     async def session_ping_limit(self, url: str) -> int:

@@ -14,6 +14,7 @@ from gateway.edge.nextcloud import capabilities as module
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import CapabilitiesCache
 from gateway.edge.nextcloud.client import NextcloudClient
+from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 from gateway.wire.backend import PingRequest
 from tests.gateway.manual_clock import ManualClock
@@ -162,8 +163,10 @@ async def test_failure_is_not_remembered_as_an_answer(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, failure: dict[str, Any]
 ) -> None:
     cloud.hook = lambda seen: web.Response(**failure) if seen.type == "capabilities" else None
-    assert await client.token_key(cloud.url) == ""
-    assert not await client.supports(cloud.url, "signaling-v3")
+    with pytest.raises(NextcloudError, match="not usable"):
+        await client.token_key(cloud.url)
+    with pytest.raises(NextcloudError, match="not usable"):
+        await client.supports(cloud.url, "signaling-v3")
     cloud.hook = None
     clock.now += module.RETRY_PAUSE
     assert await client.supports(cloud.url, "signaling-v3")
@@ -267,7 +270,8 @@ async def test_capabilities_of_an_unreachable_backend_without_known_ones_are_fet
 async def test_timeout_counts_as_unreachable(clock: ManualClock, cloud: FakeNextcloud) -> None:
     cloud.gate = asyncio.Event()
     async with NextcloudClient("test/1.0", [], clock=clock, timeout=0.2) as client:
-        assert await client.token_key(cloud.url) == ""
+        with pytest.raises(NextcloudError, match="did not answer in time"):
+            await client.token_key(cloud.url)
         cloud.gate.set()
         assert await client.token_key(cloud.url) == cloud.key.published
 
@@ -348,8 +352,29 @@ async def test_concurrent_renewals_share_one_fetch(client: NextcloudClient, clou
 async def test_key_outlasts_a_renewal_that_fails(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     key = await client.token_key(cloud.url)
     cloud.hook = lambda seen: web.Response(status=503)
-    assert await client.renewed_token_key(cloud.url, key) == ""
+    with pytest.raises(NextcloudError, match="capabilities of the backend are not usable"):
+        await client.renewed_token_key(cloud.url, key)
     assert await client.token_key(cloud.url) == key
+
+
+# reference 3.3-h
+async def test_key_and_features_that_could_not_be_fetched_are_an_error_and_not_missing(
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
+) -> None:
+    cloud.hook = lambda seen: web.Response(status=503)
+    for _ in range(2):  # the second lookup falls into the pause after the failed fetch
+        with pytest.raises(NextcloudError):
+            await client.token_key(cloud.url)
+        with pytest.raises(NextcloudError):
+            await client.supports(cloud.url, "federation-v2")
+    assert await limit(client, cloud) == 0
+    cloud.hook = None
+    clock.now += module.RETRY_PAUSE
+    assert await client.token_key(cloud.url) == cloud.key.published
+    cloud.signaling = {}
+    clock.now += 86_400
+    assert await client.token_key(cloud.url) == ""  # Nextcloud has answered that there is none
+    assert not await client.supports(cloud.url, "something else")
 
 
 # --- bounds
@@ -373,11 +398,11 @@ async def test_failures_are_logged_once_a_minute_each(
     cloud.hook = lambda seen: web.Response(status=503)
     with log.captured_lines() as lines:
         for _ in range(3):
-            await client.token_key(cloud.url)
+            await limit(client, cloud)
             clock.now += module.RETRY_PAUSE
         await cloud.close()
-        await client.token_key(cloud.url)
+        await limit(client, cloud)
         clock.now += 60
-        await client.token_key(cloud.url)
+        await limit(client, cloud)
     assert [cloud.url in line for line in lines] == [True] * 3
     assert ["status 503" in line for line in lines] == [True, False, False]

@@ -212,7 +212,8 @@ async def test_unreachable_backend_is_an_error(clock: ManualClock, client: Nextc
         pass
     await failure(client, cloud)
     assert counters.backend_errors == {("cloud", "unknown"): 1}
-    assert await client.token_key(cloud.url) == ""
+    with pytest.raises(NextcloudError, match="could not be reached"):
+        await client.token_key(cloud.url)
 
 
 @pytest.mark.parametrize("url", ["http://[::1/", "http://" + "a" * 300 + "/", "http://..../"])

@@ -263,10 +263,26 @@ async def test_token_without_a_key_or_signed_with_another_key_is_refused() -> No
         harness.nextcloud.keys[URL] = SigningKey().published
         hello(client, "2.0", auth=given)
         await settle()
-        harness.nextcloud.capabilities_error = NextcloudError("down")
-        hello(client, "2.0", auth=given)
+        assert client.error_codes() == ["invalid_token", "invalid_token"]
+
+
+# reference 3.3-h
+@pytest.mark.parametrize("client_type", ["client", "federation"])
+@pytest.mark.parametrize("key", ["", SigningKey().published], ids=["no key known", "another key known"])
+async def test_token_that_nextcloud_cannot_be_asked_about_is_not_called_invalid(client_type: str, key: str) -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.capabilities_error = NextcloudError("the backend could not be reached")
+        if key:
+            harness.nextcloud.keys[URL] = key
+            harness.nextcloud.features = {"federation-v2"}
+        client = harness.connect()
+        client.received()
+        hello(client, "2.0", auth={"type": client_type, "url": URL, "params": {"token": token(SigningKey())}})
         await settle()
-        assert client.error_codes() == ["invalid_token", "invalid_token", "internal_error"]
+        (reply,) = client.received()
+        assert reply["error"] == {"code": "internal_error", "message": "the backend could not be reached"}
+        assert not harness.counters.authentication_failures
+        assert not harness.counters.throttle_delayed
 
 
 # -- limits and order
