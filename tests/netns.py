@@ -47,15 +47,25 @@ class TwoHosts:
     server: str
     client: str
 
-    def client_socket(self, address: str) -> socket.socket:
-        """Create a TCP socket in the client's namespace, bound to one of its addresses."""
+    @contextmanager
+    def in_client(self) -> Iterator[None]:
+        """Run the block in the client's namespace: sockets and processes created in it belong there."""
         _enter(Path("/run/netns", self.client))
         try:
-            sock = socket.socket()
-            sock.bind((address, 0))
+            yield
         finally:
             _enter(Path("/run/netns", self.server))
+
+    def client_socket(self, address: str) -> socket.socket:
+        """Create a TCP socket in the client's namespace, bound to one of its addresses."""
+        with self.in_client():
+            sock = socket.socket()
+            sock.bind((address, 0))
         return sock
+
+    def add_server_address(self, address: str) -> None:
+        """Give the server an address to which the client has no route."""
+        _ip("-n", self.server, "addr", "add", f"{address}/32", "dev", "lo")
 
     def drop_packets_to(self, address: str) -> None:
         """Drop all further packets to an address of the client; their sender gets no error.

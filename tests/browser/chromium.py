@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,11 +25,12 @@ CAMERA_DENIED = "--use-fake-ui-for-media-stream=deny"
 
 
 @asynccontextmanager
-async def chromium(*flags: str, on_loopback: bool = True) -> AsyncIterator[Browser]:
+async def chromium(*flags: str, on_loopback: bool = True, home: Path | None = None) -> AsyncIterator[Browser]:
     """Run Chromium with ``flags``, and with the flags for calls over loopback if ``on_loopback``.
 
     Without these, host candidates are mDNS names (``.local``; RFC 8828, mode 3 or 4) and
     127.0.0.1 is not used, as for a user that has not allowed a camera or microphone.
+    ``home``: the user's folder, with the authorities that Chromium is to trust.
 
     Raises:
         pytest.UsageError: Debian's chromium is not installed.
@@ -36,7 +38,8 @@ async def chromium(*flags: str, on_loopback: bool = True) -> AsyncIterator[Brows
     executable = _executable()
     args = [*TEST_MACHINE, *(ON_LOOPBACK if on_loopback else ()), *flags]
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=executable, args=args)
+        environment: dict[str, str | float | bool] | None = {**os.environ, "HOME": str(home)} if home else None
+        browser = await playwright.chromium.launch(executable_path=executable, args=args, env=environment)
         try:
             yield browser
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,45 +16,28 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import PING, PONG, Json, RawClient
 from tests.netns import CLIENT_ADDRESSES, SERVER_ADDRESS, TwoHosts, two_hosts
+from tests.programs import nginx_command
 
 pytestmark = pytest.mark.full
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 ROOM = "r"
-NGINX = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen {address}:8443;
-        location / {{
-            proxy_pass {gateway};
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "Upgrade";
-        }}
+SERVER = """server {{
+    listen {address}:8443;
+    location / {{
+        proxy_pass {gateway};
+        proxy_http_version 1.1;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection "Upgrade";
     }}
-}}
-"""
+}}"""
 
 
 @asynccontextmanager
 async def nginx(gateway: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
     """Run nginx before a gateway; yield its address."""
-    binary = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    if binary is None:
-        raise RuntimeError("nginx is missing: apt-get install nginx-light")
-    configuration = folder / "nginx.conf"
-    configuration.write_text(NGINX.format(folder=folder, address=SERVER_ADDRESS, gateway=gateway))
-    process = await asyncio.create_subprocess_exec(binary, "-c", str(configuration), "-p", str(folder))
+    command = nginx_command(folder, SERVER.format(address=SERVER_ADDRESS, gateway=gateway))
+    process = await asyncio.create_subprocess_exec(*command)
     try:
         await wait_listening((SERVER_ADDRESS, 8443))
         yield SERVER_ADDRESS, 8443

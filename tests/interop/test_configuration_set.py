@@ -22,25 +22,11 @@ from gateway.tools.configuration.init import Site, write_set
 from tests.gateway.certificates import make_certificate
 from tests.janus_process import libraries
 from tests.ports import PortBlock, lease_block
+from tests.programs import find_program, nginx_command
 
 pytestmark = pytest.mark.full
 
 START_TIMEOUT = 60.0  # seconds until a program answers
-NGINX = """
-daemon off;
-pid {folder}/nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    include {folder}/set/nginx.conf;
-}}
-"""
 
 
 @pytest.fixture
@@ -70,13 +56,6 @@ def folder(tmp_path: Path, ports: PortBlock) -> Path:
     )
     write_set(tmp_path / "set", site)
     return tmp_path
-
-
-def program(name: str, package: str) -> str:
-    found = shutil.which(name, path="/usr/sbin:/usr/bin")
-    if found is None:
-        raise pytest.UsageError(f"{name} is missing: apt-get install {package}")
-    return found
 
 
 @asynccontextmanager
@@ -135,8 +114,7 @@ async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, por
     await asyncio.to_thread(
         subprocess.run, prepare, check=True, env={**os.environ, **environment}, timeout=START_TIMEOUT
     )
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
-    nginx = (program("nginx", "nginx-light"), "-c", folder / "nginx.conf", "-p", folder)
+    nginx = nginx_command(folder, f"include {folder}/set/nginx.conf;")
     serve = "from gateway.cli import main; main()"
     gateway = (sys.executable, "-c", serve, "serve", "-c", folder / "set" / "portunus.toml")
     trusted = ssl.create_default_context(cafile=str(folder / "certificate.pem"))
@@ -161,8 +139,7 @@ async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, por
 
 
 def test_nginx_accepts_its_file(folder: Path) -> None:
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
-    command = [program("nginx", "nginx-light"), "-t", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    command = [*nginx_command(folder, f"include {folder}/set/nginx.conf;"), "-t"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT)
     assert done.returncode == 0, done.stderr
     assert "warn" not in done.stderr
@@ -170,7 +147,7 @@ def test_nginx_accepts_its_file(folder: Path) -> None:
 
 def test_systemd_accepts_the_units(folder: Path) -> None:
     units = [str(folder / "set" / name) for name in ("portunus.service", "portunus-janus.service")]
-    command = [program("systemd-analyze", "systemd"), "verify", "--man=no", *units]
+    command = [find_program("systemd-analyze", "systemd"), "verify", "--man=no", *units]
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -184,7 +161,7 @@ async def test_coturn_serves_clients_with_the_secret_and_relays_to_no_loopback_a
     local = ("--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--userdb", folder / "turndb")
     output = ("--log-file", "stdout", "--simple-log", "--pidfile", folder / "turn.pid")
     (secret,) = re.findall(r"^static-auth-secret=(.*)$", configuration.read_text(), re.M)
-    async with running_program(program("turnserver", "coturn"), "-c", configuration, *local, *output, log=log):
+    async with running_program(find_program("turnserver", "coturn"), "-c", configuration, *local, *output, log=log):
         await wait_accepting(ports.first + 3)
         # the client asks for an allocation, then for a channel to the address that the option -e names
         assert "channel bind: error 403 (Forbidden IP)" in await relay(port, secret)
@@ -209,7 +186,7 @@ async def wait_accepting(port: int) -> None:
 
 async def relay(port: str, secret: str) -> str:
     """Have coturn's own client ask for a relay to a loopback address; return what it prints."""
-    command = (program("turnutils_uclient", "coturn"), "-W", secret, "-u", "user", "-p", port, "-e", "127.0.0.1")
+    command = (find_program("turnutils_uclient", "coturn"), "-W", secret, "-u", "user", "-p", port, "-e", "127.0.0.1")
     process = await asyncio.create_subprocess_exec(
         *command, "-n", "1", "-m", "1", "-y", "127.0.0.1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from gateway.tools.configuration.init import Site, write_set
 from tests.ports import PortBlock
+from tests.programs import find_program
 
 START_TIMEOUT = 60.0  # seconds
 
@@ -38,9 +36,7 @@ class Coturn:
 
     async def start(self) -> None:
         """Start it, and wait until it accepts connections."""
-        program = shutil.which("turnserver", path="/usr/sbin:/usr/bin")
-        if program is None:
-            raise pytest.UsageError("turnserver is missing: apt-get install coturn")
+        program = find_program("turnserver", "coturn")
         self._process = await asyncio.create_subprocess_exec(
             program, "-c", str(self.file), stdout=DEVNULL, stderr=DEVNULL
         )
