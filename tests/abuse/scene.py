@@ -130,7 +130,7 @@ class Scene:
         ``address`` is that of the client behind a trusted proxy.
         """
         headers: dict[str, Any] = {"X_Real_IP": address} if address else {}
-        return await RawClient.connect(self.address, receive_buffer=receive_buffer, patience=PATIENCE, **headers)
+        return await RawClient.connect(self.address, receive_buffer=receive_buffer, wait_timeout=PATIENCE, **headers)
 
     async def attacker(
         self, name: str = "", *, room: str = "", receive_buffer: int = 0, address: str = "", **hello: Any

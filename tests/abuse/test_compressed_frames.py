@@ -73,7 +73,7 @@ async def test_nothing_of_a_client_is_decompressed(tmp_path: Path) -> None:
 
 async def offer_compression(scene: Scene, octets: bytes) -> None:
     """Offer compression, and use it although the gateway does not accept it."""
-    async with await RawClient.connect(scene.address, patience=PATIENCE, Sec_WebSocket_Extensions=OFFER) as client:
+    async with await RawClient.connect(scene.address, wait_timeout=PATIENCE, Sec_WebSocket_Extensions=OFFER) as client:
         assert "sec-websocket-extensions" not in client.head.lower()
         client.writer.write(octets * 3)
         assert await client.wait_closed() in CLOSED

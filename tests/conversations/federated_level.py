@@ -50,7 +50,7 @@ class FederatedLevel:
     async def open(self, server: SocketLevel) -> RawClient:
         """Return a new connection to one of the gateways."""
         parts = urlsplit(server.gateway)
-        client = await RawClient.connect((parts.hostname or "", parts.port or 0), patience=PATIENCE)
+        client = await RawClient.connect((parts.hostname or "", parts.port or 0), wait_timeout=PATIENCE)
         self.clients.append(client)
         return client
 

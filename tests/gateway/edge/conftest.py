@@ -1,4 +1,4 @@
-"""Event loops of the tests: tests of transports run on asyncio's loop and on uvloop, whose transports differ."""
+"""Event loops of the tests: tests of transports run on asyncio's loop and on uvloop, tests of time in virtual time."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tests.gateway.flows.virtual_time import VirtualLoop
 
 _ON_BOTH_LOOPS = {
     *("test_new_connection", "test_new_connection_memory", "test_lost_peer"),
-    *("test_websocket", "test_websocket_writes", "test_write_limit"),
+    *("test_websocket", "test_websocket_tls", "test_slow_clients", "test_websocket_writes", "test_write_limit"),
     *("test_backend_http", "test_backend_answers", "test_host_addresses"),
 }
+_IN_VIRTUAL_TIME = {"test_housekeeper", "test_receipts"}
 
 
 def pytest_asyncio_loop_factories(
@@ -22,6 +23,6 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     if item.path.stem in _ON_BOTH_LOOPS:
         return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
-    if item.path.stem == "test_housekeeper" or item.path.stem.endswith("_time"):
+    if item.path.stem in _IN_VIRTUAL_TIME or item.path.stem.endswith("_time"):
         return {"virtual": VirtualLoop}
     return {"asyncio": asyncio.SelectorEventLoop}

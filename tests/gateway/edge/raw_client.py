@@ -1,4 +1,4 @@
-"""A WebSocket client for tests, which can send any bytes and returns the frames that it receives."""
+"""WebSocket client that sends any bytes and returns each frame that it receives."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def upgrade(path: str = "/spreed", **headers: str | None) -> bytes:
 
 
 class RawClient:
-    """One connection; ``head`` is the head of the server's answer to the upgrade."""
+    """Connection of a client; ``head`` is the head of the server's answer to the upgrade."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: float) -> None:
-        self._patience = patience  # seconds until a wait times out
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wait_timeout: float) -> None:
+        self._wait_timeout = wait_timeout  # seconds
         self._reader = reader
         self.writer = writer
         self.head = ""
@@ -67,7 +67,7 @@ class RawClient:
         early: bytes = b"",
         later: bytes = b"",
         receive_buffer: int = 0,
-        patience: float | None = None,
+        wait_timeout: float | None = None,
         tls: ssl.SSLContext | None = None,
         sock: socket.socket | None = None,
         **headers: str,
@@ -76,7 +76,7 @@ class RawClient:
 
         ``sock``: the unconnected socket to use. ``headers`` are added to the request, with ``_`` for ``-``.
         """
-        patience = WAIT_TIMEOUT if patience is None else patience  # a test may have patched it
+        wait_timeout = WAIT_TIMEOUT if wait_timeout is None else wait_timeout  # a test may have patched the constant
         sock = sock or socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -89,11 +89,11 @@ class RawClient:
             ssl=tls,
             server_hostname=None if tls is None else address[0],
         )
-        client = cls(reader, writer, patience)
+        client = cls(reader, writer, wait_timeout)
         writer.write(upgrade(**headers) + early)
         if later:
             writer.write(later)
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(wait_timeout):
             client.head = (await reader.readuntil(b"\r\n\r\n")).decode()
         return client
 
@@ -104,7 +104,7 @@ class RawClient:
         self.writer.transport.abort()
 
     def send(self, message: Json | str | bytes, **frame: Any) -> None:
-        """Send one message, or a payload as it is."""
+        """Send one frame; a dictionary is encoded as JSON, any other payload is sent as it is."""
         self.writer.write(masked(json.dumps(message) if isinstance(message, dict) else message, **frame))
 
     async def frame(self) -> tuple[int, bytes]:
@@ -113,7 +113,7 @@ class RawClient:
         Raises:
             asyncio.IncompleteReadError: the connection has ended.
         """
-        async with asyncio.timeout(self._patience):
+        async with asyncio.timeout(self._wait_timeout):
             first, second = await self._reader.readexactly(2)
             length = second & 0x7F
             if length == 126:
@@ -146,6 +146,14 @@ class RawClient:
                     self.writer.write(masked(payload, CLOSE))
         except (asyncio.IncompleteReadError, ConnectionError):
             return code
+
+    def pause_reading(self) -> None:
+        """Stop reading, so that the socket buffers fill up."""
+        self.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
+
+    def resume_reading(self) -> None:
+        """Read again after ``pause_reading``."""
+        self.writer.transport.resume_reading()  # type: ignore[attr-defined]  # of the reading side
 
     def reset(self) -> None:
         """Reset the TCP connection, which discards unread data."""

@@ -1,7 +1,8 @@
 """Each rule of the WebSocket protocol about frames, on a ``portunus serve`` over sockets.
 
 The sections are those of the Autobahn test suite (docs/testing.md, "The WebSocket protocol"). Each case has a
-connection with a session, and is compared with all that the client must receive, and how the connection must end.
+connection with a session; the frames that the client receives, and the end of the connection, are compared with the
+events of the case.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.gateway.edge.raw_client import CLOSE, PING, RawClient, masked
 from tests.gateway.served import served_gateway
 
 AT_ONCE = 16  # connections
-LAST = "the last message"  # its answer follows all others
+LAST = "the last message"  # id of the message whose answer ends a case
 
 SECTIONS: dict[str, Mapping[str, Case]] = {
     "1 framing": frames.FRAMING,
@@ -37,18 +38,18 @@ SECTIONS: dict[str, Mapping[str, Case]] = {
 
 
 class Cases:
-    """Plays cases with a gateway, a few at once, and collects those that differ from what is expected."""
+    """Plays cases with a gateway, a few at once, and collects the cases whose events differ."""
 
     def __init__(self, url: str, cloud: FakeNextcloud) -> None:
         host, port = url.removeprefix("http://").split(":")
         self._address = host, int(port)
         self._cloud = cloud
-        self._free = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(AT_ONCE)
         self.differing: dict[str, tuple[tuple[Event, ...], tuple[Event, ...]]] = {}
 
     async def play(self, name: str, case: Case) -> None:
         """Play a case on a connection of its own."""
-        async with self._free:
+        async with self._slots:
             offer: dict[str, Any] = {} if case.extensions is None else {"Sec_WebSocket_Extensions": case.extensions}
             async with await RawClient.connect(self._address, **offer) as client:
                 assert "sec-websocket-extensions" not in client.head.lower()
@@ -65,7 +66,7 @@ class Cases:
 
 
 async def _events(client: RawClient, case: Case) -> tuple[Event, ...]:
-    """Send what a case sends, and return what the client receives until the connection ends or ``LAST`` is answered."""
+    """Play the writes of a case; return the events until the connection ends or ``LAST`` is answered."""
     ends = bool(case.events) and case.events[-1][0] == "close"
     received: list[Event] = []
     reading = asyncio.create_task(_read(client, received))

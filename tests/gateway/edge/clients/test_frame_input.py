@@ -22,7 +22,7 @@ LONG_MESSAGE = 200  # bytes of a message that is handled without a buffer if it 
 
 
 class FakeTransport:
-    """A transport that only records whether it is read from."""
+    """A transport that records whether reading is paused."""
 
     def __init__(self) -> None:
         self.reading = True
@@ -94,11 +94,11 @@ async def test_empty_fragments_are_bounded_like_messages() -> None:
 
 async def test_connections_that_wait_take_turns() -> None:
     turns = InputTurns()
-    many = [FakeHandler(turns) for _ in range(3)]
-    for connection in many:
+    connections = [FakeHandler(turns) for _ in range(3)]
+    for connection in connections:
         connection.input.data_received(masked("x") * 100)
     await turn()
-    assert [len(connection.frames) for connection in many] == [FRAMES + FRAMES_IN_TURN] * 3
+    assert [len(connection.frames) for connection in connections] == [FRAMES + FRAMES_IN_TURN] * 3
 
 
 async def test_connections_without_a_session_share_a_budget_that_sessions_do_not_use() -> None:
@@ -116,7 +116,7 @@ async def test_connections_without_a_session_share_a_budget_that_sessions_do_not
     assert all(connection.transport.reading for connection in connections)
 
 
-async def test_nothing_is_handled_after_the_end() -> None:
+async def test_frames_after_the_end_of_a_connection_are_not_handled() -> None:
     connection = FakeHandler(InputTurns(), ends_after=3)
     connection.input.data_received(masked("x") * 10)
     connection.input.data_received(masked("x") * 10)
@@ -129,7 +129,7 @@ async def test_nothing_is_handled_after_the_end() -> None:
     assert not connection.transport.reading
 
 
-async def test_nothing_is_parsed_after_a_protocol_error() -> None:
+async def test_octets_after_a_protocol_error_are_not_parsed() -> None:
     connection = FakeHandler(InputTurns())
     connection.input.data_received(b"\x81\x01x" + masked("x"))
     connection.input.data_received(masked("x"))
@@ -228,14 +228,14 @@ async def test_faulty_message_that_arrives_alone_is_refused(octets: bytes, code:
     assert [frame[0] for frame in connection.frames if frame[0] == TEXT] == [TEXT]
 
 
-async def test_nothing_is_handled_after_a_message_that_ends_the_connection() -> None:
+async def test_messages_that_arrive_alone_after_the_end_are_not_handled() -> None:
     connection = FakeHandler(InputTurns(), ends_after=3)
     for number in range(10):
         connection.input.data_received(masked(text(number)))
     assert len(connection.frames) == 3
 
 
-async def test_fault_of_a_handler_does_not_stop_the_next_message(caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_of_a_handler_does_not_stop_the_next_message(caplog: pytest.LogCaptureFixture) -> None:
     connection = FakeHandler(InputTurns())
     connection.input.data_received(masked(text(0)))
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""The parser of a client's frames, one by one."""
+"""The parser of a client's frames (RFC 6455 5, 8.1)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def long_form(payload: bytes, size: int) -> bytes:
 
 
 def frames(octets: bytes) -> list[Frame]:
-    """Parse octets that arrive at once."""
+    """Return the frames of octets that arrive at once."""
     reader, read = FrameReader(LIMIT), []
     reader.feed(octets)
     while (frame := reader.read()) is not None:
@@ -97,7 +97,7 @@ def changed_frame(frame: bytes, at: int, value: int) -> bytes:
 
 
 def result_of(read: Callable[[], _T]) -> _T | int:
-    """Return a result, or the code of the error instead."""
+    """Return the result of a call, or the close code of its ``FrameError``."""
     try:
         return read()
     except FrameError as error:
@@ -114,7 +114,7 @@ def test_whole_message_is_read_as_any_other_or_not_at_all(text: str, at: int, va
     expected = result_of(reader.read)
     found = result_of(lambda: whole.read_single_frame(octets))
     if found is None:
-        assert whole.read() is None  # nothing has changed
+        assert whole.read() is None  # the reader has kept no octet of it
         assert not whole.unread
         assert octets != frame or not 126 <= len(text.encode()) <= 500
     elif isinstance(found, int):
@@ -162,7 +162,7 @@ def test_longest_whole_message_has_two_octets_of_length() -> None:
         ),
     ],
 )
-def test_messages_that_are_too_big_or_no_text_have_their_close_codes(octets: bytes, code: int) -> None:
+def test_messages_that_are_too_big_or_no_utf_8_are_refused_with_their_close_codes(octets: bytes, code: int) -> None:
     with pytest.raises(FrameError) as error:
         frames(octets)
     assert error.value.code == code
@@ -220,7 +220,7 @@ def test_forbidden_frame_is_a_protocol_error_at_its_head(octets: bytes, whole: b
         *((code, False) for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)),
     ],
 )
-def test_codes_that_a_close_frame_may_carry(code: int, allowed: bool) -> None:
+def test_only_assigned_codes_may_be_sent_in_a_close_frame(code: int, allowed: bool) -> None:
     assert may_be_sent(code) is allowed
 
 

@@ -69,7 +69,7 @@ class DirectPoller:
 
 
 def in_virtual_time(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Return a test function that runs ``test`` over fakes in virtual time."""
+    """Return a test function that runs ``test`` with fake ports in virtual time."""
 
     def run() -> None:
         async def body() -> None:
@@ -79,12 +79,11 @@ def in_virtual_time(test: Callable[[FlowHarness, PollingEndpoint], Coroutine[Any
         with asyncio.Runner(loop_factory=VirtualLoop) as runner:
             runner.run(body())
 
-    run.__doc__ = test.__doc__
     return run
 
 
 def posted_texts(*texts: str) -> list[Raw]:
-    """Return texts as they arrive in the body of a request."""
+    """Encode texts as members of a request's ``messages``."""
     return [Raw(json.dumps(text).encode()) for text in texts]
 
 
@@ -277,7 +276,7 @@ async def test_message_over_64_kib_ends_the_connection_and_not_the_session(
 
 
 @in_virtual_time
-async def test_posts_that_wait_are_counted(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
+async def test_post_is_refused_while_the_most_posts_wait(harness: FlowHarness, endpoint: PollingEndpoint) -> None:
     poller = poller_for(harness, endpoint)
     await poller.hello()
     harness.nextcloud.gate = asyncio.Event()
@@ -395,7 +394,7 @@ async def test_number_of_messages_is_limited() -> None:
             assert await status_of(url, body, client._secret) == status
 
 
-async def test_impossible_message_number_is_refused() -> None:
+async def test_message_number_that_was_never_reached_is_refused() -> None:
     async with polling_server() as (url, _), PollClient(url) as client:
         assert await status_of(url, b'{"received":7}', client._secret) == 409
         assert await status_of(url, b'{"first":7,"messages":[]}', client._secret) == 409
@@ -416,7 +415,7 @@ async def test_preflight_allows_other_origins() -> None:
         assert SECRET_HEADER in response.headers["Access-Control-Allow-Headers"]
 
 
-async def test_message_that_is_not_a_text_is_invalid_format() -> None:
+async def test_message_that_is_not_a_text_is_answered_with_invalid_format() -> None:
     async with polling_server() as (url, _), PollClient(url) as client:
         await client.receive()
         for value in (7, None, dict[str, Any](), list[Any]()):

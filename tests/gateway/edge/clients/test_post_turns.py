@@ -1,4 +1,4 @@
-"""Long posts of any number of connections share the event loop with everything else."""
+"""Long posts of long polling: one of them may use each turn of the event loop."""
 
 from __future__ import annotations
 

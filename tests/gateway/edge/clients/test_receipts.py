@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-
-import pytest
 
 from gateway.tools.talk_rooms import nextcloud_session
-from tests.gateway.edge.clients.test_websocket import NOW, FlowServer, SessionClient, serving, until
+from tests.gateway.edge.clients.flow_server import NOW, FlowServer, SessionClient, until
 from tests.gateway.edge.raw_client import PING, PONG, TEXT, Json
 
 ROOM = "r"
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[FlowServer]:
-    async with serving() as made:
-        yield made
-
-
-async def member(server: FlowServer, userid: str) -> SessionClient:
+async def join(server: FlowServer, userid: str) -> SessionClient:
     client = await server.client(userid)
     client.wire.send({"id": "j", "type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session(userid)}})
     while (await client.wire.receive()).get("event", {}).get("type") != "join":
@@ -28,15 +19,15 @@ async def member(server: FlowServer, userid: str) -> SessionClient:
     return client
 
 
-def say(server: FlowServer, *comments: Json) -> None:
-    """Have Nextcloud send chat comments to the room."""
+def send_comments(server: FlowServer, *comments: Json) -> None:
+    """Send chat comments to the room by the rooms API."""
     for comment in comments:
         data = {"type": "chat", "chat": {"comment": comment}}
         server.harness.rooms_api(ROOM, {"type": "message", "message": {"data": data}})
 
 
-def shown_messages(messages: list[Json]) -> list[object]:
-    """Return what a client shows of messages to its room: ids of comments, texts, "refresh"."""
+def chat_of(messages: list[Json]) -> list[object]:
+    """Return the chat in room messages: the id of each comment, or else its text; "refresh" for other chat."""
     data = [m["event"]["message"]["data"] for m in messages if m.get("event", {}).get("type") == "message"]
     chat = [value["chat"] for value in data]
     return [
@@ -45,105 +36,107 @@ def shown_messages(messages: list[Json]) -> list[object]:
     ]
 
 
-async def until_ping(client: SessionClient) -> tuple[list[object], bytes]:
+async def chat_before_ping(client: SessionClient) -> tuple[list[object], bytes]:
     """Return the chat before the next ping, and the ping's content."""
     messages: list[Json] = []
     while True:
         opcode, payload = await client.wire.frame()
         if opcode == PING:
-            return shown_messages(messages), payload
+            return chat_of(messages), payload
         if opcode == TEXT:
             messages.append(json.loads(payload))
 
 
-async def until_reply(client: SessionClient) -> list[object]:
-    """Return the chat before the error for a message without a body that is sent now."""
+async def chat_before_reply(client: SessionClient) -> list[object]:
+    """Send a message without a body, and return the chat before the error that answers it."""
     client.wire.send({"id": "last", "type": "message"})
     messages: list[Json] = []
     while not messages or messages[-1].get("id") != "last":
         messages.append(await client.wire.receive())
-    return shown_messages(messages)
+    return chat_of(messages)
 
 
 async def test_pong_confirms_the_messages_before_its_ping(server: FlowServer) -> None:
-    alice = await member(server, "alice")
-    say(server, {"id": 1}, {"id": 2})
-    chat, ping = await until_ping(alice)
+    alice = await join(server, "alice")
+    send_comments(server, {"id": 1}, {"id": 2})
+    chat, ping = await chat_before_ping(alice)
     assert chat == [1, 2]
-    say(server, {"id": 3})
-    assert await until_reply(alice) == [3]
+    send_comments(server, {"id": 3})
+    assert await chat_before_reply(alice) == [3]
     alice.wire.send(ping, opcode=PONG)
-    await until_reply(alice)
+    await chat_before_reply(alice)
     alice.wire.writer.transport.abort()
     again = await server.resumed(alice)
-    assert await until_reply(again) == [3]
+    assert await chat_before_reply(again) == [3]
 
 
 # reference 5.6-e
-async def test_unconfirmed_chat_is_repeated_before_what_was_missed_and_nothing_else(server: FlowServer) -> None:
-    alice, bob = await member(server, "alice"), await server.client("bob")
-    say(server, {"id": 1}, {"message": "without an id"})
+async def test_unconfirmed_chat_alone_is_repeated_before_the_missed_messages(
+    server: FlowServer,
+) -> None:
+    alice, bob = await join(server, "alice"), await server.client("bob")
+    send_comments(server, {"id": 1}, {"message": "without an id"})
     bob.send_message(alice, "relayed")
     server.harness.rooms_api(ROOM, {"type": "message", "message": {"data": {"type": "other", "chat": {}}}})
-    assert await until_reply(alice) == [1, "without an id", "refresh"]
-    say(server, {"id": 2})
+    assert await chat_before_reply(alice) == [1, "without an id", "refresh"]
+    send_comments(server, {"id": 2})
     server.harness.rooms_api(
         ROOM, {"type": "message", "message": {"data": {"type": "chat", "chat": {"refresh": True}}}}
     )
-    assert await until_reply(alice) == [2, "refresh"]
+    assert await chat_before_reply(alice) == [2, "refresh"]
     alice.wire.writer.transport.abort()
     await until(lambda: server.harness.hub.sessions[alice.sessionid].connection is None)
-    say(server, {"id": 3})
+    send_comments(server, {"id": 3})
     again = await server.resumed(alice)
-    assert await until_reply(again) == [1, 2, "refresh", 3]
+    assert await chat_before_reply(again) == [1, 2, "refresh", 3]
 
 
-async def test_second_resume_repeats_again_and_a_pong_of_the_new_connection_ends_it(server: FlowServer) -> None:
-    alice = await member(server, "alice")
-    say(server, {"id": 1})
-    _, old_ping = await until_ping(alice)
+async def test_each_resume_repeats_chat_until_a_pong_on_the_new_connection_confirms_it(server: FlowServer) -> None:
+    alice = await join(server, "alice")
+    send_comments(server, {"id": 1})
+    _, old_ping = await chat_before_ping(alice)
     second = await server.resumed(alice)  # displaces the connection of alice, which is not broken
     alice.wire.send(old_ping, opcode=PONG)
-    chat, ping = await until_ping(second)
+    chat, ping = await chat_before_ping(second)
     while not chat:
-        chat, ping = await until_ping(second)
+        chat, ping = await chat_before_ping(second)
     assert chat == [1]
     third = await server.resumed(second)
-    assert await until_reply(third) == [1]
-    chat, ping = await until_ping(third)
+    assert await chat_before_reply(third) == [1]
+    chat, ping = await chat_before_ping(third)
     third.wire.send(ping, opcode=PONG)
-    await until_reply(third)
+    await chat_before_reply(third)
     fourth = await server.resumed(third)
-    assert await until_reply(fourth) == []
+    assert await chat_before_reply(fourth) == []
 
 
 async def test_pong_without_a_ping_confirms_no_message(server: FlowServer) -> None:
-    alice = await member(server, "alice")
-    say(server, {"id": 1})
+    alice = await join(server, "alice")
+    send_comments(server, {"id": 1})
     for content in (b"", b"text", b"-1", b"0", b"9" * 40, b"%d" % (int(NOW * 1e9) - 1)):
         alice.wire.send(content, opcode=PONG)
-    assert await until_reply(alice) == [1]
+    assert await chat_before_reply(alice) == [1]
     again = await server.resumed(alice)
-    assert await until_reply(again) == [1]
+    assert await chat_before_reply(again) == [1]
 
 
 # reference 2.1-c
 async def test_pong_of_an_earlier_ping_confirms_nothing_after_the_wall_clock_was_set_back(server: FlowServer) -> None:
-    alice = await member(server, "alice")
+    alice = await join(server, "alice")
     server.endpoint.wall_clock = lambda: NOW - 60.0
-    say(server, {"id": 1})
-    assert (await until_ping(alice))[0] == [1]
+    send_comments(server, {"id": 1})
+    assert (await chat_before_ping(alice))[0] == [1]
     alice.wire.send(b"%d" % int(NOW * 1e9), opcode=PONG)  # of the ping at the upgrade
-    assert await until_reply(alice) == []
+    assert await chat_before_reply(alice) == []
     again = await server.resumed(alice)
-    assert await until_reply(again) == [1]
+    assert await chat_before_reply(again) == [1]
 
 
 async def test_chat_of_a_room_that_the_client_left_is_not_repeated(server: FlowServer) -> None:
-    alice = await member(server, "alice")
-    say(server, {"id": 1})
-    assert await until_reply(alice) == [1]
+    alice = await join(server, "alice")
+    send_comments(server, {"id": 1})
+    assert await chat_before_reply(alice) == [1]
     alice.wire.send({"id": "l", "type": "room", "room": {"roomid": ""}})
-    await until_reply(alice)
+    await chat_before_reply(alice)
     again = await server.resumed(alice)
-    assert await until_reply(again) == []
+    assert await chat_before_reply(again) == []

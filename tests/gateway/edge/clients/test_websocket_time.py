@@ -9,8 +9,8 @@ import pytest
 
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge import raw_client
-from tests.gateway.edge.clients import test_websocket
-from tests.gateway.edge.clients.test_websocket import SMALL_BUFFER, FlowServer, SessionClient, serving
+from tests.gateway.edge.clients import flow_server
+from tests.gateway.edge.clients.flow_server import FlowServer, SessionClient, serving
 from tests.gateway.edge.raw_client import PING, PONG, RawClient
 from tests.gateway.flows.virtual_time import VirtualLoop
 
@@ -19,7 +19,7 @@ TOLERANCE = 0.5  # seconds that the sockets may need
 
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
-    for module in (raw_client, test_websocket):
+    for module in (raw_client, flow_server):
         monkeypatch.setattr(module, "WAIT_TIMEOUT", 1000.0)
     async with serving() as made:
         yield made
@@ -30,7 +30,7 @@ def now() -> float:
 
 
 # reference 2.1-c
-async def test_ping_every_54_seconds(server: FlowServer) -> None:
+async def test_client_receives_a_ping_every_54_seconds(server: FlowServer) -> None:
     start = now()
     async with await RawClient.connect(server.address) as client:
         times: list[float] = []
@@ -71,7 +71,7 @@ async def test_silence_of_60_seconds_ends_the_connection(server: FlowServer) -> 
 
 
 # reference 2.1-d
-async def test_message_renews_the_60_seconds(server: FlowServer) -> None:
+async def test_message_renews_the_read_deadline(server: FlowServer) -> None:
     client = await server.client("talking")
     await asyncio.sleep(50)
     client.wire.send({"type": "nothing"})
@@ -80,11 +80,25 @@ async def test_message_renews_the_60_seconds(server: FlowServer) -> None:
     assert now() - start == pytest.approx(60, abs=TOLERANCE)
 
 
+# reference 2.1-d
+async def test_read_deadline_is_renewed_by_messages_and_pongs_only(server: FlowServer) -> None:
+    sending, ponging, pinging = [await server.client(name) for name in ("sending", "ponging", "pinging")]
+    for _ in range(4):
+        sending.wire.send({"type": "nothing"})
+        ponging.wire.send(b"1", opcode=PONG)
+        if not pinging.wire.writer.is_closing():
+            pinging.wire.send(b"1", opcode=PING)
+        await asyncio.sleep(20)
+    assert await pinging.wire.wait_closed() is None
+    sending.send_message(ponging, "still connected")
+    assert await ponging.data() == "still connected"
+    assert len(server.endpoint) == 2
+    assert pinging.sessionid in server.harness.hub.sessions
+
+
 # reference 2.1-e
 async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server: FlowServer) -> None:
-    server.send_buffer = SMALL_BUFFER
-    slow, fast = await server.client("slow", receive_buffer=SMALL_BUFFER), await server.client("fast")
-    slow.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
+    slow, fast = await server.slow_client(), await server.client("fast")
     start = now()
     for number in range(300):
         fast.send_message(slow, [number, "x" * 4000])
@@ -94,7 +108,7 @@ async def test_write_that_does_not_end_in_10_seconds_ends_the_connection(server:
 
 
 def is_connected(server: FlowServer, client: SessionClient) -> bool:
-    """Return whether the gateway has a connection of this client."""
+    """Return whether the gateway has a connection with the client's session."""
     sessions = [
         connection._client.session for connection in server.endpoint._connections if connection._client is not None
     ]
@@ -105,7 +119,7 @@ def is_connected(server: FlowServer, client: SessionClient) -> bool:
 
 
 def stand_still(seconds: float) -> None:
-    """Make the clock of the loop jump, as the process' clock does after it stood still."""
+    """Advance the loop's clock without running the loop, as in a process that stands still."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualLoop)
     loop.advance(seconds)

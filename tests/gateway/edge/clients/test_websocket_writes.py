@@ -1,8 +1,7 @@
-"""The writes of a WebSocket connection: what it sends together takes one system call, and is confirmed as before."""
+"""Writes of a WebSocket connection: frames sent together are one write, and each message is counted as delivered."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from gateway.edge.clients import websocket_connection
 from gateway.edge.clients.frames import encode_frame
 from gateway.edge.clients.websocket_connection import WebSocketConnection
 from gateway.flows.bye import HELLO_TIMEOUT, bye
-from tests.gateway.edge.clients.test_websocket import NOW, SMALL_BUFFER, FlowServer, SessionClient, serving, until
+from tests.gateway.edge.clients.flow_server import NOW, FlowServer, SessionClient, until
 from tests.gateway.edge.raw_client import CLOSE, PING, TEXT, RawClient
 
 CLOSE_FRAME = encode_frame((1000).to_bytes(2), CLOSE)
@@ -19,7 +18,7 @@ LONG_MESSAGE = 60_000  # characters of a message that does not fit into small so
 
 
 class RecordingTransport:
-    """A transport that records what is written."""
+    """A transport that records each write."""
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
@@ -37,13 +36,6 @@ def record(connection: WebSocketConnection) -> list[bytes]:
     """Record the writes of a connection from now on."""
     transport = connection._transport = RecordingTransport(connection._transport)
     return transport.writes
-
-
-@pytest.fixture
-async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FlowServer]:
-    monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 0.1)
-    async with serving() as made:
-        yield made
 
 
 async def test_answer_to_the_upgrade_ping_and_welcome_are_one_write(
@@ -87,12 +79,10 @@ async def test_bye_to_a_connection_without_a_session_and_the_close_frame_are_one
     assert writes == [encode_frame(bye(HELLO_TIMEOUT)) + CLOSE_FRAME]
 
 
-async def slow_client(server: FlowServer) -> tuple[SessionClient, WebSocketConnection]:
-    """Connect a client that does not read, and shut the server down while a long message for it waits."""
-    server.send_buffer = SMALL_BUFFER
-    client = await server.client("slow", receive_buffer=SMALL_BUFFER)
+async def shut_down_with_unread_message(server: FlowServer) -> tuple[SessionClient, WebSocketConnection]:
+    """Connect a client that does not read, and shut down while a long message to it is partly written."""
+    client = await server.slow_client()
     (connection,) = server.endpoint._connections
-    client.wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of the reading side
     session = server.harness.hub.find_resumable(client.resumeid)
     assert session is not None
     server.harness.services.delivery.send(session, b'{"type":"x","x":"%s"}' % (b"x" * LONG_MESSAGE))
@@ -101,12 +91,12 @@ async def slow_client(server: FlowServer) -> tuple[SessionClient, WebSocketConne
     return client, connection
 
 
-async def test_last_message_that_the_kernel_accepts_later_is_followed_by_the_close_and_not_repeated(
+async def test_last_message_that_the_kernel_accepts_after_the_shutdown_is_not_repeated(
     server: FlowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(websocket_connection, "CLOSE_TIME", 20.0)
-    client, _ = await slow_client(server)
-    client.wire.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    client, _ = await shut_down_with_unread_message(server)
+    client.wire.resume_reading()
     assert len((await client.wire.receive())["x"]) == LONG_MESSAGE
     assert await client.wire.wait_closed() == 1000
     await until(lambda: len(server.endpoint) == 0)
@@ -116,7 +106,7 @@ async def test_last_message_that_the_kernel_accepts_later_is_followed_by_the_clo
 
 
 async def test_last_message_that_the_kernel_never_accepts_is_repeated(server: FlowServer) -> None:
-    client, connection = await slow_client(server)
+    client, connection = await shut_down_with_unread_message(server)
     client.wire.reset()
     await until(lambda: connection._outbox is None)
     await until(lambda: len(server.endpoint) == 0)
@@ -130,11 +120,11 @@ async def test_close_frame_behind_a_batch_is_not_counted_as_a_message(server: Fl
     (connection,) = server.endpoint._connections
     message = b'{"type":"x"}'
 
-    class Full(RecordingTransport):
+    class FullTransport(RecordingTransport):
         def get_write_buffer_size(self) -> int:
             return len(CLOSE_FRAME)
 
-    connection._transport = Full(connection._transport)
+    connection._transport = FullTransport(connection._transport)
     assert connection._count_undelivered([message], len(CLOSE_FRAME)) == 0
     assert connection._count_undelivered([message]) == 1
     client.wire.reset()

@@ -13,7 +13,7 @@ from tests.gateway.edge.clients.frame_cases.events import (
     pieces,
     text,
 )
-from tests.gateway.edge.clients.frame_cases.frames import ABC, ANSWER, MESSAGE, REFUSED, with_length
+from tests.gateway.edge.clients.frame_cases.frames import ANSWER, FIRST, MESSAGE, REFUSED, SECOND, THIRD, with_length
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, masked
 
 LIMIT = 65536  # bytes of a message
@@ -26,7 +26,7 @@ CLOSING: dict[str, Case] = {
     "two closes": case(close(1000) + close(1001), then=[closed(1000)]),
     "ping after the close": case(close(1000) + masked(b"", PING), then=[closed(1000)]),
     "message after the close": case(close(1000) + MESSAGE, then=[closed(1000)]),
-    "close within a message": case(ABC[0] + close(1000) + ABC[1] + ABC[2], then=[closed(1000)]),
+    "close within a message": case(FIRST + close(1000) + SECOND + THIRD, then=[closed(1000)]),
     "protocol error after the close": case(close(1000) + b"\xff\x01x", then=[closed(1000)]),
     "close after a ping": case(masked(b"p", PING) + close(1000), then=[("pong", b"p"), closed(1000)]),
     "close without a code": case(masked(b"", CLOSE), then=[closed(1000)]),

@@ -1,4 +1,4 @@
-"""What a client sends in a case of the WebSocket protocol, and what it must receive.
+"""Case of the WebSocket protocol: the octets that a client sends, and the events that it must receive.
 
 The gateway does not echo messages, but it refuses a message without a body with an error that has the message's ``id``.
 """
@@ -25,27 +25,27 @@ class Case(NamedTuple):
 
 
 def case(*writes: bytes, then: tuple[Event, ...] | list[Event] = ()) -> Case:
-    """Return a case."""
+    """Return a case whose handshake offers no extension; ``then``: the events that follow the writes."""
     return Case(writes, tuple(then))
 
 
 def answer(id: str) -> Event:
-    """Return the event that a message with an id has been received."""
+    """Return the event of the error that answers a message with an id."""
     return "error", id
 
 
 def pong(content: bytes = b"") -> Event:
-    """Return the event that a ping is answered."""
+    """Return the event of a pong."""
     return "pong", content
 
 
 def closed(code: int) -> Event:
-    """Return the event that the gateway has sent a close frame with a code, and has closed the connection."""
+    """Return the event of a close frame; the gateway closes the connection behind it."""
     return "close", code
 
 
 def text(id: str | bytes) -> bytes:
-    """Return the payload of a message with an id; octets are not checked."""
+    """Return the payload of a message with an id; an id given in octets may be invalid UTF-8."""
     return b'{"id":"%b","type":"message"}' % (id if isinstance(id, bytes) else id.encode())
 
 

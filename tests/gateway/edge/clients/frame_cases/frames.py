@@ -18,13 +18,13 @@ from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, PONG, masked
 
 SIZES = (125, 126, 127, 128, 65535, 65536)  # around the three forms of a frame's length
 MESSAGE, ANSWER = masked(text("m")), answer("m")
-ABC = fragments([b'{"id":"a', b'bc","type"', b':"message"}'])
-PARTS = fragments([b"a", b"b", b"c"], BINARY)
-OPEN = masked(b'{"id":"o', final=False)  # a fragment of a message that is never completed
+TEXT_FRAGMENTS = FIRST, SECOND, THIRD = fragments([b'{"id":"a', b'bc","type"', b':"message"}'])
+BINARY_FRAGMENTS = fragments([b"a", b"b", b"c"], BINARY)
+UNFINISHED = masked(b'{"id":"o', final=False)  # the first fragment of a message without a last one
 REFUSED = closed(1002)
 
 
-def octets(*frames: bytes) -> tuple[bytes, ...]:
+def octet_by_octet(*frames: bytes) -> tuple[bytes, ...]:
     """Return writes of one octet each."""
     return tuple(pieces(b"".join(frames), 1))
 
@@ -60,7 +60,7 @@ FRAMING: dict[str, Case] = {
             ("close", b"\x03\xe8", CLOSE),
         )
     },
-    "unmasked continuation": case(OPEN + unmasked(b"", 0), then=[REFUSED]),
+    "unmasked continuation": case(UNFINISHED + unmasked(b"", 0), then=[REFUSED]),
     "2 octets of length for 125": case(with_length(2, 125, text(id_of(125))), then=[REFUSED]),
     "8 octets of length for 126": case(with_length(8, 126, text(id_of(126))), then=[REFUSED]),
     "8 octets of length for 65535": case(with_length(8, 65535, text(id_of(65535))), then=[REFUSED]),
@@ -75,16 +75,16 @@ PINGS: dict[str, Case] = {
         masked(b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff", PING), then=[pong(b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff")]
     ),
     "ping of 125": case(masked(b"\xfe" * 125, PING), then=[pong(b"\xfe" * 125)]),
-    "ping of 125, octet by octet": case(*octets(masked(b"\xfe" * 125, PING)), then=[pong(b"\xfe" * 125)]),
+    "ping of 125, octet by octet": case(*octet_by_octet(masked(b"\xfe" * 125, PING)), then=[pong(b"\xfe" * 125)]),
     "ping of 126": case(masked(b"\xfe" * 126, PING), then=[REFUSED]),
-    "pong that nobody asked for": case(masked(b"", PONG)),
-    "pong with content that nobody asked for": case(masked(b"unasked", PONG)),
-    "pong, then ping": case(masked(b"unasked", PONG) + masked(b"asked", PING), then=[pong(b"asked")]),
+    "unsolicited pong": case(masked(b"", PONG)),
+    "unsolicited pong with content": case(masked(b"unsolicited", PONG)),
+    "unsolicited pong, then ping": case(masked(b"unsolicited", PONG) + masked(b"p", PING), then=[pong(b"p")]),
     "ten pings in one write": case(
         b"".join(masked(b"%d" % n, PING) for n in range(10)), then=[pong(b"%d" % n) for n in range(10)]
     ),
     "ten pings, octet by octet": case(
-        *octets(*(masked(b"%d" % n, PING) for n in range(10))), then=[pong(b"%d" % n) for n in range(10)]
+        *octet_by_octet(*(masked(b"%d" % n, PING) for n in range(10))), then=[pong(b"%d" % n) for n in range(10)]
     ),
 }
 
@@ -107,16 +107,16 @@ def refused(frames: dict[str, bytes]) -> dict[str, Case]:
     return {
         name + how: case(*writes(MESSAGE + frame + masked(b"", PING)), then=[ANSWER, REFUSED])
         for name, frame in frames.items()
-        for how, writes in (("", lambda data: (data,)), (", octet by octet", octets))
+        for how, writes in (("", lambda data: (data,)), (", octet by octet", octet_by_octet))
     }
 
 
 RESERVED_BITS = refused(_BAD_FRAMES) | {
-    "reserved bit of a continuation": case(OPEN + masked(b"", 0, reserved=4), then=[REFUSED])
+    "reserved bit of a continuation": case(UNFINISHED + masked(b"", 0, reserved=4), then=[REFUSED])
 }
 OPCODES = refused(_BAD_OPCODES) | {
-    "unknown opcode within a message": case(OPEN + masked(b"", 3), then=[REFUSED]),
-    "unknown control opcode within a message": case(OPEN + masked(b"", 11), then=[REFUSED]),
+    "unknown opcode within a message": case(UNFINISHED + masked(b"", 3), then=[REFUSED]),
+    "unknown control opcode within a message": case(UNFINISHED + masked(b"", 11), then=[REFUSED]),
 }
 
 PING_BETWEEN = masked(b"p", PING)
@@ -125,19 +125,20 @@ FRAGMENTATION: dict[str, Case] = {
     "ping in fragments": case(masked(b"a", PING, final=False), masked(b"b", 0), then=[REFUSED]),
     "pong in fragments": case(masked(b"a", PONG, final=False), masked(b"b", 0), then=[REFUSED]),
     "close in fragments": case(masked(b"\x03", CLOSE, final=False), masked(b"\xe8", 0), then=[REFUSED]),
-    "text in fragments": case(*ABC, then=[answer("abc")]),
-    "text in fragments, in one write": case(b"".join(ABC), then=[answer("abc")]),
-    "text in fragments, octet by octet": case(*octets(*ABC), then=[answer("abc")]),
-    "binary in fragments": case(b"".join(PARTS), then=[UNREADABLE]),
-    "ping between fragments": case(ABC[0], PING_BETWEEN, ABC[1], ABC[2], then=[pong(b"p"), answer("abc")]),
+    "text in fragments": case(*TEXT_FRAGMENTS, then=[answer("abc")]),
+    "text in fragments, in one write": case(b"".join(TEXT_FRAGMENTS), then=[answer("abc")]),
+    "text in fragments, octet by octet": case(*octet_by_octet(*TEXT_FRAGMENTS), then=[answer("abc")]),
+    "binary in fragments": case(b"".join(BINARY_FRAGMENTS), then=[UNREADABLE]),
+    "ping between fragments": case(FIRST, PING_BETWEEN, SECOND, THIRD, then=[pong(b"p"), answer("abc")]),
     "ping between fragments, in one write": case(
-        ABC[0] + PING_BETWEEN + ABC[1] + ABC[2], then=[pong(b"p"), answer("abc")]
+        FIRST + PING_BETWEEN + SECOND + THIRD, then=[pong(b"p"), answer("abc")]
     ),
     "pings between all fragments, octet by octet": case(
-        *octets(ABC[0], PING_BETWEEN, ABC[1], PING_BETWEEN, ABC[2]), then=[pong(b"p"), pong(b"p"), answer("abc")]
+        *octet_by_octet(FIRST, PING_BETWEEN, SECOND, PING_BETWEEN, THIRD),
+        then=[pong(b"p"), pong(b"p"), answer("abc")],
     ),
-    "pong between fragments": case(ABC[0] + masked(b"p", PONG) + ABC[1] + ABC[2], then=[answer("abc")]),
-    "close between fragments": case(ABC[0] + masked(b"\x03\xe8", CLOSE) + ABC[1] + ABC[2], then=[closed(1000)]),
+    "pong between fragments": case(FIRST + masked(b"p", PONG) + SECOND + THIRD, then=[answer("abc")]),
+    "close between fragments": case(FIRST + masked(b"\x03\xe8", CLOSE) + SECOND + THIRD, then=[closed(1000)]),
     "empty fragments around a text": case(
         b"".join(fragments([b"", text("e"), b"", b""])) + MESSAGE, then=[answer("e"), ANSWER]
     ),
@@ -150,7 +151,7 @@ FRAGMENTATION: dict[str, Case] = {
         then=[pong(b"p")] * (len(text("tiny")) - 1) + [answer("tiny")],
     ),
     "messages in fragments one after another": case(
-        b"".join(ABC + PARTS + ABC), then=[answer("abc"), UNREADABLE, answer("abc")]
+        b"".join(TEXT_FRAGMENTS + BINARY_FRAGMENTS + TEXT_FRAGMENTS), then=[answer("abc"), UNREADABLE, answer("abc")]
     ),
     **{
         f"{name}{how}": case(*writes, then=then)
@@ -158,13 +159,21 @@ FRAGMENTATION: dict[str, Case] = {
             ("continuation without a message", [masked(b"a", 0), MESSAGE], [REFUSED]),
             ("open continuation without a message", [masked(b"a", 0, final=False), MESSAGE], [REFUSED]),
             ("continuation after a message", [MESSAGE, masked(b"a", 0), MESSAGE], [ANSWER, REFUSED]),
-            ("continuation after a message in fragments", [*ABC, masked(b"a", 0)], [answer("abc"), REFUSED]),
-            ("text within a text", [ABC[0], MESSAGE, ABC[1]], [REFUSED]),
-            ("binary within a text", [ABC[0], masked(b"b", BINARY)], [REFUSED]),
-            ("text within a binary", [PARTS[0], MESSAGE], [REFUSED]),
-            ("text in fragments within a text", [ABC[0], PING_BETWEEN, ABC[0]], [pong(b"p"), REFUSED]),
+            ("continuation after a message in fragments", [*TEXT_FRAGMENTS, masked(b"a", 0)], [answer("abc"), REFUSED]),
+            ("text within a text", [FIRST, MESSAGE, SECOND], [REFUSED]),
+            ("binary within a text", [FIRST, masked(b"b", BINARY)], [REFUSED]),
+            ("text within a binary", [BINARY_FRAGMENTS[0], MESSAGE], [REFUSED]),
+            (
+                "text in fragments within a text",
+                [FIRST, PING_BETWEEN, FIRST],
+                [pong(b"p"), REFUSED],
+            ),
             ("text within a message that began empty", [masked(b"", final=False), MESSAGE], [REFUSED]),
         )
-        for how, writes in (("", frames), (", in one write", [b"".join(frames)]), (", octet by octet", octets(*frames)))
+        for how, writes in (
+            ("", frames),
+            (", in one write", [b"".join(frames)]),
+            (", octet by octet", octet_by_octet(*frames)),
+        )
     },
 }

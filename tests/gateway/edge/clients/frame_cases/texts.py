@@ -91,7 +91,7 @@ INVALID: dict[str, Case] = {
     )
 }
 
-# Nothing is sent after the fragment in which the text becomes invalid.
+# No last fragment is sent: the gateway refuses the fragment in which the text becomes invalid.
 FAIL_FAST: dict[str, Case] = {
     "text becomes invalid in its second fragment": case(
         masked('{"id":"κόσμε'.encode(), final=False), masked(b"\xf4\x90\x80\x80", 0, final=False), then=[NO_TEXT]
@@ -104,6 +104,7 @@ FAIL_FAST: dict[str, Case] = {
         masked(b'{"id":"\xe2\x82', final=False), masked(b'"', 0, final=False), then=[NO_TEXT]
     ),
     "first fragment": case(masked(b"\xff", final=False), then=[NO_TEXT]),
+    # The cases below have a last fragment.
     "message ends within a character": case(*fragments([b'{"id":"', b"\xe2\x82", b""]), then=[NO_TEXT]),
     "whole message ends within a character": case(masked(b'{"id":"\xce'), then=[NO_TEXT]),
     # One frame is decoded when it is complete: RFC 6455 does not ask for more.
