@@ -43,7 +43,7 @@ def long_wait_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class VirtualTimeGateway:
-    """A running gateway and its Nextcloud."""
+    """Gateway that runs in virtual time, and its Nextcloud."""
 
     def __init__(self, url: str, cloud: FakeNextcloud) -> None:
         self.url = url
@@ -52,7 +52,12 @@ class VirtualTimeGateway:
     def client(self, *features: str) -> TalkClient:
         return TalkClient(self.url, self.cloud.url, features=features)
 
-    async def raw(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def join(self, client: TalkClient, userid: str) -> None:
+        """Open a session of the user, and join the room ``r``."""
+        await client.hello(self.cloud.ticket(userid))
+        await client.join("r", nextcloud_session(userid))
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         parts = urlsplit(self.url)
         return await asyncio.open_connection(parts.hostname, parts.port)
 
@@ -80,34 +85,34 @@ async def virtual_gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Virt
 
 @asynccontextmanager
 async def assert_lasts(seconds: float, more: float = 0.0) -> AsyncIterator[None]:
-    """Assert that the block lasts ``seconds``, or up to ``more`` longer."""
+    """Assert that the block takes ``seconds``, or up to ``more`` longer."""
     start = now()
     yield
     assert seconds - TOLERANCE <= now() - start <= seconds + more + TOLERANCE
 
 
-async def received_bye(client: TalkClient, reason: str) -> None:
+async def wait_for_bye(client: TalkClient, reason: str) -> None:
+    """Wait until the gateway says goodbye for a reason and closes the connection."""
     await client.wait_for(lambda message: message == {"type": "bye", "bye": {"reason": reason}}, limit=LONG_TIME)
     assert await client.wait_closed() == 1000
 
 
 async def test_hello_must_come_in_2_seconds(virtual_gateway: VirtualTimeGateway) -> None:
     async with assert_lasts(2, SWEEP), virtual_gateway.client() as silent:
-        await received_bye(silent, "hello_timeout")
+        await wait_for_bye(silent, "hello_timeout")
 
 
 async def test_anonymous_client_must_join_in_10_seconds(virtual_gateway: VirtualTimeGateway) -> None:
     async with virtual_gateway.client() as guest:
         await guest.hello(virtual_gateway.cloud.ticket(""))
         async with assert_lasts(10, SWEEP):
-            await received_bye(guest, "room_join_timeout")
+            await wait_for_bye(guest, "room_join_timeout")
 
 
 async def test_session_ends_30_seconds_after_its_connection(virtual_gateway: VirtualTimeGateway) -> None:
     async with virtual_gateway.client() as anna, virtual_gateway.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
-            await client.hello(virtual_gateway.cloud.ticket(name))
-            await client.join("r", nextcloud_session(name))
+            await virtual_gateway.join(client, name)
         async with assert_lasts(30, SWEEP):
             await anna.disconnect()
             left = await ben.wait_for(lambda message: message.get("event", {}).get("type") == "leave", limit=LONG_TIME)
@@ -131,7 +136,7 @@ async def test_keep_alive_ping_is_sent_every_10_seconds(virtual_gateway: Virtual
 )
 async def test_head_of_a_request_must_come_in_15_seconds(virtual_gateway: VirtualTimeGateway, sent: bytes) -> None:
     """The time counts from the connect, or from the previous answer."""
-    reader, writer = await virtual_gateway.raw()
+    reader, writer = await virtual_gateway.connect()
     async with assert_lasts(15):
         writer.write(sent)
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ") is sent.endswith(b"\r\n\r\n")
@@ -143,7 +148,7 @@ async def test_head_of_a_request_must_come_in_15_seconds(virtual_gateway: Virtua
 async def test_first_octets_of_a_request_do_not_renew_its_15_seconds(
     virtual_gateway: VirtualTimeGateway, sent: bytes
 ) -> None:
-    reader, writer = await virtual_gateway.raw()
+    reader, writer = await virtual_gateway.connect()
     async with assert_lasts(15):
         await asyncio.sleep(10)
         writer.write(sent)
@@ -161,7 +166,7 @@ async def test_body_of_a_request_must_come_in_15_seconds(virtual_gateway: Virtua
         "Spreed-Signaling-Checksum": checksum.sign(SECRET, RANDOM, b"{"),
     }
     lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
-    reader, writer = await virtual_gateway.raw()
+    reader, writer = await virtual_gateway.connect()
     async with assert_lasts(15):
         writer.write(f"POST /api/v1/room/r HTTP/1.1\r\n{lines}\r\n{{".encode())
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
@@ -171,8 +176,7 @@ async def test_body_of_a_request_must_come_in_15_seconds(virtual_gateway: Virtua
 async def test_requestoffer_waits_10_seconds_for_the_stream(virtual_gateway: VirtualTimeGateway) -> None:
     async with virtual_gateway.client() as anna, virtual_gateway.client() as ben:
         for name, client in (("anna", anna), ("ben", ben)):
-            await client.hello(virtual_gateway.cloud.ticket(name))
-            await client.join("r", nextcloud_session(name))
+            await virtual_gateway.join(client, name)
         for name in ("anna", "ben"):
             await virtual_gateway.cloud.talk.set_in_call("r", nextcloud_session(name), 3)
         async with assert_lasts(10):

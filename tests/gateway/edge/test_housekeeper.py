@@ -48,27 +48,27 @@ async def test_stop_is_idempotent_and_allowed_before_start() -> None:
 
 
 # reference 2.5-g
-async def test_standstill_does_not_count_for_the_limits_of_clients(caplog: pytest.LogCaptureFixture) -> None:
+async def test_standstill_does_not_count_for_the_time_limits_of_clients(caplog: pytest.LogCaptureFixture) -> None:
     loop, jumped = asyncio.get_running_loop(), 0.0
     start = loop.time()
-    limits: list[float] = []
-    others: list[float] = []
+    silence_times: list[float] = []
+    other_times: list[float] = []
 
     def clock() -> float:
         return loop.time() - start + jumped
 
-    limit, other = limits.append, others.append
-    housekeeper = Housekeeper(clock, limit, other, silence_sweeps=(limit,))
+    silence_sweep, other_sweep = silence_times.append, other_times.append
+    housekeeper = Housekeeper(clock, silence_sweep, other_sweep, silence_sweeps=(silence_sweep,))
     housekeeper.start()
     await asyncio.sleep(1.5 * PERIOD)
     jumped = 15.0
     await asyncio.sleep(2 * PERIOD)
-    assert others == pytest.approx([1, 17, 18])
-    assert limits == pytest.approx([1, 2, 3])
+    assert other_times == pytest.approx([1, 17, 18])
+    assert silence_times == pytest.approx([1, 2, 3])
     assert "the process stood still for 15 s" in caplog.text
     await asyncio.sleep(RECOVERY)
-    assert limits[-1] == others[-1]
+    assert silence_times[-1] == other_times[-1]
     jumped += 1000.0
     await asyncio.sleep(PERIOD)
     await housekeeper.stop()
-    assert others[-1] - limits[-1] == MAX_EXCLUDED
+    assert other_times[-1] - silence_times[-1] == MAX_EXCLUDED

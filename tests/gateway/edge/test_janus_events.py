@@ -26,8 +26,8 @@ LOOPBACK = ("127.0.0.0/8",)
 Headers = list[tuple[str, str]]
 
 
-class RecordedFeed:
-    """The receiver of event frames, which records them."""
+class FrameRecorder:
+    """Receiver of event frames that records them."""
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []
@@ -37,7 +37,7 @@ class RecordedFeed:
         self.frames.append(frame)
         self._received.set()
 
-    async def until(self, count: int) -> list[bytes]:
+    async def wait_for(self, count: int) -> list[bytes]:
         async with asyncio.timeout(WAIT_TIMEOUT):
             while len(self.frames) < count:
                 self._received.clear()
@@ -46,7 +46,7 @@ class RecordedFeed:
 
 
 class EventServer:
-    """The endpoint on a free port, with functions to connect to it."""
+    """Event endpoint on a free port."""
 
     def __init__(self, events: JanusEvents, url: str, http: aiohttp.ClientSession) -> None:
         self.events = events
@@ -60,8 +60,8 @@ class EventServer:
     async def connect(self, headers: Headers | None = None) -> aiohttp.ClientWebSocketResponse:
         return await self._http.ws_connect(self._url, protocols=["x", SUBPROTOCOL], headers=headers)
 
-    async def refused(self, headers: Headers | None = None) -> int | None:
-        """Connect and return the code with which the server closes the connection."""
+    async def refusal_code(self, headers: Headers | None = None) -> int | None:
+        """Connect, and return the close code of the refusal."""
         socket = await self.connect(headers)
         assert (await socket.receive(timeout=WAIT_TIMEOUT)).type is WSMsgType.CLOSE
         return socket.close_code
@@ -73,8 +73,10 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield opened
 
 
-async def serve(stack: AsyncExitStack, feed: RecordedFeed | None, trusted: tuple[str, ...] = LOOPBACK) -> EventServer:
-    events = JanusEvents(feed, TrustedProxies(trusted), time.monotonic)
+async def serve(
+    stack: AsyncExitStack, receiver: FrameRecorder | None, trusted: tuple[str, ...] = LOOPBACK
+) -> EventServer:
+    events = JanusEvents(receiver, TrustedProxies(trusted), time.monotonic)
     app = web.Application()
     app.router.add_get("/spreed", events.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -87,30 +89,30 @@ async def serve(stack: AsyncExitStack, feed: RecordedFeed | None, trusted: tuple
 
 
 async def test_event_frames_reach_the_sfu_in_order(stack: AsyncExitStack) -> None:
-    feed = RecordedFeed()
-    served = await serve(stack, feed)
-    janus = await served.connect()
+    recorder = FrameRecorder()
+    server = await serve(stack, recorder)
+    janus = await server.connect()
     assert janus.protocol == SUBPROTOCOL
     big = "[" + " " * (MESSAGE_LIMIT - 2) + "]"
     for frame in ('{"type":256}', '["\u00e4"]', big):
         await janus.send_str(frame)
-    assert await feed.until(3) == [b'{"type":256}', '["\u00e4"]'.encode(), big.encode()]
+    assert await recorder.wait_for(3) == [b'{"type":256}', '["\u00e4"]'.encode(), big.encode()]
 
 
 async def test_frames_of_several_janus_reach_the_sfu(stack: AsyncExitStack) -> None:
-    feed = RecordedFeed()
-    served = await serve(stack, feed)
-    connections = [await served.connect() for _ in range(2)]
+    recorder = FrameRecorder()
+    server = await serve(stack, recorder)
+    connections = [await server.connect() for _ in range(2)]
     for janus, name in zip(connections, ("a", "b"), strict=True):
         await janus.send_str(name)
-    assert sorted(await feed.until(2)) == [b"a", b"b"]
-    assert len(served.events) == 2
+    assert sorted(await recorder.wait_for(2)) == [b"a", b"b"]
+    assert len(server.events) == 2
 
 
 # reference 2.1-j
 async def test_event_connection_is_refused_without_an_sfu(stack: AsyncExitStack) -> None:
-    served = await serve(stack, None)
-    assert await served.refused() == 1011
+    server = await serve(stack, None)
+    assert await server.refusal_code() == 1011
 
 
 # reference 2.1-j
@@ -118,9 +120,9 @@ async def test_event_connection_is_refused_without_an_sfu(stack: AsyncExitStack)
     "address", ["203.0.113.7", "100.64.0.1", "169.254.1.1", "172.32.0.1", "2001:db8::1", "fe80::1"]
 )
 async def test_remote_address_is_refused_also_behind_a_proxy(stack: AsyncExitStack, address: str) -> None:
-    served = await serve(stack, RecordedFeed())
-    assert await served.refused([("X-Real-IP", address)]) == 1008
-    assert await served.refused([("X-Forwarded-For", address)]) == 1008
+    server = await serve(stack, FrameRecorder())
+    assert await server.refusal_code([("X-Real-IP", address)]) == 1008
+    assert await server.refusal_code([("X-Forwarded-For", address)]) == 1008
 
 
 # reference 2.1-l
@@ -139,18 +141,18 @@ async def test_remote_address_is_refused_also_behind_a_proxy(stack: AsyncExitSta
 async def test_forged_header_does_not_make_a_remote_client_local(
     stack: AsyncExitStack, headers: Headers, trusted: tuple[str, ...]
 ) -> None:
-    served = await serve(stack, RecordedFeed(), trusted)
-    assert await served.refused(headers) == 1008
-    assert len(served.events) == 0
+    server = await serve(stack, FrameRecorder(), trusted)
+    assert await server.refusal_code(headers) == 1008
+    assert len(server.events) == 0
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "172.16.0.1", "192.168.1.1", "fd00::1", "::1", "::ffff:10.0.0.1"])
 async def test_janus_on_a_private_network_is_accepted(stack: AsyncExitStack, address: str) -> None:
-    feed = RecordedFeed()
-    served = await serve(stack, feed)
-    janus = await served.connect([("X-Real-IP", address)])
+    recorder = FrameRecorder()
+    server = await serve(stack, recorder)
+    janus = await server.connect([("X-Real-IP", address)])
     await janus.send_str("x")
-    assert await feed.until(1) == [b"x"]
+    assert await recorder.wait_for(1) == [b"x"]
 
 
 # reference 2.1-w
@@ -169,19 +171,19 @@ async def test_janus_on_a_private_network_is_accepted(stack: AsyncExitStack, add
     ],
 )
 async def test_web_page_is_refused(stack: AsyncExitStack, headers: Headers) -> None:
-    served = await serve(stack, RecordedFeed())
-    assert await served.refused([(name, value.format(own=served.origin)) for name, value in headers]) == 1008
-    assert len(served.events) == 0
+    server = await serve(stack, FrameRecorder())
+    assert await server.refusal_code([(name, value.format(own=server.origin)) for name, value in headers]) == 1008
+    assert len(server.events) == 0
 
 
 # reference 2.1-w
 @pytest.mark.parametrize("scheme", ["http", "https", "HTTP"])
-async def test_origin_of_the_own_url_is_accepted_as_janus_sends_it(stack: AsyncExitStack, scheme: str) -> None:
-    feed = RecordedFeed()
-    served = await serve(stack, feed)
-    janus = await served.connect([("Origin", served.origin.replace("http", scheme, 1))])
+async def test_origin_that_names_the_gateway_itself_is_accepted(stack: AsyncExitStack, scheme: str) -> None:
+    recorder = FrameRecorder()
+    server = await serve(stack, recorder)
+    janus = await server.connect([("Origin", server.origin.replace("http", scheme, 1))])
     await janus.send_str("x")
-    assert await feed.until(1) == [b"x"]
+    assert await recorder.wait_for(1) == [b"x"]
 
 
 # reference 2.1-l
@@ -190,32 +192,32 @@ async def test_frame_beyond_the_limit_ends_only_its_connection(
 ) -> None:
     assert MESSAGE_LIMIT >= 1 << 20
     monkeypatch.setattr(janus_events, "MESSAGE_LIMIT", 1000)
-    feed = RecordedFeed()
-    served = await serve(stack, feed)
-    janus, other = await served.connect(), await served.connect()
+    recorder = FrameRecorder()
+    server = await serve(stack, recorder)
+    janus, other = await server.connect(), await server.connect()
     await janus.send_str("x" * 1001)
     assert (await janus.receive(timeout=WAIT_TIMEOUT)).type is WSMsgType.CLOSE
     assert janus.close_code == 1009
     await other.send_str("y")
-    assert await feed.until(1) == [b"y"]
+    assert await recorder.wait_for(1) == [b"y"]
 
 
 async def test_binary_frame_ends_the_connection(stack: AsyncExitStack) -> None:
-    feed = RecordedFeed()
-    janus = await (await serve(stack, feed)).connect()
+    recorder = FrameRecorder()
+    janus = await (await serve(stack, recorder)).connect()
     await janus.send_bytes(b"{}")
     assert (await janus.receive(timeout=WAIT_TIMEOUT)).type is WSMsgType.CLOSE
     assert janus.close_code == 1003
-    assert feed.frames == []
+    assert recorder.frames == []
 
 
 # reference 2.1-l
 async def test_number_of_event_connections_is_limited(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(janus_events, "MAX_FEEDS", 1)
-    served = await serve(stack, RecordedFeed())
-    first = await served.connect()
+    server = await serve(stack, FrameRecorder())
+    first = await server.connect()
     await first.ping()
-    assert await served.refused() == 1013
+    assert await server.refusal_code() == 1013
 
 
 async def test_refusals_are_limited_in_number_and_in_the_log(
@@ -223,12 +225,12 @@ async def test_refusals_are_limited_in_number_and_in_the_log(
 ) -> None:
     monkeypatch.setattr(janus_events, "MAX_REFUSALS", 2)
     monkeypatch.setattr(janus_events, "CLOSE_TIME", 0.5)
-    served = await serve(stack, None)
+    server = await serve(stack, None)
     for _ in range(3):
-        assert await served.refused() == 1011
-    _silent = [await served.connect() for _ in range(2)]  # neither reads the close frame
+        assert await server.refusal_code() == 1011
+    _silent = [await server.connect() for _ in range(2)]  # neither reads the close frame
     with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
-        await served.connect()
+        await server.connect()
     assert refusal.value.status == 429
     assert [record.getMessage() for record in caplog.records].count(
         "an event connection of Janus was refused: no SFU is configured"
@@ -239,20 +241,20 @@ async def test_close_does_not_wait_for_a_janus_that_does_not_read(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(janus_events, "CLOSE_TIME", 0.1)
-    feed = RecordedFeed()
-    served = await serve(stack, feed)
-    reading, _frozen = await served.connect(), await served.connect()  # the second never reads
+    recorder = FrameRecorder()
+    server = await serve(stack, recorder)
+    reading, _frozen = await server.connect(), await server.connect()  # the second never reads
     await reading.send_str("x")
-    await feed.until(1)
+    await recorder.wait_for(1)
     async with asyncio.timeout(WAIT_TIMEOUT):
-        closing = asyncio.create_task(served.events.close())
+        closing = asyncio.create_task(server.events.close())
         assert (await reading.receive()).type is WSMsgType.CLOSE
         await closing
     assert reading.close_code == 1001
 
 
 @pytest.mark.parametrize("prefix", PATH_PREFIXES)
-async def test_event_connection_is_not_a_client(stack: AsyncExitStack, prefix: str) -> None:
+async def test_event_connection_does_not_count_as_a_client(stack: AsyncExitStack, prefix: str) -> None:
     gateway = Gateway(
         Config(
             sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
@@ -300,5 +302,5 @@ def test_frames_for_an_sfu_without_an_event_feed_are_dropped() -> None:
     receive(b"[]")
 
 
-def test_no_function_receives_frames_without_an_sfu() -> None:
+def test_there_is_no_receiver_of_frames_without_an_sfu() -> None:
     assert event_receiver(None) is None

@@ -1,4 +1,4 @@
-"""A WebSocket server that stands for another signaling server, and resolvers with chosen answers."""
+"""Fake of another signaling server, and a resolver with scripted answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class OtherServer:
-    """An HTTP server at a free port of 127.0.0.1; ``handler`` serves all requests, which are counted."""
+    """HTTP server on a free port of 127.0.0.1; ``handler`` serves all requests, which are recorded."""
 
     def __init__(self, handler: Handler | None = None, tls: ssl.SSLContext | None = None) -> None:
         self._handler = handler or accept
@@ -38,7 +38,7 @@ class OtherServer:
         await self._runner.cleanup()
 
     def rules(self, *ports: int, authorities: Path | None = None) -> FederationRules:
-        """Return rules that allow this server."""
+        """Return rules that allow this server's address."""
         return FederationRules(
             allow_insecure=self._tls is None,
             ports=(self.port, *ports),
@@ -47,6 +47,10 @@ class OtherServer:
             timeout=5.0,
         )
 
+    def rules_for_public_addresses(self) -> FederationRules:
+        """Return rules that allow this server's port and scheme, but not its address."""
+        return FederationRules(allow_insecure=self._tls is None, ports=(self.port,))
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path)
         self.headers.append(dict(request.headers))
@@ -54,7 +58,7 @@ class OtherServer:
 
 
 async def accept(request: web.Request) -> web.StreamResponse:
-    """Accept a WebSocket, and send back each message until the client closes."""
+    """Accept a WebSocket, and echo each message until the client closes."""
     response = web.WebSocketResponse(max_msg_size=0)
     response.headers["X-Spreed-Signaling-Features"] = "a, federation"
     await response.prepare(request)
@@ -63,8 +67,8 @@ async def accept(request: web.Request) -> web.StreamResponse:
     return response
 
 
-class ChosenAnswers(CheckedResolver):
-    """A resolver that gives each look-up the next of its answers."""
+class ScriptedResolver(CheckedResolver):
+    """Resolver that answers each look-up with the next of the given answers."""
 
     def __init__(self, rules: Callable[[], FederationRules], answers: Iterator[tuple[str, ...]]) -> None:
         super().__init__(rules)

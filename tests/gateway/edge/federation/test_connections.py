@@ -10,33 +10,46 @@ import itertools
 import shutil
 import ssl
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from aiohttp import WSMsgType, web
 
 from gateway.core.limits import FederationRules
-from gateway.edge.federation.connections import TOO_LONG, RemoteWebSockets
+from gateway.edge.federation.connections import ADDRESS_REFUSED, TOO_LONG, RemoteWebSockets
 from gateway.flows.ports import RemoteConnectionLost, RemoteMessageTooLong, RemoteUnavailable
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.federation.servers import ChosenAnswers, OtherServer, accept
+from tests.gateway.edge.federation.servers import OtherServer, ScriptedResolver, accept
 
 
 async def code_of(sockets: RemoteWebSockets, url: str) -> str:
-    """Return the code with which an attempt to connect fails."""
+    """Try to connect, and return the code of the failure."""
     with pytest.raises(RemoteUnavailable) as caught:
         await sockets.connect(url)
     return caught.value.code
 
 
-def sockets_with(rules: FederationRules, *answers: tuple[str, ...]) -> tuple[RemoteWebSockets, ChosenAnswers]:
-    resolver = ChosenAnswers(lambda: rules, itertools.chain(answers, itertools.repeat(answers[-1])))
-    return RemoteWebSockets("test", lambda: rules, time.monotonic, resolver), resolver
+@asynccontextmanager
+async def remote_websockets(
+    rules: Callable[[], FederationRules], resolver: ScriptedResolver | None = None
+) -> AsyncIterator[RemoteWebSockets]:
+    """Yield the connector under test, and close it."""
+    sockets = RemoteWebSockets("agent/1", rules, time.monotonic, resolver)
+    try:
+        yield sockets
+    finally:
+        await sockets.close()
+
+
+def scripted(rules: FederationRules, *answers: tuple[str, ...]) -> ScriptedResolver:
+    """Return a resolver with these answers, the last of which it repeats."""
+    return ScriptedResolver(lambda: rules, itertools.chain(answers, itertools.repeat(answers[-1])))
 
 
 async def test_messages_pass_in_both_directions() -> None:
-    async with OtherServer() as server:
-        sockets = RemoteWebSockets("agent/1", server.rules, time.monotonic)
+    async with OtherServer() as server, remote_websockets(server.rules) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/path/")
         assert connection.features == {"a", "federation"}
         await connection.send('{"a":1}')
@@ -44,12 +57,10 @@ async def test_messages_pass_in_both_directions() -> None:
         assert server.requests == ["/path/spreed"]
         assert server.headers[0]["User-Agent"] == "agent/1"
         assert "Sec-WebSocket-Extensions" not in server.headers[0]
-        await sockets.close()
 
 
 async def test_abort_ends_a_waiting_receive() -> None:
-    async with OtherServer() as server:
-        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+    async with OtherServer() as server, remote_websockets(server.rules) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         waiting = asyncio.create_task(connection.receive())
         await asyncio.sleep(0)
@@ -59,12 +70,10 @@ async def test_abort_ends_a_waiting_receive() -> None:
         with pytest.raises(RemoteConnectionLost):
             await connection.send("x")
         connection.abort()
-        await sockets.close()
 
 
 async def test_messages_above_the_limit_end_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    async with OtherServer() as server:
-        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+    async with OtherServer() as server, remote_websockets(server.rules) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         await connection.send("x" * 1_048_576)
         assert len(await connection.receive()) == 1_048_576
@@ -74,7 +83,6 @@ async def test_messages_above_the_limit_end_the_connection(caplog: pytest.LogCap
         with pytest.raises(RemoteConnectionLost):
             await connection.send("x")
         assert caplog.messages == [TOO_LONG]
-        await sockets.close()
 
 
 async def test_pings_are_answered() -> None:
@@ -90,15 +98,13 @@ async def test_pings_are_answered() -> None:
         await response.receive()
         return response
 
-    async with OtherServer(ping) as server:
-        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+    async with OtherServer(ping) as server, remote_websockets(server.rules) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         assert await connection.receive() == "next"
         assert answered.get_nowait() == b"1"
-        await sockets.close()
 
 
-# attack: frames that are no messages
+# attack: control frames
 @pytest.mark.parametrize("opcode", [WSMsgType.PING, WSMsgType.PONG])
 async def test_flood_of_control_frames_ends_the_connection(opcode: WSMsgType) -> None:
     async def flood(request: web.Request) -> web.StreamResponse:
@@ -111,12 +117,10 @@ async def test_flood_of_control_frames_ends_the_connection(opcode: WSMsgType) ->
             await response.receive()
         return response
 
-    async with OtherServer(flood) as server:
-        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+    async with OtherServer(flood) as server, remote_websockets(server.rules) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         with pytest.raises(RemoteConnectionLost):
             await connection.receive()
-        await sockets.close()
 
 
 # reference 12.1-h
@@ -126,64 +130,60 @@ async def test_flood_of_control_frames_ends_the_connection(opcode: WSMsgType) ->
     ["http://other.example/", "https://other.example:8443/", "https://other.example:22/", "http://other.example:443/"],
 )
 async def test_other_schemes_and_ports_are_refused_before_the_name_is_resolved(url: str) -> None:
-    sockets, resolver = sockets_with(FederationRules(), ("8.8.8.8",))
-    assert await code_of(sockets, url) == "not_allowed"
+    resolver = scripted(FederationRules(), ("8.8.8.8",))
+    async with remote_websockets(FederationRules, resolver) as sockets:
+        assert await code_of(sockets, url) == "not_allowed"
     assert resolver.look_ups == 0
-    await sockets.close()
 
 
 # attack: a URL with an address of the operator's network
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"])
-async def test_literal_addresses_are_checked(host: str) -> None:
-    async with OtherServer() as server:
-        rules = FederationRules(allow_insecure=True, ports=(server.port,))
-        sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
+async def test_literal_addresses_are_checked(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with OtherServer() as server, remote_websockets(server.rules_for_public_addresses) as sockets:
         assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
         assert server.requests == []
-        await sockets.close()
+    assert caplog.messages == [ADDRESS_REFUSED]
 
 
 # attack: other notations of such an address, which the system's resolver understands
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost"])
-async def test_other_notations_of_an_address_are_checked(host: str) -> None:
-    async with OtherServer() as server:
-        rules = FederationRules(allow_insecure=True, ports=(server.port,))
-        sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
+async def test_other_notations_of_an_address_are_checked(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with OtherServer() as server, remote_websockets(server.rules_for_public_addresses) as sockets:
         assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
         assert server.requests == []
-        await sockets.close()
+    assert caplog.messages == [ADDRESS_REFUSED]
 
 
 # attack: names that cannot be encoded for DNS, or decoded from it
 @pytest.mark.parametrize("host", ["xn--1-7pbj", "xn--", "xn--a.example", "a" * 64, "a" * 300, "a..example"])
-async def test_malformed_names_are_servers_that_cannot_be_reached(host: str) -> None:
-    sockets = RemoteWebSockets("test", FederationRules, time.monotonic)
-    assert await code_of(sockets, f"https://{host}/") == "network_error"
-    await sockets.close()
+async def test_malformed_names_are_network_errors(host: str) -> None:
+    async with remote_websockets(FederationRules) as sockets:
+        assert await code_of(sockets, f"https://{host}/") == "network_error"
 
 
 # attack: a name with an address of the operator's network, alone or beside a public one
 @pytest.mark.parametrize("answers", [("127.0.0.1",), ("8.8.8.8", "127.0.0.1"), ("127.0.0.1", "8.8.8.8"), ("::1",)])
-async def test_all_addresses_of_a_name_are_checked(answers: tuple[str, ...]) -> None:
+async def test_all_addresses_of_a_name_are_checked(answers: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
     async with OtherServer() as server:
-        rules = FederationRules(allow_insecure=True, ports=(server.port,))
-        sockets, resolver = sockets_with(rules, answers)
-        assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
+        rules = server.rules_for_public_addresses()
+        resolver = scripted(rules, answers)
+        async with remote_websockets(lambda: rules, resolver) as sockets:
+            assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
         assert (resolver.look_ups, server.requests) == (1, [])
-        await sockets.close()
+    assert caplog.messages == [ADDRESS_REFUSED]
 
 
 # attack: DNS rebinding, a name whose address changes between the check and the connection
 async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
     async with OtherServer() as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1/32",), timeout=5.0)
-        sockets, resolver = sockets_with(rules, ("127.0.0.1",), ("127.0.0.2",))
-        await sockets.connect(f"http://other.example:{server.port}/")
-        assert (resolver.look_ups, len(server.requests)) == (1, 1)  # the name was resolved once, and that was used
-        # a later connection is checked again: the first answer is not remembered
-        assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
-        assert (resolver.look_ups, len(server.requests)) == (2, 1)
-        await sockets.close()
+        resolver = scripted(rules, ("127.0.0.1",), ("127.0.0.2",))
+        async with remote_websockets(lambda: rules, resolver) as sockets:
+            await sockets.connect(f"http://other.example:{server.port}/")
+            assert (resolver.look_ups, len(server.requests)) == (1, 1)  # one look-up for the check and the connection
+            # A later connection is checked again: the first answer is not cached.
+            assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
+            assert (resolver.look_ups, len(server.requests)) == (2, 1)
 
 
 # attack: a redirect to the operator's network
@@ -196,21 +196,18 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
         async with OtherServer(redirect) as server:
             rules = server.rules(inner.port)
-            sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
-            assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
+            async with remote_websockets(lambda: rules) as sockets:
+                assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
             assert (len(server.requests), inner.requests) == (1, [])
-            await sockets.close()
 
 
 # attack: a proxy in the environment that would connect to any address
 async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with OtherServer() as proxy, OtherServer() as server:
+    async with OtherServer() as proxy, OtherServer() as server, remote_websockets(server.rules) as sockets:
         for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
         await sockets.connect(f"http://127.0.0.1:{server.port}/")
         assert (proxy.requests, len(server.requests)) == ([], 1)
-        await sockets.close()
 
 
 # attack: a server that never answers
@@ -221,19 +218,16 @@ async def test_connection_attempt_to_a_silent_server_times_out() -> None:
 
     async with OtherServer(silent) as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1",), timeout=0.2)
-        sockets = RemoteWebSockets("test", lambda: rules, time.monotonic)
-        assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
-        await sockets.close()
+        async with remote_websockets(lambda: rules) as sockets:
+            assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
 
 
-async def test_a_server_without_a_websocket_is_no_signaling_server() -> None:
+async def test_server_that_refuses_the_upgrade_is_a_network_error() -> None:
     async def missing(request: web.Request) -> web.StreamResponse:
         return web.Response(status=404)
 
-    async with OtherServer(missing) as server:
-        sockets = RemoteWebSockets("test", server.rules, time.monotonic)
+    async with OtherServer(missing) as server, remote_websockets(server.rules) as sockets:
         assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
-        await sockets.close()
 
 
 async def test_certificates_of_authorities_are_read_again_after_a_reload(tmp_path: Path) -> None:
@@ -246,14 +240,13 @@ async def test_certificates_of_authorities_are_read_again_after_a_reload(tmp_pat
     shutil.copyfile(other, authorities)
     async with OtherServer(accept, context) as server:
         settings = [server.rules(authorities=authorities)]
-        sockets = RemoteWebSockets("test", lambda: settings[-1], time.monotonic)
         url = f"https://127.0.0.1:{server.port}/"
-        assert await code_of(sockets, url) == "certificate_verification_error"
-        shutil.copyfile(certificate, authorities)
-        settings.append(server.rules(authorities=authorities))  # equal, but new, as after a reload
-        connection = await sockets.connect(url)
-        connection.abort()
-        await sockets.close()
+        async with remote_websockets(lambda: settings[-1]) as sockets:
+            assert await code_of(sockets, url) == "certificate_verification_error"
+            shutil.copyfile(certificate, authorities)
+            settings.append(server.rules(authorities=authorities))  # equal, but new, as after a reload
+            connection = await sockets.connect(url)
+            connection.abort()
 
 
 # attack: a server in the middle with another certificate
@@ -262,16 +255,13 @@ async def test_certificates_are_verified(tmp_path: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     async with OtherServer(accept, context) as server:
-        unknown = RemoteWebSockets("test", server.rules, time.monotonic)
-        assert await code_of(unknown, f"https://127.0.0.1:{server.port}/") == "certificate_verification_error"
-        await unknown.close()
-        known = RemoteWebSockets("test", lambda: server.rules(authorities=certificate), time.monotonic)
-        connection = await known.connect(f"https://127.0.0.1:{server.port}/")
-        await connection.send("x")
-        assert await connection.receive() == "x"
-        # the certificate is for 127.0.0.1, not for the name that the client chose
         rules = server.rules(authorities=certificate)
-        named, _ = sockets_with(rules, ("127.0.0.1",))
-        assert await code_of(named, f"https://other.example:{server.port}/") == "certificate_verification_error"
-        await known.close()
-        await named.close()
+        async with remote_websockets(server.rules) as sockets:
+            assert await code_of(sockets, f"https://127.0.0.1:{server.port}/") == "certificate_verification_error"
+        async with remote_websockets(lambda: rules) as sockets:
+            connection = await sockets.connect(f"https://127.0.0.1:{server.port}/")
+            await connection.send("x")
+            assert await connection.receive() == "x"
+        # The certificate is for 127.0.0.1, not for the name that the client chose.
+        async with remote_websockets(lambda: rules, scripted(rules, ("127.0.0.1",))) as sockets:
+            assert await code_of(sockets, f"https://other.example:{server.port}/") == "certificate_verification_error"
