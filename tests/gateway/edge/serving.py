@@ -1,4 +1,4 @@
-"""An HTTP server for single handlers, and an HTTP exchange over a raw socket."""
+"""HTTP servers of single handlers and of a whole gateway, and HTTP exchanges over a raw socket."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway.app import Gateway
+from gateway.config import Config
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import Upgrade
@@ -35,7 +38,7 @@ async def served_routes(routes: Iterable[web.AbstractRouteDef]) -> AsyncIterator
 async def served_with_upgrades(
     routes: Iterable[web.AbstractRouteDef], upgrade: Upgrade, clock: Callable[[], float]
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve the routes by the gateway's own runner, which opens WebSockets by ``upgrade``; yield host and port."""
+    """Serve the routes by the gateway's HTTP runner, which opens WebSockets by ``upgrade``; yield host and port."""
     app = web.Application(client_max_size=0)
     app.router.add_routes(routes)
     rules = ConnectionRules(
@@ -56,8 +59,27 @@ async def served_with_upgrades(
         await runner.cleanup()
 
 
+@asynccontextmanager
+async def running_gateway(config: Config, *, at_once: bool = True) -> AsyncIterator[str]:
+    """Run a gateway, which leaves all connections to aiohttp unless ``at_once``; yield its URL."""
+    gateway = Gateway(config)
+    if not at_once:
+        gateway._upgrade_at_once = lambda request: False  # type: ignore[method-assign]
+    (url,) = await gateway.start()
+    try:
+        yield url
+    finally:
+        await gateway.stop()
+
+
+def address_of(url: str) -> tuple[str, int]:
+    """Return host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or 0
+
+
 async def exchange(address: tuple[str, int], request: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send a request's bytes and return status, headers (with lower-case names) and body of the answer."""
+    """Send the octets of a request; return status, headers (names in lower case) and body of the answer."""
     async with asyncio.timeout(5):
         reader, writer = await asyncio.open_connection(*address)
         try:

@@ -1,4 +1,4 @@
-"""A writer of databases in MaxMind's format (specification 2.0), with 24-bit records and one value per network."""
+"""Writer of databases in MaxMind's format (specification 2.0), with 24-bit records and one value per network."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _STRING, _UINT32, _MAP, _UINT64, _ARRAY = 2, 6, 7, 9, 11
 Tree = list["Tree | int | None"]  # [left, right]; a number is an offset in the data section
 
 
-def country(code: str, continent: str) -> dict[str, object]:
-    """Return a record like those of MaxMind's country databases."""
+def country_record(code: str, continent: str) -> dict[str, object]:
+    """Return a record in the form of MaxMind's country databases."""
     return {
         "continent": {"code": continent, "names": {"en": "somewhere"}},
         "country": {"iso_code": code, "names": {"en": "a country"}},
@@ -21,7 +21,7 @@ def country(code: str, continent: str) -> dict[str, object]:
 
 
 def write(records: Mapping[str, object], *, version: int = 6, type: str = "Test-Country") -> bytes:
-    """Encode a database with these records by network; IPv4 networks are below ``::/96``."""
+    """Encode a database of records by network; in an IPv6 database IPv4 networks are below ``::/96``."""
     tree: Tree = [None, None]
     data = bytearray()
     for text, record in records.items():
@@ -47,10 +47,10 @@ def write(records: Mapping[str, object], *, version: int = 6, type: str = "Test-
 def _insert(tree: Tree, bits: str, offset: int) -> None:
     node = tree
     for bit in map(int, bits[:-1]):
-        below = node[bit]
-        if not isinstance(below, list):
-            below = node[bit] = [None, None]
-        node = below
+        child = node[bit]
+        if not isinstance(child, list):
+            child = node[bit] = [None, None]
+        node = child
     node[int(bits[-1])] = offset
 
 

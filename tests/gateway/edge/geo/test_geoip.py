@@ -34,13 +34,15 @@ from tests.gateway.edge.geo import mmdb
 from tests.gateway.edge.serving import served_routes
 
 SWISS, JAPANESE, ELSEWHERE = "192.0.2.7", "2001:db8::1", "203.0.113.1"
-DATABASE = mmdb.write({"192.0.2.0/24": mmdb.country("CH", "EU"), "2001:db8::/32": mmdb.country("JP", "AS")})
-OTHER = mmdb.write({"192.0.2.0/24": mmdb.country("FR", "EU")})
+DATABASE = mmdb.write(
+    {"192.0.2.0/24": mmdb.country_record("CH", "EU"), "2001:db8::/32": mmdb.country_record("JP", "AS")}
+)
+OTHER = mmdb.write({"192.0.2.0/24": mmdb.country_record("FR", "EU")})
 
 
 @dataclass
 class FakeGeoIpSettings:
-    """The settings of ``[geoip]``."""
+    """Settings of the section ``[geoip]``."""
 
     database: str = ""
     license_key: str = ""
@@ -53,7 +55,7 @@ def country(geoip: GeoIp, address: str = SWISS) -> str:
 
 
 def archived(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Country.mmdb") -> bytes:
-    """Return an archive like MaxMind's."""
+    """Return a tar archive in the form of MaxMind's downloads."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         for member, content in (("GeoLite2-Country_20261122/README.txt", b"read me"), (name, data)):
@@ -64,7 +66,7 @@ def archived(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Countr
 
 
 @pytest.fixture
-def records() -> Iterator[list[str]]:
+def log_lines() -> Iterator[list[str]]:
     """Capture the formatted log records of the test."""
     with log.captured_lines(logging.DEBUG) as lines:
         yield lines
@@ -151,14 +153,14 @@ async def test_malformed_record_has_no_country(tmp_path: Path, record: object, e
 
 
 async def test_damaged_database_raises_only_unusable_database(tmp_path: Path) -> None:
-    """A database with random changed bytes is refused, or its lookups return."""
-    choose = random.Random(20261122)
+    """A database with some random bytes is refused, or each lookup in it returns."""
+    rng = random.Random(20261122)
     path = tmp_path / "x.mmdb"
     geoip, refused = GeoIp(FakeGeoIpSettings(str(path))), 0
     for _ in range(300):
         data = bytearray(DATABASE)
-        for _ in range(choose.randint(1, 4)):
-            data[choose.randrange(len(data))] = choose.randrange(256)
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
         path.write_bytes(data)
         try:
             geoip._database = await DatabaseFile(path).read()
@@ -198,7 +200,7 @@ async def test_database_is_downloaded_and_decompressed(body: bytes) -> None:
     async with served_routes([web.get("/countries", handle)]) as (host, port):
         database = await DatabaseDownload(f"http://{host}:{port}/countries").read()
     assert database is not None
-    assert database.get(SWISS) == mmdb.country("CH", "EU")
+    assert database.get(SWISS) == mmdb.country_record("CH", "EU")
 
 
 async def test_unchanged_database_is_not_downloaded_again() -> None:
@@ -269,15 +271,15 @@ def test_licence_key_alone_selects_maxmind() -> None:
 
 
 class ScriptedSource:
-    """A database source with given results."""
+    """Database source that answers each read with the next of the given results."""
 
     def __init__(self, *answers: bytes | str | None) -> None:
         self.answers = list(answers)
-        self.asked: list[float] = []
+        self.times: list[float] = []  # of the reads
         self.empty = asyncio.Event()
 
     async def read(self) -> maxminddb.Reader | None:
-        self.asked.append(asyncio.get_running_loop().time())
+        self.times.append(asyncio.get_running_loop().time())
         answer = self.answers.pop(0)
         if not self.answers:
             self.empty.set()
@@ -286,7 +288,7 @@ class ScriptedSource:
         return None if answer is None else database._open(io.BytesIO(answer))
 
 
-async def test_changed_configuration_applies_at_once(tmp_path: Path, records: list[str]) -> None:
+async def test_changed_configuration_applies_at_once(tmp_path: Path, log_lines: list[str]) -> None:
     first, other = tmp_path / "first.mmdb", tmp_path / "other.mmdb"
     first.write_bytes(DATABASE)
     other.write_bytes(OTHER)
@@ -303,12 +305,12 @@ async def test_changed_configuration_applies_at_once(tmp_path: Path, records: li
         assert country(geoip) == UNKNOWN_COUNTRY.country
     finally:
         await geoip.stop()
-    assert any("no new GeoIP database" in line for line in records)
-    assert not any(part in line for line in records for part in (SWISS, ELSEWHERE, str(tmp_path)))
+    assert any("no new GeoIP database" in line for line in log_lines)
+    assert not any(part in line for line in log_lines for part in (SWISS, ELSEWHERE, str(tmp_path)))
 
 
-async def test_gateway_counts_clients_by_country(tmp_path: Path, records: list[str]) -> None:
-    """The address comes from a proxy's header, the count is in the metrics, and no address is logged."""
+async def test_gateway_counts_clients_by_country(tmp_path: Path, log_lines: list[str]) -> None:
+    """The address is that in a proxy's header, and no address is logged."""
     path = tmp_path / "x.mmdb"
     path.write_bytes(DATABASE)
     async with FakeNextcloud() as nextcloud, aiohttp.ClientSession() as http:
@@ -330,8 +332,8 @@ async def test_gateway_counts_clients_by_country(tmp_path: Path, records: list[s
                     assert (await client.receive_json())["type"] == "hello"
             assert await gateway.reload(msgspec.structs.replace(base, geoip=GeoIpSection())) == []
             async with http.get(f"{url}/metrics") as response:
-                shown = re.findall(r'signaling_client_countries_total{country="(\w+)"} (\S+)', await response.text())
+                counts = re.findall(r'signaling_client_countries_total{country="(\w+)"} (\S+)', await response.text())
         finally:
             await gateway.stop()
-    assert sorted(shown) == [("CH", "2.0"), ("JP", "1.0"), ("US", "1.0")]
-    assert not any(address in line for line in records for address in (SWISS, JAPANESE, ELSEWHERE, "198.51.100.1"))
+    assert sorted(counts) == [("CH", "2.0"), ("JP", "1.0"), ("US", "1.0")]
+    assert not any(address in line for line in log_lines for address in (SWISS, JAPANESE, ELSEWHERE, "198.51.100.1"))

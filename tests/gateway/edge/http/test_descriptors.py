@@ -1,4 +1,4 @@
-"""The limit of open file descriptors and the reserve."""
+"""The process' limit of open file descriptors, and the reserve below it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FakeSocket:
 
 
 class DescriptorTransport:
-    """The transport of a connection with a descriptor."""
+    """Transport of a connection whose socket has a given descriptor."""
 
     def __init__(self, number: int) -> None:
         self._socket = FakeSocket(number)
@@ -32,14 +32,14 @@ class DescriptorTransport:
 
 
 @pytest.fixture
-def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[tuple[int, int]]]:
-    """Replace the limits of the process; the list contains the limits that were set."""
+def set_limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[tuple[int, int]]]:
+    """Replace the limits of the process by fakes; the returned list has all limits since."""
 
     def replace(soft: int, hard: int) -> list[tuple[int, int]]:
-        made = [(soft, hard)]
-        monkeypatch.setattr(resource, "getrlimit", lambda which: made[-1])
-        monkeypatch.setattr(resource, "setrlimit", lambda which, values: made.append(values))
-        return made
+        limits = [(soft, hard)]
+        monkeypatch.setattr(resource, "getrlimit", lambda which: limits[-1])
+        monkeypatch.setattr(resource, "setrlimit", lambda which, values: limits.append(values))
+        return limits
 
     return replace
 
@@ -49,22 +49,22 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], list[tuple[i
     [(1024, 20_000, 20_000), (1024, resource.RLIM_INFINITY, 1 << 20), (20_000, 20_000, 20_000)],
 )
 def test_soft_limit_is_raised_to_the_hard_one(
-    limits: Callable[[int, int], list[tuple[int, int]]],
+    set_limits: Callable[[int, int], list[tuple[int, int]]],
     caplog: pytest.LogCaptureFixture,
     soft: int,
     hard: int,
     raised: int,
 ) -> None:
-    made = limits(soft, hard)
+    limits = set_limits(soft, hard)
     assert raise_limit() == raised
-    assert made[-1][0] == raised
+    assert limits[-1][0] == raised
     assert caplog.records == []
 
 
-def test_few_descriptors_are_warned_about(
-    limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
+def test_low_limit_of_descriptors_is_warned_about(
+    set_limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits(1024, 1024)
+    set_limits(1024, 1024)
     assert raise_limit() == 1024
     (record,) = caplog.records
     assert (
@@ -78,9 +78,9 @@ def test_reserve_is_not_usable(limit: int, left: int) -> None:
 
 
 def test_last_descriptors_are_in_the_reserve_and_warned_about_once(
-    limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
+    set_limits: Callable[[int, int], list[tuple[int, int]]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits(1024, 1024)
+    set_limits(1024, 1024)
     reserve = DescriptorReserve(LimitedLog(logging.getLogger("portunus.http"), lambda: 0.0))
     transports = [DescriptorTransport(number) for number in (895, 896, 1000)]
     used = [reserve.is_used_by(transport) for transport in transports]  # type: ignore[arg-type]

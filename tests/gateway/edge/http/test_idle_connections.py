@@ -6,7 +6,7 @@ from gateway.edge.http.idle_connections import IdleConnections
 
 
 class ClosableConnection:
-    """A connection that records whether it was aborted."""
+    """Connection that records whether it was aborted."""
 
     def __init__(self, peer: str = "192.0.2.1", *, uses_reserve: bool = False) -> None:
         self.peer = peer
@@ -18,7 +18,7 @@ class ClosableConnection:
 
 
 def add_connections(idle: IdleConnections, *connections: ClosableConnection) -> list[bool]:
-    """Add connections, and return which of them were closed."""
+    """Add connections; return for each whether it was closed."""
     for connection in connections:
         idle.add(connection)
     return [connection.aborted for connection in connections]
@@ -46,7 +46,7 @@ def test_connection_with_a_request_is_not_closed() -> None:
     assert len(idle) == 1
 
 
-def test_0_is_no_limit() -> None:
+def test_limit_of_0_closes_no_connection() -> None:
     idle = IdleConnections(lambda: 0, lambda limit: None)
     assert not any(add_connections(idle, *[ClosableConnection() for _ in range(1000)]))
 

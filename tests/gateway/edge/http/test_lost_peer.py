@@ -1,4 +1,4 @@
-"""Requests of a client that has reset its connection before it is accepted: no header makes it another client."""
+"""Requests on connections that the client has reset before they are accepted: their headers are not trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from msgspec import structs
 from gateway.core.throttle import Address
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.request_head import RequestHead
-from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, answer, head, running_gateway
+from tests.gateway.edge.http.handshakes import REQUEST_LINE, answer, head
+from tests.gateway.edge.raw_client import WAIT_TIMEOUT
+from tests.gateway.edge.serving import address_of, running_gateway
 from tests.gateway.test_app import config
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close with a reset
@@ -23,9 +25,9 @@ FORGED_HEADER = "X-Real-IP: 203.0.113.99"
 @pytest.mark.parametrize(
     "sent",
     [
-        head("GET /spreed HTTP/1.1", FORGED_HEADER),
+        head(REQUEST_LINE, FORGED_HEADER),
         head("GET /spreed?by=aiohttp HTTP/1.1", FORGED_HEADER),
-        head("GET /spreed HTTP/1.1", "Sec-WebSocket-Protocol: janus-events"),
+        head(REQUEST_LINE, "Sec-WebSocket-Protocol: janus-events"),
         f"GET /metrics HTTP/1.1\r\nHost: h\r\n{FORGED_HEADER}\r\n\r\n".encode(),
     ],
     ids=["handshake", "handshake by aiohttp", "events of Janus", "request"],
@@ -44,13 +46,13 @@ async def test_client_that_resets_its_connection_at_once_is_not_taken_for_a_trus
     monkeypatch.setattr(TrustedProxies, "real_ip", real_ip)
     made = config()
     made = structs.replace(made, http=structs.replace(made.http, trusted_proxies=("127.0.0.1",)))
-    async with running_gateway(made) as url, asyncio.timeout(PATIENCE):
-        with socket.socket() as client:  # without a turn of the loop in between, so that nothing is accepted meanwhile
+    async with running_gateway(made) as url, asyncio.timeout(WAIT_TIMEOUT):
+        with socket.socket() as client:  # blocks the loop, so that the connection is accepted after its reset
             client.bind(("127.0.0.2", 0))
             client.connect(address_of(url))
             client.send(sent)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        later = head("GET /spreed HTTP/1.1", "X-Real-IP: 192.0.2.7")
+        later = head(REQUEST_LINE, "X-Real-IP: 192.0.2.7")
         assert (await answer(url, later)).startswith(b"HTTP/1.1 101 ")
-        await answer(url, later)  # a request that was read before the first one is handled by now
+        await answer(url, later)  # by now the requests that were read before are handled
     assert set(seen) - {"127.0.0.2"} == {"192.0.2.7"}

@@ -1,4 +1,4 @@
-"""What is left of a new connection once its WebSocket is open, or failed to open: nothing."""
+"""Memory of new connections: each is freed once its WebSocket is open, or has failed to open."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from gateway.app import Gateway
 from gateway.edge.clients import websocket_connection
 from gateway.edge.http import runner
 from gateway.edge.http.new_connection import ConnectionAcceptor, NewConnection
-from tests.gateway.edge.http.test_new_connection import PATIENCE, address_of, head, running_gateway
-from tests.gateway.edge.raw_client import PING, RawClient
+from tests.gateway.edge.http.handshakes import head
+from tests.gateway.edge.raw_client import PING, WAIT_TIMEOUT, RawClient
+from tests.gateway.edge.serving import address_of, running_gateway
 from tests.gateway.test_app import config
 
 
-async def test_fault_while_a_websocket_is_opened_ends_the_connection_and_leaves_nothing_behind(
+async def test_exception_while_a_websocket_is_opened_ends_and_forgets_the_connection(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(websocket_connection.WebSocketConnection, "_schedule", lambda self: 1 / 0)
@@ -34,11 +35,11 @@ async def test_fault_while_a_websocket_is_opened_ends_the_connection_and_leaves_
     gateway = Gateway(config())
     (url,) = await gateway.start()
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             reader, writer = await asyncio.open_connection(*address_of(url))
             writer.write(head())
             with contextlib.suppress(ConnectionError):
-                await reader.read()  # the answer may have been written before the fault
+                await reader.read()  # the answer may have been written before the exception
         writer.transport.abort()
         server: Any = owners[0]
         assert (len(server._new), len(server._rules.idle), len(gateway._websocket)) == (0, 0, 0)
@@ -47,18 +48,18 @@ async def test_fault_while_a_websocket_is_opened_ends_the_connection_and_leaves_
     assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ZeroDivisionError]
 
 
-class _Observed(NewConnection):
+class _WeaklyReferenceable(NewConnection):
     __slots__ = ("__weakref__",)
 
 
-async def test_nothing_of_a_new_connection_is_kept_once_its_websocket_is_open(
+async def test_new_connection_is_freed_once_its_websocket_is_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is freed at once: a cycle of references would be freed hours later, since collections are rare (serve)."""
+    """A cycle of references would free it hours later: ``portunus serve`` collects garbage rarely."""
     made: list[weakref.ref[NewConnection]] = []
 
     def create(owner: ConnectionAcceptor) -> NewConnection:
-        connection = _Observed(owner)
+        connection = _WeaklyReferenceable(owner)
         made.append(weakref.ref(connection))
         return connection
 

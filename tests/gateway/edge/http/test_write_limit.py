@@ -20,16 +20,16 @@ from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import RawClient
 from tests.gateway.test_app import config
 
-SHORT_TIMEOUT = 0.4  # seconds, instead of WRITE_TIMEOUT
+SHORT_TIMEOUT = 0.1  # seconds, instead of WRITE_TIMEOUT
 BODY = 16_777_216  # bytes: more than the kernel buffers for a client that does not read
 CHUNK = 131_072  # bytes written at once
 
 
-async def big(request: web.Request) -> web.Response:
+async def answer_in_one_write(request: web.Request) -> web.Response:
     return web.Response(body=bytes(BODY))
 
 
-async def streamed(request: web.Request) -> web.StreamResponse:
+async def answer_in_chunks(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
     for _ in range(BODY // CHUNK):
@@ -45,7 +45,8 @@ def short_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def served_application(certificate: str = "", key: str = "") -> AsyncIterator[tuple[str, int]]:
     gateway = Gateway(
-        config(certificate=certificate, key=key), routes=[web.get("/big", big), web.get("/streamed", streamed)]
+        config(certificate=certificate, key=key),
+        routes=[web.get("/big", answer_in_one_write), web.get("/streamed", answer_in_chunks)],
     )
     (url,) = await gateway.start()
     parts = urlsplit(url)
@@ -59,7 +60,7 @@ async def served_application(certificate: str = "", key: str = "") -> AsyncItera
 async def send_request(
     address: tuple[str, int], request: str, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[asyncio.StreamReader]:
-    """Connect with a small receive buffer and send a request; yield the unread answer."""
+    """Connect with a small receive buffer and send a request; yield the stream of its answer, unread."""
     client_socket = socket.socket()
     client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client_socket.setblocking(False)
@@ -74,7 +75,7 @@ async def send_request(
 
 
 async def count_remaining(reader: asyncio.StreamReader) -> int:
-    """Read until the connection ends, normally or not, and return the number of bytes."""
+    """Read until the connection is closed or reset; return the number of bytes."""
     count = 0
     async with asyncio.timeout(20):
         try:
@@ -112,7 +113,6 @@ async def test_tls_connection_of_a_client_that_does_not_read_is_aborted(tmp_path
         assert await count_remaining(reader) < BODY
 
 
-@pytest.mark.usefixtures("short_timeout")
 async def test_slow_client_gets_the_whole_answer_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", 20.0)
     async with served_application() as address, send_request(address, "/big") as reader:
@@ -122,17 +122,17 @@ async def test_slow_client_gets_the_whole_answer_within_the_timeout(monkeypatch:
             await reader.readexactly(BODY)
 
 
-@pytest.mark.usefixtures("short_timeout")
-async def test_timer_does_not_run_between_requests_of_a_kept_connection() -> None:
+async def test_timer_does_not_run_between_requests_of_a_kept_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_limit, "WRITE_TIMEOUT", timeout := 0.4)
     async with served_application() as (host, port):
         reader, writer = await asyncio.open_connection(host, port)
         for path in ("/big", "/api/v1/welcome", "/big"):
+            await asyncio.sleep(1.5 * timeout)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             async with asyncio.timeout(20):
                 await reader.readexactly(length)
-            await asyncio.sleep(1.5 * SHORT_TIMEOUT)  # longer than the timeout
         writer.close()
 
 
