@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Iterable
-from pathlib import Path
-from ssl import SSLContext
 
 from aiohttp import web
 
@@ -23,14 +20,14 @@ from gateway.edge.clients.websocket import WebSocketEndpoint
 from gateway.edge.federation.connections import RemoteWebSockets
 from gateway.edge.geo.geoip import GeoIp
 from gateway.edge.housekeeper import Housekeeper
-from gateway.edge.http import unix_socket
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.http.body import BodyReader
 from gateway.edge.http.body_budget import BodyBudget
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
+from gateway.edge.http.listening import listen
 from gateway.edge.http.new_connection import UpgradeRequest
-from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
+from gateway.edge.http.runner import ConnectionRules, HttpRunner
 from gateway.edge.http.tls import ServerTls, create_context
 from gateway.edge.http.untrusted_proxies import UntrustedProxies
 from gateway.edge.janus_events import JanusEvents, event_receiver
@@ -342,31 +339,9 @@ class Gateway:
         self._tls = ServerTls(http.certificate, http.key) if http.certificate else None
         tls = None if self._tls is None else self._tls.context
         urls = []
-        for text in http.listen:
-            try:
-                urls += await _listen_at(runner, text, tls)
-            except OSError as error:
-                raise _listen_error(text, error) from error
+        for entry in http.listen:
+            urls += await listen(runner, entry, listen_address(entry), tls)
         return urls
-
-
-async def _listen_at(runner: web.AppRunner, text: str, tls: SSLContext | None) -> list[str]:
-    """Listen on one entry of ``http.listen``; return the addresses as URLs."""
-    address = listen_address(text)
-    if address is None:
-        unix_socket.remove_stale(Path(text))
-        await web.UnixSite(runner, text, ssl_context=tls).start()
-        return [f"unix:{text}"]
-    before = len(runner.addresses)
-    await TcpSite(runner, address[0] or None, address[1], ssl_context=tls).start()
-    hosts = [(f"[{bound[0]}]" if ":" in bound[0] else bound[0], bound[1]) for bound in runner.addresses[before:]]
-    return [f"{'https' if tls else 'http'}://{host}:{port}" for host, port in hosts]
-
-
-def _listen_error(text: str, error: OSError) -> OSError:
-    """Return an error about the entry ``text`` of ``http.listen``, with the entry as its ``filename``."""
-    detailed = error.strerror if error.strerror and text in error.strerror else ""
-    return OSError(error.errno, detailed or (os.strerror(error.errno) if error.errno else str(error)), text)
 
 
 def _flow_settings(config: Config) -> FlowSettings:
