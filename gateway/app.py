@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from socket import socket
 
 from aiohttp import web
 
@@ -63,9 +64,10 @@ Route = web.AbstractRouteDef
 class Gateway:
     """A gateway with its configuration; call ``start``, and ``stop`` when done."""
 
-    def __init__(self, config: Config, *, routes: Iterable[Route] = ()) -> None:
+    def __init__(self, config: Config, *, routes: Iterable[Route] = (), passed_sockets: Sequence[socket] = ()) -> None:
         self._config = config
         self._extra_routes = tuple(routes)
+        self._passed_sockets = passed_sockets
         self._clock, self._wall_clock = time.monotonic, time.time
         self._features = features.announced(config.mcu.type)
         self._counters = Counters()
@@ -338,10 +340,8 @@ class Gateway:
         http = self._config.http
         self._tls = ServerTls(http.certificate, http.key) if http.certificate else None
         tls = None if self._tls is None else self._tls.context
-        urls = []
-        for entry in http.listen:
-            urls += await listen(runner, entry, listen_address(entry), tls)
-        return urls
+        entries = {entry: listen_address(entry) for entry in http.listen}
+        return await listen(runner, entries, tls, self._passed_sockets)
 
 
 def _flow_settings(config: Config) -> FlowSettings:

@@ -73,6 +73,10 @@ class Draining:
             self._watch_task = None
         log.info("the drain was cancelled: new sessions are accepted")
 
+    def progress(self) -> str:
+        """Return the progress of the drain in words; empty without a drain."""
+        return f"draining: {self._progress_text()}" if self._drain.active else ""
+
     async def close(self) -> None:
         """Cancel the task that watches the drain, and wait for its end."""
         await self._tasks.close()

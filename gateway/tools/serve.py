@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 from collections.abc import Callable
 
@@ -13,9 +14,12 @@ import uvloop
 
 from gateway.app import Gateway
 from gateway.config import Config, ConfigError
+from gateway.edge.http import passed_sockets
 from gateway.edge.http.descriptors import raise_limit
 from gateway.edge.operator.readiness import NO_SFU
+from gateway.edge.service_manager import ServiceManager
 
+END_TIME = 20.0  # seconds from the end of the drain until the process has ended, at most
 COLLECTION_THRESHOLDS = (5_000, 10, 400)  # of gc.set_threshold; the second one bounds the pause of a collection
 
 log = logging.getLogger("portunus")
@@ -27,47 +31,78 @@ def run(config: Config, load: Callable[[], Config]) -> int:
     ``load`` is called on SIGHUP and returns the configuration.
     """
     raise_limit()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(Gateway(config), load))
-
-
-async def _serve(gateway: Gateway, load: Callable[[], Config]) -> int:
-    """Start a gateway, print one line when it accepts connections, and stop it on a signal."""
-    signals: asyncio.Queue[int] = asyncio.Queue()
-    for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-        asyncio.get_running_loop().add_signal_handler(signal_number, signals.put_nowait, signal_number)
     try:
-        urls = await gateway.start()
-    except OSError as error:
-        where = f" on {error.filename}" if error.filename else ""
-        click.echo(f"Error: cannot listen{where}: {error.strerror or error}", err=True)
+        sockets = passed_sockets.take(os.environ, os.getpid())
+    except passed_sockets.PassedSocketError as error:
+        click.echo(f"Error: {error}", err=True)
         return 1
-    if gateway.mcu is None:
-        log.warning("%s", NO_SFU)
-    _collect_less_garbage()
-    click.echo(f"portunus listens on {', '.join(urls)}")
-    handling = asyncio.create_task(_handle_signals(gateway, load, signals), name="signals")
-    drained = asyncio.create_task(gateway.draining.over.wait(), name="drained")
-    done, _ = await asyncio.wait((handling, drained), return_when=asyncio.FIRST_COMPLETED)
-    handling.cancel()
-    drained.cancel()
-    await gateway.stop()
-    if handling in done:
-        handling.result()  # raises the exception of ``_handle_signals``, if any
-    return 0
+    if sockets and config.test_controls:
+        click.echo("Error: test_controls must be off if a service manager passes sockets: they may be public", err=True)
+        return 1
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_Service(Gateway(config, passed_sockets=sockets), load).run())
 
 
-async def _handle_signals(gateway: Gateway, load: Callable[[], Config], signals: asyncio.Queue[int]) -> None:
-    """Handle signals until SIGINT; SIGTERM and SIGUSR1 end the process through ``gateway.draining.over``."""
-    while (received := await signals.get()) != signal.SIGINT:
-        match received:
-            case signal.SIGHUP:
-                await _reload(gateway, load)
-            case signal.SIGTERM:
-                gateway.draining.end(gateway.drain_deadline)
-            case signal.SIGUSR1:
-                await gateway.stop_listening()
-                gateway.draining.begin_until_last_session()
+class _Service:
+    """A gateway under the control of signals and a service manager."""
+
+    def __init__(self, gateway: Gateway, load: Callable[[], Config]) -> None:
+        self._gateway = gateway
+        self._load = load
+        self._manager = ServiceManager(os.environ)
+        self._signals: asyncio.Queue[int] = asyncio.Queue()
+        self._serving = ""
+
+    async def run(self) -> int:
+        """Start the gateway, print one line when it accepts connections, and stop it on a signal or after a drain."""
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            asyncio.get_running_loop().add_signal_handler(signal_number, self._signals.put_nowait, signal_number)
+        try:
+            urls = await self._gateway.start()
+        except OSError as error:
+            where = f" on {error.filename}" if error.filename else ""
+            click.echo(f"Error: cannot listen{where}: {error.strerror or error}", err=True)
+            return 1
+        if self._gateway.mcu is None:
+            log.warning("%s", NO_SFU)
+        _collect_less_garbage()
+        self._serving = f"listens on {', '.join(urls)}"
+        click.echo(f"portunus {self._serving}")
+        self._manager.ready(self._serving)
+        await self._wait_for_end()
+        return 0
+
+    async def _wait_for_end(self) -> None:
+        """Handle signals and inform the service manager until the process has to end; then stop the gateway."""
+        status = asyncio.create_task(self._manager.watch(self._status), name="status")
+        handling = asyncio.create_task(self._handle_signals(), name="signals")
+        drained = asyncio.create_task(self._gateway.draining.over.wait(), name="drained")
+        done, _ = await asyncio.wait((handling, drained), return_when=asyncio.FIRST_COMPLETED)
+        for task in (status, handling, drained):
+            task.cancel()
+        self._manager.stopping()
+        await self._gateway.stop()
+        if handling in done:
+            handling.result()  # raises the exception of ``_handle_signals``, if any
+
+    async def _handle_signals(self) -> None:
+        """Handle signals until SIGINT; SIGTERM and SIGUSR1 end the process through ``gateway.draining.over``."""
+        gateway = self._gateway
+        while (received := await self._signals.get()) != signal.SIGINT:
+            match received:
+                case signal.SIGHUP:
+                    self._manager.reloading()
+                    await _reload(gateway, self._load)
+                    self._manager.ready(self._status())
+                case signal.SIGTERM:
+                    self._manager.extend_time_limit(gateway.drain_deadline + END_TIME)
+                    gateway.draining.end(gateway.drain_deadline)
+                case signal.SIGUSR1:
+                    await gateway.stop_listening()
+                    gateway.draining.begin_until_last_session()
+
+    def _status(self) -> str:
+        return self._gateway.draining.progress() or self._serving
 
 
 def _collect_less_garbage() -> None:

@@ -146,7 +146,7 @@ def test_nginx_accepts_its_file(folder: Path) -> None:
 
 
 def test_systemd_accepts_the_units(folder: Path) -> None:
-    units = [str(folder / "set" / name) for name in ("portunus.service", "portunus-janus.service")]
+    units = [str(folder / "set" / name) for name in ("portunus.service", "portunus.socket", "portunus-janus.service")]
     command = [find_program("systemd-analyze", "systemd"), "verify", "--man=no", *units]
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_TIMEOUT)
     assert (done.returncode, done.stderr) == (0, "")

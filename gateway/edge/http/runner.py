@@ -12,14 +12,16 @@ sent a request is counted.
 Undocumented parts of aiohttp 3.14 that only this module uses: ``RequestHandler.handle_error``, which answers malformed
 requests; ``_handle_request``, called for each request; ``_process_keepalive``, called when ``_keepalive_timeout`` ends,
 at ``_next_keepalive_close_time``, by ``_keepalive_handle``; ``_force_close``, which it sets; ``pause_reading``;
-``TCPSite._server``, the listening sockets; ``AppRunner._make_server`` and ``Server.__call__``, which choose the request
-handler's class; and the handler's arguments, which ``Server`` keeps in ``_loop`` and ``_kwargs``.
+``TCPSite._server`` and ``SockSite._server``, the listening sockets; ``AppRunner._make_server`` and
+``Server.__call__``, which choose the request handler's class; and the handler's arguments, which ``Server`` keeps in
+``_loop`` and ``_kwargs``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +86,18 @@ class TcpSite(web.TCPSite):
         await super().start()
         server: Any = self._server
         narrow(server.sockets)
+
+
+class PassedSite(web.SockSite):
+    """Listens on a socket that is bound already, TCP or unix, and treats it as ``TcpSite`` does."""
+
+    __slots__ = ()
+
+    async def start(self) -> None:
+        """Start to listen. The site's end closes the socket."""
+        await super().start()
+        server: Any = self._server
+        narrow(sock for sock in server.sockets if sock.family != socket.AF_UNIX)
 
 
 class _Server(web.Server):

@@ -14,10 +14,10 @@ from gateway.cli import main
 from gateway.config.sections import DrainSection
 from gateway.tools.configuration.check import check
 from gateway.tools.configuration.init import SECRET_FILES, SECRETS, TEMPLATES, Site, write_set
+from gateway.tools.serve import END_TIME
 from tests.janus_process import janus_config
 
 ROOT = TEMPLATES.parents[3]
-END_TIME = 20.0  # seconds for the end of the process after the drain (docs/operations.md)
 SITE = Site("https://cloud.example.com/talk", "Signal.example.com")
 PAIRS = {"--nextcloud": "https://cloud.example.com", "--domain": "signal.example.com"}
 
@@ -109,6 +109,21 @@ def test_service_managers_wait_longer_than_calls_may_go_on_after_sigterm(tmp_pat
     assert "KillSignal" not in files["portunus.service"]
 
 
+def test_unit_is_hardened_notifies_and_takes_the_address_of_its_socket(tmp_path: Path) -> None:
+    write_set(tmp_path / "set", SITE)
+    files = texts(tmp_path / "set")
+    unit = files["portunus.service"]
+    assert assigned(unit, "Type", "Requires", "Also") == ["notify", "portunus.socket", "portunus.socket"]
+    (watchdog,) = assigned(unit, "WatchdogSec")
+    assert float(watchdog) > END_TIME  # it is not fed while the gateway ends
+    hardened = ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "MemoryDenyWriteExecute")
+    assert assigned(unit, *hardened) == ["yes"] * len(hardened)
+    strict = ("ProtectSystem", "CapabilityBoundingSet", "SystemCallFilter", "StateDirectory")
+    assert assigned(unit, *strict) == ["strict", "", "@system-service", "portunus"]
+    (address,) = assigned(files["portunus.socket"], "ListenStream")
+    assert tomllib.loads(files["portunus.toml"])["http"]["listen"] == [address]
+
+
 def service(compose: str, name: str) -> str:
     """Return the lines of one service of a compose file."""
     found = re.search(rf"^  {name}:\n((?:    .*\n|\n)+)", compose, re.M)
@@ -139,7 +154,7 @@ def test_files_that_one_refers_to_are_in_the_set(tmp_path: Path) -> None:
     steps = files["NEXT-STEPS.md"]
     for name in files.keys() - {"NEXT-STEPS.md"}:
         assert name in steps or name == "compose.yaml", name
-    for name in re.findall(r"[\w/-]+\.(?:toml|env|conf|service|c)\b", steps):
+    for name in re.findall(r"[\w/-]+\.(?:toml|env|conf|service|socket|c)\b", steps):
         source = name.removeprefix("/etc/portunus/").removeprefix("/etc/")
         assert (tmp_path / "set" / source).exists(), name
 
