@@ -17,7 +17,7 @@ from tests.compare.federation_servers import Meeting, meeting
 from tests.compare.player import Difference
 from tests.conversations.player import Json
 from tests.gateway.federated import REMOTE_ROOM, ROOM
-from tests.media.peers import PublishingPeer, WatchingPeer
+from tests.media.peers import PublishingPeer, SubscribingPeer
 
 KEPT_MESSAGES = 3  # messages in each direction during an interruption
 LIMIT = 12.0  # seconds of each wait within a step
@@ -165,7 +165,7 @@ async def _media(servers: Meeting) -> None:
     async with PublishingPeer(1, 440.0, channels=()) as camera, PublishingPeer(2, 880.0, channels=()) as other:
         await _publish(alice, camera)
         await _publish(bob, other)
-        async with WatchingPeer() as at_bob, WatchingPeer() as at_alice:
+        async with SubscribingPeer() as at_bob, SubscribingPeer() as at_alice:
             await _subscribe(bob, servers.remote_id, at_bob)
             await at_bob.wait_for_picture(camera.number, LIMIT)
             await _subscribe(alice, bob.session_id, at_alice)
@@ -341,7 +341,7 @@ async def _publish(client: TalkClient, peer: PublishingPeer) -> None:
     await peer.connected(LIMIT)
 
 
-async def _subscribe(client: TalkClient, publisher: str, peer: WatchingPeer) -> None:
+async def _subscribe(client: TalkClient, publisher: str, peer: SubscribingPeer) -> None:
     data = {"roomType": "video", "to": publisher, "sid": "2"}
     await client.send_message(publisher, data | {"type": "requestoffer"})
     offer = (await client.wait_for(_is_description("offer", publisher), limit=LIMIT))["message"]["data"]

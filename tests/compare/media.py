@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.conversations.player import Conversation, Json
-from tests.media.peers import PublishingPeer, WatchingPeer
+from tests.media.peers import PublishingPeer, SubscribingPeer
 
 
 class Peers:
@@ -16,7 +16,7 @@ class Peers:
 
     def __init__(self) -> None:
         self._cameras: dict[str, PublishingPeer] = {}
-        self._watchers: list[WatchingPeer] = []
+        self._watchers: list[SubscribingPeer] = []
         self._offered: dict[str, str] = {}  # name of the last offer, by the client that sent it
         self._received: dict[str, str] = {}  # the last offer, by the client that received it
 
@@ -44,7 +44,7 @@ class Peers:
         made: dict[str, str] = {}
         for name in re.findall(r"\$answer:\w+", text):
             if name not in known and client in self._received:
-                self._watchers.append(WatchingPeer())
+                self._watchers.append(SubscribingPeer())
                 made[name] = await self._watchers[-1].answer(self._received[client])
         return made
 

@@ -22,7 +22,7 @@ from tests.conversations.levels import SocketLevel, socket_level
 from tests.conversations.player import Conversation
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PONG, TEXT, Json, RawClient, masked
 from tests.gateway.flows.media.descriptions import CANDIDATE, offer
-from tests.media import PublishingPeer, WatchingPeer
+from tests.media import PublishingPeer, SubscribingPeer
 from tests.media.loopback import only_loopback
 
 ROOM = {"type": "room"}
@@ -514,7 +514,7 @@ async def test_all_bad_input_beside_a_call_with_media(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(aioice.ice, "get_host_addresses", only_loopback)
-    async with bad_input_scene() as scene, PublishingPeer(7, 440.0) as publisher, WatchingPeer() as watcher:
+    async with bad_input_scene() as scene, PublishingPeer(7, 440.0) as publisher, SubscribingPeer() as watcher:
         alice, bob = scene.call._callers
         payload = {"type": "offer", "sdp": await publisher.offer()}
         alice.send_message(alice, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload})

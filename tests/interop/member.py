@@ -12,7 +12,7 @@ from typing import Any, Self
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import WAIT_TIMEOUT, Json, TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
-from tests.media import PublishingPeer, WatchingPeer
+from tests.media import PublishingPeer, SubscribingPeer
 
 ROOM = "4711"  # numeric, as dialouts require it
 
@@ -21,7 +21,7 @@ ROOM = "4711"  # numeric, as dialouts require it
 class ReceivedStream:
     """The connection on which a member receives another member's stream."""
 
-    peer: WatchingPeer
+    peer: SubscribingPeer
     sid: str
     offers: int = 1
 
@@ -190,7 +190,7 @@ class Member:
         if received is None or received.sid != data["sid"]:
             if received is not None:
                 await received.peer.close()
-            received = self.received[key] = ReceivedStream(WatchingPeer(), data["sid"], 0)
+            received = self.received[key] = ReceivedStream(SubscribingPeer(), data["sid"], 0)
         received.offers += 1
         answer = await received.peer.answer(data["payload"]["sdp"])
         reply = {"type": "answer", "roomType": data["roomType"], "sid": data["sid"], "to": data["from"]}

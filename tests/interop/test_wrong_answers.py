@@ -9,7 +9,7 @@ import pytest
 
 from tests.interop.conftest import SFUS, start_gateway
 from tests.janus_process import INSTALLATIONS, select_janus
-from tests.media import WatchingPeer
+from tests.media import SubscribingPeer
 
 VERSIONS = [pytest.param("janus", version, marks=pytest.mark.full) for version in INSTALLATIONS]
 
@@ -65,7 +65,7 @@ async def test_wrong_answer_is_refused_and_the_right_one_is_accepted_afterwards(
                     alice.id, data | {"payload": {"type": "answer", "sdp": sdp}}, request_id="answer"
                 )
 
-            async with WatchingPeer() as peer:
+            async with SubscribingPeer() as peer:
                 right = await peer.answer(offer["payload"]["sdp"])
                 for change in CHANGES:
                     assert change(right) != right

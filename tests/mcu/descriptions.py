@@ -5,7 +5,7 @@ from __future__ import annotations
 from sdp.document import Description, FrozenError, parse
 
 
-def described(text: str) -> Description:
+def parse_frozen(text: str) -> Description:
     """Parse a peer's description and freeze it."""
     return parse(text).freeze()
 
@@ -19,7 +19,7 @@ def is_frozen(description: Description) -> bool:
     return False
 
 
-WITHOUT_MEDIA = described("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n")
-WITHOUT_TRANSPORT = described(
+WITHOUT_MEDIA = parse_frozen("v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n")
+WITHOUT_TRANSPORT = parse_frozen(
     "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\n"
 )

@@ -33,8 +33,8 @@ def unreachable() -> str:
     return "the SFU is unreachable"
 
 
-async def turns(count: int = 3) -> None:
-    """Let the other tasks run."""
+async def run_other_tasks(count: int = 3) -> None:
+    """Let the other tasks run for ``count`` turns of the loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -85,7 +85,7 @@ async def test_replacements_of_one_stream_take_turns_and_those_of_others_do_not_
     async with asyncio.TaskGroup() as tasks:
         for key, name in ((ALICE, "first"), (ALICE, "second"), (BOB, "other")):
             tasks.create_task(publish(key, name))
-        await turns()
+        await run_other_tasks()
         assert order == ["first begins", "other begins"]
         gate.set()
     assert order == ["first begins", "other begins", "second replaces"]
@@ -102,10 +102,10 @@ async def test_lock_of_a_stream_is_dropped_with_its_last_call() -> None:
 async def test_call_waits_until_the_publisher_is_connected() -> None:
     registry: Registry = PublisherRegistry()
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, ignore))
-    await turns()
+    await run_other_tasks()
     publisher = PlainPublisher()
     registry.add(publisher)
-    await turns()
+    await run_other_tasks()
     assert not waiting.done()
     publisher.connected = True
     registry.publisher_changed(publisher)
@@ -117,10 +117,10 @@ async def test_replaced_publisher_does_not_end_the_wait() -> None:
     replaced, successor = PlainPublisher(), PlainPublisher(connected=True)
     registry.add(replaced)
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, ignore))
-    await turns()
+    await run_other_tasks()
     replaced.closed = True
     registry.publisher_changed(replaced)
-    await turns()
+    await run_other_tasks()
     registry.add(successor)
     assert await waiting is successor
 
@@ -135,10 +135,10 @@ async def test_check_is_made_at_each_change_and_its_error_ends_the_wait() -> Non
             raise McuLost("stopped")
 
     waiting = asyncio.create_task(registry.wait_until_connected(ALICE, check))
-    await turns()
+    await run_other_tasks()
     publisher = PlainPublisher()
     registry.add(publisher)
-    await turns()
+    await run_other_tasks()
     registry.wake_all()
     with pytest.raises(McuLost):
         await waiting
@@ -148,9 +148,9 @@ async def test_check_is_made_at_each_change_and_its_error_ends_the_wait() -> Non
 async def test_cancelled_wait_leaves_nothing() -> None:
     registry: Registry = PublisherRegistry()
     cancelled, waiting = (asyncio.create_task(registry.wait_for_change(ALICE)) for _ in range(2))
-    await turns()
+    await run_other_tasks()
     cancelled.cancel()
-    await turns()
+    await run_other_tasks()
     registry.publisher_changed(PlainPublisher())
     await waiting
     assert cancelled.cancelled()

@@ -169,16 +169,16 @@ def python(copy: Path, *arguments: str | Path) -> str:
     return run(sys.executable, *arguments, cwd=copy)
 
 
-def test_page_names_each_place_that_is_touched() -> None:
+def test_docs_name_each_file_that_is_edited() -> None:
     assert places() == ["mcu/<type>/", *EDITS]
 
 
-def test_modules_of_the_copy_are_used(copy: Path) -> None:
+def test_modules_of_the_copy_are_imported(copy: Path) -> None:
     printed = python(copy, "-c", "import mcu.base, mcu.example.backend; print(mcu.base.__file__)")
     assert Path(printed.strip()) == copy / "mcu" / "base.py"
 
 
-def test_gateway_runs_with_its_configuration(copy: Path) -> None:
+def test_gateway_runs_with_the_configuration_of_the_third_sfu(copy: Path) -> None:
     file = copy / "example.toml"
     file.write_text(CONFIGURATION)
     portunus = ("-c", "from gateway.cli import main; main()", "serve", "-c", str(file))
@@ -189,29 +189,28 @@ def test_gateway_runs_with_its_configuration(copy: Path) -> None:
         assert response.status == 200
 
 
-def test_unknown_key_of_its_section_is_refused(copy: Path) -> None:
+def test_unknown_key_in_the_section_of_the_third_sfu_is_refused(copy: Path) -> None:
     file = copy / "unknown.toml"
     file.write_text(CONFIGURATION + "colour = 1\n")
     assert "mcu.example" in python(copy, "-c", LOAD, file)
 
 
-def test_stream_is_published_through_the_gateway(copy: Path) -> None:
+def test_stream_is_published_on_the_third_sfu_through_the_flows(copy: Path) -> None:
     assert python(copy, "-c", PUBLISH).split("\n")[-2] == "['answer'] 1"
 
 
-def test_interface_is_implemented(copy: Path) -> None:
+def test_third_sfu_implements_the_interface(copy: Path) -> None:
     python(copy, "-m", "mypy", "mcu/factory.py", "tests/mcu/contract/sfus.py")
 
 
-def test_rules_of_the_repository_are_kept(copy: Path) -> None:
+def test_copy_keeps_the_rules_of_the_repository(copy: Path) -> None:
     tests = ("tests/test_imports.py", "tests/mcu/test_factory.py")
     python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    described = "tests/test_repository.py::test_every_configuration_key_is_described"
-    python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", described)
+    documentation = "tests/test_repository.py::test_every_configuration_key_is_described"
+    python(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", documentation)
 
 
-def test_contract_runs_on_the_third_sfu(copy: Path) -> None:
-    """The example keeps the promises that need no media."""
+def test_contract_tests_without_media_pass_on_the_third_sfu(copy: Path) -> None:
     chosen = "example and (unpublished_stream or refused_offer)"
-    done = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/mcu/contract", "-k", chosen)
-    assert re.search(r"(?m)^\.\. +\[100%\]$", done), done
+    output = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/mcu/contract", "-k", chosen)
+    assert re.search(r"(?m)^\.\. +\[100%\]$", output), output

@@ -59,11 +59,11 @@ class MediaPeer:
             for protocol in transceiver.receiver.transport.transport._connection._protocols:
                 protocol.transport.abort()
 
-    async def until(self, condition: Callable[[], bool], what: str, limit: float = WAIT) -> None:
+    async def until(self, condition: Callable[[], bool], description: str, limit: float = WAIT) -> None:
         """Wait until ``condition`` holds; it is checked after each event of this peer.
 
         Raises:
-            AssertionError: the condition did not hold in time; the text has ``what``.
+            AssertionError: the condition did not hold in time; the text has ``description``.
         """
         try:
             async with asyncio.timeout(limit):
@@ -71,10 +71,10 @@ class MediaPeer:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise AssertionError(f"not within {limit} s: {what} ({self.state()})") from None
+            raise AssertionError(f"not within {limit} s: {description} ({self.state()})") from None
 
     def notify(self) -> None:
-        """Have ``until`` check its condition; for events that the peer does not receive itself."""
+        """Have ``until`` check its condition, after an event that the peer does not receive itself."""
         self._changed.set()
 
     async def connected(self, limit: float = WAIT) -> None:
@@ -171,7 +171,7 @@ class PublishingPeer(MediaPeer):
         return bitrate
 
 
-class WatchingPeer(MediaPeer):
+class SubscribingPeer(MediaPeer):
     """A receiver that records the numbers of decoded pictures, the frequencies of tones, and messages."""
 
     def __init__(self) -> None:
@@ -180,7 +180,7 @@ class WatchingPeer(MediaPeer):
         self.frames: dict[str, int] = {}  # decoded pictures, by mid
         self.tones: dict[str, float | None] = {}  # last frequency in Hz, by mid
         self.messages: list[Message] = []
-        self.channels: dict[str, RTCDataChannel] = {}  # that the other side opened, by label
+        self.channels: dict[str, RTCDataChannel] = {}  # opened by the other side, by label
         self._readers: set[asyncio.Task[None]] = set()
         self.pc.on("track", self._on_track)
         self.pc.on("datachannel", self._on_channel)

@@ -22,8 +22,8 @@ from mcu.base import (
     TransportState,
 )
 from sdp.document import Description
-from tests.mcu.descriptions import described
-from tests.media import MediaPeer, PublishingPeer, WatchingPeer
+from tests.mcu.descriptions import parse_frozen
+from tests.media import MediaPeer, PublishingPeer, SubscribingPeer
 from tests.media.peers import WAIT
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
@@ -91,9 +91,9 @@ class MediaClient:
 
     async def answer(self, offer: str | Description) -> None:
         """Answer an offer of the SFU."""
-        assert isinstance(self.peer, WatchingPeer)
+        assert isinstance(self.peer, SubscribingPeer)
         assert self.subscriber is not None
-        await self.subscriber.accept(described(await self.peer.answer(offer)))
+        await self.subscriber.accept(parse_frozen(await self.peer.answer(offer)))
 
     async def wait_until_answered(self, limit: float = WAIT) -> None:
         """Wait until every received offer is answered."""
@@ -126,7 +126,7 @@ class PublishingClient(MediaClient):
 
     async def publish(self, mcu: Mcu, key: StreamKey = KEY, options: PublishOptions = PUBLISH) -> None:
         """Publish; peer and SFU then connect."""
-        self.publisher, answer = await mcu.publish(key, described(await self.peer.offer()), options, self)
+        self.publisher, answer = await mcu.publish(key, parse_frozen(await self.peer.offer()), options, self)
         await self.peer.accept(answer)
 
     async def publish_again(self, mcu: Mcu, key: StreamKey = KEY) -> None:
@@ -137,13 +137,13 @@ class PublishingClient(MediaClient):
 
     async def renegotiate(self) -> None:
         """Send a new offer of the peer's current media."""
-        await self.peer.accept(await self.publisher.update(described(await self.peer.offer())))
+        await self.peer.accept(await self.publisher.update(parse_frozen(await self.peer.offer())))
 
 
 class SubscribingClient(MediaClient):
     """A client that subscribes."""
 
-    peer: WatchingPeer
+    peer: SubscribingPeer
 
     async def subscribe(self, mcu: Mcu, key: StreamKey = KEY, options: SubscribeOptions = SUBSCRIBE) -> Subscriber:
         """Subscribe and answer; peer and SFU then connect."""
@@ -174,7 +174,7 @@ async def sender(
 @asynccontextmanager
 async def viewer() -> AsyncIterator[SubscribingClient]:
     """Open a subscribing client."""
-    client = SubscribingClient(WatchingPeer())
+    client = SubscribingClient(SubscribingPeer())
     try:
         yield client
     finally:

@@ -1,4 +1,4 @@
-"""Runs every test of the contract on each SFU."""
+"""Runs each test of the contract on every SFU."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from tests.gateway.flows.fakes import FakeConnection
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import JanusSfu, Sfu
-from tests.mcu.descriptions import described, is_frozen
-from tests.media import PublishingPeer, WatchingPeer
+from tests.mcu.descriptions import is_frozen, parse_frozen
+from tests.media import PublishingPeer, SubscribingPeer
 from tests.media.peers import WAIT
 from tests.sdp.counting import counted_calls
 
@@ -46,14 +46,14 @@ class RecordingConnection(FakeConnection):
 async def test_descriptions_of_an_sfu_are_frozen(sfu: Sfu) -> None:
     async with sender(31) as alice, viewer() as carol:
         alice.publisher, answer = await sfu.mcu.publish(
-            KEY, described(await alice.peer.offer()), PublishOptions(videocodecs=("h264",)), alice
+            KEY, parse_frozen(await alice.peer.offer()), PublishOptions(videocodecs=("h264",)), alice
         )
         assert is_frozen(answer)
         await alice.peer.accept(answer)
         carol.subscriber, offer = await sfu.mcu.subscribe(KEY, SubscribeOptions(), carol)
         assert is_frozen(offer)
         await carol.answer(offer)
-        assert is_frozen(await alice.publisher.update(described(await alice.peer.offer())))
+        assert is_frozen(await alice.publisher.update(parse_frozen(await alice.peer.offer())))
         assert is_frozen(await carol.subscriber.refresh())
 
 
@@ -90,7 +90,7 @@ async def test_each_description_is_parsed_and_serialised_once_in_the_gateway(sfu
                 _, answer = await to_alice.receive_description("answer")
             assert (counts.parsed, counts.serialised) == (2, 1 + remote)
             await peer.accept(answer["sdp"])
-        async with WatchingPeer() as watcher:
+        async with SubscribingPeer() as watcher:
             with counted_calls() as counts:
                 bob.media(alice, "requestoffer")
                 sid, offered = await to_bob.receive_description("offer")
@@ -106,6 +106,6 @@ async def test_each_description_is_parsed_and_serialised_once_in_the_gateway(sfu
 @pytest.mark.parametrize("text", ["v=0\r\n", "v=0"])
 def test_counting_sees_each_call(text: str) -> None:
     with counted_calls() as counts:
-        description = described(text)
+        description = parse_frozen(text)
         assert f"{description}" == str(description) == text
     assert (counts.parsed, counts.serialised) == (1, 2)

@@ -52,7 +52,7 @@ async def test_ceiling_of_the_stream_holds_without_a_limit(sfu: Sfu) -> None:
 
 
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
-async def test_preferred_codec_is_sent(sfu: Sfu, codec: str) -> None:
+async def test_preferred_video_codec_is_sent(sfu: Sfu, codec: str) -> None:
     async with sender(43) as alice, viewer() as carol:
         await alice.publish(sfu.mcu, KEY, PublishOptions(videocodecs=(codec,)))
         await carol.subscribe(sfu.mcu)
@@ -69,7 +69,7 @@ async def test_preferred_audio_codec_is_sent(sfu: Sfu, codec: str) -> None:
         await wait_until(lambda: codec in {report.codec for report in sfu.mcu.streams()}, f"a report of {codec}")
 
 
-async def test_streams_are_reported(sfu: Sfu) -> None:
+async def test_published_audio_and_video_are_reported_with_their_codecs(sfu: Sfu) -> None:
     async with sender(44) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
         await carol.subscribe(sfu.mcu)
@@ -105,23 +105,3 @@ async def test_flowing_media_are_counted(sfu: Sfu) -> None:
         await alice.publisher.close()
         await shared.publisher.close()
         assert counted_samples() == [{}, {}]
-
-
-async def test_stream_without_data_channels_and_with_several(sfu: Sfu) -> None:
-    async with sender(45, channels=()) as alice, viewer() as carol:
-        await alice.publish(sfu.mcu)
-        await carol.subscribe(sfu.mcu)
-        await carol.peer.wait_for_picture(45)
-        assert carol.peer.channels == {}
-        await alice.publisher.close()
-    async with sender(46, channels=("status", "unordered-chat")) as bob, viewer() as dave:
-        await bob.publish(sfu.mcu)
-        await dave.subscribe(sfu.mcu)
-        await dave.peer.wait_for_picture(46)
-        sent = [f"word {number}" for number in range(50)]
-        for text in sent:
-            await bob.peer.send_message("status", text)
-        await bob.peer.send_message("unordered-chat", b"\x00" * 1000)
-        await dave.peer.wait_for_message("unordered-chat", b"\x00" * 1000)
-        await dave.peer.wait_for_message("status", sent[-1])
-        assert [data for label, data in dave.peer.messages if label == "status"] == sent

@@ -10,7 +10,7 @@ from mcu.base import McuError, MediaKind, MediaSelection, SubscribeOptions
 from sdp.document import identity
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
-from tests.mcu.descriptions import WITHOUT_MEDIA, WITHOUT_TRANSPORT, described
+from tests.mcu.descriptions import WITHOUT_MEDIA, WITHOUT_TRANSPORT, parse_frozen
 
 
 async def test_camera_that_is_added_switched_off_and_on_reaches_subscribers(sfu: Sfu) -> None:
@@ -96,11 +96,11 @@ async def test_malformed_numbers_end_no_stream(sfu: Sfu, line: str) -> None:
         await alice.publish(sfu.mcu)
         subscription = await carol.subscribe(sfu.mcu)
         with contextlib.suppress(McuError):
-            await alice.publisher.update(described(with_malformed_line(await alice.peer.offer())))
+            await alice.publisher.update(parse_frozen(with_malformed_line(await alice.peer.offer())))
         await alice.renegotiate()
         answer = await carol.peer.answer(await subscription.refresh())
         with contextlib.suppress(McuError):
-            await subscription.accept(described(with_malformed_line(answer)))
+            await subscription.accept(parse_frozen(with_malformed_line(answer)))
         await carol.peer.wait_for_picture(18)
 
 

@@ -11,7 +11,7 @@ import pytest
 from mcu.base import CloseReason, McuError, PublishOptions, SubscribeOptions, TransportState
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
-from tests.mcu.descriptions import WITHOUT_MEDIA, described
+from tests.mcu.descriptions import WITHOUT_MEDIA, parse_frozen
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ async def test_of_two_publishers_at_once_one_remains(sfu: Sfu) -> None:
 
 async def test_replacement_of_an_unconnected_publisher_serves_waiting_subscribers(sfu: Sfu) -> None:
     async with sender(25) as old, sender(26) as new, viewer() as carol, viewer() as dave:
-        old.publisher, _ = await sfu.mcu.publish(KEY, described(await old.peer.offer()), PublishOptions(), old)
+        old.publisher, _ = await sfu.mcu.publish(KEY, parse_frozen(await old.peer.offer()), PublishOptions(), old)
         waiting = [asyncio.create_task(watcher.subscribe(sfu.mcu)) for watcher in (carol, dave)]
         await new.publish(sfu.mcu)
         await asyncio.gather(*waiting)
@@ -96,7 +96,7 @@ async def test_refused_offer_leaves_nothing(sfu: Sfu) -> None:
 async def test_cancelled_calls_leave_nothing(sfu: Sfu, steps: int) -> None:
     async with sender(30) as alice, sender(31) as other, viewer() as carol, viewer() as dave:
         offer = await alice.peer.offer()
-        published = await _cancel_after(sfu.mcu.publish(KEY, described(offer), PublishOptions(), alice), steps)
+        published = await _cancel_after(sfu.mcu.publish(KEY, parse_frozen(offer), PublishOptions(), alice), steps)
         if published is not None:
             await published[0].close()
         subscribed = await _cancel_after(sfu.mcu.subscribe(KEY, SubscribeOptions(timeout=1.0), carol), steps)

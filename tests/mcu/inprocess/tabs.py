@@ -29,7 +29,7 @@ from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.subscriber import InprocessSubscriber
 from sdp.document import Description
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 CHROMIUM = Path("/usr/bin/chromium")
@@ -135,7 +135,7 @@ class Tab:
             pending = await self._pending.get()
             if isinstance(pending, str):
                 assert isinstance(stream, InprocessSubscriber)
-                await stream.accept(described(await self.run("subscribe", pending)))
+                await stream.accept(parse_frozen(await self.run("subscribe", pending)))
             else:
                 await stream.add_candidate(pending)
 
@@ -151,7 +151,7 @@ class Tabs:
     ) -> InprocessPublisher:
         """Publish alice's media; her candidates follow the offer."""
         offer = await self.alice.run("publish", constraints, *encodings)
-        publisher, answer = await self.mcu.publish(KEY, described(offer), options, self.alice)
+        publisher, answer = await self.mcu.publish(KEY, parse_frozen(offer), options, self.alice)
         self.alice.attach(publisher)
         await self.alice.run("accept", str(answer))
         return publisher
@@ -160,7 +160,7 @@ class Tabs:
         """Subscribe carol."""
         subscriber, offer = await self.mcu.subscribe(KEY, SubscribeOptions(selection=selection), self.carol)
         self.carol.attach(subscriber)
-        await subscriber.accept(described(await self.carol.run("subscribe", str(offer))))
+        await subscriber.accept(parse_frozen(await self.carol.run("subscribe", str(offer))))
         return subscriber
 
 

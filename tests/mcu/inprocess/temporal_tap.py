@@ -1,4 +1,4 @@
-"""The temporal layers of VP8's pictures that reach the in-process SFU, and whether it forwards them.
+"""Observation of the temporal layers of VP8 that the in-process SFU receives and forwards.
 
 The SFU's own counters show whether a packet was forwarded: no rate and no time is measured.
 """

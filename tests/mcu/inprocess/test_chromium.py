@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mcu.base import PublishOptions
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.inprocess.tabs import KEY, WAIT, Tabs
 
 pytestmark = pytest.mark.timeout(300)
@@ -20,11 +20,11 @@ async def test_camera_is_added_stopped_and_resumed(tabs: Tabs) -> None:
     publisher = await tabs.publish({"audio": True}, PublishOptions())
     await tabs.subscribe()
     await tabs.carol.wait_for_media(0, energy=0.01)
-    await tabs.alice.run("accept", str(await publisher.update(described(await tabs.alice.run("addCamera")))))
+    await tabs.alice.run("accept", str(await publisher.update(parse_frozen(await tabs.alice.run("addCamera")))))
     await tabs.carol.wait_for_media(5)
     for direction in ("inactive", "sendonly"):
         offer = await tabs.alice.run("setCameraDirection", direction)
-        await tabs.alice.run("accept", str(await publisher.update(described(offer))))
+        await tabs.alice.run("accept", str(await publisher.update(parse_frozen(offer))))
     received = await tabs.carol.wait_for_media(5, energy=0.01)
     await tabs.alice.run("channel.send", "hello")
     async with asyncio.timeout(WAIT):
@@ -44,7 +44,10 @@ async def test_codec_is_forwarded(tabs: Tabs, codec: str) -> None:
 
 
 async def wait_for_target(tabs: Tabs, least: int, most: int) -> None:
-    """Wait until the publisher encodes for a bitrate between these, in bit/s: what it sends depends on the machine."""
+    """Wait until the target bitrate of the publisher's encoder is between these, in bit/s.
+
+    The bitrate that it sends depends on the machine.
+    """
     async with asyncio.timeout(WAIT):
         while not least <= await tabs.alice.run("targetBitrate") <= most:
             await tabs.carol.wait_for_media(5)

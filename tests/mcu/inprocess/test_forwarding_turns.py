@@ -1,4 +1,4 @@
-"""The packets that the in-process SFU forwards in one turn of the event loop."""
+"""Packets that the in-process SFU forwards in one turn of the event loop: a limited number, shared by publishers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcu.inprocess.forwarding.rtp import RtpPacket
 from mcu.inprocess.forwarding_turns import MAX_WAITING, PACKETS_IN_TURN, ForwardingQueue, ForwardingTurns
 from mcu.inprocess.publisher import InprocessPublisher
 from tests.mcu.contract.clients import KEY, sender
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.inprocess.forwarding.tracks import (
     RecordingSender,
     make_down_track,
@@ -30,7 +30,7 @@ KEYFRAME = 24  # packets
 SUBSCRIBERS = 50
 
 
-class Publisher:
+class QueuedPublisher:
     """A receive track with subscribers, whose packets take turns with those of other publishers."""
 
     def __init__(self, turns: ForwardingTurns, subscribers: int) -> None:
@@ -44,7 +44,7 @@ class Publisher:
         return self._stream.down_track_count
 
     def receive(self, *sequences: int) -> None:
-        """Receive packets of one moment."""
+        """Receive packets, all at the same time."""
         for sequence in sequences:
             self.queue.receive(packet(sequence), 2.0)
 
@@ -54,21 +54,21 @@ class Publisher:
         return sum(len(subscriber.rtp) for subscriber in self.subscribers)
 
 
-async def counted_by_turn(count: Callable[[], int], until: int) -> list[int]:
-    """Return by how much a count grows in each turn of the loop until it has grown to ``until``."""
-    grown = [count()]
+async def growth_by_turn(count: Callable[[], int], until: int) -> list[int]:
+    """Return the growth of a count in each turn of the loop, until it has reached ``until``."""
+    growth = [count()]
     for _ in range(10_000):
-        if sum(grown) >= until:
-            return grown
+        if sum(growth) >= until:
+            return growth
         await asyncio.sleep(0)
-        grown.append(count() - sum(grown))
-    raise AssertionError(grown)
+        growth.append(count() - sum(growth))
+    raise AssertionError(growth)
 
 
 async def test_keyframe_for_many_subscribers_is_forwarded_in_many_turns_and_in_order() -> None:
-    publisher = Publisher(ForwardingTurns(), SUBSCRIBERS)
+    publisher = QueuedPublisher(ForwardingTurns(), SUBSCRIBERS)
     publisher.receive(*range(KEYFRAME))
-    by_turn = await counted_by_turn(lambda: publisher.sent, KEYFRAME * SUBSCRIBERS)
+    by_turn = await growth_by_turn(lambda: publisher.sent, KEYFRAME * SUBSCRIBERS)
     assert max(by_turn) < PACKETS_IN_TURN + SUBSCRIBERS
     # no turn passes without packets, and each uses up what it may forward
     assert all(packets > PACKETS_IN_TURN - SUBSCRIBERS for packets in by_turn[:-1])
@@ -76,7 +76,7 @@ async def test_keyframe_for_many_subscribers_is_forwarded_in_many_turns_and_in_o
 
 
 async def test_packets_that_fit_into_a_turn_are_forwarded_at_once() -> None:
-    publisher = Publisher(ForwardingTurns(), 3)
+    publisher = QueuedPublisher(ForwardingTurns(), 3)
     for number in range(100):
         publisher.receive(number)
         assert publisher.sent == 3 * (number + 1)
@@ -86,7 +86,7 @@ async def test_packets_that_fit_into_a_turn_are_forwarded_at_once() -> None:
 
 async def test_turn_is_shared_by_packets_that_wait_and_packets_that_arrive() -> None:
     turns = ForwardingTurns()
-    waiting, arriving = Publisher(turns, SUBSCRIBERS), Publisher(turns, SUBSCRIBERS)
+    waiting, arriving = QueuedPublisher(turns, SUBSCRIBERS), QueuedPublisher(turns, SUBSCRIBERS)
     waiting.receive(*range(KEYFRAME))
     before = 0
     for number in range(KEYFRAME):
@@ -94,13 +94,13 @@ async def test_turn_is_shared_by_packets_that_wait_and_packets_that_arrive() -> 
         assert waiting.sent + arriving.sent - before < PACKETS_IN_TURN + SUBSCRIBERS
         before = waiting.sent + arriving.sent
         await asyncio.sleep(0)
-    await counted_by_turn(lambda: arriving.sent, KEYFRAME * SUBSCRIBERS)
+    await growth_by_turn(lambda: arriving.sent, KEYFRAME * SUBSCRIBERS)
     assert [subscriber.sequences for subscriber in arriving.subscribers] == [list(range(KEYFRAME))] * SUBSCRIBERS
 
 
 async def test_publishers_that_wait_take_turns() -> None:
     turns = ForwardingTurns()
-    flooding, other = Publisher(turns, 1), Publisher(turns, 1)
+    flooding, other = QueuedPublisher(turns, 1), QueuedPublisher(turns, 1)
     flooding.receive(*range(MAX_WAITING))
     other.receive(0, 1, 2)
     assert other.sent == 0
@@ -109,23 +109,23 @@ async def test_publishers_that_wait_take_turns() -> None:
     assert flooding.sent < MAX_WAITING
 
 
-async def test_packets_beyond_those_that_may_wait_are_lost() -> None:
-    publisher = Publisher(ForwardingTurns(), 1)
+async def test_packets_beyond_the_limit_of_waiting_ones_are_dropped() -> None:
+    publisher = QueuedPublisher(ForwardingTurns(), 1)
     publisher.receive(*range(PACKETS_IN_TURN + 2 * MAX_WAITING))
     at_once = publisher.sent
-    await counted_by_turn(lambda: publisher.sent, at_once + MAX_WAITING)
+    await growth_by_turn(lambda: publisher.sent, at_once + MAX_WAITING)
     await asyncio.sleep(0)
     assert publisher.subscribers[0].sequences == list(range(at_once + MAX_WAITING))
 
 
 async def test_packets_of_an_ended_publisher_are_dropped() -> None:
     turns = ForwardingTurns()
-    ended, other = Publisher(turns, SUBSCRIBERS), Publisher(turns, 1)
+    ended, other = QueuedPublisher(turns, SUBSCRIBERS), QueuedPublisher(turns, 1)
     ended.receive(*range(KEYFRAME))
     ended.queue.clear()
     sent = ended.sent
     other.receive(0)
-    await counted_by_turn(lambda: other.sent, 1)
+    await growth_by_turn(lambda: other.sent, 1)
     assert ended.sent == sent
 
 
@@ -141,7 +141,7 @@ async def test_packet_that_cannot_be_forwarded_does_not_stop_the_others(caplog: 
     queue = ForwardingQueue(turns, forward)
     for number in range(5):
         queue.receive(packet(number), float(number))
-    await counted_by_turn(lambda: len(forwarded), 3)
+    await growth_by_turn(lambda: len(forwarded), 3)
     assert forwarded == [(0, 0.0), (3, 3.0), (4, 4.0)]
     assert caplog.text.count("a packet could not be forwarded") == 1
 
@@ -152,26 +152,31 @@ async def test_publishers_of_an_sfu_share_its_turns(loopback: None) -> None:
     publishers = []
     async with sender() as alice:
         for name in ("one", "two"):
-            offer = described(BY_ID["chromium/ice-restarted-before.offer.sdp"].text)
+            offer = parse_frozen(BY_ID["chromium/ice-restarted-before.offer.sdp"].text)
             key = replace(KEY, publisher=PublisherId(name))
             published, _ = await mcu.publish(key, offer, PublishOptions(), alice)
             assert isinstance(published, InprocessPublisher)
             publishers.append(published)
         for publisher in publishers:
-            for octets in audio(publisher, MAX_WAITING):
+            for octets in audio_packets(publisher, MAX_WAITING):
                 publisher.on_rtp(octets)
-        by_turn = await counted_by_turn(lambda: received(publishers), 2 * MAX_WAITING)
+        by_turn = await growth_by_turn(lambda: forwarded_packets(publishers), 2 * MAX_WAITING)
     assert max(by_turn) == PACKETS_IN_TURN
     await mcu.stop()
 
 
-def audio(publisher: InprocessPublisher, count: int) -> list[bytes]:
+def audio_packets(publisher: InprocessPublisher, count: int) -> list[bytes]:
     """Return the RTP packets of a publisher's first medium."""
     track = next(iter(publisher.tracks.values()))
     type, ssrc = track.codec.payload.type, track.rtp_streams[0].ssrc
     return [struct.pack("!BBHII", 0x80, type, number, number, ssrc) + b"x" for number in range(count)]
 
 
-def received(publishers: Sequence[InprocessPublisher]) -> int:
+def forwarded_packets(publishers: Sequence[InprocessPublisher]) -> int:
     """Return the number of packets that publishers have forwarded."""
-    return sum(stream.packets for it in publishers for track in it.tracks.values() for stream in track.rtp_streams)
+    return sum(
+        stream.packets
+        for publisher in publishers
+        for track in publisher.tracks.values()
+        for stream in track.rtp_streams
+    )

@@ -12,14 +12,13 @@ from pathlib import Path
 import pytest
 
 from mcu.base import CloseReason
-from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
 
 CALLS = 100
 WARM_UP = 50  # calls before memory is measured
 MAX_GROWTH = 5 << 20  # bytes
-MAX_OBJECTS = 2  # objects of one class that the last callbacks may still hold; a leak would leave one of each call
+MAX_OBJECTS = 2  # objects of one class that the last callbacks may still hold; a leak leaves one for each call
 
 
 def objects() -> Counter[str]:
@@ -40,13 +39,13 @@ def descriptors() -> int:
 
 
 def memory() -> int:
-    """Return the resident memory in bytes, without what the allocator keeps after it was freed."""
+    """Return the resident memory in bytes, without freed memory that the allocator keeps."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def call(mcu: InprocessMcu, number: int) -> None:
+async def make_call(mcu: InprocessMcu, number: int) -> None:
     """Publish and subscribe, and end the streams in one of four ways."""
     async with sender(number % 64, audio=False) as alice, viewer() as carol, viewer() as dave:
         await alice.publish(mcu)
@@ -71,15 +70,13 @@ async def call(mcu: InprocessMcu, number: int) -> None:
 
 
 @pytest.mark.full
-async def test_hundred_calls_leak_nothing(loopback: None) -> None:
-    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await mcu.start(lambda status: None)
-    await call(mcu, 1)
+async def test_hundred_calls_leak_no_task_descriptor_object_or_memory(mcu: InprocessMcu) -> None:
+    await make_call(mcu, 1)
     await wait_for_tasks()
     before, objects_before = (tasks(), descriptors()), objects()
     warm_memory = 0
     for number in range(CALLS):
-        await call(mcu, number)
+        await make_call(mcu, number)
         if number + 1 == WARM_UP:
             await wait_for_tasks()
             warm_memory = memory()
@@ -87,7 +84,6 @@ async def test_hundred_calls_leak_nothing(loopback: None) -> None:
     assert (tasks(), descriptors()) == before
     assert {name: count for name, count in (objects() - objects_before).items() if count > MAX_OBJECTS} == {}
     assert memory() - warm_memory <= MAX_GROWTH
-    await mcu.stop()
 
 
 async def wait_for_tasks() -> None:

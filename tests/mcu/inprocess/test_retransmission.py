@@ -9,7 +9,6 @@ import re
 
 import pytest
 
-from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.transport.aiortc_internals.ice import IceTransport
@@ -43,31 +42,28 @@ class VideoLoss:
         return not lost
 
 
-async def call() -> None:
+async def receive_pictures(mcu: InprocessMcu) -> None:
     """Publish and subscribe until some pictures are decoded."""
-    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await mcu.start(lambda status: None)
     async with sender(33) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
         await carol.peer.until(lambda: sum(carol.peer.frames.values()) >= PICTURES, f"{PICTURES} pictures")
         await carol.peer.wait_for_picture(33)
-    await mcu.stop()
 
 
-async def test_loss_between_sfu_and_subscriber_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loss_between_sfu_and_subscriber_is_repaired(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
     send, loss = IceTransport.send_now, VideoLoss()
 
     def lossy(self: IceTransport, data: bytes) -> bool:
         return send(self, data) if loss.delivers(data) else True
 
     monkeypatch.setattr(IceTransport, "send_now", lossy)
-    await call()
+    await receive_pictures(mcu)
     assert loss.lost > 1
     assert loss.retransmitted >= loss.lost - 1  # the last retransmission may not have arrived yet
 
 
-async def test_loss_between_publisher_and_sfu_is_repaired(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loss_between_publisher_and_sfu_is_repaired(mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch) -> None:
     receive, loss = PeerTransport._receive, VideoLoss()
 
     def lossy(self: PeerTransport, data: bytes) -> None:
@@ -75,12 +71,14 @@ async def test_loss_between_publisher_and_sfu_is_repaired(loopback: None, monkey
             receive(self, data)
 
     monkeypatch.setattr(PeerTransport, "_receive", lossy)
-    await call()
+    await receive_pictures(mcu)
     assert loss.lost > 1
     assert loss.retransmitted >= loss.lost - 1
 
 
-async def test_error_in_forwarding_a_packet_ends_no_connection(loopback: None, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_in_forwarding_a_packet_ends_no_connection(
+    mcu: InprocessMcu, monkeypatch: pytest.MonkeyPatch
+) -> None:
     receive, count = InprocessPublisher.on_rtp, itertools.count()
     fault = random.Random(1)  # at fixed intervals every retransmission of one packet might meet a fault
 
@@ -90,13 +88,11 @@ async def test_error_in_forwarding_a_packet_ends_no_connection(loopback: None, m
         receive(self, data)
 
     monkeypatch.setattr(InprocessPublisher, "on_rtp", faulty)
-    await call()
+    await receive_pictures(mcu)
     assert next(count) > LOSS_INTERVAL
 
 
-async def test_stray_datagrams_end_no_connection(loopback: None) -> None:
-    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await mcu.start(lambda status: None)
+async def test_stray_datagrams_end_no_connection(mcu: InprocessMcu) -> None:
     async with sender(34) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
@@ -114,12 +110,9 @@ async def test_stray_datagrams_end_no_connection(loopback: None) -> None:
         await alice.peer.send_message("status", "still here")
         await carol.peer.wait_for_message("status", "still here")
         assert alice.closed == carol.closed == []
-    await mcu.stop()
 
 
-async def test_data_channel_added_by_renegotiation_reaches_subscribers(loopback: None) -> None:
-    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await mcu.start(lambda status: None)
+async def test_data_channel_added_by_renegotiation_reaches_subscribers(mcu: InprocessMcu) -> None:
     async with sender(35, video=False, channels=()) as alice, viewer() as carol:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
@@ -131,4 +124,3 @@ async def test_data_channel_added_by_renegotiation_reaches_subscribers(loopback:
         await carol.wait_until_answered()
         await alice.peer.send_message("late", "hello")
         await carol.peer.wait_for_message("late", "hello")
-    await mcu.stop()

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-
-import pytest
 
 from mcu.base import PublishOptions, SubscribeOptions
-from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from sdp.document import Description, parse
 from sdp.offer_answer import offer_violations, violations
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender, viewer
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 TOGGLES = 80
-
-
-@pytest.fixture
-async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
-    """Yield an SFU that is ready."""
-    running = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await running.start(lambda status: None)
-    yield running
-    await running.stop()
 
 
 def with_camera(offer: str, mid: str, *, stopped: bool) -> Description:
@@ -35,7 +22,7 @@ def with_camera(offer: str, mid: str, *, stopped: bool) -> Description:
     kept = [other for other in group if other != old]
     head = re.sub(r"(?m)^a=group:BUNDLE .*\r$", f"a=group:BUNDLE {' '.join(kept + [mid] * (not stopped))}\r", head)
     video = re.sub(r"(?m)^a=mid:.*\r$", f"a=mid:{mid}\r", video, count=1)
-    return described(head + "m=video " + (re.sub(r"^\d+", "0", video) if stopped else video))
+    return parse_frozen(head + "m=video " + (re.sub(r"^\d+", "0", video) if stopped else video))
 
 
 def answer_to(offer: Description, template: str) -> Description:
@@ -51,14 +38,14 @@ def answer_to(offer: Description, template: str) -> Description:
         if section.direction == "inactive":
             part = re.sub(r"(?m)^a=(recvonly|sendrecv)\r$", "a=inactive\r", part)
         text += part
-    return described(text)
+    return parse_frozen(text)
 
 
 async def subscribed(mcu: InprocessMcu, carol: SubscribingClient) -> tuple[Description, str]:
     """Subscribe and return the offer and the answer to it."""
     carol.subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), carol)
     answer = await carol.peer.answer(offer)
-    await carol.subscriber.accept(described(answer))
+    await carol.subscriber.accept(parse_frozen(answer))
     carol.answers = False
     return offer, answer
 
@@ -66,7 +53,7 @@ async def subscribed(mcu: InprocessMcu, carol: SubscribingClient) -> tuple[Descr
 async def test_offers_do_not_grow_with_a_camera_that_ends_and_begins(mcu: InprocessMcu) -> None:
     async with sender(31, channels=()) as alice, viewer() as carol:
         text = await alice.peer.offer()
-        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        alice.publisher, answer = await mcu.publish(KEY, parse_frozen(text), PublishOptions(), alice)
         await alice.peer.accept(answer)
         offer, template = await subscribed(mcu, carol)
         mids = {section.mid for section in offer.media}
@@ -90,7 +77,7 @@ async def test_offers_do_not_grow_with_a_camera_that_ends_and_begins(mcu: Inproc
 async def test_section_is_not_reused_before_the_client_has_answered_its_end(mcu: InprocessMcu) -> None:
     async with sender(32, channels=()) as alice, viewer() as carol:
         text = await alice.peer.offer()
-        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        alice.publisher, answer = await mcu.publish(KEY, parse_frozen(text), PublishOptions(), alice)
         await alice.peer.accept(answer)
         first, template = await subscribed(mcu, carol)
         subscriber = carol.subscriber
@@ -116,7 +103,7 @@ async def test_section_is_not_reused_before_the_client_has_answered_its_end(mcu:
 async def test_first_section_stays_when_its_medium_has_ended(mcu: InprocessMcu) -> None:
     async with sender(33, audio=False, channels=()) as alice, viewer() as carol:
         text = await alice.peer.offer()
-        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        alice.publisher, answer = await mcu.publish(KEY, parse_frozen(text), PublishOptions(), alice)
         await alice.peer.accept(answer)
         _, template = await subscribed(mcu, carol)
         subscriber = carol.subscriber
@@ -134,7 +121,7 @@ async def test_role_of_an_offer_for_another_transport_is_answered(mcu: Inprocess
     async with sender(34, channels=()) as alice:
         text = await alice.peer.offer()
         assert text.count("a=setup:actpass") == 2
-        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        alice.publisher, answer = await mcu.publish(KEY, parse_frozen(text), PublishOptions(), alice)
         head, first, rest = text.partition("m=audio ")
         first_stopped = re.sub(r"(?m)^(a=group:BUNDLE) \S+ ", r"\1 ", head) + first + re.sub(r"^\d+", "0", rest)
         for offer, setup, answered in (
@@ -144,5 +131,5 @@ async def test_role_of_an_offer_for_another_transport_is_answered(mcu: Inprocess
             (text, "active", "passive"),
             (text, "actpass", "passive"),
         ):
-            answer = await alice.publisher.update(described(offer.replace("setup:actpass", f"setup:{setup}")))
+            answer = await alice.publisher.update(parse_frozen(offer.replace("setup:actpass", f"setup:{setup}")))
             assert {section.attribute("setup") for section in answer.media if not section.rejected} == {answered}

@@ -13,7 +13,7 @@ from mcu.base import BackendId, PublisherId, PublishOptions, Rejected, StreamKey
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.ports import PortBlock, lease_block
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
@@ -24,7 +24,7 @@ def decode(table: dict[str, object]) -> InprocessSettings:
     return msgspec.convert(table, InprocessSettings)
 
 
-def test_addresses_are_decoded_and_default_to_the_machines() -> None:
+def test_one_or_several_addresses_are_decoded_and_none_is_the_default() -> None:
     assert decode({}) == InprocessSettings()
     assert decode({}).addresses == ()
     assert decode({"address": "192.0.2.1"}).addresses == ("192.0.2.1",)
@@ -67,12 +67,12 @@ async def test_candidates_have_ports_of_the_range_and_the_announced_address(loop
         ports = set()
         for client, publisher in ((alice, "first"), (bob, "second")):
             key = StreamKey(BackendId("cloud"), PublisherId(publisher), StreamType.VIDEO)
-            _, answer = await mcu.publish(key, described(await client.peer.offer()), PublishOptions(), client)
+            _, answer = await mcu.publish(key, parse_frozen(await client.peer.offer()), PublishOptions(), client)
             ports.update(re.findall(r"a=candidate:\S+ 1 udp \d+ 192\.0\.2\.7 (\d+) typ host", str(answer)))
             assert "127.0.0.1" not in str(answer).partition("m=")[2]
         assert ports == {str(first), str(last)}
         with pytest.raises(Rejected, match="no socket"):
-            await mcu.publish(KEY, described(await carol.peer.offer()), PublishOptions(), carol)
+            await mcu.publish(KEY, parse_frozen(await carol.peer.offer()), PublishOptions(), carol)
     await mcu.stop()
 
 
@@ -86,6 +86,7 @@ async def test_changed_settings_apply_to_the_next_connection(loopback: None, blo
         await carol.subscribe(mcu)
         await carol.peer.wait_for_picture(5)
         ports = re.findall(r" 127\.0\.0\.1 (\d+) typ host", carol.peer.pc.remoteDescription.sdp)
+        assert ports
         assert all(first <= int(port) <= last for port in ports)
     await mcu.stop()
 

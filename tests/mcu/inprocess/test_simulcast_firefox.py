@@ -14,10 +14,10 @@ from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from tests.browser.firefox import Firefox, firefox
 from tests.mcu.contract.clients import MediaClient
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.inprocess.tabs import KEY, PAGE, WAIT
 from tests.mcu.inprocess.test_simulcast_chromium import LAYERS
-from tests.media import WatchingPeer
+from tests.media import SubscribingPeer
 
 WIDTHS = [160, 320, 640]
 NO_TRICKLE = "function sendCandidate() {}"  # the descriptions include the candidates
@@ -56,15 +56,15 @@ async def wait_for_width(browser: Firefox, tab: str, width: int) -> None:
 async def test_layers_of_firefox_are_switched_up_and_down(url: str) -> None:
     mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
     await mcu.start(lambda status: None)
-    listener = MediaClient(WatchingPeer())
+    listener = MediaClient(SubscribingPeer())
     async with firefox() as browser:
         alice, carol = await browser.open(url), await browser.open(url)
         sdp = await browser.evaluate(alice, f"publish({{video: true}}, {json.dumps(LAYERS)}){ALL_GATHERED}")
-        _, answer = await mcu.publish(KEY, described(sdp), PublishOptions(), listener)
+        _, answer = await mcu.publish(KEY, parse_frozen(sdp), PublishOptions(), listener)
         await browser.evaluate(alice, f"accept({json.dumps(str(answer))})")
         subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), listener)
         sdp = await browser.evaluate(carol, f"subscribe({json.dumps(str(offer))}){ALL_GATHERED}")
-        await subscriber.accept(described(sdp))
+        await subscriber.accept(parse_frozen(sdp))
         for substream in (2, 0, 1, 2):
             await subscriber.select(MediaSelection(substream=substream))
             await wait_for_width(browser, carol, WIDTHS[substream])

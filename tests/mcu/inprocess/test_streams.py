@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
 
 import aioice.ice
 import pytest
@@ -30,20 +29,11 @@ from mcu.inprocess import InprocessSettings, publisher, subscriber
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.transport import peer_transport
 from tests.mcu.contract.clients import KEY, sender, viewer
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.sdp.recorded import BY_ID
 
 UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
 SHORT_TIMEOUT = 0.3  # seconds, in place of longer timeouts
-
-
-@pytest.fixture
-async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
-    """Yield an SFU that is ready."""
-    running = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await running.start(lambda status: None)
-    yield running
-    await running.stop()
 
 
 @pytest.mark.parametrize("program", ["chromium", "firefox"])
@@ -51,10 +41,10 @@ async def test_ice_restart_needs_a_new_peer_connection(mcu: InprocessMcu, progra
     before = BY_ID[f"{program}/ice-restarted-before.offer.sdp"].text
     after = BY_ID[f"{program}/ice-restarted.offer.sdp"].text
     async with sender() as alice:
-        published, _ = await mcu.publish(KEY, described(before), PublishOptions(), alice)
+        published, _ = await mcu.publish(KEY, parse_frozen(before), PublishOptions(), alice)
         with pytest.raises(NewConnectionRequired):
-            await published.update(described(after))
-        await published.update(described(before))
+            await published.update(parse_frozen(after))
+        await published.update(parse_frozen(before))
 
 
 @pytest.mark.parametrize("program", ["chromium", "firefox"])
@@ -62,9 +52,9 @@ async def test_stopped_camera_is_answered_with_port_0(mcu: InprocessMcu, program
     before = BY_ID[f"{program}/camera-stopped-before.offer.sdp"].text
     after = BY_ID[f"{program}/camera-stopped.offer.sdp"].text
     async with sender() as alice:
-        published, answer = await mcu.publish(KEY, described(before), PublishOptions(), alice)
+        published, answer = await mcu.publish(KEY, parse_frozen(before), PublishOptions(), alice)
         assert "m=video 9 " in str(answer)
-        assert "m=video 0 " in str(await published.update(described(after)))
+        assert "m=video 0 " in str(await published.update(parse_frozen(after)))
 
 
 async def test_publisher_that_does_not_connect_in_time_fails(
@@ -72,7 +62,7 @@ async def test_publisher_that_does_not_connect_in_time_fails(
 ) -> None:
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", SHORT_TIMEOUT)
     async with sender() as alice:
-        await mcu.publish(KEY, described(await alice.peer.offer()), PublishOptions(), alice)
+        await mcu.publish(KEY, parse_frozen(await alice.peer.offer()), PublishOptions(), alice)
         await alice.wait_for_close(CloseReason.ICE_FAILED)
     (state,) = mcu.status().sfus
     assert state.publishers == 0
@@ -82,7 +72,7 @@ async def test_publisher_with_another_certificate_than_it_announced_fails(mcu: I
     async with sender(59, video=False, channels=()) as alice:
         fingerprint = re.compile(r"(?m)^(a=fingerprint:\S+ )([0-9A-F:]+)")
         offer = fingerprint.sub(lambda found: found[1] + found[2][::-1], await alice.peer.offer())
-        _, answer = await mcu.publish(KEY, described(offer), PublishOptions(), alice)
+        _, answer = await mcu.publish(KEY, parse_frozen(offer), PublishOptions(), alice)
         await alice.peer.accept(answer)
         await alice.wait_for_close(CloseReason.DTLS_FAILED)
     assert alice.transport == [TransportState.ICE_CONNECTED]
@@ -96,7 +86,7 @@ async def test_subscription_without_an_accepting_answer_fails(
         await alice.publish(mcu)
         await mcu.subscribe(KEY, SubscribeOptions(), silent)
         refused, offer = await mcu.subscribe(KEY, SubscribeOptions(), rejecting)
-        await refused.accept(described(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", str(offer))))
+        await refused.accept(parse_frozen(re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", str(offer))))
         await carol.subscribe(mcu)
         await silent.wait_for_close(CloseReason.FAILED)
         await rejecting.wait_for_close(CloseReason.FAILED)
@@ -227,4 +217,5 @@ async def test_log_contains_no_address_and_no_secret(mcu: InprocessMcu, caplog: 
         secrets = re.findall(r"a=(?:ice-ufrag|ice-pwd|fingerprint):(\S+)", carol.peer.pc.remoteDescription.sdp)
         await alice.publisher.close()
     logged = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("portunus"))
+    assert len(set(secrets)) == 3  # ICE username fragment, ICE password and fingerprint
     assert not [secret for secret in (*secrets, "127.0.0.1") if secret in logged]

@@ -27,8 +27,8 @@ from mcu.inprocess.negotiation.parsing import read_answer, read_offer
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.codecs import CodecPreference, Payload, PayloadType
 from tests.mcu.contract.clients import MediaClient
-from tests.mcu.descriptions import described
-from tests.media import WatchingPeer
+from tests.mcu.descriptions import parse_frozen
+from tests.media import SubscribingPeer
 
 KEY = StreamKey(BackendId("cloud"), PublisherId("alice"), StreamType.VIDEO)
 SETTINGS = InprocessSettings(address="127.0.0.1")
@@ -78,11 +78,9 @@ class RawPeer:
 
 
 @pytest.mark.parametrize("codec", FORMATS)
-async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> None:
-    mcu = InprocessMcu(SETTINGS)
-    await mcu.start(lambda status: None)
+async def test_payloads_are_forwarded_unchanged(codec: str, mcu: InprocessMcu) -> None:
     alice, carol = RawPeer(controlling=True), RawPeer(controlling=False)
-    listener = MediaClient(WatchingPeer())
+    listener = MediaClient(SubscribingPeer())
     section = SubscriberSection(
         MediaKind.VIDEO,
         "0",
@@ -93,7 +91,7 @@ async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> N
         "c",
     )
     offer = write_offer([section], await alice.transport.open(), setup="actpass", version=1)
-    _, answer = await mcu.publish(KEY, described(str(offer)), PublishOptions(), listener)
+    _, answer = await mcu.publish(KEY, parse_frozen(str(offer)), PublishOptions(), listener)
     _, remote = read_answer(answer, [section])
     assert remote is not None
     alice.transport.connect(remote, dtls_client=False)
@@ -123,4 +121,3 @@ async def test_payloads_are_forwarded_unchanged(codec: str, loopback: None) -> N
     await alice.transport.close()
     await carol.transport.close()
     await listener.leave()
-    await mcu.stop()

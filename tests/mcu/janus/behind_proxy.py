@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 
-from mcu.base import (
-    SfuState,
-)
+from mcu.base import SfuState
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
-from tests.mcu.janus.conftest import INSTANCE, POLL, WAIT, JanusCall, RecordedStates
+from tests.mcu.janus.conftest import INSTANCE, WAIT, JanusCall, RecordedStates, until_counts
 from tests.mcu.janus.tcp_proxy import TcpProxy
 
 
@@ -38,24 +35,18 @@ class JanusBehindProxy:
         return JanusCall(self.mcu, self._stack)
 
     async def until_ready(self, limit: float = WAIT) -> None:
-        """Wait until Janus can be used again."""
+        """Wait until the backend can use Janus again."""
         await self.states.until(lambda status: status.ready, limit)
 
     async def until_unreachable(self, limit: float = WAIT) -> str:
-        """Wait until Janus cannot be used, and return the reason in the status."""
+        """Wait until the backend cannot use Janus, and return the reason in the status."""
         status = await self.states.until(lambda status: not status.ready, limit)
         assert status.sfus[0].state is SfuState.CONNECTING
         return status.sfus[0].reason
 
-    async def handle_ids(self) -> set[int]:
-        """Return the ids of the handles on Janus."""
-        return {handle["handle_id"] for handle in await self.janus.handles()}
-
     async def until_counts(self, *, rooms: int, handles: int) -> None:
         """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
-        async with asyncio.timeout(WAIT):
-            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):  # noqa: ASYNC110
-                await asyncio.sleep(POLL)
+        await until_counts(self.janus, rooms=rooms, handles=handles)
 
 
 @pytest.fixture

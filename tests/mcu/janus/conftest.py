@@ -19,6 +19,7 @@ from mcu.base import (
     StreamKey,
     StreamType,
     SubscribeOptions,
+    Subscriber,
     TransportState,
 )
 from mcu.janus.backend import JanusMcu
@@ -27,21 +28,22 @@ from mcu.janus.streams.publisher import JanusPublisher
 from mcu.janus.streams.subscriber import JanusSubscriber
 from sdp.document import Description
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess, janus_version
-from tests.mcu.descriptions import described
-from tests.media import PublishingPeer, WatchingPeer
+from tests.mcu.descriptions import parse_frozen
+from tests.media import PublishingPeer, SubscribingPeer
 from tests.media.loopback import loopback
 
 __all__ = ["janus_version", "loopback"]
 
-WAIT = 30.0  # seconds for each reaction of Janus; reached only by one that is dead
-POLL = 0.02  # seconds between two questions to Janus
+WAIT = 30.0  # seconds for each reaction of Janus; reached only if there is none
+POLL = 0.02  # seconds between two requests for a state of which Janus sends no event
 INSTANCE = "of-the-tests"
 CAMERA = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.VIDEO)
 SCREEN = StreamKey(BackendId("cloud"), PublisherId("anna"), StreamType.SCREEN)
+PUBLISH = PublishOptions(timeout=WAIT)
 
 
 class WaitableListener:
-    """A listener that records its calls, and can be waited for."""
+    """A listener that records its calls; a test can wait for them."""
 
     def __init__(self) -> None:
         self.candidates: list[IceCandidate | None] = []
@@ -111,7 +113,7 @@ class JanusCall:
         self.mcu = mcu
         self._stack = stack
 
-    async def publisher(
+    async def publish(
         self, number: int = 1, *, key: StreamKey = CAMERA, options: PublishOptions | None = None, **media: bool
     ) -> tuple[JanusPublisher, PublishingPeer, WaitableListener]:
         """Publish; by default a tone and data channels, no video."""
@@ -124,29 +126,60 @@ class JanusCall:
         )
         await self._stack.enter_async_context(peer)
         listener = WaitableListener()
-        publisher, answer = await self.mcu.publish(
-            key, described(await peer.offer()), options or PublishOptions(timeout=WAIT), listener
-        )
+        publisher, answer = await self.mcu.publish(key, parse_frozen(await peer.offer()), options or PUBLISH, listener)
         assert isinstance(publisher, JanusPublisher)
         await peer.accept(answer)
         return publisher, peer, listener
 
-    async def subscriber(
+    async def subscribe(
         self, key: StreamKey = CAMERA, options: SubscribeOptions | None = None, answer: bool = True
-    ) -> tuple[JanusSubscriber, WatchingPeer, WaitableListener]:
+    ) -> tuple[JanusSubscriber, SubscribingPeer, WaitableListener]:
         """Subscribe, and answer the offer unless ``answer`` is false."""
-        peer = await self._stack.enter_async_context(WatchingPeer())
+        peer = await self._stack.enter_async_context(SubscribingPeer())
         listener = WaitableListener()
         subscriber, offer = await self.mcu.subscribe(key, options or SubscribeOptions(timeout=WAIT), listener)
         assert isinstance(subscriber, JanusSubscriber)
         if answer:
-            await subscriber.accept(described(await peer.answer(offer)))
+            await answer_offer(subscriber, peer, offer)
         return subscriber, peer, listener
 
 
 def settings_for(janus: JanusProcess) -> JanusServerSettings:
     """Return the settings for the Janus of a test."""
     return JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
+
+
+async def offer_of_closed_peer() -> Description:
+    """Return an offer whose peer is closed already, so that it never connects."""
+    async with PublishingPeer(1, 440.0, video=False) as peer:
+        return parse_frozen(await peer.offer())
+
+
+async def renegotiate(publisher: JanusPublisher, peer: PublishingPeer) -> None:
+    """Send a new offer of the peer's current media."""
+    await peer.accept(await publisher.update(parse_frozen(await peer.offer())))
+
+
+async def answer_offer(subscriber: Subscriber, peer: SubscribingPeer, offer: str | Description) -> None:
+    """Answer an offer of Janus."""
+    await subscriber.accept(parse_frozen(await peer.answer(offer)))
+
+
+async def handle_ids(janus: JanusProcess) -> set[int]:
+    """Return the ids of the handles on Janus, the control handle included."""
+    return {handle["handle_id"] for handle in await janus.handles()}
+
+
+async def counts(janus: JanusProcess) -> tuple[int, int]:
+    """Return the numbers of rooms, and of handles other than the control handle, on Janus."""
+    return len(await janus.rooms()), len(await janus.handles()) - 1
+
+
+async def until_counts(janus: JanusProcess, *, rooms: int, handles: int) -> None:
+    """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
+    async with asyncio.timeout(WAIT):
+        while await counts(janus) != (rooms, handles):  # noqa: ASYNC110 - Janus sends no event of it
+            await asyncio.sleep(POLL)
 
 
 async def until_room_count(janus: JanusProcess, count: int) -> None:

@@ -25,7 +25,7 @@ from mcu.base import (
 )
 from sdp.document import Description, identity, parse
 from tests.gateway.flows.media.descriptions import answer_to, subscriber_offer
-from tests.mcu.descriptions import described, is_frozen
+from tests.mcu.descriptions import is_frozen, parse_frozen
 
 
 @dataclass(eq=False, slots=True)
@@ -57,7 +57,7 @@ class FakePublisher:
         given = identity(offer)
         assert given.same_peer_connection(identity(parse(self.offer))) or not given.ufrags
         self.updates.append(str(offer))
-        return described(self.mcu.spoil(answer_to(str(offer))))
+        return parse_frozen(self.mcu.spoil(answer_to(str(offer))))
 
     async def limit(self, bits_per_second: int) -> None:
         gate = self.limit_gate or self.mcu.limit_gate
@@ -129,7 +129,7 @@ class FakeSubscriber:
         if self.unanswered is not None:
             return self.unanswered
         self.refreshed += 1
-        return described(self.mcu.spoil(subscriber_offer(f"refreshed {self.refreshed}")))
+        return parse_frozen(self.mcu.spoil(subscriber_offer(f"refreshed {self.refreshed}")))
 
     async def select(self, selection: MediaSelection) -> None:
         await self._work()
@@ -226,7 +226,7 @@ class FakeMcu:
             self.pending_calls -= 1
         async with self._changed:
             self._changed.notify_all()
-        return publisher, described(self.spoil(answer_to(publisher.offer)))
+        return publisher, parse_frozen(self.spoil(answer_to(publisher.offer)))
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
@@ -249,7 +249,7 @@ class FakeMcu:
             self.pending_calls -= 1
         self.subscribers.append(subscriber)
         self.subscribed.append(subscriber)
-        return subscriber, described(self.spoil(subscriber_offer(f"subscription {len(self.subscribed)}")))
+        return subscriber, parse_frozen(self.spoil(subscriber_offer(f"subscription {len(self.subscribed)}")))
 
     def status(self) -> McuStatus:
         state = SfuState.CONNECTING if self.unavailable else SfuState.READY

@@ -16,7 +16,7 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import CANDIDATE, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 
 # reference 9.7-a
@@ -190,7 +190,7 @@ async def test_events_of_a_replaced_connection_are_ignored(replaced: bool) -> No
             *(publisher.listener for publisher in harness.mcu.published[:-1]),
         ):
             old.on_candidate(IceCandidate(CANDIDATE))
-            old.on_offer(described(subscriber_offer("late")))
+            old.on_offer(parse_frozen(subscriber_offer("late")))
             old.on_closed(CloseReason.PUBLISHER_GONE)
         await settle()
         assert alice.received() == bob.received() == []

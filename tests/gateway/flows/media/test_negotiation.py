@@ -14,7 +14,7 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import answer, offer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 SFU_FAILED = {
     "code": "processing_failed",
@@ -89,9 +89,9 @@ async def test_later_offer_that_breaks_a_rule_is_dropped_and_the_subscription_co
         await subscribe(bob, alice)
         (subscriber,) = harness.mcu.subscribers
         shorter = subscriber_offer("shorter").partition("m=video")[0]
-        subscriber.listener.on_offer(described(shorter))
+        subscriber.listener.on_offer(parse_frozen(shorter))
         assert bob.data() == []
-        subscriber.listener.on_offer(described(subscriber_offer("longer")))
+        subscriber.listener.on_offer(parse_frozen(subscriber_offer("longer")))
         assert [data["type"] for data in bob.data()] == ["offer"]
         assert not subscriber.closed
 

@@ -22,7 +22,7 @@ from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import answer, subscriber_offer
 from tests.gateway.flows.virtual_time import settle
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 
 # reference 9.3-e
@@ -288,7 +288,7 @@ async def test_renegotiation_by_the_sfu_is_offered_under_the_same_sid() -> None:
         bob.media(alice, "requestoffer")
         await settle()
         sid = bob.data()[0]["sid"]
-        harness.mcu.subscribers[0].listener.on_offer(described(subscriber_offer("more")))
+        harness.mcu.subscribers[0].listener.on_offer(parse_frozen(subscriber_offer("more")))
         (pushed,) = bob.data()
         assert (pushed["type"], pushed["sid"], pushed["payload"]["sdp"]) == ("offer", sid, subscriber_offer("more"))
 
@@ -301,7 +301,7 @@ async def test_request_that_crosses_a_renegotiation_by_the_sfu_is_served_by_it(c
         bob.media(alice, "requestoffer")
         await settle()
         sid = bob.data()[0]["sid"]
-        harness.mcu.subscribers[0].listener.on_offer(described(subscriber_offer("more")))
+        harness.mcu.subscribers[0].listener.on_offer(parse_frozen(subscriber_offer("more")))
         assert len(bob.data()) == 1
         if not crossed:
             bob.media(alice, "answer", sid=sid, payload={"sdp": answer()})
@@ -320,7 +320,7 @@ async def test_offer_that_the_sfu_makes_for_a_request_and_announces_is_sent_once
         sid = bob.data()[0]["sid"]
         subscriber = harness.mcu.subscribers[0]
         subscriber.gate = gate = asyncio.Event()
-        subscriber.unanswered = offer = described(subscriber_offer("more"))
+        subscriber.unanswered = offer = parse_frozen(subscriber_offer("more"))
         bob.media(alice, "requestoffer", sid=sid)
         await settle()
         subscriber.listener.on_offer(offer)

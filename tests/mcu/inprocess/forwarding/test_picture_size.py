@@ -1,4 +1,4 @@
-"""Picture sizes read from keyframes: of real encoders, and of fields that these do not write."""
+"""Picture sizes read from keyframes: those of real encoders, and made ones with fields that these do not write."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def golomb(value: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("descriptor", [b"\x10", b"\x90\x80\x81\x23", b"\x90\xe0\x81\x23\x07\x20"])
-def test_vp8(descriptor: bytes) -> None:
+def test_size_of_a_vp8_keyframe_is_read_with_each_descriptor(descriptor: bytes) -> None:
     payload = descriptor + encoded("libvpx", 640, 360)
     assert picture_area("vp8", payload) == 640 * 360
     assert picture_area("vp8", payload[: len(descriptor) + 9]) == 0
 
 
-def test_vp8_scaling_is_no_part_of_the_size() -> None:
+def test_vp8_scaling_bits_are_not_part_of_the_size() -> None:
     size = (640).to_bytes(2, "little") + (360 | 1 << 14).to_bytes(2, "little")  # the upper two bits scale
     assert picture_area("vp8", b"\x10\x10\x02\x00\x9d\x01\x2a" + size) == 640 * 360
     assert picture_area("vp8", bytes(100)) == 0
@@ -67,14 +67,14 @@ VP9_DESCRIPTORS = {
 
 @pytest.mark.parametrize("descriptor", VP9_DESCRIPTORS.values(), ids=VP9_DESCRIPTORS.keys())
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_vp9(descriptor: bytes, width: int, height: int) -> None:
+def test_size_of_a_vp9_keyframe_is_read_with_each_descriptor(descriptor: bytes, width: int, height: int) -> None:
     payload = descriptor + encoded("libvpx-vp9", width, height)
     assert starts_keyframe("vp9", payload)
     assert picture_area("vp9", payload) == width * height
 
 
 @pytest.mark.parametrize("pixels", ["yuv444p", "gbrp"])
-def test_vp9_of_profile_1(pixels: str) -> None:
+def test_size_of_a_vp9_keyframe_of_profile_1_is_read(pixels: str) -> None:
     frame = encoded("libvpx-vp9", 320, 180, pixels)
     assert frame[0] >> 4 == 0b1010
     assert picture_area("vp9", b"\x08" + frame) == 320 * 180
@@ -85,20 +85,20 @@ def test_vp9_of_profile_1(pixels: str) -> None:
     [((0b01, 2), (0, 4), (0, 1), (2, 3), (0, 1)), ((0b11, 2), (0, 5), (1, 1), (2, 3), (0, 1), (0, 3))],
     ids=["profile 2", "profile 3"],
 )
-def test_vp9_of_more_than_8_bits(color: tuple[tuple[int, int], ...]) -> None:
+def test_size_of_a_vp9_keyframe_of_more_than_8_bits_is_read(color: tuple[tuple[int, int], ...]) -> None:
     profile, flags, *rest = color
     frame = bits((2, 2), profile, flags, (0x498342, 24), *rest, (319, 16), (179, 16))
     assert picture_area("vp9", b"\x08" + frame) == 320 * 180
 
 
-def test_vp9_structure_has_the_size_of_the_highest_spatial_layer() -> None:
+def test_size_of_the_highest_spatial_layer_is_read_from_a_vp9_scalability_structure() -> None:
     structure = bits((1, 3), (1, 1), (0, 4), (320, 16), (180, 16), (640, 16), (360, 16))
     assert picture_area("vp9", b"\x8a\x05" + structure) == 640 * 360
     assert picture_area("vp9", b"\x8a\x05" + structure[:-1]) == 0
 
 
 @pytest.mark.parametrize("octet", [0x00, 0x88, 0x84], ids=["no marker", "existing frame", "no keyframe"])
-def test_vp9_frame_without_a_size(octet: int) -> None:
+def test_vp9_frame_that_is_no_keyframe_has_no_size(octet: int) -> None:
     frame = encoded("libvpx-vp9", 320, 180)
     assert picture_area("vp9", b"\x08" + bytes([octet]) + frame[1:]) == 0
     assert picture_area("vp9", b"\x08" + frame[:1] + b"\xff" + frame[2:]) == 0  # another sync code
@@ -116,7 +116,9 @@ def units(stream: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("profile", "pixels"), [("baseline", "yuv420p"), ("high", "yuv420p"), ("high444", "yuv444p")], ids=lambda one: one
 )
-def test_h264_counts_whole_macroblocks(width: int, height: int, area: int, profile: str, pixels: str) -> None:
+def test_h264_size_is_counted_in_whole_macroblocks(
+    width: int, height: int, area: int, profile: str, pixels: str
+) -> None:
     found = units(encoded("libx264", width, height, pixels, profile=profile))
     parameters = next(unit for unit in found if unit[0] & 0x1F == 7)
     picture = next(unit for unit in found if unit[0] & 0x1F == 5)
@@ -126,7 +128,7 @@ def test_h264_counts_whole_macroblocks(width: int, height: int, area: int, profi
     assert picture_area("h264", picture) == picture_area("h264", b"\x78\0\2\x09\x10") == 0
 
 
-def test_h264_of_interlaced_pictures() -> None:
+def test_size_of_interlaced_h264_is_that_of_a_frame() -> None:
     found = units(encoded("libx264", 640, 352, **{"x264-params": "interlaced=1"}))
     assert picture_area("h264", next(unit for unit in found if unit[0] & 0x1F == 7)) == 640 * 352
 
@@ -165,14 +167,14 @@ def h264_parameters(profile: int, *fields: tuple[int, int]) -> bytes:
     ],
     ids=["order 2", "order 1", "scaling lists", "twelve scaling lists"],
 )
-def test_h264_with_rare_fields(fields: tuple[int, *tuple[tuple[int, int], ...]]) -> None:
+def test_h264_size_is_read_after_rarely_used_fields(fields: tuple[int, *tuple[tuple[int, int], ...]]) -> None:
     profile, *others = fields
     payload = h264_parameters(profile, *others)
     assert picture_area("h264", payload) == 640 * 352
     assert picture_area("h264", payload[:5]) == 0
 
 
-def test_h264_with_an_endless_code() -> None:
+def test_h264_parameters_without_the_end_of_a_golomb_code_have_no_size() -> None:
     assert picture_area("h264", b"\x67\x42\x00\x1f" + bytes(100)) == 0
 
 
@@ -188,7 +190,7 @@ def obu(stream: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_av1(width: int, height: int) -> None:
+def test_size_of_an_av1_sequence_header_is_read_in_each_packetization(width: int, height: int) -> None:
     header = obu(encoded("libsvtav1", width, height))
     frame = b"\x30" + bytes(40)
     for payload in (
@@ -241,7 +243,7 @@ POINTS = ((0, 1), (0, 5), (0, 12))  # no display delay, one operating point for 
     ],
     ids=["still picture", "tier", "timing", "decoder model"],
 )
-def test_av1_with_rare_fields(fields: tuple[tuple[int, int], ...]) -> None:
+def test_av1_size_is_read_after_rarely_used_fields(fields: tuple[tuple[int, int], ...]) -> None:
     assert picture_area("av1", b"\x18\x08" + bits((0, 3), *fields, *SIZE)) == 640 * 360
 
 

@@ -19,7 +19,7 @@ from mcu.inprocess.negotiation.parameters import (
 from mcu.inprocess.negotiation.parsing import read_offer
 from sdp.codecs import Payload, payloads
 from sdp.document import parse
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.inprocess.negotiation.descriptions import (
     CAMERA,
     NO_PREFERENCE,
@@ -35,7 +35,7 @@ H264 = [payload for payload in payloads(parse(CAMERA).media[1]) if payload.codec
 
 @pytest.mark.parametrize("recorded", OFFERS, ids=lambda recorded: recorded.id)
 def test_answer_to_a_real_offer_is_a_valid_subset_of_it(recorded: Recorded) -> None:
-    offer = read_offer(described(recorded.text), NO_PREFERENCE)
+    offer = read_offer(parse_frozen(recorded.text), NO_PREFERENCE)
     text = answer(offer)
     answered, offered_description = parse(text), offer.description
     assert [section.mid for section in answered.media] == [section.mid for section in offered_description.media]
@@ -53,7 +53,7 @@ def test_answer_to_a_real_offer_is_a_valid_subset_of_it(recorded: Recorded) -> N
 
 @pytest.mark.parametrize("recorded", OFFERS, ids=lambda recorded: recorded.id)
 def test_publishers_codecs_and_ssrcs_are_offered_to_subscribers(recorded: Recorded) -> None:
-    offer = read_offer(described(recorded.text), NO_PREFERENCE)
+    offer = read_offer(parse_frozen(recorded.text), NO_PREFERENCE)
     sections = subscriber_sections(offer)
     text = write_offer(sections, TRANSPORT, setup="actpass", version=1)
     aiortc_sdp.SessionDescription.parse(str(text))
@@ -73,7 +73,7 @@ def test_h264_profile_and_packetization_mode_are_offered_unchanged(preferred: Pa
     description = parse(CAMERA)
     video = description.media[1]
     video.formats = [str(preferred.type), *(token for token in video.formats if token != str(preferred.type))]
-    section = subscriber_sections(read_offer(described(str(description)), NO_PREFERENCE))[1]
+    section = subscriber_sections(read_offer(parse_frozen(str(description)), NO_PREFERENCE))[1]
     reparsed = read_offer(write_offer([section], TRANSPORT, setup="actpass", version=1), NO_PREFERENCE).sections[0]
     assert reparsed is not None
     assert reparsed.codec is not None
@@ -83,7 +83,7 @@ def test_h264_profile_and_packetization_mode_are_offered_unchanged(preferred: Pa
 @pytest.mark.parametrize("hidden", ["\r", "\x0b", "\x85", "\u2028"])
 def test_line_breaks_other_than_lf_in_parameters_are_not_forwarded(hidden: str) -> None:
     changed = re.sub(r"(?m)^(a=fmtp:\d+ .*?)\r$", rf"\1{hidden}a=candidate:hidden\r", CAMERA)
-    offer = read_offer(described(changed), NO_PREFERENCE)
+    offer = read_offer(parse_frozen(changed), NO_PREFERENCE)
     assert "hidden" not in str(write_offer(subscriber_sections(offer), TRANSPORT, setup="actpass", version=1))
     assert "hidden" not in answer(offer)
 
@@ -92,7 +92,7 @@ def test_line_breaks_other_than_lf_in_parameters_are_not_forwarded(hidden: str) 
 def test_orientation_extension_is_answered_where_offered_and_offered_to_every_subscriber(
     recorded: str, offered: bool
 ) -> None:
-    offer = read_offer(described(BY_ID[f"{recorded}.offer.sdp"].text), NO_PREFERENCE)
+    offer = read_offer(parse_frozen(BY_ID[f"{recorded}.offer.sdp"].text), NO_PREFERENCE)
     video = next(section for section in offer.sections if section is not None and section.kind is MediaKind.VIDEO)
     assert (ORIENTATION in video.extensions) == offered
     assert (f" {ORIENTATION}" in answer(offer)) == offered

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import aioice.ice
 import pytest
 
 from mcu.base import BackendId, CloseReason, MediaKind, NoSuchStream, PublisherId, StreamKey, StreamType
-from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.counters import LayerCounters, SentMediaCounters
 from mcu.inprocess.transport.impairment import MAX_DELAY, ImpairedLink, Impairment
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender, viewer
 
 UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
-
-
-@pytest.fixture
-async def mcu(loopback: None) -> AsyncIterator[InprocessMcu]:
-    """Yield an SFU that is ready."""
-    running = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await running.start(lambda status: None)
-    yield running
-    await running.stop()
 
 
 def received(mcu: InprocessMcu) -> LayerCounters:
@@ -41,8 +30,8 @@ def sent(mcu: InprocessMcu) -> SentMediaCounters:
     return next(medium for medium in subscriber.media if medium.kind == "video")
 
 
-async def watch(carol: SubscribingClient, pictures: int = 30) -> None:
-    """Wait for more decoded pictures while packets are lost: aiortc repeats a NACK only after another loss."""
+async def wait_for_pictures(carol: SubscribingClient, pictures: int = 30) -> None:
+    """Wait until more pictures are decoded; not for a certain one: aiortc repeats a NACK only after another loss."""
     before = sum(carol.peer.frames.values())
     await carol.peer.until(lambda: sum(carol.peer.frames.values()) >= before + pictures, f"{pictures} pictures")
 
@@ -113,7 +102,7 @@ async def test_loss_on_either_leg_is_repaired_and_counted(mcu: InprocessMcu) -> 
         mcu.impair(KEY, loss=0.15, seed=1, leg="subscribers")  # applies to carol's later subscription
         await carol.subscribe(mcu)
         await carol.peer.wait_for_picture(61)
-        await watch(carol)
+        await wait_for_pictures(carol)
         from_publisher, to_subscriber = received(mcu), sent(mcu)
         assert from_publisher.packets > 30
         assert from_publisher.bytes > from_publisher.packets

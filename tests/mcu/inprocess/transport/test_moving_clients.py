@@ -15,13 +15,13 @@ from mcu.inprocess.transport.aiortc_internals import ice
 from mcu.inprocess.transport.aiortc_internals.ice import COMPONENT
 from sdp.candidates import Candidate, parse
 from tests.mcu.inprocess.transport.test_peer_transport import WAIT, packet, remote_description
-from tests.mcu.inprocess.transport.test_renewal import CREDENTIALS, ClientTransport, Pair, until
+from tests.mcu.inprocess.transport.test_renewal import CREDENTIALS, ClientTransport, SfuPeerConnection, until
 
 Address = tuple[str, int]
 
 
-class _Side(asyncio.DatagramProtocol):
-    """One socket of a NAT: what arrives goes to the client, or to the SFU."""
+class NatSocket(asyncio.DatagramProtocol):
+    """One socket of a NAT; forwards datagrams from outside to the client, and those of the client to the SFU."""
 
     def __init__(self, nat: Nat, *, outside: bool) -> None:
         self._nat = nat
@@ -52,7 +52,7 @@ class Nat:
         await self.rebind()
 
     async def rebind(self) -> None:
-        """Give the client another address; the last one is of no use any more."""
+        """Give the client another address; the previous one stops working."""
         before = getattr(self, "outside", None)
         self.outside = await self._socket(outside=True)
         if before is not None:
@@ -72,7 +72,7 @@ class Nat:
     async def _socket(self, *, outside: bool) -> asyncio.DatagramTransport:
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Side(self, outside=outside), local_addr=("127.0.0.1", 0)
+            lambda: NatSocket(self, outside=outside), local_addr=("127.0.0.1", 0)
         )
         self._stack.callback(transport.close)
         return transport
@@ -81,19 +81,19 @@ class Nat:
 class MovingClient:
     """A client behind a NAT, connected to the SFU, and the transports that it begins."""
 
-    def __init__(self, pair: Pair, nat: Nat, transport: ClientTransport) -> None:
-        self.pair = pair
+    def __init__(self, pc: SfuPeerConnection, nat: Nat, transport: ClientTransport) -> None:
+        self.pc = pc
         self.nat = nat
         self.transport = transport
 
     @classmethod
     async def connect(cls, stack: AsyncExitStack) -> MovingClient:
         """Connect the first transport of a client."""
-        pair = Pair(stack)
-        pair.local = await pair.sfu.open()
-        stack.push_async_callback(pair.sfu.close)
-        transport = await pair.offer()
-        remote = remote_description(pair.local, "active")
+        pc = SfuPeerConnection(stack)
+        pc.local = await pc.sfu.open()
+        stack.push_async_callback(pc.sfu.close)
+        transport = await pc.offer()
+        remote = remote_description(pc.local, "active")
         nat = Nat(stack, (remote.candidates[0].address, remote.candidates[0].port))
         await nat.open()
         through_nat = RemoteTransportDescription(
@@ -101,8 +101,8 @@ class MovingClient:
         )
         transport.peer.connect(through_nat, dtls_client=False)
         await transport.listener.until(lambda: transport.listener.connected)
-        client = cls(pair, nat, transport)
-        await pair.check(transport)
+        client = cls(pc, nat, transport)
+        await pc.wait_for_packet(transport)
         return client
 
     async def move(self) -> None:
@@ -114,12 +114,12 @@ class MovingClient:
         await until(lambda: self._nominated() == self.nat.address)
 
     def _nominated(self) -> Address | None:
-        pair = self.pair.sfu._ice._nominated.get(COMPONENT)
+        pair = self.pc.sfu._ice._nominated.get(COMPONENT)
         return None if pair is None else (pair.remote_addr[0], pair.remote_addr[1])
 
-    async def publish(self) -> None:
-        """Send packets until the SFU has one of them."""
-        listener = self.pair.listener
+    async def send_until_received(self) -> None:
+        """Send packets until the SFU has received one."""
+        listener = self.pc.listener
         before = len(listener.packets)
         async with asyncio.timeout(WAIT):
             while len(listener.packets) == before:
@@ -129,7 +129,7 @@ class MovingClient:
 
 @pytest_asyncio.fixture
 async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MovingClient]:
-    """A connected client; nothing but a packet decides to which transport a doubtful address belongs."""
+    """Yield a connected client; no time limit but only a packet settles a doubtful address."""
     monkeypatch.setattr(ice, "SETTLING_TIME", 10 * WAIT)
     async with AsyncExitStack() as stack:
         yield await MovingClient.connect(stack)
@@ -138,74 +138,74 @@ async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MovingClient]
 @CREDENTIALS
 @pytest.mark.parametrize("moves", [1, 3])
 async def test_client_that_moves_keeps_its_transport(client: MovingClient, same_credentials: bool, moves: int) -> None:
-    pair = client.pair
-    await pair.offer(same_credentials=same_credentials)
+    pc = client.pc
+    await pc.offer(same_credentials=same_credentials)
     for _ in range(moves):
         await client.move()
-        assert (pair.sfu._ice.doubtful_address is not None) is same_credentials
-        await client.publish()
-        assert pair.sfu._ice.doubtful_address is None
-        await pair.check(client.transport)
-    assert pair.sfu._ice.renewing
-    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+        assert (pc.sfu._ice.doubtful_address is not None) is same_credentials
+        await client.send_until_received()
+        assert pc.sfu._ice.doubtful_address is None
+        await pc.wait_for_packet(client.transport)
+    assert pc.sfu._ice.renewing
+    assert (pc.listener.connections, pc.listener.losses) == (1, 0)
 
 
 @CREDENTIALS
 async def test_next_transport_is_followed_after_a_move(
     client: MovingClient, same_credentials: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = client.pair
-    following = await pair.offer(same_credentials=same_credentials)
+    pc = client.pc
+    following = await pc.offer(same_credentials=same_credentials)
     await client.move()
-    await client.publish()
+    await client.send_until_received()
     monkeypatch.setattr(ice, "SETTLING_TIME", 0.0)
-    await pair.connect(following)
-    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
-    assert not pair.sfu._ice.is_source(client.nat.address)
+    await pc.connect(following)
+    assert (pc.listener.connections, pc.listener.losses) == (2, 0)
+    assert not pc.sfu._ice.is_source(client.nat.address)
 
 
 async def test_end_of_the_old_transport_settles_a_doubt(client: MovingClient) -> None:
-    pair = client.pair
-    following = await pair.offer()
-    following.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
-    await until(lambda: pair.sfu._ice.doubtful_address is not None)
+    pc = client.pc
+    following = await pc.offer()
+    following.peer.connect(remote_description(pc.local, "active"), dtls_client=False)
+    await until(lambda: pc.sfu._ice.doubtful_address is not None)
     await client.transport.peer.close()
-    await pair.check(following)
-    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+    await pc.wait_for_packet(following)
+    assert (pc.listener.connections, pc.listener.losses) == (2, 0)
 
 
 async def test_next_transport_is_followed_though_another_one_may_begin_before_the_doubt_is_settled(
     client: MovingClient,
 ) -> None:
-    pair = client.pair
-    following = await pair.offer()
-    following.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
-    await until(lambda: pair.sfu._ice.doubtful_address is not None)
-    sfu = pair.sfu._ice
+    pc = client.pc
+    following = await pc.offer()
+    following.peer.connect(remote_description(pc.local, "active"), dtls_client=False)
+    await until(lambda: pc.sfu._ice.doubtful_address is not None)
+    sfu = pc.sfu._ice
     sfu.renew(sfu.remote_username or "", sfu.remote_password or "")
-    await pair.check(following)
-    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+    await pc.wait_for_packet(following)
+    assert (pc.listener.connections, pc.listener.losses) == (2, 0)
 
 
 async def test_doubt_ends_with_the_renewal(client: MovingClient) -> None:
-    pair = client.pair
-    await pair.offer()
+    pc = client.pc
+    await pc.offer()
     await client.move()
-    pair.sfu._ice.end_renewal()
-    assert pair.sfu._ice.doubtful_address is None
-    await pair.check(client.transport)
-    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+    pc.sfu._ice.end_renewal()
+    assert pc.sfu._ice.doubtful_address is None
+    await pc.wait_for_packet(client.transport)
+    assert (pc.listener.connections, pc.listener.losses) == (1, 0)
 
 
 async def test_ufrags_of_the_transport_in_use_and_of_the_next_one_are_accepted(client: MovingClient) -> None:
-    pair, first = client.pair, client.transport.ice.local_username
+    pc, first = client.pc, client.transport.ice.local_username
 
     def accepted(*ufrags: str) -> list[bool]:
-        return [pair.sfu._ice._valid_username(f"{pair.local.ufrag}:{ufrag}") for ufrag in ufrags]
+        return [pc.sfu._ice._valid_username(f"{pc.local.ufrag}:{ufrag}") for ufrag in ufrags]
 
-    skipped = (await pair.offer(same_credentials=False)).ice.local_username
-    following = await pair.offer(same_credentials=False)
+    skipped = (await pc.offer(same_credentials=False)).ice.local_username
+    following = await pc.offer(same_credentials=False)
     second = following.ice.local_username
     assert accepted(first, skipped, second, "another", "") == [True, False, True, False, False]
-    await pair.connect(following)
+    await pc.connect(following)
     assert accepted(first, skipped, second, "another", "") == [False, False, True, False, False]

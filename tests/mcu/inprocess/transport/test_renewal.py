@@ -1,4 +1,4 @@
-"""Clients that begin another transport in place of their old one, at any time: the SFU follows to the newest one."""
+"""Clients that replace their transport by another one, at any time: the SFU continues with the newest one."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class ClientTransport:
         return self.peer._ice
 
 
-class Pair:
-    """The SFU's transport, and the transports that its client begins one after the other."""
+class SfuPeerConnection:
+    """A PeerConnection at the SFU: the SFU's transport, and the transports that the client begins one after another."""
 
     def __init__(self, stack: AsyncExitStack) -> None:
         self._stack = stack
@@ -91,10 +91,10 @@ class Pair:
         """Connect a transport of the client, and wait until packets of the SFU arrive there."""
         client.peer.connect(remote_description(self.local, "active"), dtls_client=False)
         await client.listener.until(lambda: client.listener.connected)
-        await self.check(client)
+        await self.wait_for_packet(client)
 
-    async def check(self, client: ClientTransport) -> None:
-        """Wait until a packet that the SFU sends now arrives at the transport."""
+    async def wait_for_packet(self, client: ClientTransport) -> None:
+        """Send packets from the SFU until one arrives at the transport."""
         before = len(client.listener.packets)
         async with asyncio.timeout(WAIT):
             while len(client.listener.packets) == before:  # the SFU may still lack the end of the handshake
@@ -113,64 +113,70 @@ class Pair:
 
 
 @pytest_asyncio.fixture
-async def pair() -> AsyncIterator[Pair]:
-    """A transport of the SFU that is open."""
+async def pc() -> AsyncIterator[SfuPeerConnection]:
+    """Yield a PeerConnection whose transport at the SFU is open."""
     async with AsyncExitStack() as stack:
-        made = Pair(stack)
-        made.local = await made.sfu.open()
-        stack.push_async_callback(made.sfu.close)
-        yield made
+        opened = SfuPeerConnection(stack)
+        opened.local = await opened.sfu.open()
+        stack.push_async_callback(opened.sfu.close)
+        yield opened
 
 
 @CREDENTIALS
-async def test_transport_that_replaces_a_connected_one_is_followed(pair: Pair, same_credentials: bool) -> None:
-    await pair.connect(await pair.offer())
+async def test_transport_that_replaces_a_connected_one_is_followed(
+    pc: SfuPeerConnection, same_credentials: bool
+) -> None:
+    await pc.connect(await pc.offer())
     for connections in (2, 3):
-        await pair.connect(await pair.offer(same_credentials=same_credentials))
-        assert (pair.listener.connections, pair.listener.losses) == (connections, 0)
+        await pc.connect(await pc.offer(same_credentials=same_credentials))
+        assert (pc.listener.connections, pc.listener.losses) == (connections, 0)
 
 
 @CREDENTIALS
-async def test_transport_that_replaces_one_during_its_handshake_is_followed(pair: Pair, same_credentials: bool) -> None:
-    first = await pair.offer()
-    await pair.connect(first)
-    second = await pair.offer(same_credentials=same_credentials)
-    await pair.connect_ice_only(second)
-    third = await pair.offer(same_credentials=same_credentials)
-    third.peer.connect(remote_description(pair.local, "active"), dtls_client=False)
+async def test_transport_that_replaces_one_during_its_handshake_is_followed(
+    pc: SfuPeerConnection, same_credentials: bool
+) -> None:
+    first = await pc.offer()
+    await pc.connect(first)
+    second = await pc.offer(same_credentials=same_credentials)
+    await pc.connect_ice_only(second)
+    third = await pc.offer(same_credentials=same_credentials)
+    third.peer.connect(remote_description(pc.local, "active"), dtls_client=False)
     for _ in range(100):  # of the second transport, before and after the third one is nominated
         await second.ice.send(FATAL_ALERT)
         await asyncio.sleep(0.001)
-    await pair.connect(third)
-    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+    await pc.connect(third)
+    assert (pc.listener.connections, pc.listener.losses) == (2, 0)
 
 
 @CREDENTIALS
-async def test_transport_that_replaces_one_without_any_check_is_followed(pair: Pair, same_credentials: bool) -> None:
-    await pair.offer()
-    await pair.offer(same_credentials=same_credentials)
-    await pair.connect(await pair.offer(same_credentials=same_credentials))
-    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+async def test_transport_that_replaces_one_without_any_check_is_followed(
+    pc: SfuPeerConnection, same_credentials: bool
+) -> None:
+    await pc.offer()
+    await pc.offer(same_credentials=same_credentials)
+    await pc.connect(await pc.offer(same_credentials=same_credentials))
+    assert (pc.listener.connections, pc.listener.losses) == (1, 0)
 
 
-async def test_transport_is_followed_though_the_old_one_is_nominated_first(pair: Pair) -> None:
-    first, second = await pair.offer(), await pair.offer()
+async def test_transport_is_followed_though_the_old_one_is_nominated_first(pc: SfuPeerConnection) -> None:
+    first, second = await pc.offer(), await pc.offer()
     second.peer.silence(True)
-    await pair.connect_ice_only(first)  # aioice ends its other checks then
+    await pc.connect_ice_only(first)  # aioice ends its other checks then
     second.peer.silence(False)
-    await pair.connect(second)
-    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+    await pc.connect(second)
+    assert (pc.listener.connections, pc.listener.losses) == (1, 0)
 
 
 async def test_nothing_of_the_old_transport_enters_the_next_association(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    pc: SfuPeerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await pair.offer()
-    await pair.connect(first)
-    ice, follow, attached = pair.sfu._ice, pair.sfu._ice.on_renewed, []
+    first = await pc.offer()
+    await pc.connect(first)
+    ice, follow, attached = pc.sfu._ice, pc.sfu._ice.on_renewed, []
 
     def record_and_follow() -> None:
-        association = pair.sfu._dtls
+        association = pc.sfu._dtls
         follow()
         attached.append(association._adapter.attached)
 
@@ -183,51 +189,53 @@ async def test_nothing_of_the_old_transport_enters_the_next_association(
 
     monkeypatch.setattr(ice, "on_renewed", record_and_follow)
     monkeypatch.setattr(ice, "check_complete", complete_after_alerts)
-    await pair.connect(await pair.offer())
+    await pc.connect(await pc.offer())
     assert attached == [False]
-    assert (pair.listener.connections, pair.listener.losses) == (2, 0)
+    assert (pc.listener.connections, pc.listener.losses) == (2, 0)
 
 
-async def test_late_check_of_an_old_transport_is_not_followed(pair: Pair) -> None:
-    first = await pair.offer()
-    await pair.connect(first)
-    second = await pair.offer()
-    await pair.connect(second)
+async def test_late_check_of_an_old_transport_is_not_followed(pc: SfuPeerConnection) -> None:
+    first = await pc.offer()
+    await pc.connect(first)
+    second = await pc.offer()
+    await pc.connect(second)
     (nominated,) = first.ice._nominated.values()
     async with asyncio.timeout(WAIT):
         await first.ice.check_start(nominated)  # with USE-CANDIDATE; returns when the SFU has answered
     before = len(second.listener.packets)
-    assert pair.sfu.send_rtp(packet(1000, 100))
+    assert pc.sfu.send_rtp(packet(1000, 100))
     await second.listener.until(lambda: len(second.listener.packets) > before)
-    assert not pair.sfu._ice.is_source(nominated.local_addr)
+    assert not pc.sfu._ice.is_source(nominated.local_addr)
 
 
-async def test_client_that_keeps_its_transport_stays_connected(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = await pair.offer()
-    await pair.connect(client)
+async def test_client_that_keeps_its_transport_stays_connected(
+    pc: SfuPeerConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await pc.offer()
+    await pc.connect(client)
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", 0.5)
-    await pair.offer()
+    await pc.offer()
     (nominated,) = client.ice._nominated.values()
     async with asyncio.timeout(WAIT):
         await client.ice.check_start(nominated)  # with USE-CANDIDATE
-    await until(lambda: not pair.sfu._ice.renewing)
-    await pair.check(client)
-    assert (pair.listener.connections, pair.listener.losses) == (1, 0)
+    await until(lambda: not pc.sfu._ice.renewing)
+    await pc.wait_for_packet(client)
+    assert (pc.listener.connections, pc.listener.losses) == (1, 0)
     await client.peer.close()
-    await pair.listener.until(lambda: pair.listener.losses == 1)
+    await pc.listener.until(lambda: pc.listener.losses == 1)
 
 
 async def test_client_that_ends_its_transport_and_begins_no_other_is_lost(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
+    pc: SfuPeerConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await pair.offer()
-    await pair.connect(client)
+    client = await pc.offer()
+    await pc.connect(client)
     monkeypatch.setattr(peer_transport, "CONNECT_TIMEOUT", 1.0)
-    await pair.offer()
+    await pc.offer()
     await client.peer.close()
-    await until(lambda: not pair.sfu.connected)
-    assert pair.listener.losses == 0
-    await pair.listener.until(lambda: pair.listener.losses == 1)
+    await until(lambda: not pc.sfu.connected)
+    assert pc.listener.losses == 0
+    await pc.listener.until(lambda: pc.listener.losses == 1)
 
 
 class RecordQueue(IceTransport):
@@ -257,14 +265,14 @@ async def test_detached_handshake_ends_though_a_record_arrives_with_the_cancella
     assert done
 
 
-async def test_transport_closes_though_a_task_swallows_its_cancellation(pair: Pair) -> None:
+async def test_transport_closes_though_a_task_swallows_its_cancellation(pc: SfuPeerConnection) -> None:
     async def swallow_once() -> None:
         try:
             await asyncio.sleep(WAIT)
         except asyncio.CancelledError:
             await asyncio.sleep(WAIT)
 
-    task = pair.sfu._handshaking = asyncio.create_task(swallow_once())
+    task = pc.sfu._handshaking = asyncio.create_task(swallow_once())
     await asyncio.sleep(0)
-    await pair.sfu.close()
+    await pc.sfu.close()
     assert task.cancelled()

@@ -16,7 +16,7 @@ UFRAG, PASSWORD = "abcd", "p" * 22
 
 
 class NextTransport(asyncio.DatagramProtocol):
-    """A socket that notes whether a datagram has arrived."""
+    """A socket that sets ``checked`` when a connectivity check arrives."""
 
     def __init__(self) -> None:
         self.checked = asyncio.Event()

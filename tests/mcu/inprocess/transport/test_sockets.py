@@ -15,7 +15,7 @@ from mcu.base import McuStatus, PublishOptions, Rejected, SfuState, SubscribeOpt
 from mcu.inprocess import InprocessSettings, backend
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import KEY, sender
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.sdp.recorded import BY_ID
 
 ELSEWHERE = "192.0.2.1"  # RFC 5737: an address of no machine
@@ -36,7 +36,7 @@ async def publish_without_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
         for mcu in sfus:
             with pytest.raises(Rejected):
-                await mcu.publish(KEY, described(CAMERA), PublishOptions(), alice)
+                await mcu.publish(KEY, parse_frozen(CAMERA), PublishOptions(), alice)
             assert mcu.status().sfus[0].publishers == 0
             await mcu.stop()
             assert mcu.status().sfus[0].state is SfuState.STOPPED
@@ -61,12 +61,12 @@ async def test_address_of_another_machine_makes_the_sfu_refused(caplog: pytest.L
     assert sfu.reason in caplog.text
     async with sender() as alice:
         with pytest.raises(Rejected, match=r"mcu\.inprocess\.address"):
-            await mcu.publish(KEY, described(CAMERA), PublishOptions(), alice)
+            await mcu.publish(KEY, parse_frozen(CAMERA), PublishOptions(), alice)
         with pytest.raises(Rejected, match=r"mcu\.inprocess\.address"):
             await mcu.subscribe(KEY, SubscribeOptions(), alice)
         await mcu.reconfigure(InprocessSettings(address="127.0.0.1"))
         assert mcu.status().ready
-        await mcu.publish(KEY, described(CAMERA), PublishOptions(), alice)
+        await mcu.publish(KEY, parse_frozen(CAMERA), PublishOptions(), alice)
     await mcu.stop()
     assert [status.sfus[0].state for status in states] == [SfuState.REFUSED, SfuState.READY, SfuState.STOPPED]
 

@@ -53,7 +53,7 @@ async def test_datagrams_of_strangers_are_not_kept_before_ice() -> None:
     await ice.close()
 
 
-def check(ice: IceTransport, software: str) -> stun.Message:
+def connectivity_check(ice: IceTransport, software: str) -> stun.Message:
     """Return an authentic connectivity check with the name of a program."""
     message = stun.Message(message_method=stun.Method.BINDING, message_class=stun.Class.REQUEST)
     message.attributes |= {"USERNAME": f"{ice.local_username}:abcd", "PRIORITY": 1, "ICE-CONTROLLING": 1}
@@ -69,7 +69,7 @@ async def test_stun_messages_longer_than_a_packet_are_dropped_unread() -> None:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
-        checks = [check(ice, "x" * ice_limits.MAX_STUN), check(ice, "x")]
+        checks = [connectivity_check(ice, "x" * ice_limits.MAX_STUN), connectivity_check(ice, "x")]
         for message in checks:
             await loop.sock_sendto(client, bytes(message), ("127.0.0.1", ice.local_candidates[0].port))
         async with asyncio.timeout(30):
@@ -101,17 +101,17 @@ def sctp() -> SctpTransport:
     return association
 
 
-def chunk(tsn: int, flags: int, size: int = 1000, stream: int = 0, number: int = 0) -> DataChunk:
-    made = DataChunk(flags)
-    made.tsn, made.stream_id, made.stream_seq, made.protocol, made.user_data = tsn, stream, number, 53, bytes(size)
-    return made
+def data_chunk(tsn: int, flags: int, size: int = 1000, stream: int = 0, number: int = 0) -> DataChunk:
+    data = DataChunk(flags)
+    data.tsn, data.stream_id, data.stream_seq, data.protocol, data.user_data = tsn, stream, number, 53, bytes(size)
+    return data
 
 
 @pytest.mark.parametrize("size", [1, 1000])
 async def test_endless_message_ends_the_association(size: int) -> None:
     association = sctp()
     for tsn in range(1, 5000):
-        await association._receive_chunk(chunk(tsn, 1 << 1 if tsn == 1 else 0, size))
+        await association._receive_chunk(data_chunk(tsn, 1 << 1 if tsn == 1 else 0, size))
         assert association.kept_chunks <= sctp_limits.MAX_WAITING + sctp_limits.MAX_FRAGMENTS
     assert association.kept_chunks == 0
     assert association._association_state is RTCSctpTransport.State.CLOSED
@@ -120,7 +120,7 @@ async def test_endless_message_ends_the_association(size: int) -> None:
 async def test_kept_first_chunks_of_messages_in_many_streams_are_bounded() -> None:
     association = sctp()
     for tsn in range(1, 20_000):
-        await association._receive_chunk(chunk(tsn, 1 << 1, 1, tsn % 65536))
+        await association._receive_chunk(data_chunk(tsn, 1 << 1, 1, tsn % 65536))
         assert association.kept_chunks <= sctp_limits.MAX_KEPT_CHUNKS + sctp_limits.COUNT_CHUNKS_EVERY
         assert len(association._inbound_streams) <= sctp_limits.MAX_STREAMS
 
@@ -128,11 +128,11 @@ async def test_kept_first_chunks_of_messages_in_many_streams_are_bounded() -> No
 async def test_kept_chunks_after_a_missing_chunk_are_bounded_and_the_missing_chunk_is_accepted() -> None:
     association = sctp()
     for tsn in range(2, 5000):
-        await association._receive_chunk(chunk(tsn, 3, 100, number=tsn - 1))
+        await association._receive_chunk(data_chunk(tsn, 3, 100, number=tsn - 1))
     kept = association.kept_chunks
     assert 0 < kept <= sctp_limits.MAX_TSN_AHEAD
     assert len(association._sack_misordered) <= sctp_limits.MAX_TSN_AHEAD
-    await association._receive_chunk(chunk(1, 3, 100))
+    await association._receive_chunk(data_chunk(1, 3, 100))
     assert association._last_received_tsn == kept + 1
 
 
@@ -162,7 +162,7 @@ async def test_srtp_state_is_kept_only_for_the_last_ssrcs(monkeypatch: pytest.Mo
     assert 1_000_000 not in removed
 
 
-async def test_transport_that_was_never_connected_forgets_nothing() -> None:
+async def test_sent_ssrcs_can_be_forgotten_before_the_transport_is_connected() -> None:
     transport = PeerTransport(SETTINGS, RecordingTransportListener(), controlling=True)
     transport.forget_sent(1, 2)
     await transport.open()

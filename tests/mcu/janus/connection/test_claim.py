@@ -25,14 +25,14 @@ from mcu.base import (
 )
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, API_SECRET
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied_janus
-from tests.mcu.janus.conftest import CAMERA, POLL, SCREEN, WAIT, WaitableListener
-from tests.media import PublishingPeer, WatchingPeer
+from tests.mcu.janus.conftest import CAMERA, POLL, PUBLISH, SCREEN, WAIT, WaitableListener, answer_offer, handle_ids
+from tests.media import PublishingPeer, SubscribingPeer
 
 __all__ = ["proxied_janus"]
 
-SECONDS = 8.0  # of publishing and cutting, at least
+DURATION = 8.0  # seconds of publishing and cutting, at least
 MIN_STREAMS = 10
 log = logging.getLogger("portunus.tests")
 
@@ -42,10 +42,10 @@ async def test_media_flow_on_while_the_connection_is_cut(
     proxied_janus: JanusBehindProxy, caplog: pytest.LogCaptureFixture, gap: float
 ) -> None:
     call = await proxied_janus.start_call()
-    publisher, sender, published = await call.publisher(5, video=True)
-    _, watcher, subscribed = await call.subscriber()
+    publisher, sender, published = await call.publish(5, video=True)
+    _, watcher, subscribed = await call.subscribe()
     await watcher.wait_for_picture(5)
-    before, media = await proxied_janus.handle_ids(), list(published.media)
+    before, media = await handle_ids(proxied_janus.janus), list(published.media)
     for _ in range(2):
         proxied_janus.proxy.refusing = True
         proxied_janus.proxy.cut()
@@ -61,7 +61,7 @@ async def test_media_flow_on_while_the_connection_is_cut(
         await limiting
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
-    assert await proxied_janus.handle_ids() == before
+    assert await handle_ids(proxied_janus.janus) == before
     assert (published.closed, subscribed.closed, published.media) == ([], [], media)
     lines = [record.getMessage() for record in caplog.records if record.name == "portunus.mcu.janus"]
     assert [text.split(":")[0] for text in lines if "away" in text or "lost" in text] == ["Janus is away"] * 2
@@ -72,22 +72,22 @@ async def test_requests_made_while_the_connection_is_broken_are_carried_out_afte
     proxied_janus: JanusBehindProxy,
 ) -> None:
     call = await proxied_janus.start_call()
-    _, sender, _ = await call.publisher()
-    subscriber, watcher, _ = await call.subscriber()
+    _, sender, _ = await call.publish()
+    subscriber, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     proxied_janus.proxy.refusing = True
     proxied_janus.proxy.cut()
     await proxied_janus.until_unreachable()
-    limiting = asyncio.create_task(subscriber.select(MediaSelection(audio=True)))
-    publishing = asyncio.create_task(call.publisher(2, key=SCREEN))
-    leaving = asyncio.create_task(subscriber.close())
+    selecting = asyncio.create_task(subscriber.select(MediaSelection(audio=True)))
+    publishing = asyncio.create_task(call.publish(2, key=SCREEN))
+    closing = asyncio.create_task(subscriber.close())
     given_up = asyncio.create_task(
         proxied_janus.mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener())
     )
     with pytest.raises(McuLost, match="not there"):
         await given_up
     proxied_janus.proxy.refusing = False
-    await asyncio.gather(limiting, leaving)
+    await asyncio.gather(selecting, closing)
     await publishing
     await proxied_janus.until_counts(rooms=2, handles=2)
 
@@ -112,8 +112,8 @@ async def test_a_cut_connection_is_restored_at_once(
 
 async def test_a_lost_answer_to_a_claim_loses_no_stream(proxied_janus: JanusBehindProxy) -> None:
     call = await proxied_janus.start_call()
-    _, sender, listener = await call.publisher()
-    _, watcher, _ = await call.subscriber()
+    _, sender, listener = await call.publish()
+    _, watcher, _ = await call.subscribe()
     proxied_janus.proxy.drop_next('"janus":"success","session_id"')
     proxied_janus.proxy.cut()
     await proxied_janus.until_unreachable()
@@ -128,8 +128,8 @@ async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(
 ) -> None:
     call = await proxied_janus.start_call()
     monkeypatch.setattr(proxied_janus.mcu.server().connector, "_reclaim_timeout", 3600.0)
-    _, _, published = await call.publisher()
-    _, _, subscribed = await call.subscriber()
+    _, _, published = await call.publish()
+    _, _, subscribed = await call.subscribe()
     session = (await proxied_janus.mcu.session()).id
     proxied_janus.proxy.refusing = True
     proxied_janus.proxy.cut()
@@ -139,8 +139,8 @@ async def test_a_session_that_janus_ended_meanwhile_is_lost_at_once(
     assert await published.close_reason() is CloseReason.LOST
     assert await subscribed.close_reason() is CloseReason.LOST
     await proxied_janus.until_ready()
-    again, sender, _ = await call.publisher(2)
-    _, watcher, _ = await call.subscriber()
+    again, sender, _ = await call.publish(2)
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     await again.close()
     await proxied_janus.until_counts(rooms=0, handles=0)
@@ -151,8 +151,8 @@ async def test_a_refused_claim_loses_the_streams(
 ) -> None:
     call = await proxied_janus.start_call()
     monkeypatch.setattr(proxied_janus.mcu.server().connector, "_reclaim_timeout", 3600.0)
-    _, _, published = await call.publisher()
-    _, _, subscribed = await call.subscriber()
+    _, _, published = await call.publish()
+    _, _, subscribed = await call.subscribe()
     session = await proxied_janus.mcu.session()
     session._secrets = {"apisecret": "of another Janus"}
     proxied_janus.proxy.cut()
@@ -166,7 +166,7 @@ async def test_a_gateway_that_stops_while_the_connection_is_broken_ends_its_stre
     proxied_janus: JanusBehindProxy,
 ) -> None:
     call = await proxied_janus.start_call()
-    _, _, published = await call.publisher()
+    _, _, published = await call.publish()
     proxied_janus.proxy.refusing = True
     proxied_janus.proxy.cut()
     await proxied_janus.until_unreachable()
@@ -175,7 +175,7 @@ async def test_a_gateway_that_stops_while_the_connection_is_broken_ends_its_stre
     assert published.closed in ([], [CloseReason.LOST])
     assert proxied_janus.mcu.status().sfus[0].state is SfuState.STOPPED
     with pytest.raises(McuLost):
-        await proxied_janus.mcu.publish(SCREEN, described("v=0\r\n"), PublishOptions(timeout=1), WaitableListener())
+        await proxied_janus.mcu.publish(SCREEN, parse_frozen("v=0\r\n"), PublishOptions(timeout=1), WaitableListener())
 
 
 async def test_an_admin_api_that_refuses_the_secret_does_not_disturb_calls(
@@ -186,11 +186,11 @@ async def test_an_admin_api_that_refuses_the_secret_does_not_disturb_calls(
     await proxied_janus.mcu.reconfigure(
         (JanusServerSettings(proxied_janus.proxy.url, API_SECRET, "", ADMIN_KEY, admin_url, "not the secret"),)
     )
-    _, sender, listener = await call.publisher()
+    _, sender, listener = await call.publish()
     proxied_janus.proxy.cut()
     await proxied_janus.until_unreachable()
     await proxied_janus.until_ready()
-    _, watcher, _ = await call.subscriber()
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     async with asyncio.timeout(WAIT):
         while "does not tell which events were missed" not in caplog.text:  # noqa: ASYNC110  a log cannot be waited for
@@ -208,13 +208,13 @@ async def test_a_session_that_could_not_be_claimed_in_time_is_removed_from_janus
     monkeypatch.setattr("mcu.janus.connection.connector.STALL_TIMEOUT", 1.0)
     call = await proxied_janus.start_call()
     monkeypatch.setattr(proxied_janus.mcu.server().connector, "_reclaim_timeout", 1.0)
-    _, _, published = await call.publisher()
-    _, _, subscribed = await call.subscriber()
+    _, _, published = await call.publish()
+    _, _, subscribed = await call.subscribe()
     proxied_janus.proxy.silence()
     assert await proxied_janus.until_unreachable() == "Janus does not answer any more"
     assert await published.close_reason() is CloseReason.LOST
     assert await subscribed.close_reason() is CloseReason.LOST
-    assert len(await proxied_janus.handle_ids()) == 3
+    assert len(await handle_ids(proxied_janus.janus)) == 3
     proxied_janus.proxy.restore()
     await proxied_janus.until_ready()
     await proxied_janus.until_counts(rooms=0, handles=0)
@@ -228,7 +228,7 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
     """Streams are published and closed while the connection is cut repeatedly, at random times."""
     rng = random.Random(1)
     await proxied_janus.start_call(admin=admin)
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + DURATION
     failures: list[McuError] = []
     streams = 0
 
@@ -244,16 +244,16 @@ async def test_cuts_at_any_moment_leave_nothing_on_janus_and_time_no_call_out(
         nonlocal streams
         key = StreamKey(BackendId("cloud"), PublisherId(name), StreamType.VIDEO)
         while goes_on():
-            async with PublishingPeer(1, 440.0, video=False) as sender, WatchingPeer() as watcher:
+            async with PublishingPeer(1, 440.0, video=False) as sender, SubscribingPeer() as watcher:
                 listener = WaitableListener()
                 publisher = subscriber = None
                 try:
                     publisher, answer = await proxied_janus.mcu.publish(
-                        key, described(await sender.offer()), PublishOptions(timeout=WAIT), listener
+                        key, parse_frozen(await sender.offer()), PUBLISH, listener
                     )
                     await sender.accept(answer)
                     subscriber, offer = await proxied_janus.mcu.subscribe(key, SubscribeOptions(timeout=WAIT), listener)
-                    await subscriber.accept(described(await watcher.answer(offer)))
+                    await answer_offer(subscriber, watcher, offer)
                     await watcher.wait_for_tone(440.0)
                     streams += 1
                 except McuError as error:

@@ -15,6 +15,7 @@ from mcu.base import (
     CloseReason,
     McuLost,
     McuTimeout,
+    Publisher,
     PublishOptions,
     Rejected,
     SfuState,
@@ -27,21 +28,21 @@ from mcu.janus.connection.session import JanusSession
 from mcu.janus.settings import JanusServerSettings
 from sdp.document import kinds
 from tests.janus_process import ADMIN_KEY, API_SECRET, ROOT, JanusProcess, compile_library
-from tests.mcu.descriptions import described
 from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied_janus
 from tests.mcu.janus.conftest import (
     CAMERA,
+    PUBLISH,
     SCREEN,
     WAIT,
     JanusCall,
     RecordedStates,
     WaitableListener,
+    offer_of_closed_peer,
     settings_for,
     until_room_count,
 )
 from tests.mcu.janus.fake_janus import FakeJanus
 from tests.mcu.janus.tcp_proxy import TcpProxy
-from tests.media import PublishingPeer
 from tests.ports import free_ports
 
 __all__ = ["proxied_janus"]
@@ -49,14 +50,12 @@ __all__ = ["proxied_janus"]
 pytestmark = pytest.mark.usefixtures("janus_version")
 
 
-async def offer_of_closed_peer() -> str:
-    """Return an offer whose peer is closed already."""
-    async with PublishingPeer(1, 440.0, video=False) as peer:
-        return await peer.offer()
-
-
-def state(states: RecordedStates) -> SfuState:
-    return states.statuses[-1].sfus[0].state
+async def publish_unconnected(
+    mcu: JanusMcu, options: PublishOptions = PUBLISH, listener: WaitableListener | None = None
+) -> Publisher:
+    """Publish a stream whose client never connects."""
+    publisher, _ = await mcu.publish(CAMERA, await offer_of_closed_peer(), options, listener or WaitableListener())
+    return publisher
 
 
 async def test_a_janus_that_is_not_up_yet_is_waited_for(
@@ -68,11 +67,9 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
     assert mcu.status().sfus[0].reason == NO_ATTEMPT  # it does not wait for the first attempt
     await states.until(lambda status: "refused" in status.sfus[0].reason)
     with pytest.raises(McuLost, match="not there"):
-        await mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), WaitableListener()
-        )
+        await publish_unconnected(mcu, PublishOptions(timeout=0.2))
     publishing = asyncio.create_task(
-        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=30), WaitableListener())
+        mcu.publish(CAMERA, await offer_of_closed_peer(), PublishOptions(timeout=30), WaitableListener())
     )
     async with process:
         publisher, answer = await publishing
@@ -83,9 +80,10 @@ async def test_a_janus_that_is_not_up_yet_is_waited_for(
         assert status.sfus[0].publishers == 1
         await mcu.stop()
         assert await process.rooms() == []
-    missing = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    old = ["lacks security fixes"] if process.installation.version == "1.1" else []
-    assert [any(text in record.getMessage() for text in old) for record in missing] == [False, *(True for _ in old)]
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "cannot be used yet" in warnings.pop(0)
+    old = process.installation.version == "1.1"
+    assert ["lacks security fixes" in warning for warning in warnings] == [True] * old
     assert "127.0.0.1" not in caplog.text
     await publisher.close()
 
@@ -114,7 +112,7 @@ async def test_a_janus_without_videoroom_is_refused_with_one_sentence(states: Re
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus has no VideoRoom plugin (janus.plugin.videoroom)"
         with pytest.raises(Rejected, match="no VideoRoom"):
-            await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+            await publish_unconnected(mcu)
         await mcu.stop()
 
 
@@ -195,7 +193,7 @@ async def test_a_janus_that_creates_no_rooms_is_refused_with_one_sentence_and_no
         assert reason in caplog.text
         assert await process.handles() == []  # although Janus would keep a session to be claimed
         with pytest.raises(Rejected, match="VideoRoom of this Janus has"):
-            await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+            await publish_unconnected(mcu)
         if not edits:
             assert await process.rooms() == []
             await mcu.reconfigure((settings_for(process),))
@@ -218,7 +216,9 @@ async def test_another_refusal_of_rooms_is_quoted_and_an_old_janus_is_refused(st
         await mcu.stop()
 
 
-async def test_a_check_that_breaks_off_is_repeated_and_leaves_no_room(proxied_janus: JanusBehindProxy) -> None:
+async def test_a_trial_room_whose_creation_is_interrupted_is_removed_and_the_trial_repeated(
+    proxied_janus: JanusBehindProxy,
+) -> None:
     proxied_janus.proxy.drop_next('"videoroom":"created"')
     await proxied_janus.start_call()
     assert proxied_janus.proxy.dropped.is_set()
@@ -238,7 +238,7 @@ async def test_a_token_is_accepted_by_a_janus_that_requires_one(states: Recorded
         await accepted.stop()
 
 
-async def test_another_server_than_janus_is_named_as_such(states: RecordedStates) -> None:
+async def test_server_of_another_protocol_is_reported_as_not_janus(states: RecordedStates) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -255,20 +255,20 @@ async def test_another_server_than_janus_is_named_as_such(states: RecordedStates
 async def test_a_killed_janus_ends_every_stream_at_once_and_is_connected_to_again(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess, states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, _, publisher = await call.publisher()
-    _, _, subscriber = await call.subscriber()
+    _, _, publisher = await call.publish()
+    _, _, subscriber = await call.subscribe()
     waiting = asyncio.create_task(mcu.subscribe(SCREEN, SubscribeOptions(timeout=90), WaitableListener()))
     monkeypatch.setattr(mcu.server().connector, "_reclaim_timeout", 3600.0)  # only the refused connection tells
     await janus.kill()
     assert await publisher.close_reason() is CloseReason.LOST
     assert await subscriber.close_reason() is CloseReason.LOST
-    assert state(states) is SfuState.CONNECTING
+    assert states.statuses[-1].sfus[0].state is SfuState.CONNECTING
     await janus.start()
     await states.until(lambda status: status.ready)
-    await call.publisher(3, key=SCREEN)
+    await call.publish(3, key=SCREEN)
     await (await waiting)[0].close()  # a subscriber that waits for a stream goes on waiting
-    publisher_again, sender, _ = await call.publisher(2)
-    _, watcher, _ = await call.subscriber()
+    publisher_again, sender, _ = await call.publish(2)
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     await publisher_again.close()
     assert publisher.closed == [CloseReason.LOST]
@@ -277,12 +277,10 @@ async def test_a_killed_janus_ends_every_stream_at_once_and_is_connected_to_agai
 async def test_pending_requests_fail_at_once_when_janus_is_killed(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
-    publisher, _, _ = await call.publisher()
+    publisher, _, _ = await call.publish()
     janus.freeze()  # so that the requests below are pending when Janus is killed
     limiting = asyncio.create_task(publisher.limit(100_000))
-    publishing = asyncio.create_task(
-        mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=WAIT), WaitableListener())
-    )
+    publishing = asyncio.create_task(mcu.publish(CAMERA, await offer_of_closed_peer(), PUBLISH, WaitableListener()))
     await asyncio.sleep(0)
     await janus.kill()
     with pytest.raises(McuLost):
@@ -292,17 +290,15 @@ async def test_pending_requests_fail_at_once_when_janus_is_killed(
         await publishing
 
 
-async def test_a_late_success_of_janus_is_undone(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
+async def test_streams_that_janus_creates_after_the_time_limit_are_removed(
+    mcu: JanusMcu, janus: JanusProcess, loopback: None
+) -> None:
     janus.freeze()
     for _ in range(3):
         with pytest.raises(McuTimeout):
-            await mcu.publish(
-                CAMERA, described(await offer_of_closed_peer()), PublishOptions(timeout=0.2), WaitableListener()
-            )
+            await publish_unconnected(mcu, PublishOptions(timeout=0.2))
     janus.thaw()
-    publisher, _ = await mcu.publish(
-        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
-    )
+    publisher = await publish_unconnected(mcu)
     await publisher.close()
     assert await janus.rooms() == []
     assert len(await janus.handles()) == 1  # the control handle
@@ -317,13 +313,11 @@ async def test_without_a_reclaim_timeout_a_broken_connection_ends_the_streams(
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda status: status.ready)
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
+        await publish_unconnected(mcu, listener=listener)
         proxy.cut()
         assert await listener.close_reason() is CloseReason.LOST
         assert len(await janus.rooms()) == 1
-        publisher, _ = await mcu.publish(
-            CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
-        )
+        publisher = await publish_unconnected(mcu)
         await until_room_count(janus, 1)
         await publisher.close()
         assert await janus.rooms() == []
@@ -333,15 +327,13 @@ async def test_without_a_reclaim_timeout_a_broken_connection_ends_the_streams(
 async def test_a_second_gateway_on_the_same_janus_is_not_disturbed(
     call: JanusCall, janus: JanusProcess, loopback: None
 ) -> None:
-    _, sender, _ = await call.publisher()
-    _, watcher, listener = await call.subscriber()
+    _, sender, _ = await call.publish()
+    _, watcher, listener = await call.subscribe()
     states = RecordedStates()
     other = JanusMcu((settings_for(janus),), timeout=WAIT)
     await other.start(states)
     await states.until(lambda status: status.ready)
-    publisher, _ = await other.publish(
-        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
-    )
+    publisher = await publish_unconnected(other)
     assert len(await janus.rooms()) == 2
     await other.stop()
     await watcher.wait_for_tone(sender.frequency)
@@ -353,14 +345,14 @@ async def test_a_second_gateway_on_the_same_janus_is_not_disturbed(
 async def test_stop_leaves_nothing_on_janus_and_may_be_repeated(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
-    await call.publisher()
-    await call.subscriber()
+    await call.publish()
+    await call.subscribe()
     await mcu.stop()
     await mcu.stop()
     assert await janus.rooms() == []
     assert await janus.handles() == []
     with pytest.raises(McuLost):
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+        await publish_unconnected(mcu)
 
 
 async def test_a_changed_admin_key_holds_from_the_next_session_on(
@@ -370,16 +362,14 @@ async def test_a_changed_admin_key_holds_from_the_next_session_on(
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     await mcu.reconfigure((msgspec.structs.replace(settings_for(janus), admin_key="another"),))
-    publisher, _ = await mcu.publish(
-        CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener()
-    )
+    publisher = await publish_unconnected(mcu)
     await publisher.close()
     await janus.kill()
     janus.values["ADMIN_KEY"] = "another"
     await janus.start()
     await states.until(lambda status: not status.ready)
     await states.until(lambda status: status.ready)
-    await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), WaitableListener())
+    await publish_unconnected(mcu)
     await mcu.stop()
 
 
@@ -404,7 +394,7 @@ async def test_a_session_that_expires_on_janus_is_lost_and_replaced_by_a_new_one
     async with JanusProcess(SESSION_TIMEOUT="4") as process:
         mcu, listener = JanusMcu((settings_for(process),), timeout=WAIT), WaitableListener()
         await mcu.start(states)
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
+        await publish_unconnected(mcu, listener=listener)
         assert await listener.close_reason(60) is CloseReason.LOST  # Janus' `timeout` names no sender
         await states.until(lambda status: status.ready)
         await mcu.stop()
@@ -417,8 +407,8 @@ async def test_a_session_is_kept_alive(states: RecordedStates, loopback: None, m
         mcu = JanusMcu((settings_for(process),), timeout=WAIT)
         await mcu.start(states)
         call = JanusCall(mcu, stack)
-        _, sender, listener = await call.publisher()
-        _, watcher, _ = await call.subscriber()
+        _, sender, listener = await call.publish()
+        _, watcher, _ = await call.subscribe()
         with pytest.raises(TimeoutError):
             await listener.close_reason(9)
         await watcher.wait_for_tone(sender.frequency)
@@ -442,7 +432,7 @@ async def test_a_proxy_that_reports_janus_as_gone_loses_the_streams(
         mcu = JanusMcu((JanusServerSettings(proxy.url, api_secret=API_SECRET, admin_key=ADMIN_KEY),), timeout=WAIT)
         await mcu.start(states)
         await states.until(lambda now: now.ready)
-        await mcu.publish(CAMERA, described(await offer_of_closed_peer()), PublishOptions(), listener)
+        await publish_unconnected(mcu, listener=listener)
         proxy.port = port
         proxy.cut()
         await states.until(lambda now: reason in now.sfus[0].reason)

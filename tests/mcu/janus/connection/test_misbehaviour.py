@@ -1,4 +1,4 @@
-"""Answers, errors and silence of a Janus at moments at which a real Janus does not produce them."""
+"""Answers, errors and missing answers that a real Janus cannot be made to produce at these moments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcu.janus.connection.connector import NoConnection
 from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, parse
 from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, WaitableListener
 from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
@@ -54,7 +54,7 @@ async def test_a_janus_without_data_channels_is_refused_with_one_sentence(
         status = await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
         assert status.sfus[0].reason == "this Janus was built without data channels"
         with pytest.raises(Rejected, match="data channels"):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
+            await mcu.publish(CAMERA, parse_frozen(OFFER), PublishOptions(), WaitableListener())
         await mcu.stop()
     assert len([record for record in caplog.records if "data channels" in record.getMessage()]) == 1
 
@@ -127,8 +127,8 @@ async def test_a_session_that_janus_does_not_know_any_more_is_replaced_by_a_new_
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a stall be detected after 0.2 s."""
+def short_time_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time limits, so that a stall is detected after 0.2 s."""
     monkeypatch.setattr("mcu.janus.connection.session.KEEPALIVE", 0.1)
     monkeypatch.setattr("mcu.janus.connection.session.STALLED_AFTER", 0.1)
     monkeypatch.setattr("mcu.janus.connection.connector.MIN_LIFETIME", 0.1)
@@ -144,7 +144,7 @@ async def until_stalled(fake: FakeJanus, states: RecordedStates) -> str:
     return transaction
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_time_limits")
 async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connection(
     states: RecordedStates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +170,7 @@ async def test_requests_during_a_stall_wait_and_are_sent_over_the_same_connectio
         await mcu.stop()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_time_limits")
 async def test_a_session_whose_connection_is_dead_is_claimed_over_another_before_the_dead_one_is_closed(
     states: RecordedStates,
 ) -> None:
@@ -191,7 +191,7 @@ async def test_a_session_whose_connection_is_dead_is_claimed_over_another_before
         await mcu.stop()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_time_limits")
 @pytest.mark.parametrize("gone", [True, False])
 async def test_a_janus_that_stays_away_loses_its_session(
     states: RecordedStates, monkeypatch: pytest.MonkeyPatch, gone: bool
@@ -217,7 +217,7 @@ async def test_a_janus_that_stays_away_loses_its_session(
         await mcu.stop()
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_time_limits")
 async def test_a_refused_keepalive_makes_the_gateway_connect_anew(states: RecordedStates) -> None:
     async with FakeJanus() as fake:
         mcu = await ready_mcu(fake, states)
@@ -275,7 +275,7 @@ async def test_a_handle_whose_attach_is_answered_late_is_detached(states: Record
         mcu = await ready_mcu(fake, states)
         fake.answers["attach"] = None
         with pytest.raises(McuTimeout):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=0.1), WaitableListener())
+            await mcu.publish(CAMERA, parse_frozen(OFFER), PublishOptions(timeout=0.1), WaitableListener())
         attach = await fake.until("attach", 2)
         late = {"janus": "success", "transaction": attach["transaction"], "data": {"id": 4711}}
         await fake.send(json.dumps(late))
@@ -289,7 +289,7 @@ async def test_a_success_in_the_turn_of_the_cancellation_is_undone(states: Recor
         session = await mcu.session()
         undone: list[int] = []
         fake.answers["attach"] = None
-        for turns in range(3):  # the answer arrives before, in and after the turn of the cancelled task
+        for turns in range(3):  # the answer arrives before, in and after the turn in which the task is cancelled
             for answered_first in (False, True):
                 requesting = asyncio.create_task(
                     session.request("attach", undo=lambda late: undone.append(late.data.id))
@@ -337,7 +337,7 @@ async def test_a_plugin_error_in_a_success_is_an_error(states: RecordedStates) -
         data = {"videoroom": "event", "error_code": 429, "error": "Missing element (admin_key)"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         with pytest.raises(Rejected, match="429"):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
+            await mcu.publish(CAMERA, parse_frozen(OFFER), PublishOptions(), WaitableListener())
         await fake.until("detach")
         await mcu.stop()
 
@@ -349,7 +349,7 @@ async def test_a_room_number_that_exists_is_replaced_by_another(states: Recorded
         data = {"videoroom": "event", "error_code": 427, "error": "Room already exists"}
         fake.answers["message"] = {"janus": "success", "plugindata": {"plugin": PLUGIN, "data": data}}
         publishing = asyncio.create_task(
-            mcu.publish(CAMERA, described(OFFER), PublishOptions(timeout=1), WaitableListener())
+            mcu.publish(CAMERA, parse_frozen(OFFER), PublishOptions(timeout=1), WaitableListener())
         )
         await fake.until("message", 5)
         publishing.cancel()
@@ -371,7 +371,7 @@ async def test_no_secret_and_no_description_reaches_the_log(
         assert fake.requests[0]["token"] == "tock-en"
         fake.answers["attach"] = {"janus": "error", "error": {"code": 403, "reason": "Unauthorized"}}
         with pytest.raises(Rejected):
-            await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
+            await mcu.publish(CAMERA, parse_frozen(OFFER), PublishOptions(), WaitableListener())
         await mcu.stop()
     for private in ("hush-hush", "tock-en", "127.0.0.1", "ice-ufrag", "anna"):
         assert private not in caplog.text

@@ -14,9 +14,9 @@ from mcu.base import (
     PublishOptions,
     SubscribeOptions,
 )
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.behind_proxy import JanusBehindProxy, proxied_janus
-from tests.mcu.janus.conftest import CAMERA, WaitableListener
+from tests.mcu.janus.conftest import CAMERA, WaitableListener, renegotiate
 from tests.media import PublishingPeer
 
 __all__ = ["proxied_janus"]
@@ -32,8 +32,8 @@ async def test_a_stream_is_published_although_a_message_of_janus_is_lost(
 ) -> None:
     call = await proxied_janus.start_call(admin=admin)
     proxied_janus.proxy.drop_next(answer)
-    waiting = asyncio.create_task(call.subscriber())
-    publisher, sender, _ = await call.publisher()
+    waiting = asyncio.create_task(call.subscribe())
+    publisher, sender, _ = await call.publish()
     _, watcher, _ = await waiting
     assert proxied_janus.proxy.dropped.is_set()
     await watcher.wait_for_tone(sender.frequency)
@@ -48,10 +48,10 @@ async def test_a_subscription_succeeds_although_a_message_of_janus_is_lost(
     proxied_janus: JanusBehindProxy, answer: str
 ) -> None:
     call = await proxied_janus.start_call(admin=True)
-    _, sender, _ = await call.publisher()
+    _, sender, _ = await call.publish()
     await sender.connected()
     proxied_janus.proxy.drop_next(answer)
-    _, watcher, listener = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(audio=True)))
+    _, watcher, listener = await call.subscribe(options=SubscribeOptions(selection=MediaSelection(audio=True)))
     await watcher.wait_for_tone(sender.frequency)
     assert proxied_janus.proxy.dropped.is_set()
     assert listener.closed == []
@@ -60,14 +60,14 @@ async def test_a_subscription_succeeds_although_a_message_of_janus_is_lost(
 
 async def test_a_lost_offer_ends_the_subscription_as_replaced(proxied_janus: JanusBehindProxy) -> None:
     call = await proxied_janus.start_call()
-    publisher, sender, _ = await call.publisher(8)
-    _, watcher, listener = await call.subscriber()
+    publisher, sender, _ = await call.publish(8)
+    _, watcher, listener = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     proxied_janus.proxy.drop_next('"type":"offer"')
     sender.add_camera()
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     assert await listener.close_reason() is CloseReason.REPLACED
-    _, watcher, _ = await call.subscriber()
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_picture(8)
     await proxied_janus.until_counts(rooms=1, handles=2)
 
@@ -76,8 +76,8 @@ async def test_a_refresh_whose_offer_was_lost_fails_and_ends_the_subscription_as
     proxied_janus: JanusBehindProxy,
 ) -> None:
     call = await proxied_janus.start_call()
-    _, sender, _ = await call.publisher()
-    subscriber, watcher, listener = await call.subscriber()
+    _, sender, _ = await call.publish()
+    subscriber, watcher, listener = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     proxied_janus.proxy.drop_next('"type":"offer"')
     with pytest.raises(McuLost, match="the stream has ended"):
@@ -91,19 +91,19 @@ async def test_a_renegotiation_whose_answer_was_lost_is_carried_out(
     proxied_janus: JanusBehindProxy, answer: str
 ) -> None:
     call = await proxied_janus.start_call()
-    publisher, sender, _ = await call.publisher(8, video=True)
+    publisher, sender, _ = await call.publish(8, video=True)
     await sender.connected()
     proxied_janus.proxy.drop_next(answer)
-    await sender.accept(await publisher.update(described(await sender.offer())))
-    _, watcher, _ = await call.subscriber()
+    await renegotiate(publisher, sender)
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_picture(8)
     assert proxied_janus.proxy.dropped.is_set()
 
 
 async def test_a_publisher_whose_hangup_event_was_lost_has_failed(proxied_janus: JanusBehindProxy) -> None:
     call = await proxied_janus.start_call()
-    _, sender, published = await call.publisher()
-    _, watcher, subscribed = await call.subscriber()
+    _, sender, published = await call.publish()
+    _, watcher, subscribed = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     proxied_janus.proxy.drop_next('"janus":"hangup"')
     await sender.close()
@@ -116,8 +116,8 @@ async def test_a_subscriber_whose_hangup_event_was_lost_has_failed_with_the_admi
     proxied_janus: JanusBehindProxy,
 ) -> None:
     call = await proxied_janus.start_call(admin=True)
-    _, sender, published = await call.publisher()
-    _, watcher, subscribed = await call.subscriber()
+    _, sender, published = await call.publish()
+    _, watcher, subscribed = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     proxied_janus.proxy.drop_next('"janus":"hangup"')
     await watcher.close()
@@ -129,13 +129,13 @@ async def test_a_subscriber_whose_hangup_event_was_lost_has_failed_with_the_admi
 async def test_media_whose_event_was_lost_are_reported(proxied_janus: JanusBehindProxy) -> None:
     call = await proxied_janus.start_call()
     proxied_janus.proxy.drop_next('"janus":"webrtcup"')
-    _, _, listener = await call.publisher()
+    _, _, listener = await call.publish()
     await listener.until(lambda: (MediaKind.AUDIO, True) in listener.media)
 
 
 async def test_a_room_whose_destruction_event_was_lost_ends_its_stream(proxied_janus: JanusBehindProxy) -> None:
     call = await proxied_janus.start_call()
-    publisher, _, listener = await call.publisher()
+    publisher, _, listener = await call.publish()
     session = await proxied_janus.mcu.session()
     proxied_janus.proxy.drop_next('"videoroom":"destroyed"')
     session.control.send({"request": "destroy", "room": publisher.feed.room})
@@ -149,15 +149,15 @@ async def test_a_publisher_that_does_not_connect_after_the_claim_fails(
     await proxied_janus.start_call()
     listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        await proxied_janus.mcu.publish(CAMERA, described(await silent.offer()), PublishOptions(), listener)
+        await proxied_janus.mcu.publish(CAMERA, parse_frozen(await silent.offer()), PublishOptions(), listener)
         proxied_janus.proxy.cut()
         assert await listener.close_reason() is CloseReason.FAILED
 
 
 async def test_a_stream_is_removed_although_an_answer_of_janus_is_lost(proxied_janus: JanusBehindProxy) -> None:
     call = await proxied_janus.start_call()
-    publisher, sender, _ = await call.publisher()
-    _, watcher, _ = await call.subscriber()
+    publisher, sender, _ = await call.publish()
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     proxied_janus.proxy.drop_next('"videoroom":"destroyed"')
     await publisher.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +16,16 @@ from mcu.janus.connection.connector import STALL_TIMEOUT
 from mcu.janus.connection.session import KEEPALIVE
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, POLL, WAIT, JanusCall, RecordedStates, WaitableListener
+from tests.mcu.janus.conftest import (
+    CAMERA,
+    INSTANCE,
+    WAIT,
+    JanusCall,
+    RecordedStates,
+    WaitableListener,
+    handle_ids,
+    until_counts,
+)
 from tests.mcu.janus.tcp_proxy import TcpProxy
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
@@ -36,12 +44,6 @@ class StallableCall:
         self.freeze: dict[str, Callable[[], None]] = {"janus": janus.freeze, "network": proxy.silence}
         self.resume: dict[str, Callable[[], None]] = {"janus": janus.thaw, "network": proxy.restore}
 
-    async def until_counts(self, *, rooms: int, handles: int) -> None:
-        """Poll Janus until it has these numbers of rooms, and of handles other than the control handle."""
-        async with asyncio.timeout(WAIT):
-            while (len(await self.janus.rooms()), len(await self.janus.handles()) - 1) != (rooms, handles):  # noqa: ASYNC110
-                await asyncio.sleep(POLL)
-
 
 @pytest.fixture
 async def stallable_call(janus: JanusProcess, states: RecordedStates, loopback: None) -> AsyncIterator[StallableCall]:
@@ -55,10 +57,10 @@ async def stallable_call(janus: JanusProcess, states: RecordedStates, loopback: 
 
 @pytest.mark.parametrize("stalled", ["janus", "network"])
 async def test_a_short_stall_ends_no_stream(stallable_call: StallableCall, stalled: str) -> None:
-    publisher, sender, published = await stallable_call.call.publisher(5, video=True)
-    _, watcher, subscribed = await stallable_call.call.subscriber()
+    publisher, sender, published = await stallable_call.call.publish(5, video=True)
+    _, watcher, subscribed = await stallable_call.call.subscribe()
     await watcher.wait_for_picture(5)
-    handles = {handle["handle_id"] for handle in await stallable_call.janus.handles()}
+    handles = await handle_ids(stallable_call.janus)
     stallable_call.freeze[stalled]()
     status = await stallable_call.states.until(lambda status: not status.ready)
     assert status.sfus[0].reason == "Janus does not answer any more"
@@ -73,7 +75,7 @@ async def test_a_short_stall_ends_no_stream(stallable_call: StallableCall, stall
     await watcher.wait_for_picture(5)
     await watcher.wait_for_tone(sender.frequency)
     assert (published.closed, subscribed.closed) == ([], [])
-    assert handles == {handle["handle_id"] for handle in await stallable_call.janus.handles()}
+    assert await handle_ids(stallable_call.janus) == handles
 
 
 @pytest.mark.parametrize(("stalled", "limit"), [("janus", STALL_TIMEOUT), ("network", 14.0)])
@@ -81,8 +83,8 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     stallable_call: StallableCall, monkeypatch: pytest.MonkeyPatch, stalled: str, limit: float
 ) -> None:
     monkeypatch.setattr(connector, "STALL_TIMEOUT", limit)
-    _, _, published = await stallable_call.call.publisher(5)
-    _, watcher, subscribed = await stallable_call.call.subscriber()
+    _, _, published = await stallable_call.call.publish(5)
+    _, watcher, subscribed = await stallable_call.call.subscribe()
     await watcher.connected()
     stallable_call.freeze[stalled]()
     begun = time.monotonic()
@@ -98,13 +100,13 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     again = time.monotonic()
     await stallable_call.states.until(lambda status: status.ready)
     usable = time.monotonic() - again
-    _, sender, _ = await stallable_call.call.publisher(2)
-    _, watcher, _ = await stallable_call.call.subscriber()
+    _, sender, _ = await stallable_call.call.publish(2)
+    _, watcher, _ = await stallable_call.call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     log.info(
         "%s: noticed after %.1f s, lost after %.1f, usable %.2f s after it was over", stalled, noticed, lost, usable
     )
-    await stallable_call.until_counts(rooms=1, handles=2)
+    await until_counts(stallable_call.janus, rooms=1, handles=2)
     log.info("%s: nothing left %.1f s after it was over", stalled, time.monotonic() - again)
     await watcher.wait_for_tone(sender.frequency)
     assert stallable_call.janus.runs
@@ -123,10 +125,10 @@ async def test_a_janus_that_stalls_for_15_seconds_is_not_lost(
         stack.push_async_callback(mcu.stop)
         await states.until(lambda status: status.ready)
         call = JanusCall(mcu, stack)
-        _, sender, published = await call.publisher(5, video=True)
-        _, watcher, subscribed = await call.subscriber()
+        _, sender, published = await call.publish(5, video=True)
+        _, watcher, subscribed = await call.subscribe()
         await watcher.wait_for_picture(5)
-        handles = {handle["handle_id"] for handle in await janus.handles()}
+        handles = await handle_ids(janus)
         janus.freeze()
         with pytest.raises(TimeoutError):
             await published.close_reason(15.0)
@@ -138,7 +140,7 @@ async def test_a_janus_that_stalls_for_15_seconds_is_not_lost(
         await watcher.wait_for_picture(5)
         await watcher.wait_for_tone(sender.frequency)
         assert (published.closed, subscribed.closed) == ([], [])
-        assert {handle["handle_id"] for handle in await janus.handles()} == handles
+        assert await handle_ids(janus) == handles
         assert len(await janus.rooms()) == 1
 
 
@@ -147,8 +149,8 @@ async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
 ) -> None:
     """Log the time from the moment at which Janus accepts connections until media flow again."""
     for away in (0.0, 0.3, 1.0, 3.0):
-        _, sender, published = await call.publisher(5)
-        _, watcher, subscribed = await call.subscriber()
+        _, sender, published = await call.publish(5)
+        _, watcher, subscribed = await call.subscribe()
         await watcher.wait_for_tone(sender.frequency)
         monkeypatch.setattr(call.mcu.server().connector, "_reclaim_timeout", 3600.0)  # only the end of Janus tells
         await janus.kill()
@@ -160,8 +162,8 @@ async def test_a_killed_janus_is_used_again_as_soon_as_it_accepts_connections(
         accepts = time.monotonic()
         await states.until(lambda status: status.ready)
         ready = time.monotonic() - accepts
-        again, sender, _ = await call.publisher(6)
-        _, watcher, _ = await call.subscriber()
+        again, sender, _ = await call.publish(6)
+        _, watcher, _ = await call.subscribe()
         await watcher.wait_for_tone(sender.frequency)
         flowing = time.monotonic() - accepts
         log.info("away for %s s: usable after %.2f s, media flow after %.2f s", away, ready, flowing)

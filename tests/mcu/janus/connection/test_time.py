@@ -15,12 +15,12 @@ from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.back_off import QUICK_PERIOD, STEADY_PERIOD, back_off
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.virtual_time import VirtualLoop
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.conftest import CAMERA, RecordedStates, WaitableListener
 from tests.mcu.janus.fake_janus import OFFER, FakeJanus
 
 TIMEOUT = 10.0  # seconds: the default
-TOLERANCE = 0.5  # seconds of tolerance for the work of the sockets
+TOLERANCE = 0.5  # seconds that the sockets may take
 
 
 def in_virtual_time(scenario: Callable[[], Awaitable[None]]) -> None:
@@ -36,7 +36,7 @@ def now() -> float:
 
 
 class TimedFakeJanus(FakeJanus):
-    """Records the time of each request."""
+    """A fake Janus that records the time of each request."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class TimedFakeJanus(FakeJanus):
         self.times.append((janus, now()))
         return super()._default_answer(janus)
 
-    def of(self, janus: str) -> list[float]:
+    def times_of(self, janus: str) -> list[float]:
         return [time for name, time in self.times if name == janus]
 
 
@@ -60,7 +60,9 @@ def test_janus_gets_a_keepalive_every_3_seconds() -> None:
             await states.until(lambda status: status.ready)
             start = now()
             await asyncio.sleep(15.5)
-            assert [time - start for time in janus.of("keepalive")] == pytest.approx([3, 6, 9, 12, 15], abs=TOLERANCE)
+            assert [time - start for time in janus.times_of("keepalive")] == pytest.approx(
+                [3, 6, 9, 12, 15], abs=TOLERANCE
+            )
             await mcu.stop()
 
     in_virtual_time(scenario)
@@ -77,7 +79,7 @@ def test_a_request_that_janus_does_not_answer_fails_after_10_seconds() -> None:
             janus.answers["attach"] = None
             start = now()
             with pytest.raises((McuTimeout, McuLost)):
-                await mcu.publish(CAMERA, described(OFFER), PublishOptions(), WaitableListener())
+                await mcu.publish(CAMERA, parse_frozen(OFFER), PublishOptions(), WaitableListener())
             assert now() - start == pytest.approx(10, abs=TOLERANCE)
             await mcu.stop()
 
@@ -96,7 +98,7 @@ def test_the_gateway_connects_again_to_a_janus_that_refuses_it_after_1_to_16_sec
             mcu = JanusMcu((JanusServerSettings(janus.url),), timeout=TIMEOUT, clock=now)
             await mcu.start(RecordedStates())
             await asyncio.sleep(66)
-            times = janus.of("create")
+            times = janus.times_of("create")
             pauses = [after - before for before, after in itertools.pairwise(times)]
             assert pauses == pytest.approx([1, 2, 4, 8, 16, 16, 16], abs=TOLERANCE)
             await mcu.stop()

@@ -19,13 +19,13 @@ from mcu.janus.backend import JanusMcu
 from tests.gateway.test_metric_names import JANUS, SERVED_METRICS, SHARED_METRICS, parsed, rows
 from tests.janus_process import JanusApi, JanusProcess
 from tests.mcu.janus.conftest import CAMERA, SCREEN, JanusCall, settings_for
-from tests.media import MediaPeer, PublishingPeer, WatchingPeer
+from tests.media import MediaPeer, PublishingPeer, SubscribingPeer
 
 pytestmark = [pytest.mark.full, pytest.mark.usefixtures("janus_version")]
 
 LIMIT = 20.0  # seconds; Janus sends statistics each second
 DROP_EVERY = 5  # one packet in this number is dropped
-DISTANCE = 0.02  # seconds that a watcher's packets take: less than 1 ms is reported as 0, which also means unknown
+ONE_WAY_DELAY = 0.02  # seconds from a subscriber to Janus: Janus reports less than 1 ms as 0, which also means unknown
 PREFIX = "signaling_mcu_"
 Metrics = dict[str, dict[tuple[str, ...], float]]
 
@@ -63,14 +63,14 @@ class GatewayWithEvents:
         seen: Metrics = {}
         try:
             async with asyncio.timeout(LIMIT):
-                while not condition(seen := await self.metrics()):  # noqa: ASYNC110 - Janus sends when it likes
+                while not condition(seen := await self.metrics()):  # noqa: ASYNC110 - no event of it
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise AssertionError(f"metrics stayed at {seen}") from None
         return seen
 
 
-def configured(janus: JanusProcess, port: int = 0) -> Gateway:
+def gateway_with(janus: JanusProcess, port: int = 0) -> Gateway:
     return Gateway(
         Config(
             sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
@@ -84,7 +84,7 @@ def configured(janus: JanusProcess, port: int = 0) -> Gateway:
 async def harness(loopback: None) -> AsyncIterator[GatewayWithEvents]:
     async with AsyncExitStack() as stack:
         janus = JanusProcess()
-        gateway = configured(janus)
+        gateway = gateway_with(janus)
         (url,) = await gateway.start()
         stack.push_async_callback(gateway.stop)
         janus.values["EVENTS_URL"] = url.replace("http", "ws", 1) + "/spreed"
@@ -110,7 +110,7 @@ def drop_sent(peer: PublishingPeer) -> None:
     transport._send_rtp = send_most
 
 
-def drop_received(peer: WatchingPeer) -> None:
+def drop_received(peer: SubscribingPeer) -> None:
     """Drop some of the packets that are sent to a peer."""
     transport = _transport(peer)
     receive, count = transport._handle_rtp_data, 0
@@ -124,13 +124,13 @@ def drop_received(peer: WatchingPeer) -> None:
     transport._handle_rtp_data = handle_most
 
 
-def delay_sent(peer: WatchingPeer) -> None:
-    """Delay each packet that a peer sends, as a network of that length does."""
+def delay_sent(peer: SubscribingPeer) -> None:
+    """Delay each packet that a peer sends by ``ONE_WAY_DELAY``."""
     transport = _transport(peer)
     send = transport._send_rtp
 
     async def send_late(data: bytes) -> None:
-        await asyncio.sleep(DISTANCE)
+        await asyncio.sleep(ONE_WAY_DELAY)
         await send(data)
 
     transport._send_rtp = send_late
@@ -145,10 +145,10 @@ def at_least(metrics: Metrics, name: str, wanted: Mapping[tuple[str, ...], float
     return all(rows.get(labels, 0) >= count for labels, count in wanted.items())
 
 
-async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) -> None:
-    publisher, sender, _ = await harness.call.publisher(3, video=True)
-    screen, _, _ = await harness.call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
-    _, watcher, _ = await harness.call.subscriber()
+async def test_each_type_of_event_changes_its_metrics(harness: GatewayWithEvents) -> None:
+    publisher, sender, _ = await harness.call.publish(3, video=True)
+    screen, _, _ = await harness.call.publish(9, key=SCREEN, audio=False, video=True, channels=False)
+    _, watcher, _ = await harness.call.subscribe()
     delay_sent(watcher)
     await watcher.wait_for_picture(3)
     up = await harness.until(
@@ -170,7 +170,7 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
     assert up["dtls_state_total"] == {("trying",): 3, ("connected",): 3}
     assert up["media_codecs_total"] == {("opus", "audio"): 2, ("vp8", "video"): 3}
     assert {("audio", "local"), ("video", "local")} <= up["media_jitter_count"].keys()
-    assert up["media_rtt_sum"]["audio",] / 1000 > up["media_rtt_count"]["audio",] * DISTANCE / 2
+    assert up["media_rtt_sum"]["audio",] / 1000 > up["media_rtt_count"]["audio",] * ONE_WAY_DELAY / 2
 
     drop_received(watcher)
     behind = await harness.until(
@@ -211,8 +211,8 @@ async def test_every_type_of_event_becomes_a_metric(harness: GatewayWithEvents) 
 
 
 async def test_streams_are_reported_with_their_statistics(harness: GatewayWithEvents) -> None:
-    await harness.call.publisher(3, video=True)
-    _, watcher, _ = await harness.call.subscriber()
+    await harness.call.publish(3, video=True)
+    _, watcher, _ = await harness.call.subscribe()
     delay_sent(watcher)
     await watcher.wait_for_picture(3)
 
@@ -223,9 +223,9 @@ async def test_streams_are_reported_with_their_statistics(harness: GatewayWithEv
 
     reports: list[StreamReport] = []
     async with asyncio.timeout(LIMIT):
-        while not complete(reports := list(harness.mcu.streams())):  # noqa: ASYNC110 - Janus sends when it likes
+        while not complete(reports := list(harness.mcu.streams())):  # noqa: ASYNC110 - no event of it
             await asyncio.sleep(0.2)
-    assert all(report.round_trip is None or report.round_trip > DISTANCE / 2 for report in reports)
+    assert all(report.round_trip is None or report.round_trip > ONE_WAY_DELAY / 2 for report in reports)
     audio = [report for report in reports if report.kind is MediaKind.AUDIO]
     assert [report.subscriber for report in audio] == [False, True]
     assert all(20_000 < (report.bits_per_second or 0) < 400_000 for report in audio)
@@ -244,25 +244,25 @@ async def test_handles_of_other_applications_are_counted_as_foreign(harness: Gat
 
 
 async def test_events_continue_after_janus_was_killed(harness: GatewayWithEvents) -> None:
-    await harness.call.publisher(3)
+    await harness.call.publish(3)
     await harness.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
     await harness.janus.kill()
     await harness.janus.start()
-    _, peer, _ = await harness.call.publisher(4, options=PublishOptions(timeout=LIMIT))
+    _, peer, _ = await harness.call.publish(4, options=PublishOptions(timeout=LIMIT))
     await harness.until(lambda seen: at_least(seen, "peerconnection_state_total", {("", "webrtcup"): 2}))
-    _, watcher, _ = await harness.call.subscriber(options=SubscribeOptions(timeout=LIMIT))
+    _, watcher, _ = await harness.call.subscribe(options=SubscribeOptions(timeout=LIMIT))
     await watcher.wait_for_tone(peer.frequency)
 
 
 async def test_janus_sends_its_events_to_a_gateway_that_is_started_again(harness: GatewayWithEvents) -> None:
     await harness.gateway.stop()
-    after = configured(harness.janus, int(harness.url.rpartition(":")[2]))
+    after = gateway_with(harness.janus, int(harness.url.rpartition(":")[2]))
     await after.start()
     try:
         harness.gateway = after
         assert isinstance(after.mcu, JanusMcu)
         async with AsyncExitStack() as stack:
-            await JanusCall(after.mcu, stack).publisher(5, options=PublishOptions(timeout=LIMIT))
+            await JanusCall(after.mcu, stack).publish(5, options=PublishOptions(timeout=LIMIT))
             await harness.until(lambda seen: at_least(seen, "media_bytes_total", {("incoming", "audio"): 1}))
     finally:
         await after.stop()

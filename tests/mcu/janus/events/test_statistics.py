@@ -307,10 +307,10 @@ def test_the_number_of_handles_media_and_labels_is_bounded(feed: EventFeed, monk
 
 
 def test_every_metric_exists_before_the_first_event(feed: EventFeed) -> None:
-    for metric in feed.statistics.metrics():
-        assert metric.type != "counter" or metric.name.endswith("_total")
-        assert all(len(labels) == len(metric.labels) for labels in metric.samples)
-    assert OWN_OPAQUE_ID.startswith("portunus|tests|")
+    before = {(metric.name, metric.type, metric.labels) for metric in feed.statistics.metrics()}
+    assert {("media_bytes_total", "counter", ("media", "direction")), ("bandwidth", "gauge", ("direction",))} <= before
+    feed.send(ATTACHED, statistics_event(bytes_received=1, rtt=20, jitter_local=1))
+    assert {(metric.name, metric.type, metric.labels) for metric in feed.statistics.metrics()} == before
 
 
 _counter = st.integers(-(2**31), 2**33)

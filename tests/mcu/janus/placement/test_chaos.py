@@ -15,7 +15,7 @@ import pytest
 
 from mcu.base import CloseReason, McuError, PublishOptions, SfuState, SubscribeOptions
 from tests.janus_process import SYSTEM_JANUS
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.conftest import WAIT, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key
 from tests.media import PublishingPeer
@@ -48,7 +48,7 @@ class StreamClients:
             listener = WaitableListener()
             options = PublishOptions(timeout=self.timeout, country=self._rng.choice(COUNTRIES))
             publisher, answer = await self._group.mcu.publish(
-                self.key, described(await peer.offer()), options, listener
+                self.key, parse_frozen(await peer.offer()), options, listener
             )
             try:
                 await peer.accept(answer)

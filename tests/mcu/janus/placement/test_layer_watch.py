@@ -25,8 +25,8 @@ RATES = (7000, 13_000, 26_000)
 
 
 @dataclass
-class Numbered:
-    """An object of Janus with an id, and a log."""
+class JanusObject:
+    """A session or handle: its id, and a log."""
 
     id: int
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("layers"))
@@ -34,10 +34,10 @@ class Numbered:
 
 @dataclass
 class MeasuredPublisher:
-    """The members of a publisher that are used, and the measurements that it gets."""
+    """The members of a publisher that a layer watch uses; records the measurements."""
 
-    session: Numbered
-    handle: Numbered = field(default_factory=lambda: Numbered(7))
+    session: JanusObject
+    handle: JanusObject = field(default_factory=lambda: JanusObject(7))
     layers: LayerOrder | None = field(default_factory=lambda: LayerOrder(3))
     layers_mid: str = "1"
     connected: bool = True
@@ -48,17 +48,17 @@ class MeasuredPublisher:
 
 
 class WatchedJanus:
-    """A watch over one session, on a clock that is set."""
+    """A layer watch of one session; the test sets its clock."""
 
     def __init__(self, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(layer_watch, "PAUSE", 0.0)
         self.now = 100.0
-        self.session = Numbered(1)
+        self.session = JanusObject(1)
         self.statistics = EventStatistics(lambda opaque_id: True, lambda: self.now)
         self.settings = JanusServerSettings("ws://127.0.0.1:1")
         self.watch = LayerWatch(http, cast(JanusSession, self.session), self.statistics, lambda: self.now)
 
-    async def look(self, *publishers: MeasuredPublisher) -> None:
+    async def measure(self, *publishers: MeasuredPublisher) -> None:
         self.now += 1
         await self.watch.measure([cast(JanusPublisher, publisher) for publisher in publishers], self.settings)
 
@@ -76,10 +76,10 @@ async def test_rates_of_events_are_passed_to_publishers_with_simulcast(monkeypat
         others = (
             MeasuredPublisher(janus.session, layers=None),
             MeasuredPublisher(janus.session, connected=False),
-            MeasuredPublisher(Numbered(2)),
+            MeasuredPublisher(JanusObject(2)),
         )
         janus.receive_rates()
-        await janus.look(publisher, *others)
+        await janus.measure(publisher, *others)
         assert publisher.measurements == [LayerRates(100.0, RATES)]
         assert not any(other.measurements for other in others)
 
@@ -90,11 +90,11 @@ async def test_an_admin_api_that_cannot_be_reached_is_reported_once(
     async with aiohttp.ClientSession() as http:
         janus = WatchedJanus(http, monkeypatch)
         publisher = MeasuredPublisher(janus.session)
-        await janus.look(publisher)
+        await janus.measure(publisher)
         assert caplog.messages == []  # without an Admin API the names have to suffice
         janus.settings = replace(janus.settings, admin_url=f"ws://127.0.0.1:{free_ports(1)[0]}")
         for _ in range(3):
-            await janus.look(publisher)
+            await janus.measure(publisher)
         (message,) = caplog.messages
         assert "ordered by their names" in message
         assert publisher.measurements == []
@@ -115,5 +115,5 @@ async def test_layers_that_need_no_close_watch_are_measured_less_often(monkeypat
         for at in range(CLOSE_WATCH_MEASUREMENTS):
             known.layers.observe(LayerRates(float(at), ()))
         for _ in range(ROUNDS_BETWEEN):
-            await janus.look(new, known)
+            await janus.measure(new, known)
         assert asked == [1] * (ROUNDS_BETWEEN - 1) + [2]

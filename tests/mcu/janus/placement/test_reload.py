@@ -9,10 +9,8 @@ import msgspec
 import pytest
 
 from mcu.base import PublishOptions, SfuState, SubscribeOptions
-from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, POLL, WAIT, WaitableListener
+from tests.mcu.janus.conftest import CAMERA, POLL, PUBLISH, WAIT, WaitableListener, offer_of_closed_peer
 from tests.mcu.janus.janus_group import start_several, stream_key, until_equal
-from tests.mcu.janus.placement.test_several import SHORT_WAIT, offer_of_closed_peer
 from tests.media.loopback import loopback
 
 pytestmark = pytest.mark.usefixtures("janus_version")
@@ -32,7 +30,7 @@ async def test_a_janus_whose_draining_is_taken_back_while_it_disconnects_accepts
         reloading = asyncio.create_task(group.reload())
         await asyncio.sleep(0)
         listener = WaitableListener()
-        publisher, _ = await group.mcu.publish(CAMERA, described(await offer_of_closed_peer()), SHORT_WAIT, listener)
+        publisher, _ = await group.mcu.publish(CAMERA, await offer_of_closed_peer(), PUBLISH, listener)
         await reloading
         await asyncio.sleep(0.1)
         assert listener.closed == []
@@ -79,7 +77,7 @@ async def test_stop_waits_once_for_all_streams_of_a_frozen_janus(
         await group.start()
         description = await offer_of_closed_peer()
         for number in range(6):
-            await group.mcu.publish(stream_key(f"{number}"), described(description), SHORT_WAIT, WaitableListener())
+            await group.mcu.publish(stream_key(f"{number}"), description, PUBLISH, WaitableListener())
         group.janus[0].freeze()
         async with asyncio.timeout(25.0):  # one time limit, not six
             await group.mcu.stop()
@@ -96,8 +94,8 @@ async def test_two_connections_to_one_janus_keep_each_others_rooms(
         group.change(1, country="DE")
         await group.start()
         call = group.new_call()
-        await call.publisher(5, video=True, channels=False, options=PublishOptions(country="US"))
-        _, watcher, listener = await call.subscriber(options=SubscribeOptions(country="DE"))
+        await call.publish(5, video=True, channels=False, options=PublishOptions(country="US"))
+        _, watcher, listener = await call.subscribe(options=SubscribeOptions(country="DE"))
         await watcher.wait_for_picture(5)
         port = urlsplit(group.servers[1].url).port
         again = msgspec.structs.replace(group.servers[1], url=f"ws://localhost:{port}", country="")

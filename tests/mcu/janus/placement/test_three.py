@@ -8,7 +8,7 @@ from mcu.base import CloseReason, SfuState, StreamKey
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.mcu.janus.conftest import JanusCall, WaitableListener
 from tests.mcu.janus.janus_group import JanusGroup, start_several, stream_key, until_equal
-from tests.media import PublishingPeer, WatchingPeer
+from tests.media import PublishingPeer, SubscribingPeer
 from tests.media.loopback import loopback
 
 pytestmark = pytest.mark.usefixtures("janus_version")
@@ -24,25 +24,23 @@ class StreamWithSubscriber:
         self.key: StreamKey = stream_key(f"{number}")
         self.publisher: JanusPublisher
         self.peer: PublishingPeer
-        self.watcher: WatchingPeer
+        self.watcher: SubscribingPeer
         self.listeners: tuple[WaitableListener, WaitableListener]
 
     async def open(self, call: JanusCall) -> None:
         """Publish the stream, subscribe to it, and wait for its video."""
-        self.publisher, self.peer, listener = await call.publisher(
-            self.number, key=self.key, video=True, channels=False
-        )
-        _, self.watcher, subscribed = await call.subscriber(self.key)
+        self.publisher, self.peer, listener = await call.publish(self.number, key=self.key, video=True, channels=False)
+        _, self.watcher, subscribed = await call.subscribe(self.key)
         self.listeners = listener, subscribed
-        await self.flows()
+        await self.wait_for_media()
 
-    async def flows(self) -> None:
-        """Wait for video and audio, and check that neither end was closed."""
+    async def wait_for_media(self) -> None:
+        """Wait for video and audio, and check that neither publisher nor subscriber was closed."""
         await self.watcher.wait_for_picture(self.number)
         await self.watcher.wait_for_tone(self.peer.frequency)
         assert [listener.closed for listener in self.listeners] == [[], []]
 
-    async def is_lost(self) -> None:
+    async def wait_until_lost(self) -> None:
         """Wait until both listeners get LOST, and close the peers."""
         for listener in self.listeners:
             assert await listener.close_reason() is CloseReason.LOST
@@ -68,16 +66,16 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
 
         group.change(0, draining=True)
         await group.reload()
-        await kept.flows()
+        await kept.wait_for_media()
         late = StreamWithSubscriber(4)
         await late.open(call)
         assert await group.room_counts() == [1, 2, 1]
 
         await group.janus[1].kill()
-        await lost.is_lost()
-        await late.is_lost()
+        await lost.wait_until_lost()
+        await late.wait_until_lost()
         for stream in (kept, other):
-            await stream.flows()
+            await stream.wait_for_media()
         for stream in (lost, late):
             await stream.open(call)  # neither on the draining nor on the killed Janus
         assert [len(await group.janus[place].rooms()) for place in (0, 2)] == [1, 3]
@@ -91,7 +89,7 @@ async def test_three_janus_are_balanced_one_is_drained_one_is_killed_and_started
         again = StreamWithSubscriber(5)
         await again.open(call)
         for stream in (lost, late, other):
-            await stream.flows()
+            await stream.wait_for_media()
         assert await group.room_counts() == [0, 1, 3]
         for stream in (lost, late, other, again):
             await stream.publisher.close()

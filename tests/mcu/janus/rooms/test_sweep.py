@@ -18,8 +18,17 @@ from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.rooms.sweep import OrphanSweep
 from mcu.janus.settings import JanusServerSettings
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, ROOT, JanusApi, JanusProcess
-from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, POLL, WAIT, JanusCall, RecordedStates, WaitableListener
+from tests.mcu.descriptions import parse_frozen
+from tests.mcu.janus.conftest import (
+    CAMERA,
+    INSTANCE,
+    POLL,
+    WAIT,
+    JanusCall,
+    RecordedStates,
+    WaitableListener,
+    handle_ids,
+)
 from tests.media import PublishingPeer
 
 pytestmark = pytest.mark.usefixtures("janus_version")
@@ -117,9 +126,9 @@ async def test_rooms_of_an_earlier_process_are_destroyed_and_foreign_ones_are_no
         await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video")
         await other.create_room(f"portunus|{INSTANCE}|cloud|ben|video|remote")
         mcu = await stack.enter_async_context(RunningMcu(janus, INSTANCE, admin=False))
-        _, sender, _ = await JanusCall(mcu, stack).publisher()
+        _, sender, _ = await JanusCall(mcu, stack).publish()
         await until_rooms_are(janus, FOREIGN_LABELS | {OWN_LABEL})
-        _, watcher, _ = await JanusCall(mcu, stack).subscriber()
+        _, watcher, _ = await JanusCall(mcu, stack).subscribe()
         await watcher.wait_for_tone(sender.frequency)
 
 
@@ -140,16 +149,16 @@ async def test_an_unknown_room_is_destroyed_when_its_last_participant_leaves(
 
 async def test_a_handle_that_the_session_does_not_know_is_detached(sweeping_mcu: JanusMcu, janus: JanusProcess) -> None:
     async with AsyncExitStack() as stack:
-        _, sender, _ = await JanusCall(sweeping_mcu, stack).publisher()
+        _, sender, _ = await JanusCall(sweeping_mcu, stack).publish()
         session = await sweeping_mcu.session()
         attached = session.require_success(
             await session.post("attach", plugin=PLUGIN)
         )  # without creating a ``Handle`` for it
         async with asyncio.timeout(WAIT):
-            while attached.data.id in [handle["handle_id"] for handle in await janus.handles()]:  # noqa: ASYNC110 - Janus sends no event of it
+            while attached.data.id in await handle_ids(janus):  # noqa: ASYNC110 - Janus sends no event of it
                 await asyncio.sleep(POLL)
         assert len(await janus.handles()) == 2
-        _, watcher, _ = await JanusCall(sweeping_mcu, stack).subscriber()
+        _, watcher, _ = await JanusCall(sweeping_mcu, stack).subscribe()
         await watcher.wait_for_tone(sender.frequency)
 
 
@@ -168,7 +177,7 @@ async def test_a_room_that_is_being_created_or_in_use_is_not_taken_for_an_orphan
         offer = await peer.offer()
         for _ in range(30):
             listener = WaitableListener()
-            publisher, _ = await mcu.publish(CAMERA, described(offer), PublishOptions(), listener)
+            publisher, _ = await mcu.publish(CAMERA, parse_frozen(offer), PublishOptions(), listener)
             while not searches.empty():
                 searches.get_nowait()
             for _ in range(4):  # the first may have begun before; an unknown room would be destroyed at the third
@@ -186,9 +195,9 @@ async def test_a_silent_session_of_this_instance_is_destroyed(sweeping_mcu: Janu
         kept = {await mixed.attach(OWN_LABEL), await mixed.attach("somebody else's")}
         kept |= {await foreign.attach(""), await second.attach("portunus|another")}
         async with asyncio.timeout(WAIT):
-            while orphans & {handle["handle_id"] for handle in await janus.handles()}:  # noqa: ASYNC110 - Janus sends no event of it
+            while orphans & await handle_ids(janus):  # noqa: ASYNC110 - Janus sends no event of it
                 await asyncio.sleep(POLL)
-        assert kept < {handle["handle_id"] for handle in await janus.handles()}
+        assert kept < await handle_ids(janus)
 
 
 @pytest.mark.parametrize("second", ["another", INSTANCE])
@@ -201,15 +210,15 @@ async def test_two_gateways_on_one_janus_do_not_disturb_each_others_calls(
         calls = [
             JanusCall(await stack.enter_async_context(RunningMcu(janus, name)), stack) for name in (INSTANCE, second)
         ]
-        published = [await call.publisher(number + 1) for number, call in enumerate(calls)]
-        subscribed = [await call.subscriber() for call in calls]
-        before = {handle["handle_id"] for handle in await janus.handles()}
+        published = [await call.publish(number + 1) for number, call in enumerate(calls)]
+        subscribed = [await call.subscribe() for call in calls]
+        before = await handle_ids(janus)
         with pytest.raises(TimeoutError):
             await published[0][2].close_reason(5.0)  # longer than MIN_SILENCE, and many searches
         for (_, sender, _), (_, watcher, listener) in zip(published, subscribed, strict=True):
             await watcher.wait_for_tone(sender.frequency)
             assert listener.closed == []
-        assert before == {handle["handle_id"] for handle in await janus.handles()}
+        assert await handle_ids(janus) == before
         assert len(await janus.rooms()) == 2
 
 
@@ -219,12 +228,12 @@ from mcu.base import PublishOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.janus.conftest import CAMERA, INSTANCE, WaitableListener
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 async def main():
     mcu = JanusMcu((JanusServerSettings(sys.argv[1], sys.argv[2], "", sys.argv[3]),), 10.0, instance=INSTANCE)
     await mcu.start(lambda status: None)
-    await mcu.publish(CAMERA, described(sys.stdin.read()), PublishOptions(), WaitableListener())
+    await mcu.publish(CAMERA, parse_frozen(sys.stdin.read()), PublishOptions(), WaitableListener())
     print("published", flush=True)
     await asyncio.sleep(3600)
 
@@ -270,8 +279,8 @@ async def test_a_failed_search_does_not_disturb_calls(
     await mcu.start(states)
     await states.until(lambda status: status.ready)
     async with AsyncExitStack() as stack:
-        _, sender, _ = await JanusCall(mcu, stack).publisher()
-        _, watcher, _ = await JanusCall(mcu, stack).subscriber()
+        _, sender, _ = await JanusCall(mcu, stack).publish()
+        _, watcher, _ = await JanusCall(mcu, stack).subscribe()
         await watcher.wait_for_tone(sender.frequency)
     await mcu.stop()
     assert "could not be searched for orphans" in caplog.text
@@ -300,7 +309,7 @@ async def test_a_frozen_admin_api_does_not_delay_the_loss_of_streams(
         mcu = JanusMcu((settings,), timeout=WAIT)
         await mcu.start(states)
         stack.push_async_callback(mcu.stop)
-        _, _, listener = await JanusCall(mcu, stack).publisher()
+        _, _, listener = await JanusCall(mcu, stack).publish()
         await asyncio.wait_for(connected.wait(), WAIT)
         await janus.kill()
         assert await listener.close_reason() is CloseReason.LOST

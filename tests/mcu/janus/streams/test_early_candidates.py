@@ -7,9 +7,9 @@ import re
 import pytest
 
 from mcu.base import IceCandidate, SubscribeOptions
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.conftest import CAMERA, JanusCall, WaitableListener
-from tests.media import WatchingPeer
+from tests.media import SubscribingPeer
 
 pytestmark = pytest.mark.usefixtures("janus_version")
 
@@ -20,15 +20,15 @@ def without_candidates(sdp: str) -> str:
 
 
 async def test_candidates_between_an_offer_and_its_answer_are_used(call: JanusCall) -> None:
-    _, sender, _ = await call.publisher()
+    _, sender, _ = await call.publish()
     subscriber, offer = await call.mcu.subscribe(CAMERA, SubscribeOptions(), WaitableListener())
-    watcher = WatchingPeer()
+    watcher = SubscribingPeer()
     # the client cannot reach Janus before Janus sends it a connectivity check
     answer = await watcher.answer(without_candidates(str(offer)))
-    await subscriber.accept(described(without_candidates(answer)))
+    await subscriber.accept(parse_frozen(without_candidates(answer)))
     again = await subscriber.refresh()
     for candidate in re.findall(r"(?m)^a=(candidate:.*?)\r$", answer):
         await subscriber.add_candidate(IceCandidate(candidate, "0", 0))
-    await subscriber.accept(described(without_candidates(await watcher.answer(without_candidates(str(again))))))
+    await subscriber.accept(parse_frozen(without_candidates(await watcher.answer(without_candidates(str(again))))))
     await watcher.wait_for_tone(sender.frequency)
     await watcher.close()

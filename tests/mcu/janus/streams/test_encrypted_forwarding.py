@@ -1,4 +1,4 @@
-"""RTP between two real Janus, as a relay in between sees it: encrypted where both are new enough, else plain."""
+"""RTP between two real Janus, as a relay between them sees it: SRTP where both support it, else unencrypted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import pytest
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.streams.remote import SRTP_KEY_LENGTH, SRTP_SUITE, RemoteStream
 from tests.janus_process import CURRENT, SYSTEM_JANUS, JanusProcess, select_janus
-from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import WAIT
+from tests.mcu.janus.conftest import WAIT, answer_offer, renegotiate
 from tests.mcu.janus.janus_group import JanusGroup, start_all
 from tests.media.loopback import loopback
 
@@ -64,7 +63,7 @@ class RtpRelay:
 
 
 class RelayedRequests:
-    """The requests for copies of streams, which name a relay's port in place of the target's."""
+    """The requests that forward streams to the target; they name a relay's port in place of the target's."""
 
     def __init__(self) -> None:
         self.relays: list[RtpRelay] = []
@@ -78,7 +77,7 @@ class RelayedRequests:
 
 @pytest.fixture
 async def requests(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RelayedRequests]:
-    """Record the requests for copies and put a relay between the two Janus of each copy."""
+    """Record the requests that forward streams, and put a relay between source and target of each stream."""
     found = RelayedRequests()
     to_source, to_target = RemoteStream._forwarding_request, RemoteStream._target_request
 
@@ -119,13 +118,13 @@ async def test_streams_between_two_current_janus_are_encrypted_each_with_a_key_o
     caplog.set_level(logging.DEBUG, "portunus")
     async with two_janus(CURRENT.version, CURRENT.version) as group:
         call = group.new_call()
-        publisher, sender, _ = await call.publisher(5, channels=False, options=IN_US)
-        subscriber, watcher, listener = await call.subscriber(options=FROM_DE)
+        publisher, sender, _ = await call.publish(5, channels=False, options=IN_US)
+        subscriber, watcher, listener = await call.subscribe(options=FROM_DE)
         await watcher.wait_for_tone(sender.frequency)
         sender.add_camera()
-        await sender.accept(await publisher.update(described(await sender.offer())))
+        await renegotiate(publisher, sender)
         await listener.until(lambda: bool(listener.offers))
-        await subscriber.accept(described(await watcher.answer(listener.offers[0])))
+        await answer_offer(subscriber, watcher, listener.offers[0])
         await watcher.wait_for_picture(5)
         first = requests.relays[0]
         keys = set(requests.keys)
@@ -133,7 +132,7 @@ async def test_streams_between_two_current_janus_are_encrypted_each_with_a_key_o
         assert len(requests.keys) == len(requests.bodies)  # also in the requests about the added camera
         assert {body["srtp_suite"] for body in requests.bodies} == {SRTP_SUITE}
         await subscriber.close()
-        await call.subscriber(options=FROM_DE)
+        await call.subscribe(options=FROM_DE)
         assert len(set(requests.keys)) == 2
         assert {len(key) for key in requests.keys} == {SRTP_KEY_LENGTH}
         assert first.datagrams
@@ -143,11 +142,11 @@ async def test_streams_between_two_current_janus_are_encrypted_each_with_a_key_o
     assert "not encrypted" not in caplog.text
 
 
-async def test_packets_of_others_are_not_accepted(requests: RelayedRequests) -> None:
+async def test_packets_without_a_valid_authentication_tag_are_dropped(requests: RelayedRequests) -> None:
     async with two_janus(CURRENT.version, CURRENT.version) as group:
         call = group.new_call()
-        _, sender, _ = await call.publisher(5, channels=False, options=IN_US)
-        _, watcher, _ = await call.subscriber(options=FROM_DE)
+        _, sender, _ = await call.publish(5, channels=False, options=IN_US)
+        _, watcher, _ = await call.subscribe(options=FROM_DE)
         await watcher.wait_for_tone(sender.frequency)
         (relay,) = requests.relays
         for datagram in relay.datagrams[-5:]:
@@ -169,8 +168,8 @@ async def test_forwarding_from_and_to_an_older_janus_is_unencrypted_and_logged_o
     async with two_janus(source, target) as group:
         call = group.new_call()
         for number in (5, 6):
-            _, sender, _ = await call.publisher(number, video=True, options=IN_US)
-            _, watcher, listener = await call.subscriber(options=FROM_DE)
+            _, sender, _ = await call.publish(number, video=True, options=IN_US)
+            _, watcher, listener = await call.subscribe(options=FROM_DE)
             await watcher.wait_for_picture(number)
             await watcher.wait_for_tone(sender.frequency)
             assert await group.room_counts() == [1, 1]

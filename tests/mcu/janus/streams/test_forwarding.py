@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mcu.base import MediaKind
 from mcu.janus.streams.forwarding import ForwardedMedium, media_of
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 
 HEAD = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
 AUDIO = (
@@ -22,7 +22,7 @@ DATA = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=mid:d\r\na=sctp-po
 
 def media(*sections: str, offer: str = "") -> tuple[ForwardedMedium, ...]:
     answer = HEAD + "".join(sections)
-    return media_of(described(offer or answer), described(answer))
+    return media_of(parse_frozen(offer or answer), parse_frozen(answer))
 
 
 def test_audio_video_and_data_keep_their_order_and_are_named_by_their_position() -> None:

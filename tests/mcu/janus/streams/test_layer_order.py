@@ -15,7 +15,7 @@ from mcu.janus.streams.layer_order import (
     LayerRates,
 )
 from sdp.document import Description
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.sdp.recorded import FIXTURES
 
 REVERSED_RATES = (26_000, 13_000, 7_000)  # bytes per second, by Janus' numbers
@@ -148,7 +148,7 @@ def simulcast_offer(rids: str) -> Description:
     assert before in recorded
     offer = recorded.replace(before, ";".join(rids.split()))
     lines = "".join(f"a=rid:{rid} send\r\n" for rid in rids.split())
-    return described(re.sub(r"a=rid:\w+ send\r?\n", "", offer) + lines)
+    return parse_frozen(re.sub(r"a=rid:\w+ send\r?\n", "", offer) + lines)
 
 
 def rids_sent_to_janus(offer: Description) -> list[str]:
@@ -177,7 +177,7 @@ def test_layers_reach_janus_in_an_order_that_it_knows(rids: str, order: str, sen
 
 
 def test_an_offer_without_layers_has_no_order() -> None:
-    camera = described((FIXTURES / "chromium" / "camera.offer.sdp").read_text())
+    camera = parse_frozen((FIXTURES / "chromium" / "camera.offer.sdp").read_text())
     assert rid_order(camera) == ""
     assert simulcast_layers(camera, camera) is None
 
@@ -186,7 +186,7 @@ def test_an_offer_without_layers_has_no_order() -> None:
     ("rids", "kept"), [("h m l", "h"), ("q h f", "f"), ("r0 r1 r2", "r2"), ("~h m l", "m"), ("~h ~m ~l", "~h")]
 )
 def test_the_largest_layer_is_kept_where_janus_knows_no_layers_of_the_codec(rids: str, kept: str) -> None:
-    offer = described(
+    offer = parse_frozen(
         "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96 97\r\n"
         "a=rtpmap:96 VP8/90000\r\na=rtpmap:97 AV1/90000\r\n"
         + "".join(f"a=rid:{rid.strip('~')} send\r\n" for rid in rids.split())
@@ -217,7 +217,7 @@ def test_the_largest_layer_is_kept_where_janus_knows_no_layers_of_the_codec(rids
 def test_layers_have_the_mid_of_janus_answer(lines: list[str], count: int) -> None:
     start = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:x\r\n"
     video = "m=video {} UDP/TLS/RTP/SAVPF 96\r\n{}"
-    offer = described(start + video.format(9, "".join(f"{line}\r\n" for line in lines)))
-    assert simulcast_layers(offer, described(start + video.format(9, "a=mid:1\r\n"))) == ("1", count)
-    assert simulcast_layers(offer, described(start + video.format(0, "a=mid:1\r\n"))) is None
-    assert simulcast_layers(offer, described(start + video.format(9, ""))) is None
+    offer = parse_frozen(start + video.format(9, "".join(f"{line}\r\n" for line in lines)))
+    assert simulcast_layers(offer, parse_frozen(start + video.format(9, "a=mid:1\r\n"))) == ("1", count)
+    assert simulcast_layers(offer, parse_frozen(start + video.format(0, "a=mid:1\r\n"))) is None
+    assert simulcast_layers(offer, parse_frozen(start + video.format(9, ""))) is None

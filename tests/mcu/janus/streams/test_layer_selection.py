@@ -9,7 +9,7 @@ from mcu.base import MediaSelection, PublishOptions, SubscribeOptions
 from mcu.janus.streams.layer_order import CONFIRMATIONS, LayerRates
 from mcu.janus.streams.publisher import JanusPublisher
 from tests.janus_process import JanusProcess
-from tests.mcu.descriptions import described
+from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.conftest import CAMERA, WAIT, JanusCall, WaitableListener
 from tests.media import PublishingPeer
 
@@ -21,7 +21,7 @@ async def publish_layers(call: JanusCall, peer: PublishingPeer) -> JanusPublishe
     offer = await peer.offer()
     ssrc = re.findall(r"a=ssrc:(\d+)", offer.partition("m=video")[2])[0]
     publisher, answer = await call.mcu.publish(
-        CAMERA, described(f"{offer}a=ssrc-group:SIM {ssrc} 11 12\r\n"), PublishOptions(), WaitableListener()
+        CAMERA, parse_frozen(f"{offer}a=ssrc-group:SIM {ssrc} 11 12\r\n"), PublishOptions(), WaitableListener()
     )
     assert isinstance(publisher, JanusPublisher)
     await peer.accept(answer)
@@ -47,8 +47,8 @@ async def test_subscribers_get_the_layers_that_they_selected_by_the_measured_ord
 ) -> None:
     async with PublishingPeer(5, 400.0, audio=False, video=True, channels=()) as peer:
         publisher = await publish_layers(call, peer)
-        _, watcher, _ = await call.subscriber()
-        small, _, _ = await call.subscriber(options=SMALLEST_LAYER)
+        _, watcher, _ = await call.subscribe()
+        small, _, _ = await call.subscribe(options=SMALLEST_LAYER)
         await watcher.wait_for_picture(5)
         await until_targets(janus, 0, 2)
         await small.select(MediaSelection(substream=1))
@@ -60,7 +60,7 @@ async def test_subscribers_get_the_layers_that_they_selected_by_the_measured_ord
             publisher.on_layer_rates(LayerRates(10.0 + at, (27_000, 9_000, 3_000)))
         await until_targets(janus, 0, 1)
         await small.select(MediaSelection(substream=0))
-        late, _, _ = await call.subscriber()
+        late, _, _ = await call.subscribe()
         await until_targets(janus, 0, 0, 2)
         await late.select(MediaSelection(substream=1, video=True))
         await until_targets(janus, 0, 1, 2)

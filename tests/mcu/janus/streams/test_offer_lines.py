@@ -1,4 +1,4 @@
-"""The forms of a client's offer that Janus parses; both versions are tried in ``tests/interop/test_stacks.py``."""
+"""Lines of a client's offer in the forms that Janus parses; ``tests/interop/test_stacks.py`` sends them to Janus."""
 
 from __future__ import annotations
 

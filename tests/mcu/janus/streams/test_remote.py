@@ -10,8 +10,7 @@ import pytest
 
 from mcu.base import CloseReason, MediaKind, MediaSelection, PublishOptions, SubscribeOptions
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusApi, JanusProcess
-from tests.mcu.descriptions import described
-from tests.mcu.janus.conftest import CAMERA, INSTANCE, WaitableListener
+from tests.mcu.janus.conftest import CAMERA, INSTANCE, WaitableListener, answer_offer, renegotiate
 from tests.mcu.janus.janus_group import JanusGroup, start_several, until_equal
 from tests.media.loopback import loopback
 
@@ -37,11 +36,11 @@ async def group(loopback: None) -> AsyncIterator[JanusGroup]:
 
 async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_last(group: JanusGroup) -> None:
     call = group.new_call()
-    publisher, sender, _ = await call.publisher(5, video=True, channels=False, options=IN_US)
-    _, local, _ = await call.subscriber(options=FROM_US)
+    publisher, sender, _ = await call.publish(5, video=True, channels=False, options=IN_US)
+    _, local, _ = await call.subscribe(options=FROM_US)
     await local.wait_for_picture(5)
     assert await group.room_counts() == [1, 0]
-    joined = await asyncio.gather(*(call.subscriber(options=FROM_DE) for _ in range(3)))
+    joined = await asyncio.gather(*(call.subscribe(options=FROM_DE) for _ in range(3)))
     for _, watcher, _ in joined:
         await watcher.wait_for_picture(5, PICTURE_TIMEOUT)
         await watcher.wait_for_tone(sender.frequency)
@@ -57,7 +56,7 @@ async def test_a_stream_is_forwarded_once_for_all_subscribers_and_ends_with_the_
     await until_equal(group.room_counts, [1, 0])
     assert await forward_count(group, publisher.feed.room) == 0
     await local.wait_for_picture(5)
-    _, watcher, _ = await call.subscriber(options=FROM_DE)
+    _, watcher, _ = await call.subscribe(options=FROM_DE)
     await watcher.wait_for_picture(5, PICTURE_TIMEOUT)
     await publisher.close()
     await group.until_clean()
@@ -78,31 +77,31 @@ async def forward_count(group: JanusGroup, room: int) -> int:
 @pytest.mark.full
 async def test_a_late_subscriber_gets_video_at_once(group: JanusGroup) -> None:
     call = group.new_call()
-    await call.publisher(6, video=True, channels=False, options=IN_US)
-    _, first, _ = await call.subscriber(options=FROM_DE)
+    await call.publish(6, video=True, channels=False, options=IN_US)
+    _, first, _ = await call.subscribe(options=FROM_DE)
     await first.wait_for_picture(6, PICTURE_TIMEOUT)
     for _ in range(3):
-        _, late, _ = await call.subscriber(options=FROM_DE)
+        _, late, _ = await call.subscribe(options=FROM_DE)
         await late.wait_for_picture(6, PICTURE_TIMEOUT)
 
 
 @pytest.mark.full
 async def test_an_added_camera_is_offered_at_the_target(group: JanusGroup) -> None:
     call = group.new_call()
-    publisher, sender, _ = await call.publisher(3, channels=False, options=IN_US)
-    subscriber, watcher, listener = await call.subscriber(options=FROM_DE)
+    publisher, sender, _ = await call.publish(3, channels=False, options=IN_US)
+    subscriber, watcher, listener = await call.subscribe(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)
     sender.add_camera()
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     await listener.until(lambda: bool(listener.offers))
-    await subscriber.accept(described(await watcher.answer(listener.offers[0])))
+    await answer_offer(subscriber, watcher, listener.offers[0])
     await watcher.wait_for_picture(3, PICTURE_TIMEOUT)
     sender.switch_camera(False)
-    await sender.accept(await publisher.update(described(await sender.offer())))
-    _, later, _ = await call.subscriber(options=FROM_DE)
+    await renegotiate(publisher, sender)
+    _, later, _ = await call.subscribe(options=FROM_DE)
     await later.wait_for_tone(sender.frequency)
     sender.switch_camera(True)
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     await watcher.wait_for_picture(3)
     await later.wait_for_picture(3)
 
@@ -110,11 +109,11 @@ async def test_an_added_camera_is_offered_at_the_target(group: JanusGroup) -> No
 @pytest.mark.full
 async def test_the_end_of_the_publisher_ends_the_subscriptions_at_the_target(group: JanusGroup) -> None:
     call = group.new_call()
-    await call.publisher(1, options=IN_US)
-    _, _, listener = await call.subscriber(options=FROM_DE)
-    publisher, _, _ = await call.publisher(2, options=IN_US)
+    await call.publish(1, options=IN_US)
+    _, _, listener = await call.subscribe(options=FROM_DE)
+    publisher, _, _ = await call.publish(2, options=IN_US)
     assert await listener.close_reason() is CloseReason.REPLACED
-    _, _, again = await call.subscriber(options=FROM_DE)
+    _, _, again = await call.subscribe(options=FROM_DE)
     await publisher.close()
     assert await again.close_reason() is CloseReason.PUBLISHER_GONE
     await group.until_clean()
@@ -123,20 +122,20 @@ async def test_the_end_of_the_publisher_ends_the_subscriptions_at_the_target(gro
 @pytest.mark.full
 async def test_a_killed_source_ends_the_copy_and_so_does_a_killed_target(group: JanusGroup) -> None:
     call = group.new_call()
-    publisher, _, own = await call.publisher(1, video=True, channels=False, options=IN_US)
-    _, watcher, listener = await call.subscriber(options=FROM_DE)
-    _, local, local_listener = await call.subscriber(options=FROM_US)
+    publisher, _, own = await call.publish(1, video=True, channels=False, options=IN_US)
+    _, watcher, listener = await call.subscribe(options=FROM_DE)
+    _, local, local_listener = await call.subscribe(options=FROM_US)
     await watcher.wait_for_picture(1)
     await group.janus[1].kill()
     assert await listener.close_reason() is CloseReason.LOST
-    _, back, _ = await call.subscriber(options=FROM_DE)  # served by the source meanwhile
+    _, back, _ = await call.subscribe(options=FROM_DE)  # served by the source meanwhile
     await back.wait_for_picture(1)
     await local.wait_for_picture(1)
     assert (own.closed, local_listener.closed) == ([], [])
     await until_forward_count(group, publisher.feed.room, 0)
     await group.janus[1].start()
     await group.states.until(lambda status: status.sfus[1].state.value == "ready")
-    _, at_target, target_listener = await call.subscriber(options=FROM_DE)
+    _, at_target, target_listener = await call.subscribe(options=FROM_DE)
     await at_target.wait_for_picture(1)
     assert await group.room_counts() == [1, 1]
     await group.janus[0].kill()
@@ -160,8 +159,8 @@ async def until_forward_count(group: JanusGroup, room: int, count: int) -> None:
 async def test_h264_and_a_selection_work_at_the_target(group: JanusGroup) -> None:
     call = group.new_call()
     options = PublishOptions(country="US", videocodecs=("h264",))
-    _, sender, _ = await call.publisher(7, video=True, channels=False, options=options)
-    subscriber, watcher, _ = await call.subscriber(
+    _, sender, _ = await call.publish(7, video=True, channels=False, options=options)
+    subscriber, watcher, _ = await call.subscribe(
         options=SubscribeOptions(country="DE", selection=MediaSelection(video=False))
     )
     await watcher.wait_for_tone(sender.frequency)
@@ -179,8 +178,8 @@ async def test_the_source_serves_where_forwarding_is_off(loopback: None) -> None
         group.change(1, country="DE")
         await group.start()
         call = group.new_call()
-        _, sender, _ = await call.publisher(1, options=IN_US)
-        _, watcher, _ = await call.subscriber(options=FROM_DE)
+        _, sender, _ = await call.publish(1, options=IN_US)
+        _, watcher, _ = await call.subscribe(options=FROM_DE)
         await watcher.wait_for_tone(sender.frequency)
         assert await group.room_counts() == [1, 0]
 
@@ -192,8 +191,8 @@ async def test_the_source_serves_where_forwarding_fails(loopback: None) -> None:
         group.change(1, country="DE", address="no.such.host.invalid")
         await group.start()
         call = group.new_call()
-        _, sender, _ = await call.publisher(1, options=IN_US)
-        _, watcher, _ = await call.subscriber(options=FROM_DE)
+        _, sender, _ = await call.publish(1, options=IN_US)
+        _, watcher, _ = await call.subscribe(options=FROM_DE)
         await watcher.wait_for_tone(sender.frequency)
         await until_equal(group.room_counts, [1, 0])
         await until_equal(group.handle_counts, [2, 0])
@@ -202,21 +201,21 @@ async def test_the_source_serves_where_forwarding_fails(loopback: None) -> None:
 @pytest.mark.full
 async def test_a_subscriber_with_little_time_does_not_suspend_forwarding_for_later_ones(group: JanusGroup) -> None:
     call = group.new_call()
-    _, sender, _ = await call.publisher(1, options=IN_US)
-    await call.subscriber(options=FROM_US)  # so that the publisher is connected
+    _, sender, _ = await call.publish(1, options=IN_US)
+    await call.subscribe(options=FROM_US)  # so that the publisher is connected
     group.janus[1].freeze()
-    _, watcher, _ = await call.subscriber(options=SubscribeOptions(timeout=0.8, country="DE"))
+    _, watcher, _ = await call.subscribe(options=SubscribeOptions(timeout=0.8, country="DE"))
     await watcher.wait_for_tone(sender.frequency)
     group.janus[1].thaw()
     await until_equal(group.room_counts, [1, 0])
-    _, watcher, _ = await call.subscriber(options=FROM_DE)
+    _, watcher, _ = await call.subscribe(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)
     assert await group.room_counts() == [1, 1]
 
 
 @pytest.mark.full
 async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGroup) -> None:
-    publisher, sender, _ = await group.new_call().publisher(1, options=IN_US)
+    publisher, sender, _ = await group.new_call().publish(1, options=IN_US)
     await sender.connected()
     for step in range(20):
         subscribing = asyncio.create_task(group.mcu.subscribe(CAMERA, FROM_DE, WaitableListener()))
@@ -232,7 +231,7 @@ async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGrou
 
 @pytest.mark.full
 async def test_subscribing_and_closing_repeatedly_crashes_neither_janus(group: JanusGroup) -> None:
-    _, sender, _ = await group.new_call().publisher(1, video=True, options=IN_US)
+    _, sender, _ = await group.new_call().publish(1, video=True, options=IN_US)
     await sender.connected()
     for _ in range(40):
         subscriber, _ = await group.mcu.subscribe(CAMERA, FROM_DE, WaitableListener())
@@ -283,8 +282,8 @@ async def test_a_copy_left_by_a_killed_gateway_is_removed_with_its_room_and_port
 async def test_data_channel_label_at_the_target_is_the_feed_id(group: JanusGroup) -> None:
     """Labels are not forwarded to another Janus (docs/mcu.md, "Several Janus")."""
     call = group.new_call()
-    _, sender, _ = await call.publisher(1, options=IN_US)
-    _, watcher, _ = await call.subscriber(options=FROM_DE)
+    _, sender, _ = await call.publish(1, options=IN_US)
+    _, watcher, _ = await call.subscribe(options=FROM_DE)
     await watcher.wait_for_tone(sender.frequency)
     for step in range(5):
         await sender.send_message("status", f"{step}")

@@ -32,33 +32,31 @@ from mcu.janus.streams.publisher import JanusPublisher
 from sdp.codecs import payloads
 from sdp.document import kinds
 from tests.janus_process import JanusProcess
-from tests.mcu.descriptions import WITHOUT_TRANSPORT, described
-from tests.mcu.janus.conftest import CAMERA, POLL, SCREEN, WAIT, JanusCall, WaitableListener, settings_for
+from tests.mcu.descriptions import WITHOUT_TRANSPORT, parse_frozen
+from tests.mcu.janus.conftest import (
+    CAMERA,
+    PUBLISH,
+    SCREEN,
+    WAIT,
+    JanusCall,
+    WaitableListener,
+    answer_offer,
+    counts,
+    renegotiate,
+    settings_for,
+    until_counts,
+)
 from tests.media import PublishingPeer
 
 pytestmark = pytest.mark.usefixtures("janus_version")
 
-SHORT_WAIT = PublishOptions(timeout=WAIT)
-
-
-async def counts(janus: JanusProcess) -> tuple[int, int]:
-    """Return the numbers of rooms, and of handles other than the control handle, on Janus."""
-    return len(await janus.rooms()), len(await janus.handles()) - 1
-
-
-async def until_counts(janus: JanusProcess, *, rooms: int, handles: int) -> None:
-    """Poll Janus until it has these numbers: cancelled calls are cleaned up a moment later."""
-    async with asyncio.timeout(WAIT):
-        while await counts(janus) != (rooms, handles):  # noqa: ASYNC110 - Janus sends no event of it
-            await asyncio.sleep(POLL)
-
 
 async def test_video_audio_and_data_of_two_streams_reach_their_own_subscribers(call: JanusCall) -> None:
-    _, camera, listener = await call.publisher(5, video=True)
-    _, screen, _ = await call.publisher(9, key=SCREEN, audio=False, video=True, channels=False)
-    _, first, _ = await call.subscriber()
-    _, second, _ = await call.subscriber()
-    _, third, _ = await call.subscriber(SCREEN)
+    _, camera, listener = await call.publish(5, video=True)
+    _, screen, _ = await call.publish(9, key=SCREEN, audio=False, video=True, channels=False)
+    _, first, _ = await call.subscribe()
+    _, second, _ = await call.subscribe()
+    _, third, _ = await call.subscribe(SCREEN)
     await asyncio.gather(first.wait_for_picture(5), second.wait_for_picture(5), third.wait_for_picture(9))
     await asyncio.gather(first.wait_for_tone(camera.frequency), second.wait_for_tone(camera.frequency))
     await listener.until(lambda: {(MediaKind.AUDIO, True), (MediaKind.VIDEO, True)} <= set(listener.media))
@@ -66,9 +64,9 @@ async def test_video_audio_and_data_of_two_streams_reach_their_own_subscribers(c
 
 
 async def test_a_message_arrives_with_the_label_of_its_data_channel(call: JanusCall) -> None:
-    _, sender, _ = await call.publisher()
-    _, first, _ = await call.subscriber()
-    _, second, _ = await call.subscriber()
+    _, sender, _ = await call.publish()
+    _, first, _ = await call.subscribe()
+    _, second, _ = await call.subscribe()
     await asyncio.gather(first.connected(), second.connected())
     for step in range(20):
         await sender.send_message("status", f"{step}")
@@ -81,31 +79,31 @@ async def test_a_message_arrives_with_the_label_of_its_data_channel(call: JanusC
 
 
 async def test_an_added_camera_is_offered_to_the_subscribers(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher(3, channels=False)
-    joined = [await call.subscriber() for _ in range(2)]
+    publisher, sender, _ = await call.publish(3, channels=False)
+    joined = [await call.subscribe() for _ in range(2)]
     sender.add_camera()
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     for subscriber, watcher, listener in joined:
         await listener.until(lambda listener=listener: bool(listener.offers))  # type: ignore[misc]
-        await subscriber.accept(described(await watcher.answer(listener.offers[0])))
+        await answer_offer(subscriber, watcher, listener.offers[0])
         await watcher.wait_for_picture(3)
     sender.switch_camera(False)
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     sender.switch_camera(True)
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     for _, watcher, listener in joined:
         await watcher.wait_for_picture(3)
         assert len(listener.offers) == 1  # off and on needs no new offer
 
 
 async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher(4, channels=False)
-    silent, _, silent_listener = await call.subscriber(answer=False)
-    subscriber, watcher, listener = await call.subscriber()
+    publisher, sender, _ = await call.publish(4, channels=False)
+    silent, _, silent_listener = await call.subscribe(answer=False)
+    subscriber, watcher, listener = await call.subscribe()
     sender.add_camera()
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
     await listener.until(lambda: bool(listener.offers))
-    await subscriber.accept(described(await watcher.answer(listener.offers[0])))
+    await answer_offer(subscriber, watcher, listener.offers[0])
     await watcher.wait_for_picture(4)
     assert silent_listener.offers == []  # Janus holds the new offer back until the first offer is answered
     again = await silent.refresh()
@@ -114,44 +112,44 @@ async def test_an_unanswered_offer_does_not_block_other_subscribers(call: JanusC
 
 
 async def test_changes_that_janus_held_back_are_offered_after_the_answer(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher(4, channels=False)
-    late, watcher, listener = await call.subscriber(answer=False)
+    publisher, sender, _ = await call.publish(4, channels=False)
+    late, watcher, listener = await call.subscribe(answer=False)
     sender.add_camera()
-    await sender.accept(await publisher.update(described(await sender.offer())))
-    await late.accept(described(await watcher.answer(await late.refresh())))
+    await renegotiate(publisher, sender)
+    await answer_offer(late, watcher, await late.refresh())
     await listener.until(lambda: bool(listener.offers))
-    await late.accept(described(await watcher.answer(listener.offers[0])))
+    await answer_offer(late, watcher, listener.offers[0])
     await watcher.wait_for_picture(4)
 
 
 async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: JanusCall) -> None:
-    _, sender, _ = await call.publisher()
-    subscriber, watcher, _ = await call.subscriber()
+    _, sender, _ = await call.publish()
+    subscriber, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
-    await subscriber.accept(described(await watcher.answer(await subscriber.refresh())))
+    await answer_offer(subscriber, watcher, await subscriber.refresh())
     await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_a_refresh_while_janus_makes_an_offer_returns_that_offer(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher(4, video=True, channels=False)
-    subscriber, watcher, listener = await call.subscriber()
+    publisher, sender, _ = await call.publish(4, video=True, channels=False)
+    subscriber, watcher, listener = await call.subscribe()
     await watcher.wait_for_picture(4)
     sender.switch_camera(False)
-    await sender.accept(await publisher.update(described(await sender.offer())))
-    await subscriber.accept(described(await watcher.answer(await subscriber.refresh())))  # the video is inactive now
+    await renegotiate(publisher, sender)
+    await subscriber.accept(parse_frozen(await watcher.answer(await subscriber.refresh())))  # the video is inactive now
     sender.switch_camera(True)
-    answer = await publisher.update(described(await sender.offer()))  # an offer was requested from Janus
+    answer = await publisher.update(parse_frozen(await sender.offer()))  # an offer was requested from Janus
     offer = await subscriber.refresh()
     assert listener.offers == [str(offer)]
     await sender.accept(answer)
-    await subscriber.accept(described(await watcher.answer(offer)))
-    await subscriber.accept(described(watcher.pc.localDescription.sdp))  # of the same offer: it was received twice
+    await answer_offer(subscriber, watcher, offer)
+    await subscriber.accept(parse_frozen(watcher.pc.localDescription.sdp))  # of the same offer: it was received twice
     await watcher.wait_for_picture(4)
 
 
 async def test_a_call_that_crosses_the_end_of_its_stream_fails_at_once(call: JanusCall) -> None:
-    publisher, _, _ = await call.publisher()
-    subscriber, _, _ = await call.subscriber()
+    publisher, _, _ = await call.publish()
+    subscriber, _, _ = await call.subscribe()
     refreshing = asyncio.create_task(subscriber.refresh())
     await asyncio.sleep(0)  # the request is on its way
     publisher.end(None)
@@ -160,25 +158,25 @@ async def test_a_call_that_crosses_the_end_of_its_stream_fails_at_once(call: Jan
 
 
 async def test_an_answer_without_an_offer_is_rejected(call: JanusCall) -> None:
-    await call.publisher()
-    subscriber, watcher, _ = await call.subscriber()
+    await call.publish()
+    subscriber, watcher, _ = await call.subscribe()
     with pytest.raises(Rejected):
-        await subscriber.accept(described(watcher.pc.localDescription.sdp))
+        await subscriber.accept(parse_frozen(watcher.pc.localDescription.sdp))
 
 
 async def test_answer_without_transport_leaves_the_subscription_as_it_was(call: JanusCall) -> None:
-    _, sender, _ = await call.publisher()
-    subscriber, watcher, _ = await call.subscriber(answer=False)
+    _, sender, _ = await call.publish()
+    subscriber, watcher, _ = await call.subscribe(answer=False)
     with pytest.raises(Rejected):
         await subscriber.accept(WITHOUT_TRANSPORT)
-    await subscriber.accept(described(await watcher.answer(await subscriber.refresh())))
+    await answer_offer(subscriber, watcher, await subscriber.refresh())
     await watcher.wait_for_tone(sender.frequency)
 
 
 async def test_a_subscriber_may_come_before_the_publisher(call: JanusCall) -> None:
-    waiting = asyncio.create_task(call.subscriber())
+    waiting = asyncio.create_task(call.subscribe())
     await asyncio.sleep(0)
-    _, sender, _ = await call.publisher()
+    _, sender, _ = await call.publish()
     _, watcher, _ = await waiting
     await watcher.wait_for_tone(sender.frequency)
 
@@ -192,7 +190,7 @@ async def test_a_subscription_to_an_unconnected_publisher_times_out_and_leaves_n
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        publisher, _ = await mcu.publish(CAMERA, described(await silent.offer()), SHORT_WAIT, WaitableListener())
+        publisher, _ = await mcu.publish(CAMERA, parse_frozen(await silent.offer()), PUBLISH, WaitableListener())
         with pytest.raises(McuTimeout):
             await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener())
         assert await counts(janus) == (1, 1)
@@ -202,19 +200,19 @@ async def test_a_subscription_to_an_unconnected_publisher_times_out_and_leaves_n
 async def test_a_replaced_publisher_leaves_nothing_on_janus_and_its_subscribers_get_replaced(
     call: JanusCall, janus: JanusProcess
 ) -> None:
-    _, _, old = await call.publisher(1)
-    _, _, listener = await call.subscriber()
-    _, sender, _ = await call.publisher(2)
+    _, _, old = await call.publish(1)
+    _, _, listener = await call.subscribe()
+    _, sender, _ = await call.publish(2)
     assert listener.closed == [CloseReason.REPLACED]
     assert old.closed == []
-    _, watcher, _ = await call.subscriber()
+    _, watcher, _ = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     assert await counts(janus) == (1, 2)
 
 
 async def test_simultaneous_offers_end_in_one_publisher(call: JanusCall, janus: JanusProcess) -> None:
-    waiting = [asyncio.create_task(call.subscriber()) for _ in range(2)]
-    published = await asyncio.gather(*(call.publisher(number) for number in range(4)))
+    waiting = [asyncio.create_task(call.subscribe()) for _ in range(2)]
+    published = await asyncio.gather(*(call.publish(number) for number in range(4)))
     running = [publisher for publisher, _, _ in published if not publisher.closed]
     assert len(running) == 1
     sender = next(peer for publisher, peer, _ in published if publisher is running[0])
@@ -227,22 +225,22 @@ async def test_a_cancelled_publish_leaves_nothing_on_janus(call: JanusCall, mcu:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for step in range(20):  # cancelled at different points of its execution
-            publishing = asyncio.create_task(mcu.publish(CAMERA, described(offer), SHORT_WAIT, WaitableListener()))
+            publishing = asyncio.create_task(mcu.publish(CAMERA, parse_frozen(offer), PUBLISH, WaitableListener()))
             await asyncio.sleep(step * 0.0004)
             publishing.cancel()
             await asyncio.wait([publishing])
             if not publishing.cancelled():
                 await publishing.result()[0].close()
-        publisher, _ = await mcu.publish(CAMERA, described(offer), SHORT_WAIT, WaitableListener())
+        publisher, _ = await mcu.publish(CAMERA, parse_frozen(offer), PUBLISH, WaitableListener())
         await publisher.close()
-    await until_counts(janus, rooms=0, handles=0)
+    await until_counts(janus, rooms=0, handles=0)  # cancelled calls are cleaned up a moment later
 
 
 async def test_publishing_and_closing_repeatedly_does_not_crash_janus(mcu: JanusMcu, janus: JanusProcess) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
         offer = await sender.offer()
         for _ in range(60):  # removed at the same time, handle and room crash Janus 1.1.2 within 20 rounds
-            publisher, _ = await mcu.publish(CAMERA, described(offer), SHORT_WAIT, WaitableListener())
+            publisher, _ = await mcu.publish(CAMERA, parse_frozen(offer), PUBLISH, WaitableListener())
             await publisher.close()
     assert await counts(janus) == (0, 0)
     assert janus.runs
@@ -251,7 +249,7 @@ async def test_publishing_and_closing_repeatedly_does_not_crash_janus(mcu: Janus
 async def test_a_cancelled_subscribe_leaves_nothing_on_janus(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
-    publisher, sender, _ = await call.publisher()
+    publisher, sender, _ = await call.publish()
     await sender.connected()
     for step in range(20):
         subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), WaitableListener()))
@@ -276,7 +274,7 @@ async def test_a_room_is_destroyed_after_the_handles_of_joining_subscribers_are_
         return encode(janus, transaction, secrets, fields)
 
     monkeypatch.setattr("mcu.janus.connection.session.encode", recorded)
-    publisher, peer, _ = await call.publisher()
+    publisher, peer, _ = await call.publish()
     await peer.until(lambda: publisher.connected, "a connection")
     options = SubscribeOptions(timeout=2.0, selection=MediaSelection(audio=True))
     subscribing = asyncio.create_task(mcu.subscribe(CAMERA, options, WaitableListener()))
@@ -297,8 +295,8 @@ async def test_a_room_is_destroyed_after_the_handles_of_joining_subscribers_are_
 async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing_on_janus(
     call: JanusCall, janus: JanusProcess
 ) -> None:
-    publisher, _, own = await call.publisher()
-    joined = [await call.subscriber() for _ in range(2)]
+    publisher, _, own = await call.publish()
+    joined = [await call.subscribe() for _ in range(2)]
     assert await counts(janus) == (1, 3)
     await asyncio.gather(publisher.close(), publisher.close())
     assert await counts(janus) == (0, 0)
@@ -309,8 +307,8 @@ async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing_on_ja
 
 
 async def test_the_hangup_of_a_publisher_is_not_offered_to_its_subscribers(call: JanusCall) -> None:
-    _, sender, _ = await call.publisher(4, video=True)
-    _, watcher, listener = await call.subscriber()
+    _, sender, _ = await call.publish(4, video=True)
+    _, watcher, listener = await call.subscribe()
     await watcher.connected()
     await sender.close()
     assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
@@ -321,7 +319,7 @@ async def test_an_announced_hangup_ends_the_subscription_without_a_hangup_event(
     call: JanusCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber_module, "HANGUP_WITHIN", 0.01)
-    subscribed, _, listener = (await call.publisher(4), await call.subscriber())[1]
+    subscribed, _, listener = (await call.publish(4), await call.subscribe())[1]
     stream = '{"type":"audio","mid":"0","active":false}'
     data = f'{{"videoroom":"updated","streams":[{stream}]}}'
     offer = '{"type":"offer","sdp":"v=0\\r\\n"}'
@@ -331,8 +329,8 @@ async def test_an_announced_hangup_ends_the_subscription_without_a_hangup_event(
 
 
 async def test_closing_a_subscriber_leaves_the_publisher(call: JanusCall, janus: JanusProcess) -> None:
-    await call.publisher()
-    subscriber, _, listener = await call.subscriber()
+    await call.publish()
+    subscriber, _, listener = await call.subscribe()
     await subscriber.close()
     await subscriber.close()
     assert await counts(janus) == (1, 1)
@@ -340,8 +338,8 @@ async def test_closing_a_subscriber_leaves_the_publisher(call: JanusCall, janus:
 
 
 async def test_a_publisher_that_hangs_up_is_reported(call: JanusCall, janus: JanusProcess) -> None:
-    _, sender, own = await call.publisher()
-    _, _, listener = await call.subscriber()
+    _, sender, own = await call.publish()
+    _, _, listener = await call.subscribe()
     await sender.close()
     assert await own.close_reason() is CloseReason.CLIENT_CLOSED
     assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
@@ -365,8 +363,8 @@ def test_reason_of_a_hangup_is_reported_to_the_listener(connected: bool, hangup:
 
 
 async def test_slow_link_is_reported(call: JanusCall) -> None:
-    publisher, _, published = await call.publisher()
-    subscriber, _, subscribed = await call.subscriber()
+    publisher, _, published = await call.publish()
+    subscriber, _, subscribed = await call.subscribe()
     for peer, listener in ((subscriber, subscribed), (publisher, published)):
         event = {"janus": "slowlink", "session_id": peer.session.id, "sender": peer.handle.id, "uplink": True}
         peer.session.receive(parse(json.dumps({**event, "lost": 40})))
@@ -374,8 +372,8 @@ async def test_slow_link_is_reported(call: JanusCall) -> None:
 
 
 async def test_a_stream_whose_ice_failed_has_failed(call: JanusCall) -> None:
-    publisher, sender, published = await call.publisher()
-    subscriber, watcher, subscribed = await call.subscriber()
+    publisher, sender, published = await call.publish()
+    subscriber, watcher, subscribed = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     for peer, listener in ((subscriber, subscribed), (publisher, published)):
         event = {"janus": "ice-failed", "session_id": peer.session.id, "sender": peer.handle.id}
@@ -384,8 +382,8 @@ async def test_a_stream_whose_ice_failed_has_failed(call: JanusCall) -> None:
 
 
 async def test_a_subscriber_that_hangs_up_is_reported(call: JanusCall, janus: JanusProcess) -> None:
-    await call.publisher()
-    _, watcher, listener = await call.subscriber()
+    await call.publish()
+    _, watcher, listener = await call.subscribe()
     await watcher.connected()
     await watcher.close()
     assert await listener.close_reason() is CloseReason.CLIENT_CLOSED
@@ -393,8 +391,8 @@ async def test_a_subscriber_that_hangs_up_is_reported(call: JanusCall, janus: Ja
 
 
 async def test_the_ceiling_and_the_limit_reach_the_encoder(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher(1, video=True, options=PublishOptions(bitrate=600_000))
-    _, watcher, _ = await call.subscriber()  # the conditions below are checked at each of its frames
+    publisher, sender, _ = await call.publish(1, video=True, options=PublishOptions(bitrate=600_000))
+    _, watcher, _ = await call.subscribe()  # the conditions below are checked at each of its frames
     await watcher.until(lambda: sender.video_bitrate == 600_000, "the ceiling")
     await publisher.limit(350_000)
     await watcher.until(lambda: sender.video_bitrate == 350_000, "the limit")
@@ -402,8 +400,8 @@ async def test_the_ceiling_and_the_limit_reach_the_encoder(call: JanusCall) -> N
 
 
 async def test_media_selected_at_the_start_and_later_are_received(call: JanusCall) -> None:
-    _, sender, _ = await call.publisher(6, video=True)
-    subscriber, watcher, _ = await call.subscriber(options=SubscribeOptions(selection=MediaSelection(video=False)))
+    _, sender, _ = await call.publish(6, video=True)
+    subscriber, watcher, _ = await call.subscribe(options=SubscribeOptions(selection=MediaSelection(video=False)))
     await watcher.wait_for_tone(sender.frequency)
     assert watcher.frames == {}
     await subscriber.select(MediaSelection(video=True))
@@ -421,24 +419,24 @@ async def test_media_selected_at_the_start_and_later_are_received(call: JanusCal
 )
 async def test_janus_answers_with_the_preferred_codec(mcu: JanusMcu, options: PublishOptions, codec: str) -> None:
     async with PublishingPeer(1, 440.0) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), options, WaitableListener())
+        publisher, answer = await mcu.publish(CAMERA, parse_frozen(await sender.offer()), options, WaitableListener())
         (video,) = [section for section in answer.media if section.kind == "video"]
         assert payloads(video)[0].codec == codec
         await publisher.close()
 
 
 async def test_offer_that_janus_does_not_survive_replaces_no_publisher(call: JanusCall, mcu: JanusMcu) -> None:
-    _, sender, _ = await call.publisher()
-    _, watcher, listener = await call.subscriber()
+    _, sender, _ = await call.publish()
+    _, watcher, listener = await call.subscribe()
     with pytest.raises(Rejected):
-        await mcu.publish(CAMERA, described("v=0\r\na=extmap:-1 x\r\n"), SHORT_WAIT, WaitableListener())
+        await mcu.publish(CAMERA, parse_frozen("v=0\r\na=extmap:-1 x\r\n"), PUBLISH, WaitableListener())
     await watcher.wait_for_tone(sender.frequency)
     assert listener.closed == []
 
 
 async def test_unusable_candidates_are_ignored(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher()
-    subscriber, watcher, _ = await call.subscriber()
+    publisher, sender, _ = await call.publish()
+    subscriber, watcher, _ = await call.subscribe()
     for stream in (publisher, subscriber):
         await stream.add_candidate(IceCandidate("candidate:1 1 udp 1 127.0.0.1 9 typ host", "0", 0))
         await stream.add_candidate(IceCandidate("candidate:1 1 udp 1 1b4f.local 9 typ host", "0", 0))
@@ -450,10 +448,10 @@ async def test_unusable_candidates_are_ignored(call: JanusCall) -> None:
 
 
 async def test_an_ended_stream_refuses_requests(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher()
+    publisher, sender, _ = await call.publish()
     await publisher.close()
     with pytest.raises(McuLost):
-        await publisher.update(described(await sender.offer()))
+        await publisher.update(parse_frozen(await sender.offer()))
 
 
 async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_waits_for_a_channel(loopback: None) -> None:
@@ -462,9 +460,9 @@ async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_wait
         mcu = JanusMcu((settings_for(process),), timeout=WAIT)
         await mcu.start(lambda status: None)
         call = JanusCall(mcu, stack)
-        _, sender, _ = await call.publisher()
-        _, silent, _ = await call.subscriber()
-        _, opening, _ = await call.subscriber()
+        _, sender, _ = await call.publish()
+        _, silent, _ = await call.subscribe()
+        _, opening, _ = await call.subscribe()
         opened = opening.pc.createDataChannel("of the subscriber")
         await opening.until(lambda: opened.readyState == "open", "an open channel")
         await silent.connected()
@@ -484,7 +482,7 @@ async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_wait
 async def test_a_publisher_that_never_connects_fails(mcu: JanusMcu, janus: JanusProcess, loopback: None) -> None:
     listener = WaitableListener()
     async with PublishingPeer(1, 440.0, video=False) as silent:
-        await mcu.publish(CAMERA, described(await silent.offer()), SHORT_WAIT, listener)
+        await mcu.publish(CAMERA, parse_frozen(await silent.offer()), PUBLISH, listener)
         assert await listener.close_reason(60) is CloseReason.ICE_FAILED
     await until_counts(janus, rooms=0, handles=0)
 
@@ -493,10 +491,10 @@ async def test_a_subscriber_that_janus_refuses_as_too_early_waits_for_the_publis
     call: JanusCall, mcu: JanusMcu
 ) -> None:
     async with PublishingPeer(1, 440.0, video=False) as sender:
-        publisher, answer = await mcu.publish(CAMERA, described(await sender.offer()), SHORT_WAIT, WaitableListener())
+        publisher, answer = await mcu.publish(CAMERA, parse_frozen(await sender.offer()), PUBLISH, WaitableListener())
         assert isinstance(publisher, JanusPublisher)
         publisher.on_event(parse('{"janus": "webrtcup"}'))  # too early: Janus answers a join with 428
-        waiting = asyncio.create_task(call.subscriber())
+        waiting = asyncio.create_task(call.subscribe())
         with pytest.raises(McuTimeout):
             await mcu.subscribe(CAMERA, SubscribeOptions(timeout=0.3), WaitableListener())
         await sender.accept(answer)
@@ -507,7 +505,7 @@ async def test_a_subscriber_that_janus_refuses_as_too_early_waits_for_the_publis
 async def test_a_subscription_to_a_vanished_room_raises_no_such_stream_and_ends_the_publisher(
     call: JanusCall, mcu: JanusMcu
 ) -> None:
-    publisher, sender, listener = await call.publisher()
+    publisher, sender, listener = await call.publish()
     await sender.connected()
     room, publisher.feed.room = publisher.feed.room, 1
     with pytest.raises(NoSuchStream):
@@ -519,8 +517,8 @@ async def test_a_subscription_to_a_vanished_room_raises_no_such_stream_and_ends_
 async def test_a_room_that_another_program_destroys_ends_its_streams(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
-    publisher, _, own = await call.publisher()
-    _, _, listener = await call.subscriber()
+    publisher, _, own = await call.publish()
+    _, _, listener = await call.subscribe()
     session = await mcu.session()
     session.control.send({"request": "destroy", "room": publisher.feed.room})
     assert await own.close_reason() is CloseReason.FAILED
@@ -529,15 +527,15 @@ async def test_a_room_that_another_program_destroys_ends_its_streams(
 
 
 async def test_a_subscriber_that_came_while_the_camera_was_off_gets_video_when_it_is_on(call: JanusCall) -> None:
-    publisher, sender, _ = await call.publisher(8, video=True)
+    publisher, sender, _ = await call.publish(8, video=True)
     await sender.connected()
     sender.switch_camera(False)
-    await sender.accept(await publisher.update(described(await sender.offer())))
-    subscriber, watcher, listener = await call.subscriber()
+    await renegotiate(publisher, sender)
+    subscriber, watcher, listener = await call.subscribe()
     await watcher.wait_for_tone(sender.frequency)
     sender.switch_camera(True)
-    await sender.accept(await publisher.update(described(await sender.offer())))
+    await renegotiate(publisher, sender)
 
     await listener.until(lambda: bool(listener.offers))
-    await subscriber.accept(described(await watcher.answer(listener.offers[0])))
+    await answer_offer(subscriber, watcher, listener.offers[0])
     await watcher.wait_for_picture(8)

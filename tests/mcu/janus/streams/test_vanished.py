@@ -24,10 +24,10 @@ def janus_version() -> Iterator[str]:
 @pytest.mark.full
 @pytest.mark.timeout(120)
 async def test_clients_that_vanish_are_hung_up(call: JanusCall, janus: JanusProcess) -> None:
-    _, vanishing, published = await call.publisher(1)
-    _, steady, other = await call.publisher(2, key=SCREEN)
-    _, left, remaining = await call.subscriber(CAMERA)
-    _, watcher, subscribed = await call.subscriber(SCREEN)
+    _, vanishing, published = await call.publish(1)
+    _, steady, other = await call.publish(2, key=SCREEN)
+    _, left, remaining = await call.subscribe(CAMERA)
+    _, watcher, subscribed = await call.subscribe(SCREEN)
     await asyncio.gather(left.wait_for_tone(vanishing.frequency), watcher.wait_for_tone(steady.frequency))
     watcher.cut()
     vanishing.cut()

@@ -8,21 +8,20 @@ from collections import Counter
 import pytest
 
 from mcu.base import PublishOptions, SubscribeOptions
-from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.connection_turns import ConnectionTurns
 from mcu.inprocess.publisher import OFFERED_PER_TURN
 from sdp.document import Description
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender
-from tests.mcu.descriptions import described
-from tests.media.peers import WatchingPeer
+from tests.mcu.descriptions import parse_frozen
+from tests.media.peers import SubscribingPeer
 
 CALLERS = 20
 SUBSCRIBERS = 10
 
 
 class TurnCounter:
-    """The number of the present turn of the event loop, from the first one on."""
+    """Counts the turns of the event loop; ``turn`` is the number of the current one."""
 
     def __init__(self) -> None:
         self.turn = 0
@@ -52,14 +51,14 @@ async def test_each_caller_gets_a_turn_of_its_own_in_order() -> None:
     counter.stop()
     assert [number for number, _ in returned] == [number for number in range(CALLERS) if number != CALLERS // 2]
     assert max(Counter(turn for _, turn in returned).values()) == 1
-    await asyncio.wait_for(turns.take(), 30)  # nobody waits any more
+    await asyncio.wait_for(turns.take(), 30)  # returns at once: no other caller waits
 
 
-class Counting(SubscribingClient):
-    """A subscriber that counts the offers in each turn of the event loop, in ``offered``."""
+class CountingSubscriber(SubscribingClient):
+    """A subscriber that counts the offers that it gets in each turn of the event loop, in ``offered``."""
 
     def __init__(self, counter: TurnCounter, offered: Counter[int]) -> None:
-        super().__init__(WatchingPeer())
+        super().__init__(SubscribingPeer())
         self.answers = False
         self._counter = counter
         self._offered = offered
@@ -69,21 +68,19 @@ class Counting(SubscribingClient):
 
 
 @pytest.mark.full
-async def test_changed_media_are_offered_to_few_subscribers_in_one_turn(loopback: None) -> None:
-    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
-    await mcu.start(lambda status: None)
+async def test_changed_media_are_offered_to_few_subscribers_in_one_turn(mcu: InprocessMcu) -> None:
     offered: Counter[int] = Counter()
     async with sender(35, audio=False, channels=()) as alice:
         text = await alice.peer.offer()
-        alice.publisher, answer = await mcu.publish(KEY, described(text), PublishOptions(), alice)
+        alice.publisher, answer = await mcu.publish(KEY, parse_frozen(text), PublishOptions(), alice)
         await alice.peer.accept(answer)
         counter = TurnCounter()
-        clients = [Counting(counter, offered) for _ in range(SUBSCRIBERS)]
+        clients = [CountingSubscriber(counter, offered) for _ in range(SUBSCRIBERS)]
         for client in clients:
             subscriber, offer = await mcu.subscribe(KEY, SubscribeOptions(), client)
-            await subscriber.accept(described(await client.peer.answer(offer)))
+            await subscriber.accept(parse_frozen(await client.peer.answer(offer)))
         await alice.publisher.update(
-            described(text.replace("a=sendrecv", "a=inactive").replace("a=sendonly", "a=inactive"))
+            parse_frozen(text.replace("a=sendrecv", "a=inactive").replace("a=sendonly", "a=inactive"))
         )
         async with asyncio.timeout(30):
             while sum(offered.values()) < SUBSCRIBERS:  # noqa: ASYNC110 - turn by turn
@@ -92,4 +89,3 @@ async def test_changed_media_are_offered_to_few_subscribers_in_one_turn(loopback
         assert max(offered.values()) <= OFFERED_PER_TURN
         for client in clients:
             await client.leave()
-    await mcu.stop()
