@@ -179,6 +179,7 @@ class SubscribingPeer(MediaPeer):
         self.numbers: dict[str, int] = {}  # of the last decoded picture, by mid
         self.frames: dict[str, int] = {}  # decoded pictures, by mid
         self.tones: dict[str, float | None] = {}  # last frequency in Hz, by mid
+        self.tone_count = 0  # measurements of a frequency, each of 0.2 s of audio
         self.messages: list[Message] = []
         self.channels: dict[str, RTCDataChannel] = {}  # opened by the other side, by label
         self._readers: set[asyncio.Task[None]] = set()
@@ -255,6 +256,7 @@ class SubscribingPeer(MediaPeer):
             if isinstance(frame, AudioFrame):
                 samples = np.concatenate((samples, samples_of(frame)))
                 if len(samples) >= _TONE_SAMPLES:
+                    self.tone_count += 1
                     self.tones[self._mid(track)] = dominant_frequency(samples[:_TONE_SAMPLES], frame.sample_rate)
                     samples = samples[_TONE_SAMPLES:]
                     self._changed.set()

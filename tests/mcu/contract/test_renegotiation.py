@@ -1,16 +1,20 @@
-"""Media that are added and removed during a stream, and offers that are never answered."""
+"""Media that are added, removed and switched during a stream, keyframe requests, and offers that are never answered."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 
 import pytest
+from aiortc import RTCRtpSender
 
 from mcu.base import McuError, MediaKind, MediaSelection, SubscribeOptions
 from sdp.document import identity
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
 from tests.mcu.descriptions import WITHOUT_MEDIA, WITHOUT_TRANSPORT, parse_frozen
+from tests.media import SubscribingPeer
+from tests.media.peers import WAIT
 
 
 async def test_camera_that_is_added_switched_off_and_on_reaches_subscribers(sfu: Sfu) -> None:
@@ -104,6 +108,24 @@ async def test_malformed_numbers_end_no_stream(sfu: Sfu, line: str) -> None:
         await carol.peer.wait_for_picture(18)
 
 
+async def wait_until_switched_off(peer: SubscribingPeer, kind: MediaKind) -> None:
+    """Wait until five pictures or tones are decoded with nothing of media kind ``kind`` in between."""
+
+    def counts() -> tuple[int, int]:
+        audio, video = peer.tone_count, sum(peer.frames.values())
+        return (audio, video) if kind is MediaKind.AUDIO else (video, audio)
+
+    off, on = counts()
+
+    def is_off() -> bool:
+        nonlocal off, on
+        if counts()[0] > off:
+            off, on = counts()
+        return counts()[1] >= on + 5
+
+    await peer.until(is_off, f"the end of {kind.value}")
+
+
 async def test_audio_and_video_are_switched_off_and_on(sfu: Sfu) -> None:
     async with sender(17, 500.0) as alice, viewer() as carol:
         await alice.publish(sfu.mcu)
@@ -112,6 +134,20 @@ async def test_audio_and_video_are_switched_off_and_on(sfu: Sfu) -> None:
         assert sum(carol.peer.frames.values()) == 0
         await subscription.select(MediaSelection(video=True))
         await carol.peer.wait_for_picture(17)
-        await subscription.select(MediaSelection(audio=False))
-        await subscription.select(MediaSelection(audio=True))
-        await carol.peer.wait_for_tone(500.0)
+        for kind in (MediaKind.AUDIO, MediaKind.VIDEO):
+            await subscription.select(MediaSelection(**{kind.value: False}))
+            await wait_until_switched_off(carol.peer, kind)
+            await subscription.select(MediaSelection(**{kind.value: True}))
+            await carol.peer.wait_for_picture(17)
+            await carol.peer.wait_for_tone(500.0)
+
+
+async def test_requested_keyframe_is_sent_by_the_publisher(sfu: Sfu, monkeypatch: pytest.MonkeyPatch) -> None:
+    requested = asyncio.Event()
+    monkeypatch.setattr(RTCRtpSender, "_send_keyframe", lambda _: requested.set())  # at a PLI
+    async with sender(19, audio=False) as alice:
+        await alice.publish(sfu.mcu)
+        await alice.until(lambda: (MediaKind.VIDEO, True) in alice.media, "video")
+        requested.clear()
+        await alice.publisher.request_keyframe()
+        await asyncio.wait_for(requested.wait(), WAIT)
