@@ -17,17 +17,18 @@ import logging
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 ROOT = "portunus"  # parent of all loggers of Portunus
+_PREFIX = f"{ROOT}."
 
 Style = Literal["logfmt", "json"]
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -66,7 +67,9 @@ def configure(
     to journald, each line begins with its priority, ``<4>`` for a warning (sd-daemon(3)). A second call replaces the
     handler and levels of the first.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    logging.setLogRecordFactory(_LeanRecord)
+    logging._srcfile = None  # documented: do not look for the caller in the stack
+    handler = _LineHandler(stream or sys.stderr)
     handler.setFormatter(_formatter(style))
     if stream is None and _is_journal(sys.stderr, os.environ.get("JOURNAL_STREAM", "")):
         handler.setFormatter(_JournalFormatter(_formatter(style)))
@@ -133,6 +136,59 @@ def _is_journal(stream: TextIO, journal: str) -> bool:
     return journal == f"{status.st_dev}:{status.st_ino}"
 
 
+# The attributes of a record that no line shows.
+_NOT_SHOWN = (
+    dict.fromkeys(("pathname", "filename", "module"), "")
+    | dict.fromkeys(("lineno", "msecs", "relativeCreated", "process"), 0)
+    | dict.fromkeys(("funcName", "processName", "thread", "threadName", "exc_text"))
+)
+
+
+class _LeanRecord(logging.LogRecord):
+    """A record without thread, process and place in the source, which no line shows.
+
+    They are half of the cost of a line, and each hello causes two lines.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        level: int,
+        pathname: str,
+        lineno: int,
+        msg: str,
+        args: Any,
+        exc_info: Any,
+        func: str | None = None,
+        sinfo: str | None = None,
+    ) -> None:
+        self.__dict__.update(_NOT_SHOWN)
+        self.name = name
+        self.levelno = level
+        self.levelname = logging.getLevelName(level)
+        self.msg = msg
+        self.args = args[0] if len(args) == 1 and args[0] and isinstance(args[0], Mapping) else args
+        self.exc_info = exc_info
+        self.stack_info = sinfo
+        self.created = time.time()
+
+
+class _LineHandler(logging.StreamHandler[TextIO]):
+    """Writes lines to a stream, and flushes it unless it does that itself at the end of each line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._flushes_itself = getattr(stream, "line_buffering", False)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.stream.write(self.format(record) + "\n")
+            if not self._flushes_itself:
+                self.flush()
+        except Exception:
+            self.handleError(record)
+
+
 class _JournalFormatter(logging.Formatter):
     """Writes the priority of a record for journald before the line of another formatter."""
 
@@ -152,25 +208,33 @@ class _LeanFormatter(logging.Formatter):
         super().__init__()
         self._full = full
         self._line = _json_line if style == "json" else _logfmt_line
+        self._second, self._text = -1, ""  # the second of the last record, and its text
 
     def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info or record.stack_info or not record.name.startswith(ROOT + "."):
+        if record.exc_info or record.stack_info or not record.name.startswith(_PREFIX):
             return self._full.format(record)
-        time = datetime.now(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
-        event = _control.sub(_escaped, record.getMessage())
-        return self._line(time, record.levelname.lower(), record.name.removeprefix(ROOT + "."), event)
+        event = record.getMessage()
+        if not (event.isascii() and event.isprintable()):
+            event = _control.sub(_escaped, event)
+        return self._line(self._time(record.created), record.levelname.lower(), record.name[len(_PREFIX) :], event)
+
+    def _time(self, at: float) -> str:
+        second = int(at)
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{int((at - second) * 1e6):06d}Z"
 
 
-def _logfmt_line(time: str, level: str, area: str, event: str) -> str:
-    if quoted := any(character in event for character in ' ="'):
+def _logfmt_line(at: str, level: str, area: str, event: str) -> str:
+    if quoted := " " in event or "=" in event or '"' in event:
         event = event.replace("\\", "\\\\")
     event = event.replace('"', '\\"').replace("\n", "\\n")
     event = f'"{event}"' if quoted else event
-    return f"time={time} level={level} area={area} event={event}"
+    return f"time={at} level={level} area={area} event={event}"
 
 
-def _json_line(time: str, level: str, area: str, event: str) -> str:
-    return f'{{"event": {_json_text(event)}, "time": "{time}", "level": "{level}", "area": "{area}"}}'
+def _json_line(at: str, level: str, area: str, event: str) -> str:
+    return f'{{"event": {_json_text(event)}, "time": "{at}", "level": "{level}", "area": "{area}"}}'
 
 
 class _LineCollector(logging.Handler):

@@ -13,8 +13,9 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for top in ("gateway", "mcu", "sdp") for path in (ROOT / top).rglob("*.py"))
 STARTS = ("create_task", "ensure_future", "TaskGroup", "spawn")
 CLOCKS = re.compile(r"time\.(time|monotonic|perf_counter)(_ns)?|(.*\.)?(_?loop|get_(running|event)_loop\(\))\.time")
-# These compare times with the timers of the event loop, on its clock, or are no part of the server.
+# These compare times with the timers of the event loop, on its clock, make log records, or are no part of the server.
 READERS = (
+    "gateway/log.py",
     "gateway/standstill.py",
     "gateway/edge/clients/websocket_connection.py",
     "gateway/edge/http/runner.py",
