@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from enum import Enum
+from enum import Enum, StrEnum
 
 from gateway.core.ids import SessionIds
 from gateway.core.limits import AUDIO_CODECS, VIDEO_CODECS
@@ -31,7 +31,7 @@ MAX_REFUSALS = 4096  # refusals that are remembered for this
 log = logging.getLogger("portunus.calls")
 
 
-class CallStep(Enum):
+class CallStep(StrEnum):
     """The steps; the value names a step in the timeline."""
 
     HELLO = "hello"
@@ -92,6 +92,7 @@ _TRANSPORT_STEPS = {
     TransportState.CONNECTED: (CallStep.CONNECTED, "connected (ICE and DTLS)"),
     TransportState.SLOW_LINK: (CallStep.SLOW_LINK, "slow link: many packets are lost"),
 }
+_ONCE = frozenset({CallStep.HELLO, CallStep.ENDED})  # steps of which each session has one: they need not be counted
 # Reasons that are logged at INFO also for subscriptions.
 _FAILURES = frozenset(
     {CloseReason.LOST, CloseReason.ICE_FAILED, CloseReason.DTLS_FAILED, CloseReason.FAILED, CloseReason.DRAINED}
@@ -245,7 +246,8 @@ class CallLog:
     ) -> None:
         publisher = "" if key is None or _is_own(session, key) else self.short(key.publisher)
         room_id = self.room_id(room)
-        self._write(self.short(session.id), session.backend.id, step, text, room_id, publisher, level=level)
+        # The id of a session was made here: its signature, whose check costs 4 % of a hello, tells nothing new.
+        self._write(session.id[:SHORT], session.backend.id, step, text, room_id, publisher, level=level)
 
     def _write(
         self,
@@ -259,16 +261,22 @@ class CallLog:
         level: int = logging.INFO,
     ) -> None:
         now = self._clock()
+        if step not in _ONCE:
+            left = self._steps_left(now, session, step, publisher)
+            if left < 0:
+                return
+            if not left:
+                text += "; further steps of this kind are left out for up to a minute"
+        log.log(level, "session %s: %s", session, text)
+        self.recorder.add(CallEvent(round(now, 3), session, step, text, backend, room, publisher))
+
+    def _steps_left(self, now: float, session: str, step: CallStep, publisher: str) -> int:
+        """Count a step of a session; return how many more of its kind are written in this minute, -1: not even this."""
         if int(now // 60) != self._minute:
             self._minute, self._counts = int(now // 60), Counter()
-        count_key, limit = (session, step, bool(publisher)), MAX_STEPS_OF_OTHERS if publisher else MAX_STEPS
-        self._counts[count_key] += 1
-        if self._counts[count_key] > limit:
-            return
-        if self._counts[count_key] == limit:
-            text += "; further steps of this kind are left out for up to a minute"
-        log.log(level, "session %s: %s", session, text)
-        self.recorder.add(CallEvent(round(now, 3), session, step.value, text, backend, room, publisher))
+        key, limit = (session, step, bool(publisher)), MAX_STEPS_OF_OTHERS if publisher else MAX_STEPS
+        self._counts[key] += 1
+        return limit - self._counts[key]
 
 
 def _is_own(session: Session, key: StreamKey) -> bool:
