@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
 
 MIN_STANDSTILL = 1.0  # seconds; a timer is later than that only if the process did not run
 GRACE = 2.0  # seconds by which a late timer is extended at least
@@ -57,29 +58,39 @@ class PeerTimer:
 class PeerTimeout:
     """Limits the time of a block that waits for a peer, as ``asyncio.timeout`` does; ``None`` or 0 seconds: no limit.
 
+    Own code instead of ``asyncio.timeout`` around a ``PeerTimer``, because each request to a backend has a limit.
+
     Raises:
         TimeoutError: the peer was silent for too long.
     """
 
-    __slots__ = ("_limit", "_seconds", "_timer")
+    __slots__ = ("_cancelling", "_seconds", "_task", "_timer")
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
-        self._limit = asyncio.timeout(None)
-        self._timer: PeerTimer | None = None
+        self._timer: PeerTimer | None = None  # None: no limit, or it has expired
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelling = 0  # requests to cancel the task that were made before the block
 
     async def __aenter__(self) -> None:
-        await self._limit.__aenter__()
         if self._seconds:
+            self._task = asyncio.current_task()
+            if self._task is None:
+                raise RuntimeError("a time limit needs a task, which it can cancel")
+            self._cancelling = self._task.cancelling()
             self._timer = PeerTimer(self._seconds, self._expired)
 
     async def __aexit__(
         self, type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        timer, self._timer = self._timer, None  # without this reference cycle the object is freed at once
+        timer, task = self._timer, self._task
+        self._timer = self._task = None  # without these reference cycles the object is freed at once
         if timer is not None:
             timer.cancel()
-        await self._limit.__aexit__(type, error, trace)
+        elif task is not None and task.uncancel() <= self._cancelling and type is asyncio.CancelledError:
+            raise TimeoutError from error
 
     def _expired(self) -> None:
-        self._limit.reschedule(0.0)
+        self._timer = None
+        if self._task is not None:
+            self._task.cancel()

@@ -15,8 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.flows.ports import NextcloudError
@@ -156,10 +155,7 @@ class BackendTurns:
     def _is_preferred(self, backend: str, network: int | None) -> bool:
         return network is not None and self._preferred_until.get((backend, network), 0.0) > self._clock()
 
-    @asynccontextmanager
-    async def turn(
-        self, backend: str, network: int | None, *, known: bool, wanted: Callable[[], bool]
-    ) -> AsyncIterator[None]:
+    def turn(self, backend: str, network: int | None, *, known: bool, wanted: Callable[[], bool]) -> _Turn:
         """Wait until a request to the backend of this id may be sent, and hold its place while the block sends it.
 
         Args:
@@ -172,29 +168,62 @@ class BackendTurns:
         Raises:
             NoTurn: the request must not be sent.
         """
+        return _Turn(self, backend, network, known, wanted)
+
+    def background_turn(self, backend: str, wanted: Callable[[], bool] = lambda: True) -> _Turn:
+        """Wait for the turn of a background request: a report of a leave, or a request about a virtual session."""
+        return self.turn(backend, BACKGROUND, known=True, wanted=wanted)
+
+    async def enter(self, backend: str, network: int | None, known: bool) -> None:
+        """Take a place as soon as there is one for this request; the caller calls ``leave``.
+
+        Raises:
+            NoTurn: there was none in time.
+        """
         queue = self._queues.get(backend)
         if queue is None:
             queue = self._queues[backend] = _Queue(self._places)
-        if not queue.enter_at_once(network, known):
-            try:
-                async with asyncio.timeout(self._timeout * (USERS_TIMEOUT_FACTOR if known else 1)):
-                    await queue.enter(network, known, self._is_preferred(backend, network))
-            except TimeoutError as error:
-                self._warnings.warning(
-                    backend, "requests to backend %s waited too long: it is slow, or flooded", backend
-                )
-                raise NoTurn from error
+        if queue.enter_at_once(network, known):
+            return
         try:
-            if not wanted():
-                raise NotWanted
-            yield
-        finally:
-            queue.leave(network, known)
-            if queue.idle and self._queues.get(backend) is queue:
-                del self._queues[backend]
+            async with asyncio.timeout(self._timeout * (USERS_TIMEOUT_FACTOR if known else 1)):
+                await queue.enter(network, known, self._is_preferred(backend, network))
+        except TimeoutError as error:
+            self._warnings.warning(backend, "requests to backend %s waited too long: it is slow, or flooded", backend)
+            raise NoTurn from error
 
-    def background_turn(
-        self, backend: str, wanted: Callable[[], bool] = lambda: True
-    ) -> AbstractAsyncContextManager[None]:
-        """Wait for the turn of a background request: a report of a leave, or a request about a virtual session."""
-        return self.turn(backend, BACKGROUND, known=True, wanted=wanted)
+    def leave(self, backend: str, network: int | None, known: bool) -> None:
+        """Give a place back."""
+        queue = self._queues[backend]
+        queue.leave(network, known)
+        if queue.idle:
+            del self._queues[backend]
+
+
+class _Turn:
+    """The context of one request; see ``BackendTurns.turn``."""
+
+    __slots__ = ("_backend", "_known", "_network", "_turns", "_wanted")
+
+    def __init__(
+        self, turns: BackendTurns, backend: str, network: int | None, known: bool, wanted: Callable[[], bool]
+    ) -> None:
+        self._turns = turns
+        self._backend = backend
+        self._network = network
+        self._known = known
+        self._wanted = wanted
+
+    async def __aenter__(self) -> None:
+        await self._turns.enter(self._backend, self._network, self._known)
+        wanted = False
+        try:
+            wanted = self._wanted()
+        finally:
+            if not wanted:
+                self._turns.leave(self._backend, self._network, self._known)
+        if not wanted:
+            raise NotWanted
+
+    async def __aexit__(self, *error: object) -> None:
+        self._turns.leave(self._backend, self._network, self._known)
