@@ -59,20 +59,27 @@ class Reply(Struct, frozen=True):
         return self.headers.get("Content-Type", "").startswith("application/json")
 
 
-def encode_request(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Return a request as it is sent; ``path`` is percent-encoded, ``host`` the value of the header ``Host``.
+def encode_head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
+    """Return the head of a request, to which ``encode_request`` adds what differs from request to request.
+
+    ``path`` is percent-encoded, ``host`` the value of the header ``Host``.
 
     Raises:
         ValueError: a line end or a NUL in the request line or a header.
     """
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in headers.items())]
     lines.append("Accept-Encoding: gzip, deflate")
-    if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
     head = "\r\n".join(lines)
     if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1 or "\0" in head:
         raise ValueError("a header with a line end")
-    return f"{head}\r\n\r\n".encode("utf-8", "surrogateescape") + (body or b"")
+    return f"{head}\r\n".encode("utf-8", "surrogateescape")
+
+
+def encode_request(head: bytes, lines: bytes, body: bytes | None) -> bytes:
+    """Return a request with the head of ``encode_head``; ``lines`` are further headers, each with its line end."""
+    if body is None:
+        return b"%b%b\r\n" % (head, lines)
+    return b"%b%bContent-Length: %d\r\n\r\n%b" % (head, lines, len(body), body)
 
 
 class BackendConnection(asyncio.Protocol):

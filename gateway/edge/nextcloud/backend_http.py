@@ -24,6 +24,7 @@ from gateway.edge.nextcloud.backend_connection import (
     Reply,
     RequestFailed,
     Unreachable,
+    encode_head,
     encode_request,
 )
 from gateway.edge.nextcloud.host_addresses import HostAddresses
@@ -31,19 +32,44 @@ from gateway.standstill import PeerTimeout
 
 MAX_BODY = 1_048_576  # bytes of a response; capabilities of a large Nextcloud are about 50 kB
 KEEPALIVE = 4.0  # seconds that an idle connection is kept open; Apache by default closes it after 5
-_URL_CACHE_SIZE = 256  # parsed URLs; limited because clients choose the URLs with ``allow_any``
-_MAX_CACHED_LENGTH = 512  # characters of a cached URL
 _CONNECTION_ATTEMPT_DELAY = 0.25  # seconds until the next address of a host is tried as well (RFC 8305, 5)
+
+
+class _ServerAddress(Struct, frozen=True):
+    """The server of a URL."""
+
+    host: str  # encoded by IDNA; IPv6 without brackets
+    port: int
+    secure: bool
 
 
 class _Target(Struct, frozen=True):
     """The server and the request target of a URL."""
 
-    host: str  # encoded by IDNA; IPv6 without brackets
-    port: int
-    secure: bool
+    server: _ServerAddress
     authority: str  # the header ``Host``
     path: str  # with the query, percent-encoded
+
+
+class PreparedRequest(Struct, frozen=True):
+    """A request whose URL and most of whose headers are encoded; the rest is added when it is sent."""
+
+    url: str
+    server: _ServerAddress
+    head: bytes
+
+
+def prepare(method: str, url: str, headers: Mapping[str, str]) -> PreparedRequest:
+    """Encode what is the same in many requests.
+
+    Raises:
+        Unreachable: the URL is not absolute or not of HTTP, or a header is malformed.
+    """
+    try:
+        target = _target(url)
+        return PreparedRequest(url, target.server, encode_head(method, target.path, target.authority, headers))
+    except ValueError as error:
+        raise Unreachable from error
 
 
 class _Origin:
@@ -74,7 +100,7 @@ class BackendHttp:
     def __init__(self, timeout: float = 10.0, connections_per_host: int = 8) -> None:
         self._timeout = timeout
         self._per_host = connections_per_host
-        self._origins: dict[tuple[str, int, bool], _Origin] = {}
+        self._origins: dict[_ServerAddress, _Origin] = {}
         self._hosts = HostAddresses()
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -100,8 +126,8 @@ class BackendHttp:
     def connections(self) -> dict[str, int]:
         """Count the open connections by host, both in use and idle."""
         counts: dict[str, int] = {}
-        for (name, port, _), origin in self._origins.items():
-            host = name if port in (80, 443) else f"{name}:{port}"
+        for server, origin in self._origins.items():
+            host = server.host if server.port in (80, 443) else f"{server.host}:{server.port}"
             counts[host] = counts.get(host, 0) + len(origin.open)
         return {host: count for host, count in counts.items() if count}
 
@@ -113,39 +139,37 @@ class BackendHttp:
         """
         try:
             async with PeerTimeout(self._timeout):
-                return await self.send(method, url, headers, body)
+                return await self.send(prepare(method, url, headers), body)
         except TimeoutError as error:
             raise RequestFailed("timeout", "the backend did not answer in time") from error
 
-    async def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Reply:
+    async def send(self, request: PreparedRequest, body: bytes | None = None, lines: bytes = b"") -> Reply:
         """Send a request and read the response, as ``request`` does, within the time that the caller allows.
+
+        ``lines`` are further headers, each with its line end; the caller vouches for them.
 
         Raises:
             RequestFailed: no complete response of at most ``MAX_BODY`` bytes.
         """
-        try:
-            target = _cached_target(url) if len(url) <= _MAX_CACHED_LENGTH else _target(url)
-            data = encode_request(method, target.path, target.authority, headers, body)
-        except ValueError as error:
-            raise Unreachable from error
-        key = (target.host, target.port, target.secure)
-        origin = self._origins.get(key)
+        data = encode_request(request.head, lines, body)
+        server = request.server
+        origin = self._origins.get(server)
         if origin is None:
-            origin = self._origins[key] = _Origin(self._per_host)
+            origin = self._origins[server] = _Origin(self._per_host)
         origin.requests += 1
         try:
             async with origin.slots:
-                return await self._exchange(origin, target, data)
+                return await self._exchange(origin, server, data)
         except Redirected as error:
             with contextlib.suppress(ValueError):  # it is not a URL
-                error.location = urljoin(url, error.location)
+                error.location = urljoin(request.url, error.location)
             raise
         finally:
             origin.requests -= 1
-            if not origin.requests and not origin.open and self._origins.get(key) is origin:
-                del self._origins[key]
+            if not origin.requests and not origin.open and self._origins.get(server) is origin:
+                del self._origins[server]
 
-    async def _exchange(self, origin: _Origin, target: _Target, request: bytes) -> Reply:
+    async def _exchange(self, origin: _Origin, server: _ServerAddress, request: bytes) -> Reply:
         """Send a request on an idle connection; if there is none, or the backend has just closed it, on a new one."""
         while origin.idle:
             connection = origin.idle.pop()
@@ -158,7 +182,7 @@ class BackendHttp:
                 if not error.silent:
                     raise
             break
-        return await self._ask(origin, await self._connect(origin, target), request)
+        return await self._ask(origin, await self._connect(origin, server), request)
 
     async def _ask(self, origin: _Origin, connection: BackendConnection, request: bytes) -> Reply:
         answer = connection.send(request)
@@ -185,32 +209,32 @@ class BackendHttp:
         """Close the connections that were idle for too long, and schedule the next sweep."""
         self._sweep = None
         due: list[float] = []
-        for key, origin in tuple(self._origins.items()):
+        for server, origin in tuple(self._origins.items()):
             for connection in tuple(origin.idle):
                 if self._is_too_old(connection):
                     origin.close(connection)
                 else:
                     due.append(connection.idle_since + KEEPALIVE)
             if not origin.requests and not origin.open:
-                del self._origins[key]
+                del self._origins[server]
         if due:
             self._sweep = asyncio.get_running_loop().call_at(min(due), self._close_idle)
 
     # -- opening
 
-    async def _connect(self, origin: _Origin, target: _Target) -> BackendConnection:
+    async def _connect(self, origin: _Origin, server: _ServerAddress) -> BackendConnection:
         if origin.is_closed:
             raise Unreachable
         loop = asyncio.get_running_loop()
         try:
-            addresses = await self._hosts.resolve(target.host, target.port)
-            tls = await _cached_tls() if target.secure else None
+            addresses = await self._hosts.resolve(server.host, server.port)
+            tls = await _cached_tls() if server.secure else None
             opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_CONNECTION_ATTEMPT_DELAY)
             _, connection = await loop.create_connection(
                 lambda: BackendConnection(MAX_BODY, origin.forget),
                 sock=opened,
                 ssl=tls,
-                server_hostname=target.host.rstrip(".") if target.secure else None,
+                server_hostname=server.host.rstrip(".") if server.secure else None,
             )
         except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded
             raise Unreachable from error
@@ -226,10 +250,8 @@ def _target(url: str) -> _Target:
     if parsed.scheme not in ("http", "https") or not parsed.raw_host or parsed.port is None:
         raise ValueError("not an absolute http or https URL")
     authority = parsed.host_port_subcomponent or parsed.raw_host
-    return _Target(parsed.raw_host, parsed.port, parsed.scheme == "https", authority, parsed.raw_path_qs)
-
-
-_cached_target = lru_cache(maxsize=_URL_CACHE_SIZE)(_target)
+    server = _ServerAddress(parsed.raw_host, parsed.port, parsed.scheme == "https")
+    return _Target(server, authority, parsed.raw_path_qs)
 
 
 async def _cached_tls() -> ssl.SSLContext:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Self
 
 import msgspec
@@ -15,7 +16,7 @@ from msgspec import Raw, Struct
 
 from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
-from gateway.edge.nextcloud.backend_http import BackendHttp
+from gateway.edge.nextcloud.backend_http import BackendHttp, PreparedRequest, prepare
 from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
 from gateway.edge.nextcloud.failures import explanation
 from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
@@ -27,6 +28,7 @@ from gateway.standstill import PeerTimeout
 from gateway.wire import checksum
 from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
 
+_PREPARED = 256  # backends whose requests are kept prepared; limited because clients choose them with ``allow_any``
 LONGEST_CODE = 64  # characters of a backend's error code in the log
 
 _TIMEOUT_MESSAGE = "the backend did not answer in time"
@@ -76,7 +78,13 @@ class NextcloudClient:
         self._headers = {"User-Agent": user_agent}
         self._warnings = LimitedLog(log, clock)
         self._capabilities = CapabilitiesCache(self._http, self._headers, clock)
-        self._features = ", ".join(sorted(features))
+        self._request_headers = self._headers | {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "OCS-APIRequest": "true",
+            "X-Spreed-Signaling-Features": ", ".join(sorted(features)),
+        }
+        self._prepared = lru_cache(maxsize=_PREPARED)(self._prepare)
         self._counters = counters or Counters()
         self._clock = clock
         self._random = random
@@ -195,21 +203,18 @@ class NextcloudClient:
         capabilities = (await self._capabilities.get(url)).capabilities
         # A Talk whose capabilities are unknown is assumed to be a current one, which has no v1 of the API any more.
         old = capabilities.has_talk and "signaling-v3" not in capabilities.features
-        endpoint = url + _ENDPOINT.format(version="v1" if old else "v3")
         random = self._random()
-        headers = self._headers | {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "OCS-APIRequest": "true",
-            "X-Spreed-Signaling-Features": self._features,
-            "Spreed-Signaling-Random": random,
-            "Spreed-Signaling-Checksum": checksum.sign(backend.secret, random, body),
-        }
+        signature = checksum.sign(backend.secret, random, body)
+        lines = f"Spreed-Signaling-Random: {random}\r\nSpreed-Signaling-Checksum: {signature}\r\n"
         started = self._clock()
         try:
-            return await self._http.send("POST", endpoint, headers, body)
+            request = self._prepared("v1" if old else "v3", url)
+            return await self._http.send(request, body, lines.encode())
         finally:
             self._counters.backend_answered(backend.id, self._clock() - started)
+
+    def _prepare(self, version: str, url: str) -> PreparedRequest:
+        return prepare("POST", url + _ENDPOINT.format(version=version), self._request_headers)
 
 
 def _outcome(status: int | None, reason: str) -> str:

@@ -93,8 +93,8 @@ async def test_url_without_a_usable_host_is_an_error(http: BackendHttp, url: str
 )
 def test_url_is_split_into_host_port_and_path(url: str, host: str, port: int, authority: str, path: str) -> None:
     target = backend_http._target(url)
-    assert (target.host, target.port, target.authority, target.path) == (host, port, authority, path)
-    assert target.secure == url.startswith("https:")
+    assert (target.server.host, target.server.port, target.authority, target.path) == (host, port, authority, path)
+    assert target.server.secure == url.startswith("https:")
 
 
 async def test_connection_is_reused_until_the_backend_says_close(http: BackendHttp) -> None:
