@@ -18,10 +18,11 @@ from sdp.payloads import payloads
 def mend(offer: Description, answer: Description) -> None:
     """Correct the mids, rejected sections, BUNDLE group and media attributes of an answer in place.
 
-    Each section gets the mid of the offered section. A section that the offer rejects, that has no format of the
-    offer, or that would need a transport of its own is rejected: both SFUs have one transport for each
-    PeerConnection. A codec gets the format parameters of the offer where those of the answer name another profile;
-    repeated header extensions are removed. Other faults stay; check with ``violations`` afterwards.
+    Each section gets the mid of the offered section, and if the offer rejects it the media type and protocol. A section
+    that the offer rejects, that has no format of the offer, or that would need a transport of its own is rejected: both
+    SFUs have one transport for each PeerConnection. A codec gets the format parameters of the offer where those of the
+    answer name another profile; repeated header extensions are removed. Other faults stay; check with ``violations``
+    afterwards.
     """
     if len(offer.media) != len(answer.media):
         return
@@ -30,6 +31,9 @@ def mend(offer: Description, answer: Description) -> None:
     for offered, answered in pairs:
         if offered.mid != answered.mid or len(answered.attributes("mid")) > 1:
             _set_mid(answered, offered.mid)
+        if offered.rejected and (offered.kind, offered.protocol) != (answered.kind, answered.protocol):
+            answered.rewrite(offered.kind, offered.protocol)
+            _write_offered_format(answered, offered)
         lacks_transport = offered.port == 0 and offered.mid not in offered_bundles
         unacceptable = offered.rejected or lacks_transport or not shares_format(offered, answered)
         if not answered.rejected and (unacceptable or answered.port == 0):

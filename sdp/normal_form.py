@@ -18,13 +18,18 @@ from itertools import count
 
 from sdp.document import DIRECTIONS, Description, MediaSection, SdpError, Section
 
-MEDIA_TYPES = frozenset(("audio", "video", "application"))
 MAX_LINES = 2500  # about as many as a message of 64 KiB holds of a browser's description
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
 MAX_GROUPS = 16  # "a=group" lines; a browser writes one
 
 _RTP = re.compile(r"(?:(?:UDP|TCP)/(?:TLS|DTLS)/)?RTP/S?AVPF?")
 _SCTP = re.compile(r"(?:(?:UDP|TCP)/)?DTLS/SCTP")
+_SUPPORTED_PROTOCOLS = {"audio": _RTP, "video": _RTP, "application": _SCTP}
+_REGISTERED_MEDIA_TYPES = frozenset((*_SUPPORTED_PROTOCOLS, "image", "message", "text"))  # IANA, SDP Parameters
+# Other protocols that are registered, of fax, floor control, instant messages, speech control, remote camera control, …
+_OTHER_PROTOCOL = re.compile(
+    r"(?:(?:UDP|TCP|DCCP)/)?(?:(?:TLS|DTLS|WS|WSS)/)?(?:RTP/S?AVPF?|UDP|TCP|UDPTL|BFCP|MSRP|MRCPV2|SCTP|CCMP|FEC)|SCTP/DTLS"
+)
 _PAYLOAD_TYPE = re.compile(r"[1-9]?[0-9]|1[01][0-9]|12[0-7]")
 _MAPPING = re.compile(r" *(0|[1-9][0-9]*) +([^/\s]+)/([0-9]{1,9}(?:/[0-9]{1,3})?) *")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -69,14 +74,17 @@ def check_size(text: str) -> None:
 def normalise(description: Description) -> None:
     """Bring a description into normal form, in place; a description in normal form stays the same byte for byte.
 
+    A section of a registered media type or protocol that no SFU supports gets port 0, by which it is rejected
+    (RFC 3264 5.1 and 6), while the others are negotiated.
+
     Media types, attribute names, the value of ``setup`` and the directions of ``rid`` and ``simulcast`` get lower case,
     transport protocols and group semantics upper case, encoding names the spelling of their registration. Each media
     section states its direction itself, once; ``rtpmap`` lines that only an SFU would read are removed.
 
     Raises:
-        SdpError: a media type or transport protocol is unknown, a format is no payload type, a line type is in upper
-            case, a line has a control character, or there are more groups than ``MAX_GROUPS``, or more members in one
-            than ``MAX_SECTIONS``.
+        SdpError: a media type is unknown, or the transport protocol of a section in use; a format is no payload type, a
+            line type is in upper case, a line has a control character, or there are more groups than ``MAX_GROUPS``, or
+            more members in one than ``MAX_SECTIONS``.
     """
     number = 0
     for section in description.sections():
@@ -100,13 +108,37 @@ def normalise(description: Description) -> None:
 
 def _normalise_media(section: MediaSection) -> None:
     kind, protocol = section.kind.lower(), section.protocol.upper()
-    if kind not in MEDIA_TYPES:
-        raise SdpError("A media type that no SFU supports.")
-    if (_SCTP if kind == "application" else _RTP).fullmatch(protocol) is None:
-        raise SdpError("A transport protocol that no SFU supports.")
+    if kind not in _REGISTERED_MEDIA_TYPES:
+        raise SdpError("A media type that is not registered.")
+    if not _is_supported(kind, protocol):
+        _reject(section, kind)
+        return
     if kind != "application" and not all(map(_PAYLOAD_TYPE.fullmatch, section.formats)):
         raise SdpError("A format that is no payload type.")
     section.rewrite(kind, protocol)
+
+
+def is_supported(section: MediaSection) -> bool:
+    """Return whether an SFU may know a section's media type and transport protocol, both in normal form."""
+    return _is_supported(section.kind, section.protocol)
+
+
+def _is_supported(kind: str, protocol: str) -> bool:
+    form = _SUPPORTED_PROTOCOLS.get(kind)
+    return form is not None and form.fullmatch(protocol) is not None
+
+
+def _reject(section: MediaSection, kind: str) -> None:
+    """Give a section of a medium that no SFU supports port 0; its protocol and formats stay as they are.
+
+    Raises:
+        SdpError: it is in use, and its transport protocol is unknown.
+    """
+    if not section.rejected and _OTHER_PROTOCOL.fullmatch(section.protocol.upper()) is None:
+        raise SdpError("A transport protocol that is not registered.")
+    section.rewrite(kind, section.protocol)
+    section.port = 0
+    section.remove(lambda line: line.partition(":")[0].lower() == "a=bundle-only")
 
 
 def _normalise_direction(section: MediaSection) -> None:

@@ -1,7 +1,7 @@
 """Offers in the manner of many WebRTC stacks, each written here, with the sections that an SFU has to accept.
 
 The forms are those of Chromium (also with Plan B), Safari, Firefox, GStreamer, libdatachannel, Pion, aiortc, werift,
-Asterisk and FreeSWITCH, and forms that RFC 8829, RFC 8830, RFC 8853, RFC 9143 and RFC 3551 allow.
+Asterisk, FreeSWITCH and conference systems, and forms that RFC 8829, RFC 8830, RFC 8853, RFC 9143 and RFC 3551 allow.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ VP8 = codec(96, "VP8", rtx=97)
 AUDIO, VIDEO, DATA = media("audio 9 111", "0", *OPUS), media("video 9 96 97", "1", VP8), data("2")
 STOPPED_VIDEO = media("video 0 96 97", "1", VP8, direction="inactive")
 FULL = offer(AUDIO, VIDEO, DATA, group="0 1 2", session=("a=extmap-allow-mixed",))
+BFCP = "m=application 50000 TCP/BFCP *\r\na=floorctrl:c-s\r\na=setup:actpass\r\na=connection:new"
+H224 = media("application 9 125", "h", "a=rtpmap:125 H224/4800")
+TEXT = media("text 9 98 99", "t", "a=rtpmap:98 t140/1000", "a=rtpmap:99 red/1000", "a=fmtp:99 98/98")
+RTX = "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96"
 
 
 def one(section: str) -> str:
@@ -220,6 +224,26 @@ OFFERS: dict[str, list[tuple[str, str]]] = {
         (offer(AUDIO.replace("audio 9", "audio 0"), VIDEO, group="1"), "01"),
         (offer(media("video 9 96 97", "2", VP8), VIDEO, group="1 2"), "11"),
     ],
+    "sip-with-fax-and-chat": [
+        (offer(AUDIO, "m=image 9 udptl t38\r\na=mid:f", VIDEO, "m=message 9 TCP/MSRP *", group="0 1"), "1010")
+    ],
+    "conference-system": [(offer(AUDIO, VIDEO, BFCP, H224, DATA, group="0 1 h 2"), "11001")],
+    "fax-first": [(offer("m=image 0 udptl t38", AUDIO, VIDEO, group="0 1"), "011")],
+    "real-time-text-in-the-group": [
+        (offer(AUDIO, TEXT, VIDEO, group="0 t 1"), "101"),
+        (offer(AUDIO, TEXT.replace("text 9", "text 0"), VIDEO, group="0 1"), "101"),
+        (offer(AUDIO, media("video 9 96 97", "v", VP8), VIDEO, group="0 v 1"), "111"),
+    ],
+    "retransmission-only": [(offer(AUDIO, media("video 9 97", "1", RTX), group="0 1"), "10")],
+    "retransmission-only-first": [(offer(media("video 9 97", "1", RTX), AUDIO, group="1 0"), "01")],
+    "red-and-fec-only": [
+        (
+            offer(AUDIO, media("video 9 97 98", "1", "a=rtpmap:97 red/90000", "a=rtpmap:98 ulpfec/90000"), group="0 1"),
+            "10",
+        )
+    ],
+    "audio-red-only": [(offer(media("audio 9 63", "0", "a=rtpmap:63 red/48000/2"), VIDEO, group="0 1"), "01")],
+    "tones-only": [(offer(media("audio 9 101", "0", "a=rtpmap:101 telephone-event/8000"), VIDEO, group="0 1"), "01")],
     "data-becomes-video": [
         (FULL, "111"),
         (offer(AUDIO, VIDEO, data("2", port=0), group="0 1"), "110"),

@@ -17,6 +17,7 @@ from tests.janus_process import INSTALLATIONS, select_janus
 JANUS = [pytest.param(version, marks=pytest.mark.full) for version in INSTALLATIONS]
 
 
+# reference 9.2-n
 @pytest.mark.parametrize("janus", ["", *JANUS])
 async def test_offers_of_many_stacks_are_accepted_and_the_answers_fit(janus: str, loopback: None) -> None:
     with select_janus(janus or "1.1"):

@@ -44,6 +44,12 @@ def test_parameters_of_another_profile_are_those_of_the_offer(codec: str, offere
     assert written == ([f"96 {offered}"] if offered else [])
 
 
+@pytest.mark.parametrize("media", ["audio 0 UDP/TLS/RTP/SAVPF 0", "video 9 UDP/TLS/RTP/SAVPF 0", "application 0 x y"])
+def test_rejected_section_of_another_medium_gets_that_of_the_offer(media: str) -> None:
+    offer, answer = (f"{text}m={line}\na=mid:3\n" for text, line in ((OFFER, "image 0 udptl t38"), (ANSWER, media)))
+    assert corrected(offer, answer).media[3].lines[0] == "m=image 0 udptl t38"
+
+
 @pytest.mark.parametrize("parameters", ["profile-level-id=42e034", "profile-level-id=42E01F;x=1"])
 def test_parameters_of_the_same_profile_stay(parameters: str) -> None:
     offer = OFFER.replace(VIDEO, "a=rtpmap:96 H264/90000\na=fmtp:96 profile-level-id=42e01f\n")

@@ -35,10 +35,38 @@ def test_media_type_is_recognised_in_any_spelling(media_type: str) -> None:
     assert str(description) == text
 
 
-@pytest.mark.parametrize("media_type", ["text", "image", "message", "vide", "video-", "audi\u00f6"])
-def test_unknown_media_type_is_refused(media_type: str) -> None:
+@pytest.mark.parametrize("media_type", ["vide", "video-", "texts", "audi\u00f6"])
+@pytest.mark.parametrize("port", ["9", "0"])
+def test_media_type_that_is_not_registered_is_refused(media_type: str, port: str) -> None:
     with pytest.raises(SdpError):
-        normal(HEAD + VIDEO.replace("video", media_type))
+        normal(HEAD + VIDEO.replace("video 9", f"{media_type} {port}"))
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        "image 9 udptl t38",
+        "text 9 UDP/TLS/RTP/SAVPF 98 99",
+        "message 9 TCP/TLS/MSRP *",
+        "application 50000 TCP/BFCP *",
+        "application 9 UDP/TLS/BFCP *",
+        "application 9 TCP/DTLS/BFCP *",
+        "application 9 UDP/TLS/RTP/SAVPF 125",
+        "application 9 TCP/MRCPv2 1",
+        "video 9 UDP/DTLS/SCTP webrtc-datachannel",
+        "audio 9 TCP/MSRP *",
+    ],
+)
+def test_section_that_no_sfu_supports_is_rejected_and_keeps_its_line(media: str) -> None:
+    kind, _, rest = media.split(" ", 2)
+    rejected = f"m={kind} 0 {rest}\r\na=mid:1\r\n"
+    assert normal(f"{HEAD}m={media}\r\na=mid:1\r\n{VIDEO}") == HEAD + rejected + VIDEO
+    assert normal(f"{HEAD}m={kind.upper()} 0 {rest}\r\na=mid:1\r\na=bundle-only\r\n") == HEAD + rejected
+
+
+@pytest.mark.parametrize("media", ["audio 0 x y", "application 0 - 0", "video 0 RTP/AVP/x *"])
+def test_rejected_section_may_have_any_protocol(media: str) -> None:
+    assert normal(f"{HEAD}m={media}\r\n{VIDEO}") == f"{HEAD}m={media}\r\n{VIDEO}"
 
 
 @pytest.mark.parametrize(
@@ -115,8 +143,8 @@ def test_format_that_is_no_payload_type_is_refused(format: str) -> None:
     [
         "video 9 UDP/TLS/RTP/SAVPFX",
         "video 9 RTP/",
-        "video 9 UDP/DTLS/SCTP",
-        "application 9 UDP/TLS/RTP/SAVPF",
+        "application 9 UDP/TLS",
+        "image 9 x",
         "audio 9 x",
     ],
 )

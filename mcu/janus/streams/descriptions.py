@@ -32,18 +32,19 @@ class SerialisedOffer:
     @classmethod
     def of(cls, offer: Description, previous: Description | None = None) -> Self:
         """Serialise an offer; ``previous`` is the connection's previous offer. Raises as ``serialise``."""
-        return cls(offer, serialise(_with_ordered_layers(adapt_for_janus(_with_session_transport(offer, previous)))))
+        adapted = _with_session_transport(adapt_for_janus(offer), offer, previous)
+        return cls(offer, serialise(_with_ordered_layers(adapted)))
 
 
-def _with_session_transport(offer: Description, previous: Description | None) -> Description:
+def _with_session_transport(offer: Description, *sources: Description | None) -> Description:
     """Return the offer with ICE credentials and fingerprint at the session level if its first m-line lacks them.
 
     Janus reads them there or in the first m-line, which lacks them if the client has stopped its medium. If all m-lines
-    are stopped, Firefox's offer lacks them altogether, and they are copied from the previous offer.
+    are stopped, Firefox's offer lacks them altogether; so they are copied from the first of ``sources`` that has them.
     """
     if not offer.media or offer.media[0].attribute("ice-ufrag") is not None:
         return offer
-    sections = (*offer.media, *(() if previous is None else previous.media))
+    sections = (section for source in sources if source is not None for section in source.media)
     source = next((section for section in sections if section.attribute("ice-ufrag") is not None), None)
     if source is None or offer.session.attribute("ice-ufrag") is not None:
         return offer

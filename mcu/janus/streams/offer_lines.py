@@ -2,12 +2,15 @@
 
 Janus (1.1.2 and 1.4.1) needs an ``a=rtpmap`` for every codec, also for the static payload types of RFC 3551, takes the
 first one that has a codec's name whatever the order of the ``m=`` line, and knows opus with two channels only. It
-refuses an ``a=msid`` without the id of a track (optional in RFC 8830 2), and takes each ``a=rid`` for a layer.
+refuses an ``a=msid`` without the id of a track (optional in RFC 8830 2), and takes each ``a=rid`` for a layer. It
+refuses an offer as a whole if one section, even a rejected one, has a media type that it does not know, or only formats
+that accompany others (rtx, red, ulpfec); of ``m=application`` over RTP (H.224) it never answers the offer.
 """
 
 from __future__ import annotations
 
 from sdp.document import Description, MediaSection
+from sdp.normal_form import is_supported
 from sdp.payloads import payloads
 from sdp.simulcast import layers, streams
 
@@ -16,6 +19,10 @@ _STATIC_NAMES = {"pcmu": "PCMU", "pcma": "PCMA", "g722": "G722", "gsm": "GSM", "
 
 def adapt_for_janus(offer: Description) -> Description:
     """Return the offer in Janus' forms: a copy if there is something to change, else the offer itself."""
+    if any(map(_is_fatal, offer.media)):
+        offer = offer.copy()
+        for section in filter(_is_fatal, offer.media):
+            _replace_by_rejection(section)
     changes = [(_mappings(section), _simulcast(section)) for section in offer.media]
     lacks_track = [any(len(value.split()) == 1 for value in section.attributes("msid")) for section in offer.media]
     if not any(lacks_track) and all(change == (None, None) for change in changes):
@@ -32,6 +39,27 @@ def adapt_for_janus(offer: Description) -> Description:
             if len(value.split()) == 1:
                 section.replace(position, f"a=msid:{value.strip()} {value.strip()}")
     return copy
+
+
+def _is_fatal(section: MediaSection) -> bool:
+    """Return whether Janus would refuse the whole offer because of a section."""
+    if not is_supported(section):
+        return section.rejected
+    found = payloads(section)
+    return bool(found) and all(payload.is_auxiliary for payload in found)
+
+
+def _replace_by_rejection(section: MediaSection) -> None:
+    """Replace all of a section but its mid by a rejected section that each Janus parses; ``sdp.mending`` turns it back.
+
+    If Janus does not know the section's medium, it becomes audio.
+    """
+    section.remove(lambda line: line != "" and not line.startswith("a=mid:"))
+    section.formats = ("0",)
+    if not is_supported(section):
+        section.rewrite("audio", "UDP/TLS/RTP/SAVPF")
+    section.port = 0
+    section.insert(1, ["c=IN IP4 0.0.0.0", "a=inactive"])
 
 
 def _mappings(section: MediaSection) -> list[str] | None:

@@ -63,3 +63,36 @@ def test_only_layers_that_are_sent_stay(rids: str, simulcast: str, sent_rids: st
     offer = section("96", "a=rtpmap:96 VP8/90000", *lines)
     assert values(offer, "rid") == list(filter(None, sent_rids.split("|")))
     assert values(offer, "simulcast") == list(filter(None, [sent_simulcast]))
+
+
+@pytest.mark.parametrize(
+    "media",
+    [
+        ("image 0 udptl t38", "a=T38FaxVersion:0"),
+        ("text 0 UDP/TLS/RTP/SAVPF 98", "a=rtpmap:98 t140/1000"),
+        ("application 0 UDP/TLS/RTP/SAVPF 125", "a=rtpmap:125 H224/4800"),
+        ("video 0 x y",),
+        ("video 9 UDP/TLS/RTP/SAVPF 97", "a=rtpmap:97 rtx/90000", "a=fmtp:97 apt=96"),
+        ("video 9 UDP/TLS/RTP/SAVPF 97 98", "a=rtpmap:97 red/90000", "a=rtpmap:98 ulpfec/90000"),
+        ("audio 9 UDP/TLS/RTP/SAVPF 101", "a=rtpmap:101 telephone-event/8000"),
+    ],
+)
+def test_section_on_which_janus_fails_becomes_a_rejected_one(media: tuple[str, ...]) -> None:
+    first = section("96", "a=rtpmap:96 VP8/90000", "a=mid:0")
+    line, *attributes = media
+    offer = parse(str(first) + "\r\n".join([f"m={line}", "a=mid:1", "a=ice-ufrag:abcd", *attributes, ""]))
+    adapted = adapt_for_janus(offer)
+    assert adapted.media[0].lines == first.media[0].lines[:-1]
+    kind = "video" if "video 9" in line else "audio"
+    assert [line.strip() for line in adapted.media[1].lines if not line.startswith("a=rtpmap")] == [
+        f"m={kind} 0 UDP/TLS/RTP/SAVPF 0",
+        "c=IN IP4 0.0.0.0",
+        "a=inactive",
+        "a=mid:1",
+        "",
+    ]
+
+
+def test_sections_that_janus_rejects_by_itself_stay() -> None:
+    text = str(section("96", "a=rtpmap:96 theora/90000")) + "m=video 0 UDP/TLS/RTP/SAVPF 126\r\n"
+    assert str(adapt_for_janus(parse(text))) == text
