@@ -130,6 +130,8 @@ class Gateway:
             OSError: an address is in use or not one of this machine; the gateway listens on no address then.
         """
         _warn_if_any_backend_is_allowed(self._config)
+        http = self._config.http
+        self._tls = ServerTls(http.certificate, http.key) if http.certificate else None
         if self._mcu is not None:
             await self._mcu.start(self._flows.media.sfu_changed)
         self._flows.start()
@@ -144,6 +146,7 @@ class Gateway:
                 idle=IdleConnections(self._max_idle_connections, self._services.count_excess),
                 reserve=self._reserve,
                 upgrade=self._upgrade_at_once,
+                tls=None if self._tls is None else self._tls.context,
             ),
             access_log=None,
             shutdown_timeout=5.0,
@@ -337,11 +340,8 @@ class Gateway:
         return {"Server": SERVER_HEADER, "X-Spreed-Signaling-Features": ", ".join(self._features)}
 
     async def _listen(self, runner: web.AppRunner) -> list[str]:
-        http = self._config.http
-        self._tls = ServerTls(http.certificate, http.key) if http.certificate else None
-        tls = None if self._tls is None else self._tls.context
-        entries = {entry: listen_address(entry) for entry in http.listen}
-        return await listen(runner, entries, tls, self._passed_sockets)
+        entries = {entry: listen_address(entry) for entry in self._config.http.listen}
+        return await listen(runner, entries, self._passed_sockets, tls=self._tls is not None)
 
 
 def _flow_settings(config: Config) -> FlowSettings:

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from ssl import SSLContext
+from typing import Any
 
 from aiohttp import web
 
@@ -21,24 +21,27 @@ TcpAddress = tuple[str, int]  # host and port; an empty host stands for all inte
 async def listen(
     runner: web.AppRunner,
     entries: Mapping[str, TcpAddress | None],
-    tls: SSLContext | None,
     passed: Sequence[socket.socket] = (),
+    *,
+    tls: bool = False,
 ) -> list[str]:
     """Serve the sockets that the service manager passed, and the entries of ``http.listen`` that none of them serves.
 
-    ``entries`` maps each entry to its address, or to ``None`` if it is a path. Returns the addresses as URLs.
+    ``entries`` maps each entry to its address, or to ``None`` if it is a path. ``tls``: the runner serves TLS.
+    Returns the addresses as URLs.
 
     Raises:
         OSError: an address is in use or not one of this machine; the ``filename`` is the entry.
     """
     urls = []
     for sock in passed:
-        await PassedSite(runner, sock, ssl_context=tls).start()
-        urls.append(_url(sock.getsockname(), tls is not None))
+        await PassedSite(runner, sock).start()
+        urls.append(_url(sock.getsockname(), tls))
     for entry, address in entries.items():
         try:
             if not await _is_served(entry, address, passed):
-                urls += await _bind(runner, entry, address, tls)
+                bound = await _bind(runner, entry, address)
+                urls += [_url(it, tls) for it in bound]
         except OSError as error:
             detailed = error.strerror if error.strerror and entry in error.strerror else ""
             text = detailed or (os.strerror(error.errno) if error.errno else str(error))
@@ -46,14 +49,14 @@ async def listen(
     return urls
 
 
-async def _bind(runner: web.AppRunner, entry: str, address: TcpAddress | None, tls: SSLContext | None) -> list[str]:
+async def _bind(runner: web.AppRunner, entry: str, address: TcpAddress | None) -> list[Any]:
     if address is None:
         unix_socket.remove_stale(Path(entry))
-        await web.UnixSite(runner, entry, ssl_context=tls).start()
-        return [_url(entry, tls is not None)]
+        await web.UnixSite(runner, entry).start()
+        return [entry]
     before = len(runner.addresses)
-    await TcpSite(runner, address[0] or None, address[1], ssl_context=tls).start()
-    return [_url(bound, tls is not None) for bound in runner.addresses[before:]]
+    await TcpSite(runner, address[0] or None, address[1]).start()
+    return runner.addresses[before:]
 
 
 async def _is_served(entry: str, address: TcpAddress | None, passed: Sequence[socket.socket]) -> bool:

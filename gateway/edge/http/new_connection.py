@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
 from multidict import CIMultiDictProxy
 
+from gateway.edge.http.idle_connections import IdleConnection
 from gateway.standstill import PeerTimer
 
 _END_OF_HEAD = b"\r\n\r\n"
@@ -42,13 +43,23 @@ class UpgradeRequest:
 Upgrade = Callable[[UpgradeRequest], bool]  # opens a WebSocket; False: aiohttp has to handle the request
 
 
+class AcceptedConnection(IdleConnection, Protocol):
+    """A connection on which no request has arrived, as its server sees it; the server sets ``uses_reserve``."""
+
+    transport: asyncio.Transport
+    uses_reserve: bool
+
+    def close(self) -> None:
+        """Close the connection because the server stops."""
+
+
 class ConnectionAcceptor(Protocol):
     """The server that has accepted a connection, as the connection's protocol sees it."""
 
-    def add(self, connection: NewConnection) -> float:
+    def add(self, connection: AcceptedConnection) -> float:
         """Add a new connection; return the seconds within which the head of its request must arrive, 0: no limit."""
 
-    def remove(self, connection: NewConnection) -> None:
+    def remove(self, connection: AcceptedConnection) -> None:
         """Remove a connection that is upgraded or closed."""
 
     def count_expired(self) -> None:
@@ -64,6 +75,18 @@ class ConnectionAcceptor(Protocol):
         """
 
 
+def peer_address(transport: asyncio.BaseTransport) -> str | None:
+    """Return the address of the TCP peer, empty for a unix socket; ``None`` if it is unknown.
+
+    If the peer has reset the connection before it was accepted, uvloop has no address, but may still read the request.
+    Without an address it would be taken for one over a unix socket, whose peer is trusted.
+    """
+    name = transport.get_extra_info("peername")
+    if isinstance(name, tuple):
+        return str(name[0])
+    return "" if transport.get_extra_info("socket").family == socket.AF_UNIX else None
+
+
 class NewConnection(asyncio.Protocol):
     """A connection on which nothing was received yet; afterwards aiohttp's handler uses it as an ``IdleConnection``."""
 
@@ -77,18 +100,13 @@ class NewConnection(asyncio.Protocol):
         self.uses_reserve = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the time limit for the head of the request; abort a TCP connection whose peer address is unknown.
-
-        If the peer has reset the connection before it was accepted, uvloop has no address, but may still read the
-        request. Without an address it would be taken for one over a unix socket, whose peer is trusted.
-        """
+        """Start the time limit for the head of the request; abort a TCP connection whose peer address is unknown."""
         self.transport = transport  # type: ignore[assignment]  # of a stream socket
-        name = transport.get_extra_info("peername")
-        if isinstance(name, tuple):
-            self.peer = str(name[0])
-        elif transport.get_extra_info("socket").family != socket.AF_UNIX:
+        peer = peer_address(transport)
+        if peer is None:
             self.abort()
             return
+        self.peer = peer
         limit = self._owner.add(self)
         if limit:
             self._timer = PeerTimer(limit, self._expired)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,9 @@ from aiohttp.tcp_helpers import tcp_keepalive
 
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
-from gateway.edge.http.new_connection import NewConnection, Upgrade, UpgradeRequest
+from gateway.edge.http.new_connection import AcceptedConnection, NewConnection, Upgrade, UpgradeRequest
 from gateway.edge.http.receive_buffer import narrow
+from gateway.edge.http.tls_handshake import HandshakeTurns, TlsHandshake
 from gateway.edge.http.write_limit import WriteTimeoutHandler
 from gateway.standstill import grace
 
@@ -52,7 +54,8 @@ class ConnectionRules:
     the seconds that the head of a request may take, and that the connection may be idle after an answer; 0: no limit.
     ``on_timeout`` is called when a new connection has sent no request in time. ``idle`` contains the connections on
     which no request is being served; ``reserve`` detects connections whose file descriptor is in the reserve.
-    ``upgrade`` opens the WebSocket of a client, or returns ``False`` if aiohttp has to handle the request.
+    ``upgrade`` opens the WebSocket of a client, or returns ``False`` if aiohttp has to handle the request. ``tls`` is
+    the TLS context of all connections, if any; sites get none.
     """
 
     headers: Mapping[str, str]
@@ -61,6 +64,7 @@ class ConnectionRules:
     idle: IdleConnections
     reserve: DescriptorReserve
     upgrade: Upgrade = lambda request: False
+    tls: ssl.SSLContext | None = None
 
 
 class HttpRunner(web.AppRunner):
@@ -110,10 +114,13 @@ class _Server(web.Server):
             **original._kwargs,
         )
         self._rules = rules
-        self._new: set[NewConnection] = set()  # connections that have sent nothing
+        self._new: set[AcceptedConnection] = set()  # connections that have sent nothing
+        self._handshake_turns = HandshakeTurns()
+        self._handshakes: set[asyncio.Task[None]] = set()
 
-    def __call__(self) -> NewConnection:  # type: ignore[override]  # aiohttp's handler comes later
-        return NewConnection(self)
+    def __call__(self) -> NewConnection | TlsHandshake:  # type: ignore[override]  # aiohttp's handler comes later
+        context = self._rules.tls
+        return self.secured() if context is None else TlsHandshake(self, self._handshake_turns, context)
 
     def pre_shutdown(self) -> None:
         self._close_new()
@@ -127,9 +134,20 @@ class _Server(web.Server):
         for connection in list(self._new):
             connection.close()
 
+    # -- tls_handshake.TlsAcceptor
+
+    def secured(self) -> NewConnection:
+        """See ``TlsAcceptor.secured``."""
+        return NewConnection(self)
+
+    def own(self, task: asyncio.Task[None]) -> None:
+        """See ``TlsAcceptor.own``."""
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
     # -- new_connection.ConnectionAcceptor
 
-    def add(self, connection: NewConnection) -> float:
+    def add(self, connection: AcceptedConnection) -> float:
         """See ``ConnectionAcceptor.add``."""
         tcp_keepalive(connection.transport)  # without a time limit nothing else detects that the peer is gone
         connection.uses_reserve = self._rules.reserve.is_used_by(connection.transport)
@@ -137,7 +155,7 @@ class _Server(web.Server):
         self._rules.idle.add(connection)
         return self._rules.timeout()
 
-    def remove(self, connection: NewConnection) -> None:
+    def remove(self, connection: AcceptedConnection) -> None:
         """See ``ConnectionAcceptor.remove``."""
         self._new.discard(connection)
         self._rules.idle.remove(connection)

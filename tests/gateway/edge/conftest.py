@@ -11,7 +11,7 @@ import uvloop
 from tests.gateway.flows.virtual_time import VirtualLoop
 
 _ON_BOTH_LOOPS = {
-    *("test_new_connection", "test_new_connection_memory", "test_lost_peer"),
+    *("test_new_connection", "test_new_connection_memory", "test_lost_peer", "test_tls_handshake"),
     *("test_websocket", "test_websocket_tls", "test_slow_clients", "test_websocket_writes", "test_write_limit"),
     *("test_backend_http", "test_backend_answers", "test_host_addresses"),
 }

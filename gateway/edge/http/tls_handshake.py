@@ -1,0 +1,228 @@
+"""The asyncio protocol of a new TLS connection until its handshake is done.
+
+Source: docs/operations.md, "Limits". A handshake takes up to 5 ms of CPU time (RSA with 4096 bits), and its client
+needs no more than one packet. asyncio's server carries out all handshakes whose octets have arrived in one turn of the
+event loop, and does not tell of its connections before. So the octets of the transport pass through ``TlsHandshake``,
+which hands them over to asyncio's TLS protocol in turns. A connection whose handshake is not done is an
+``IdleConnection``, with a time limit.
+
+``asyncio.loop.start_tls`` makes its TLS protocol the transport's protocol before it first waits. That protocol receives
+octets through the methods of ``asyncio.BufferedProtocol``, on uvloop too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.edge.http.new_connection import AcceptedConnection, NewConnection, peer_address
+from gateway.standstill import PeerTimer
+
+STEPS_IN_TURN = 2  # of handshakes, in each turn of the event loop: at most 10 ms
+_NO_LIMIT = 86_400.0 * 365  # seconds, for ``start_tls``: a ``PeerTimer`` limits the handshake
+_BUFFER = bytearray(16_384)  # of all handshakes: what was received is copied at once
+
+
+class HandshakeTurns:
+    """The steps of handshakes that wait; in each turn of the event loop the next peers, in turn, get one each."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}  # by peer
+        self._scheduled = False
+
+    def put(self, peer: str, step: Callable[[], None]) -> None:
+        """Call ``step``, which must not raise, in a later turn of the event loop."""
+        self._waiting.setdefault(peer, deque()).append(step)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._run)
+
+    def _run(self) -> None:
+        self._scheduled = False
+        for _ in range(STEPS_IN_TURN):
+            if not self._waiting:
+                return
+            peer = next(iter(self._waiting))
+            steps = self._waiting.pop(peer)
+            step = steps.popleft()
+            if steps:
+                self._waiting[peer] = steps  # behind the other peers
+            step()
+        if self._waiting:
+            self._schedule()
+
+
+class TlsAcceptor(Protocol):
+    """The server that has accepted a TLS connection, as the connection's protocol sees it."""
+
+    def add(self, connection: AcceptedConnection) -> float:
+        """Add a connection; return the seconds that its handshake may take, 0: no limit."""
+
+    def remove(self, connection: AcceptedConnection) -> None:
+        """Remove a connection whose handshake is done, or which is closed."""
+
+    def count_expired(self) -> None:
+        """Count a connection whose handshake was not done in time."""
+
+    def secured(self) -> NewConnection:
+        """Return the protocol of a connection whose handshake is done."""
+
+    def own(self, task: asyncio.Task[None]) -> None:
+        """Keep a reference to the task of a handshake until it is done."""
+
+
+class TlsHandshake(asyncio.BufferedProtocol):
+    """A connection whose TLS handshake is not done."""
+
+    def __init__(self, owner: TlsAcceptor, turns: HandshakeTurns, context: ssl.SSLContext) -> None:
+        self._owner = owner
+        self._turns = turns
+        self._context = context
+        self._tls: asyncio.BufferedProtocol | None = None  # asyncio's
+        self._early = b""  # received before ``_tls`` exists
+        self._lost = False
+        self._timer: PeerTimer | None = None
+        self.transport: asyncio.Transport
+        self.peer = ""
+        self.uses_reserve = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake, with its time limit; abort a TCP connection whose peer address is unknown."""
+        self.transport = transport  # type: ignore[assignment]  # of a stream socket
+        peer = peer_address(transport)
+        if peer is None:
+            self.abort()
+            return
+        self.peer = peer
+        limit = self._owner.add(self)
+        if limit:
+            self._timer = PeerTimer(limit, self._expired)
+        loop = asyncio.get_running_loop()
+        self._owner.own(loop.create_task(self._run(), name="tls-handshake"))
+        loop.call_soon(self._intercept)  # after the task's first step, and before the TLS protocol's first octets
+
+    def _intercept(self) -> None:
+        """Receive in place of asyncio's TLS protocol."""
+        tls = self.transport.get_protocol()
+        if tls is self:  # the connection was closed before the task's first step
+            return
+        self._tls = tls  # type: ignore[assignment]
+        self.transport.set_protocol(self)
+        if self._early:
+            asyncio.get_running_loop().call_soon(self._read_early)  # after the TLS protocol's ``connection_made``
+
+    def _read_early(self) -> None:
+        early, self._early = self._early, b""
+        if not self._lost:
+            self._read_in_turn(early)
+
+    async def _run(self) -> None:
+        loop, received = asyncio.get_running_loop(), _Received()
+        try:
+            if self._lost:
+                return
+            secured = await loop.start_tls(
+                self.transport, received, self._context, server_side=True, ssl_handshake_timeout=_NO_LIMIT
+            )
+        except OSError:  # the client has closed the connection, or has broken the rules of TLS
+            return
+        finally:
+            self._end()
+        if self._lost or self._tls is None or secured is None:
+            return
+        self.transport.set_protocol(self._tls)
+        received.hand_over(secured, self._owner.secured())
+
+    def _end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._owner.remove(self)
+
+    def _expired(self) -> None:
+        self._owner.count_expired()
+        self.abort()
+
+    def close(self) -> None:
+        """Close the connection because the server stops."""
+        self.transport.abort()
+
+    def abort(self) -> None:
+        """See ``IdleConnection.abort``."""
+        self.transport.abort()
+
+    # -- asyncio.BufferedProtocol
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Return the buffer for the octets that the transport receives."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Let asyncio's TLS protocol read in the peer's next turn, and receive nothing more until then."""
+        received = bytes(_BUFFER[:nbytes])
+        if self._tls is None:
+            self._early += received
+            self.transport.pause_reading()
+        else:
+            self._read_in_turn(received)
+
+    def _read_in_turn(self, octets: bytes) -> None:
+        self.transport.pause_reading()
+        self._turns.put(self.peer, lambda: self._read(octets))
+
+    def _read(self, octets: bytes) -> None:
+        if self._lost or self._tls is None:
+            return
+        memoryview(self._tls.get_buffer(len(octets)))[: len(octets)] = octets
+        self._tls.buffer_updated(len(octets))
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def eof_received(self) -> bool | None:
+        """Let asyncio's TLS protocol end the connection."""
+        return None if self._tls is None else self._tls.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let asyncio's TLS protocol end the handshake."""
+        self._lost = True
+        self._end()
+        if self._tls is not None:
+            self._tls.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See ``asyncio.BaseProtocol.pause_writing``."""
+        if self._tls is not None:
+            self._tls.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See ``asyncio.BaseProtocol.resume_writing``."""
+        if self._tls is not None:
+            self._tls.resume_writing()
+
+
+class _Received(asyncio.Protocol):
+    """Keeps what a TLS connection receives until its next protocol gets it."""
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._lost = False
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+
+    def hand_over(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
+        if self._lost:
+            return
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if self._data:
+            transport.get_protocol().data_received(self._data)  # type: ignore[attr-defined]
