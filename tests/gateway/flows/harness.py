@@ -244,7 +244,7 @@ class FakeClient:
         """Request to leave the room."""
         self.join("", id=id)
 
-    def send_internal(self, type: str, *, id: str = "", **body: Any) -> None:
+    def send_internal(self, type: str, /, *, id: str = "", **body: Any) -> None:
         """Send a message of an internal client."""
         self.send({"id": id, "type": "internal", "internal": {"type": type, type: body}})
 

@@ -79,7 +79,7 @@ async def test_one_of_few_places_is_left_for_users(places: int) -> None:
     assert backend.asked[-1] == "user"
 
 
-async def test_users_go_first() -> None:
+async def test_requests_of_users_precede_those_of_strangers() -> None:
     backend = QueuedBackend()
     for number in range(PLACES):
         backend.request(f"user {number}", network=number, known=True)
@@ -92,7 +92,7 @@ async def test_users_go_first() -> None:
     assert backend.asked[-1] == "stranger"
 
 
-async def test_hellos_from_addresses_of_users_go_before_those_of_strangers() -> None:
+async def test_hellos_from_addresses_of_users_precede_those_of_strangers() -> None:
     backend = QueuedBackend()
     for number in range(PLACES):
         backend.request(f"stranger {number}", network=number)
@@ -118,7 +118,7 @@ async def test_address_of_a_user_is_preferred_for_a_limited_time(monkeypatch: py
     assert not backend.turns._is_preferred("cloud", 3)
 
 
-async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(caplog: pytest.LogCaptureFixture) -> None:
+async def test_request_whose_turn_does_not_come_is_refused_and_takes_no_place(caplog: pytest.LogCaptureFixture) -> None:
     backend = QueuedBackend()
     for number in range(6):
         backend.request(f"r{number}")
@@ -130,7 +130,7 @@ async def test_request_whose_turn_does_not_come_is_refused_and_leaves_no_gap(cap
     assert backend.asked[-1] == "later"
 
 
-async def test_joins_of_users_wait_longer() -> None:
+async def test_joins_of_users_wait_longer_than_requests_of_strangers() -> None:
     backend = QueuedBackend()
     for number in range(5):
         backend.request(f"r{number}", known=True)

@@ -1,4 +1,4 @@
-"""The story of a call in the log: one line for each step, found by a short session id or room id."""
+"""The steps of a call in the log: one line for each, found by a short session id or room id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
 
-FAILED_REQUEST = {
+FAILURE_TEXTS = {
     CloseReason.ICE_FAILED: "ICE failed: client and SFU do not reach each other",
     CloseReason.DTLS_FAILED: "the DTLS handshake failed",
 }
@@ -23,8 +23,8 @@ def short(client: FakeClient) -> str:
     return client.sessionid[:8]
 
 
-def of(lines: list[str], text: str, *clients: FakeClient) -> list[str]:
-    """Return what the lines with a text say, with names for the short ids of clients and of rooms."""
+def events_of(lines: list[str], text: str, *clients: FakeClient) -> list[str]:
+    """Return the events of the lines with a text, with names in place of the short ids of clients and rooms."""
     events = [line.split("event=")[1].strip('"') for line in lines if text in line]
     names = {short(client): name for name, client in zip(("ALICE", "BOB"), clients, strict=False)}
     if clients:
@@ -35,7 +35,7 @@ def of(lines: list[str], text: str, *clients: FakeClient) -> list[str]:
     return events
 
 
-async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
+async def test_call_is_logged_in_eleven_lines() -> None:
     async with FlowHarness() as harness:
         with log.captured_lines() as lines:
             alice = await harness.member("alice", "room1", in_call=True)
@@ -57,7 +57,7 @@ async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
             alice.send({"type": "bye"})
             bob.disconnect()
             await harness.sweep(60.0)
-        assert of(lines, short(alice), alice, bob) == [
+        assert events_of(lines, short(alice), alice, bob) == [
             "session ALICE: hello of a user, backend cloud",
             "session ALICE: joined room OF room1 of backend cloud, members: 1",
             "session ALICE: entered the call in room OF room1",
@@ -70,7 +70,7 @@ async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
             "session ALICE: left the call in room OF room1",
             "session ALICE: ended: its client said bye",
         ]
-        assert of(lines, short(bob), alice, bob)[-1] == "session BOB: ended: its client did not come back"
+        assert events_of(lines, short(bob), alice, bob)[-1] == "session BOB: ended: its client did not come back"
         room = harness.services.calls.room_id(RoomKey("cloud", "room1"))
         assert len([line for line in lines if room in line]) == 11
         private = (alice.sessionid, bob.sessionid, "room1", "alice")
@@ -78,34 +78,36 @@ async def test_call_is_told_in_about_ten_lines_for_each_session() -> None:
         assert harness.counters.streams_lost == {}
 
 
-async def test_resumed_session_is_told() -> None:
+async def test_resume_is_logged() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.disconnect()
         with log.captured_lines() as lines:
             await harness.resume(alice)
-        assert of(lines, short(alice), alice) == ["session ALICE: resumed"]
+        assert events_of(lines, short(alice), alice) == ["session ALICE: resumed"]
 
 
 @pytest.mark.parametrize("reason", list(CloseReason))
-async def test_end_of_a_stream_is_told_in_words(reason: CloseReason) -> None:
+async def test_end_of_a_stream_is_logged_in_words(reason: CloseReason) -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         subscription = await subscribe(bob, alice)
         with log.captured_lines() as lines:
             subscription.end(reason)
             harness.mcu.published[0].end(CloseReason.REPLACED, reason)
-        own, *others = [line for line in of(lines, "", alice, bob) if "ALICE" in line][::-1]
+        own, *others = [line for line in events_of(lines, "", alice, bob) if "ALICE" in line][::-1]
         assert own.startswith("session ALICE: video in room OF r ended: ")
-        assert ("failed" in own) is (reason in FAILED_REQUEST)
-        assert FAILED_REQUEST.get(reason, "") in own
-        trouble = (CloseReason.LOST, CloseReason.DRAINED, CloseReason.FAILED, *FAILED_REQUEST)
-        assert len([line for line in others if "of session ALICE in room OF r ended: " in line]) == (reason in trouble)
+        assert ("failed" in own) is (reason in FAILURE_TEXTS)
+        assert FAILURE_TEXTS.get(reason, "") in own
+        logged_for_subscribers = (CloseReason.LOST, CloseReason.DRAINED, CloseReason.FAILED, *FAILURE_TEXTS)
+        assert len([line for line in others if "of session ALICE in room OF r ended: " in line]) == (
+            reason in logged_for_subscribers
+        )
         counted = reason is not CloseReason.CLIENT_CLOSED
         assert harness.counters.streams_lost == ({("video", reason.value): 1} if counted else {})
 
 
-async def test_slow_link_is_told_once_a_minute() -> None:
+async def test_slow_link_is_logged_once_a_minute() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         with log.captured_lines() as lines:
@@ -113,7 +115,10 @@ async def test_slow_link_is_told_once_a_minute() -> None:
                 for _ in range(3):
                     harness.mcu.published[0].listener.on_transport(TransportState.SLOW_LINK)
                 await harness.sweep(61.0)
-        assert of(lines, "slow", alice) == ["session ALICE: video in room OF r: slow link: many packets are lost"] * 2
+        assert (
+            events_of(lines, "slow", alice)
+            == ["session ALICE: video in room OF r: slow link: many packets are lost"] * 2
+        )
 
 
 async def test_refused_request_is_recorded_once_a_minute_for_each_session_request_and_error() -> None:
@@ -122,23 +127,25 @@ async def test_refused_request_is_recorded_once_a_minute_for_each_session_reques
         for _ in range(2):
             for client, publisher in ((alice, bob), (alice, bob), (bob, alice)):
                 client.media(publisher, "requestoffer", sid="1")
-                await harness.sweep(11.0)  # nobody publishes: the request ends with its time limit
+                await harness.sweep(11.0)  # there is no publisher: the request ends with its time limit
             await harness.sweep(61.0)
         refused = [event for event in harness.services.calls.recorder if event.step == "refused"]
         assert [event.session for event in refused] == [short(alice), short(bob)] * 2
         assert {event.text.split(" was ")[1] for event in refused} == {"refused: client_not_found"}
 
 
-async def test_withdrawn_permission_is_told() -> None:
+async def test_end_of_a_stream_by_a_withdrawn_permission_is_logged() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         with log.captured_lines() as lines:
             set_permissions(harness, "alice", "control")
             await settle()
-        assert of(lines, "ended", alice) == [f"session ALICE: video in room OF r ended: {StreamEnd.REVOKED.value}"]
+        assert events_of(lines, "ended", alice) == [
+            f"session ALICE: video in room OF r ended: {StreamEnd.REVOKED.value}"
+        ]
 
 
-async def test_stream_that_ends_with_the_call_is_told() -> None:
+async def test_end_of_a_stream_by_leaving_the_call_is_logged() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         await subscribe(bob, alice)
@@ -147,13 +154,13 @@ async def test_stream_that_ends_with_the_call_is_told() -> None:
             await settle()
             bob.send({"type": "bye"})
             await settle()
-        assert of(lines, "ended", alice, bob) == [
+        assert events_of(lines, "ended", alice, bob) == [
             f"session ALICE: video in room OF r ended: {StreamEnd.LEFT_CALL.value}",
             "session BOB: ended: its client said bye",
         ]
 
 
-async def test_steps_of_one_kind_have_a_number_a_minute() -> None:
+async def test_repeated_steps_of_a_session_are_limited_for_each_minute() -> None:
     async with FlowHarness() as harness:
         with log.captured_lines() as lines:
             alice = await harness.member("alice", "room1")
@@ -163,12 +170,12 @@ async def test_steps_of_one_kind_have_a_number_a_minute() -> None:
             bob = await harness.member("bob", "room1")
             bob.disconnect()
             await harness.resume(bob)
-            resumes = of(lines, "resumed", alice, bob)
+            resumes = events_of(lines, "resumed", alice, bob)
             assert len(resumes) <= 2 * MAX_STEPS + 1  # a minute may have ended
             assert "session ALICE: resumed; further steps of this kind are left out for up to a minute" in resumes
             assert resumes[-1] == "session BOB: resumed"
-            before = len(of(lines, "resumed", alice))
+            before = len(events_of(lines, "resumed", alice))
             await harness.sweep(60.0)
             alice.disconnect()
             await harness.resume(alice)
-        assert len(of(lines, "resumed", alice)) == before + 1
+        assert len(events_of(lines, "resumed", alice)) == before + 1

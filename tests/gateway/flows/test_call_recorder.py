@@ -1,4 +1,4 @@
-"""The recorder of the steps of all calls: its limits, and that nothing private can get into it."""
+"""The recorder of the steps of all calls: its limits, and the absence of private data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Texts = list[str]
 
 
 class PrivateCall:
-    """A call of two sessions, each text of which that a client or Nextcloud chooses is one of ``texts``."""
+    """A call of two sessions in which each text that a client or Nextcloud chooses is one of ``texts``."""
 
     def __init__(self, texts: Texts) -> None:
         self.texts = texts
@@ -50,8 +50,8 @@ class PrivateCall:
         session.room_session_id = RoomSessionId(texts[5])
         return session
 
-    def tell_all(self) -> None:
-        """Tell each step there is, with private values wherever there is place for one."""
+    def record_all_steps(self) -> None:
+        """Record each step of a call, with a private value in each place for a text."""
         calls, texts = self.calls, self.texts
         alice, bob = self.sessions
         room = Room(self.room, Raw(msgspec.json.encode(texts[6])), 0.0)
@@ -63,12 +63,12 @@ class PrivateCall:
         calls.joined_elsewhere(bob)
         calls.call_changed(room, [alice.id, texts[0]], [bob.id, texts[1]])
         for publisher in (alice.id, bob.id, texts[2], "x" * 48 + texts[3]):
-            self._tell_stream(StreamKey(BackendId("cloud"), PublisherId(publisher), StreamType.VIDEO))
+            self._record_stream(StreamKey(BackendId("cloud"), PublisherId(publisher), StreamType.VIDEO))
         calls.left_room(alice, self.room)
         for reason in SessionEnd:
             calls.ended(alice, reason)
 
-    def _tell_stream(self, key: StreamKey) -> None:
+    def _record_stream(self, key: StreamKey) -> None:
         calls, texts, alice = self.calls, self.texts, self.sessions[0]
         calls.published(alice, key, self.room, 1_000_000, ("opus", texts[4], texts[5]))
         calls.subscribed(alice, key, self.room)
@@ -82,7 +82,7 @@ class PrivateCall:
         calls.refused(alice, key, self.room, "requestoffer", "client_not_found")
 
     def recorded(self) -> Iterator[CallEvent]:
-        """Yield what the recorder has, with a fixed text for the short id of the room."""
+        """Yield the recorded events, with a fixed text in place of the short id of the room."""
         id = self.calls.room_id(self.room)
         for event in self.calls.recorder:
             assert event.room in ("", id)
@@ -92,7 +92,7 @@ class PrivateCall:
 
 def recorded_call(texts: Texts) -> list[CallEvent]:
     call = PrivateCall(texts)
-    call.tell_all()
+    call.record_all_steps()
     return list(call.recorded())
 
 
@@ -105,10 +105,10 @@ def test_recorded_events_do_not_depend_on_any_private_value(texts: Texts) -> Non
     assert recorded_call(texts) == REFERENCE
 
 
-def test_private_values_are_absent_and_the_steps_are_there() -> None:
+def test_recorded_events_have_the_steps_and_no_private_value() -> None:
     texts = [TOKEN, "Alice Liddell", "https://cloud.example/", "alice", DESCRIPTION, "203.0.113.7", "4tq8xrwe"]
     call = PrivateCall(texts)
-    call.tell_all()
+    call.record_all_steps()
     exported = msgspec.json.encode(list(call.calls.recorder)).decode()
     assert " was refused: client_not_found" in exported
     assert "publishes video in room" in exported

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from gateway.flows.draining import NotDraining
-from tests.gateway.flows.harness import FakeClient, FlowHarness
+from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 REFUSED_HELLO = {
@@ -15,11 +15,6 @@ REFUSED_HELLO = {
     "type": "error",
     "error": {"code": "shutdown_scheduled", "message": "This server is about to end; connect again."},
 }
-
-
-def hello_as(client: FakeClient, userid: str) -> None:
-    client.received()
-    client.send_hello(userid)
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -32,7 +27,8 @@ async def test_new_session_is_refused_and_the_call_goes_on() -> None:
         alice, bob = await harness.callers("alice", "bob")
         harness.flows.draining.begin(60.0)
         late = harness.connect()
-        hello_as(late, "carol")
+        late.received()
+        late.send_hello("carol")
         await settle()
         assert late.received() == [REFUSED_HELLO]
         assert len(harness.hub.sessions) == 2
@@ -61,7 +57,8 @@ async def test_hello_that_nextcloud_answers_after_the_begin_of_the_drain_opens_n
         await harness.callers("alice")
         harness.nextcloud.gate = asyncio.Event()
         late = harness.connect()
-        hello_as(late, "bob")
+        late.received()
+        late.send_hello("bob")
         await settle()
         harness.flows.draining.begin(60.0)
         harness.nextcloud.gate.set()
@@ -75,10 +72,12 @@ async def test_refused_client_may_say_hello_again_on_its_connection_after_a_canc
         await harness.callers("alice")
         harness.flows.draining.begin(60.0)
         late = harness.connect()
-        hello_as(late, "bob")
+        late.received()
+        late.send_hello("bob")
         await settle()
         harness.flows.draining.cancel()
-        hello_as(late, "bob")
+        late.received()
+        late.send_hello("bob")
         await settle()
         assert late.received()[0]["type"] == "hello"
 
@@ -131,7 +130,8 @@ async def test_drain_is_over_at_its_deadline(caplog: pytest.LogCaptureFixture) -
         draining = harness.flows.draining
         draining.begin(25.0)
         late = harness.connect()
-        hello_as(late, "carol")
+        late.received()
+        late.send_hello("carol")
         await asyncio.sleep(24.0)
         assert not draining.over.is_set()
         await asyncio.sleep(1.5)

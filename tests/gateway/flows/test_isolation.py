@@ -55,7 +55,7 @@ MESSAGES: dict[str, MessageFactory] = {
 }
 
 ENTRY = {"sessionId": "nc-alice", "inCall": 0, "permissions": []}
-REQUESTS: dict[str, Json] = {
+ROOMS_API_REQUESTS: dict[str, Json] = {
     "invite": {"userids": ["alice", "bob"], "alluserids": ["alice", "bob"]},
     "disinvite": {"userids": ["alice", "bob"], "sessionids": ["nc-alice", "nc-bob"], "alluserids": []},
     "update": {"userids": ["alice", "bob"], "properties": {"name": "changed"}},
@@ -66,7 +66,7 @@ REQUESTS: dict[str, Json] = {
     "switchto": {"roomid": "x", "sessions": ["nc-alice", "nc-bob"]},
 }
 
-INTERNAL: dict[str, Json] = {
+INTERNAL_REQUESTS: dict[str, Json] = {
     "addsession": {"sessionid": "mine", "roomid": "only there"},
     "updatesession": {"sessionid": "phone", "roomid": "r", "flags": 4, "incall": 0},
     "removesession": {"sessionid": "phone", "roomid": "r"},
@@ -75,13 +75,12 @@ INTERNAL: dict[str, Json] = {
 }
 
 
-async def scene(harness: FlowHarness) -> tuple[list[FakeClient], str]:
+async def call_with_a_phone(harness: FlowHarness) -> tuple[list[FakeClient], str]:
     """Return the clients in a call of one backend, one of them internal, and the id of its virtual session."""
     alice, bob = [await harness.member(name, in_call=True) for name in ("alice", "bob")]
     bridge = await harness.internal_hello()
     bridge.join()
-    add = {"type": "addsession", "addsession": {"sessionid": "phone", "roomid": "r"}}
-    bridge.send({"type": "internal", "internal": add})
+    bridge.send_internal("addsession", sessionid="phone", roomid="r")
     lonely = await harness.member("lonely", "only there")
     alice.send({"type": "transient", "transient": {"type": "set", "key": "k", "value": 1}})
     alice.send({"type": "transient", "transient": {"type": "set", "key": f"sd:{alice.sessionid}", "value": 1}})
@@ -94,7 +93,7 @@ async def scene(harness: FlowHarness) -> tuple[list[FakeClient], str]:
     return clients, virtual
 
 
-def undisturbed(clients: list[FakeClient]) -> bool:
+def are_undisturbed(clients: list[FakeClient]) -> bool:
     return all(client.received() == [] and client.session.open and not client.connection.finished for client in clients)
 
 
@@ -103,7 +102,7 @@ def undisturbed(clients: list[FakeClient]) -> bool:
 @pytest.mark.parametrize("internal", [False, True])
 async def test_no_message_reaches_another_backend(name: str, internal: bool) -> None:
     async with FlowHarness() as harness:
-        clients, virtual = await scene(harness)
+        clients, virtual = await call_with_a_phone(harness)
         eve = await (harness.internal_hello(backend=OTHER_CLOUD) if internal else harness.hello("alice", OTHER_CLOUD))
         eve.join("r", "nc-alice")
         await settle()
@@ -111,7 +110,7 @@ async def test_no_message_reaches_another_backend(name: str, internal: bool) -> 
         asked = len(harness.nextcloud.requests)
         eve.send(MESSAGES[name](clients[0].sessionid, virtual))
         await settle()
-        assert undisturbed(clients)
+        assert are_undisturbed(clients)
         assert harness.publisher(clients[0]) is not None
         assert all(backend is OTHER_CLOUD for backend, _, _ in harness.nextcloud.requests[asked:])
         alice = harness.hub.find_by_room_session("cloud", "nc-alice")
@@ -119,27 +118,27 @@ async def test_no_message_reaches_another_backend(name: str, internal: bool) -> 
 
 
 # reference 6-a
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("name", ROOMS_API_REQUESTS)
 async def test_no_request_of_a_nextcloud_reaches_the_room_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
-        clients, _ = await scene(harness)
+        clients, _ = await call_with_a_phone(harness)
         await harness.member("alice", backend=OTHER_CLOUD, in_call=True)
         before = clients[0].session.permissions.listed
-        harness.rooms_api("r", {"type": name, name: REQUESTS[name]}, OTHER_CLOUD)
+        harness.rooms_api("r", {"type": name, name: ROOMS_API_REQUESTS[name]}, OTHER_CLOUD)
         await settle()
-        assert undisturbed(clients)
+        assert are_undisturbed(clients)
         assert harness.publisher(clients[0]) is not None
         assert clients[0].session.permissions.listed == before
 
 
-@pytest.mark.parametrize("name", INTERNAL)
+@pytest.mark.parametrize("name", INTERNAL_REQUESTS)
 async def test_no_internal_client_reaches_the_rooms_of_another_backend(name: str) -> None:
     async with FlowHarness() as harness:
-        clients, virtual = await scene(harness)
+        clients, virtual = await call_with_a_phone(harness)
         eve = await harness.internal_hello(backend=OTHER_CLOUD)
-        eve.send({"type": "internal", "internal": {"type": name, name: INTERNAL[name]}})
+        eve.send_internal(name, **INTERNAL_REQUESTS[name])
         await settle()
-        assert undisturbed(clients)
+        assert are_undisturbed(clients)
         assert list(harness.hub.virtuals) == [virtual]
 
 
@@ -187,8 +186,7 @@ async def test_federated_sessions_count_and_virtual_ones_do_not() -> None:
         await harness.member("alice", backend=limited)
         bridge = await harness.internal_hello(backend=limited)
         for name in ("a", "b"):
-            add = {"type": "addsession", "addsession": {"sessionid": name, "roomid": "r"}}
-            bridge.send({"type": "internal", "internal": add})
+            bridge.send_internal("addsession", sessionid=name, roomid="r")
         await settle()
         assert len(harness.hub.virtuals) == 2
         zoe = await federated_client(harness)

@@ -1,4 +1,4 @@
-"""The messages of one session are handled in order, whatever connection they arrived on (invariants 2 and 5)."""
+"""The messages of one session are handled in order, on whichever connection they arrive (invariants 2 and 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each cause for which a client is refused is one warning that says what to compare, and is counted by cause."""
+"""Each cause of refused clients is logged as one warning that names the settings to compare, and is counted."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def token(key: SigningKey, **claims: Any) -> Json:
     return {"url": URL, "params": {"token": key.sign(given)}}
 
 
-async def refused(harness: FlowHarness, auth: Json) -> list[str]:
-    """Send a hello three times, and return the lines of the log."""
+async def log_of_refused_hellos(harness: FlowHarness, auth: Json) -> list[str]:
+    """Send a hello on three connections, and return the lines of the log."""
     version = "2.0" if "token" in auth["params"] and "type" not in auth else "1.0"
     with log.captured_lines() as lines:
         for _ in range(3):
@@ -73,7 +73,7 @@ async def test_refused_hello_is_one_warning_with_the_settings_to_compare(
 ) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.keys[URL] = KEY.published
-        (line,) = await refused(harness, auth)
+        (line,) = await log_of_refused_hellos(harness, auth)
         assert [part for part in parts if part not in line] == []
         assert auth["params"].get("token", "eyJ")[:20] not in line
         assert harness.counters.authentication_failures == {cause: 3}
@@ -81,7 +81,7 @@ async def test_refused_hello_is_one_warning_with_the_settings_to_compare(
 
 async def test_nextcloud_without_a_token_key_is_named() -> None:
     async with FlowHarness() as harness:
-        (line,) = await refused(harness, token(KEY))
+        (line,) = await log_of_refused_hellos(harness, token(KEY))
         assert f"backend cloud is refused: {URL} announces no hello-v2-token-key" in line
         assert harness.counters.authentication_failures == {("cloud", "no_token_key"): 3}
 
@@ -98,7 +98,7 @@ async def test_refused_internal_client_is_logged(secret: str | None, params: Jso
     async with FlowHarness() as harness:
         if secret is not None:
             harness.change_settings(internal_secret=secret)
-        (line,) = await refused(harness, {"type": "internal", "params": params})
+        (line,) = await log_of_refused_hellos(harness, {"type": "internal", "params": params})
         assert "internal clients are refused" in line
         assert reason in line
         assert params["token"] not in line
@@ -108,10 +108,10 @@ async def test_reached_limits_are_logged_with_their_names() -> None:
     async with FlowHarness(structs.replace(CLOUD, session_limit=1)) as harness:
         await harness.hello("alice")
         auth = {"url": URL, "params": harness.nextcloud.ticket("bob")}
-        (line,) = await refused(harness, auth)
+        (line,) = await log_of_refused_hellos(harness, auth)
         assert "clients of backend cloud are refused: it has session_limit = 1 sessions" in line
         harness.change_settings(backends=Backends([CLOUD]), limits=Limits(sessions_per_address=1))
-        (line,) = await refused(harness, auth)
+        (line,) = await log_of_refused_hellos(harness, auth)
         assert "limits.sessions_per_address is reached" in line
         harness.change_settings(limits=Limits(connections_per_address=1))
         with log.captured_lines() as lines:
@@ -154,10 +154,10 @@ async def test_reload_with_another_secret_or_url_ends_the_blocks_that_the_old_on
 async def test_mistake_that_is_still_there_after_a_reload_is_logged_at_once() -> None:
     async with FlowHarness() as harness:
         auth = {"url": "https://unknown.example/", "params": {}}
-        assert len(await refused(harness, auth)) == 1
-        assert await refused(harness, auth) == []
+        assert len(await log_of_refused_hellos(harness, auth)) == 1
+        assert await log_of_refused_hellos(harness, auth) == []
         harness.change_settings(limits=Limits())
-        (line,) = await refused(harness, auth)
+        (line,) = await log_of_refused_hellos(harness, auth)
         assert "(5 more before)" in line
 
 

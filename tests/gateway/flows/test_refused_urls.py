@@ -1,4 +1,4 @@
-"""The sentence about a refused backend URL: what is shown of it, and what the nearest configured one differs in."""
+"""The sentence about a refused backend URL: its shown part, and the difference from the nearest configured URL."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_cost_of_an_invented_url_does_not_grow_with_its_likeness_to_the_configur
     calls = {"https://cloud-7.example.com:8443/": 0, "https://cloud-" + "e" * 180: 0}
     for url in calls:
         sentence = UnknownUrl(url, many)
-        str(sentence)  # the URLs that are kept in canonical form are the same for both
+        str(sentence)  # stores the canonical forms of the configured URLs, so that both measurements find them
 
         def count(frame: FrameType, event: str, function: object, url: str = url) -> None:
             calls[url] += event in ("call", "c_call")
@@ -83,7 +83,7 @@ def test_cost_of_an_invented_url_does_not_grow_with_its_likeness_to_the_configur
     assert alike < 2 * plain
 
 
-def test_url_without_configured_ones_and_one_that_is_no_base_url_have_no_nearest() -> None:
+def test_no_nearest_url_is_named_without_backends_and_for_a_url_that_is_no_base_url() -> None:
     assert str(UnknownUrl("https://h/", Backends([]))) == "no backend is configured for https://h/"
     assert "not the base URL" in str(UnknownUrl("https://h/?a=b", BACKENDS))
 

@@ -34,7 +34,7 @@ class RightsScene:
 
 
 async def in_a_call(harness: FlowHarness) -> RightsScene:
-    """Both are in the call; both publish, and Alice receives Bob's stream."""
+    """Return a scene in which both are in the call and publish, and Alice receives Bob's stream."""
     harness.nextcloud.rooms["denied"] = FakeRoom(permissions=["hide-displaynames"])
     alice, bob = await harness.callers("alice", "bob")
     await publish(alice)
@@ -45,7 +45,7 @@ async def in_a_call(harness: FlowHarness) -> RightsScene:
 
 
 async def outside(harness: FlowHarness) -> RightsScene:
-    """Alice is in no room and publishes; the room denies everything."""
+    """Return a scene in which Alice is in no room and publishes, and the room denies everything."""
     harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
     alice = await harness.hello("alice")
     await publish(alice)
@@ -53,7 +53,7 @@ async def outside(harness: FlowHarness) -> RightsScene:
     return RightsScene(harness, alice, await harness.member("bob"))
 
 
-# -- rights: whether Alice has one now
+# -- rights: whether Alice has them
 
 
 async def may_publish(scene: RightsScene) -> bool:
@@ -256,7 +256,7 @@ def test_table_has_each_right_and_each_change() -> None:
 
 
 @pytest.mark.parametrize(("change", "right", "cell"), [row for row in table() if row[2] != "–"])
-async def test_right_after_a_change(change: str, right: str, cell: str) -> None:
+async def test_right_is_kept_or_ends_with_a_change_as_the_table_says(change: str, right: str, cell: str) -> None:
     async with FlowHarness(without_permissions=True) as harness:
         first = change.startswith("first join")
         scene = await (outside(harness) if first else in_a_call(harness))
@@ -269,7 +269,7 @@ async def test_right_after_a_change(change: str, right: str, cell: str) -> None:
 
 @pytest.mark.parametrize(("change", "kept"), [(joins_denied, False), (joins_another, True)])
 @pytest.mark.parametrize("right", ["control", "transient data", "names"])
-async def test_right_towards_members_of_the_new_room(
+async def test_right_is_kept_in_the_new_room_if_its_permissions_allow_it(
     right: str, change: Callable[[RightsScene], Awaitable[None]], kept: bool
 ) -> None:
     async with FlowHarness(without_permissions=True) as harness:

@@ -137,7 +137,7 @@ async def test_hello_during_a_reload_gets_the_changed_settings() -> None:
         assert client.session.backend is changed
 
 
-class Held(Postponed):
+class PostponedUntil(Postponed):
     """Postpones a message until an event is set."""
 
     def __init__(self, event: asyncio.Event) -> None:
@@ -154,7 +154,7 @@ def postpone_control(harness: FlowHarness, event: asyncio.Event) -> None:
 
     def postponed(session: Session, message: ClientMessage) -> Work | None:
         if not event.is_set():
-            raise Held(event)
+            raise PostponedUntil(event)
         return control(session, message)
 
     handlers["control"] = postponed

@@ -16,16 +16,12 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-def guess(client: FakeClient, resumeid: str = "") -> None:
+def guess_resume_id(client: FakeClient, resumeid: str = "") -> None:
     """Send a resume id; if empty, an id that differs from an open session's only in the last character."""
     if not resumeid:
         victim = next(iter(client.harness.hub.sessions.values()))
         resumeid = victim.resume_id[:-1] + ("A" if victim.resume_id[-1] != "A" else "B")
     client.send({"id": "1", "type": "hello", "hello": {"version": "1.0", "resumeid": resumeid}})
-
-
-def codes(client: FakeClient) -> list[str]:
-    return client.error_codes(among_others=True)
 
 
 # reference 2.8-b
@@ -35,11 +31,11 @@ async def test_forged_resume_id_is_answered_after_the_delay() -> None:
         for delay in (0.1, 0.2, 0.4):
             client = harness.connect()
             client.received()
-            guess(client)
+            guess_resume_id(client)
             await asyncio.sleep(delay - 0.01)
-            assert codes(client) == []
+            assert client.error_codes(among_others=True) == []
             await asyncio.sleep(0.02)
-            assert codes(client) == ["no_such_session"]
+            assert client.error_codes(among_others=True) == ["no_such_session"]
         assert dict(harness.counters.throttle_delayed) == {
             ("HelloResume", 100): 1,
             ("HelloResume", 200): 1,
@@ -55,15 +51,15 @@ async def test_resume_id_of_an_ended_session_is_no_failure() -> None:
         for _ in range(20):
             client = harness.connect()
             client.received()
-            guess(client, gone.resumeid)
-            assert codes(client) == ["no_such_session"]
+            guess_resume_id(client, gone.resumeid)
+            assert client.error_codes(among_others=True) == ["no_such_session"]
         assert not harness.counters.throttle_delayed
 
 
 async def test_public_session_id_counts_as_a_forged_resume_id() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        guess(harness.connect(), alice.sessionid)
+        guess_resume_id(harness.connect(), alice.sessionid)
         await settle()
         assert sum(harness.counters.throttle_delayed.values()) == 1
 
@@ -74,19 +70,19 @@ async def test_valid_resume_id_is_served_also_after_failures() -> None:
         alice = await harness.hello("alice")
         alice.disconnect()
         for _ in range(10):
-            guess(harness.connect())
+            guess_resume_id(harness.connect())
         await settle()
         guesser = harness.connect()
         guesser.received()
-        guess(guesser)
+        guess_resume_id(guesser)
         await asyncio.sleep(24.9)
-        assert codes(guesser) == []
+        assert guesser.error_codes(among_others=True) == []
         await asyncio.sleep(0.2)
-        assert codes(guesser) == ["too_many_requests"]
+        assert guesser.error_codes(among_others=True) == ["too_many_requests"]
         assert harness.counters.throttle_bruteforce == {"HelloResume": 1}
         client = harness.connect()
         client.received()
-        guess(client, alice.resumeid)
+        guess_resume_id(client, alice.resumeid)
         assert [message["type"] for message in client.received()] == ["hello"]
 
 
@@ -100,8 +96,8 @@ async def test_resume_id_of_another_server_is_answered_at_once_and_not_counted(f
             client = harness.connect()
             client.received()
             others = SessionIds("another secret").make(bytes([number]) * ENTROPY)[1]
-            guess(client, texts.get(foreign, others))
-            assert codes(client) == ["no_such_session"]
+            guess_resume_id(client, texts.get(foreign, others))
+            assert client.error_codes(among_others=True) == ["no_such_session"]
         assert not harness.counters.throttle_delayed
 
 
@@ -131,7 +127,7 @@ async def test_blocked_address_may_open_a_new_session() -> None:
     async with FlowHarness() as harness:
         await harness.hello("victim")
         for _ in range(10):
-            guess(harness.connect())
+            guess_resume_id(harness.connect())
         assert (await harness.hello("alice")).sessionid
 
 
@@ -140,9 +136,9 @@ async def test_delay_ends_when_the_caller_disconnects() -> None:
     async with FlowHarness() as harness:
         await harness.hello("victim")
         for _ in range(8):
-            guess(harness.connect())
+            guess_resume_id(harness.connect())
         client = harness.connect()
-        guess(client)
+        guess_resume_id(client)
         await asyncio.sleep(20)  # of 25 seconds
         waiting = len(harness.services.tasks)
         client.disconnect()
@@ -163,9 +159,9 @@ async def test_hello_timeout_keeps_running_while_a_forged_id_waits() -> None:
     async with FlowHarness() as harness:
         await harness.hello("victim")
         for _ in range(8):
-            guess(harness.connect())
+            guess_resume_id(harness.connect())
         client = harness.connect()
-        guess(client)
+        guess_resume_id(client)
         await harness.sweep(2.0)
         assert isinstance(client.connection, FakeConnection)
         assert client.connection.finished
@@ -178,5 +174,5 @@ async def test_wrong_version_is_no_failure(version: str) -> None:
         client = harness.connect()
         client.received()
         client.send({"type": "hello", "hello": {"version": version, "resumeid": "forged"}})
-        assert codes(client) == ["invalid_hello_version"]
+        assert client.error_codes(among_others=True) == ["invalid_hello_version"]
         assert not harness.counters.throttle_delayed

@@ -86,17 +86,17 @@ class History:
             case "bridge joins" | "bridge leaves":
                 self.bridge.send({"type": "room", "room": {"roomid": "r" if event == "bridge joins" else ""}})
             case "bridge flags":
-                self.send("incall", incall=value)
+                self.bridge.send_internal("incall", incall=value)
             case "phone joins" if not self.phone and self.clients:
-                self.send("addsession", sessionid="p", roomid="r", userid="")
+                self.bridge.send_internal("addsession", sessionid="p", roomid="r", userid="")
                 await settle()
                 self.phone = next(iter(self.harness.hub.virtuals))
             case "phone leaves" if self.phone:
-                self.send("removesession", sessionid="p", roomid="r")
+                self.bridge.send_internal("removesession", sessionid="p", roomid="r")
                 self.phone = ""
                 self.in_call.pop("phone", None)
             case "phone flags" if self.phone:
-                self.send("updatesession", sessionid="p", roomid="r", incall=value)
+                self.bridge.send_internal("updatesession", sessionid="p", roomid="r", incall=value)
             case "phone listed" if self.phone:
                 self.in_call["phone"] = value
                 self.report("incall", ["phone"], whole)
@@ -106,10 +106,6 @@ class History:
     async def join(self, name: str) -> None:
         self.clients[name] = await self.harness.member(name)
         self.in_call[name] = 0
-
-    def send(self, type: str, **body: Any) -> None:
-        assert self.bridge is not None
-        self.bridge.send({"type": "internal", "internal": {"type": type, type: body}})
 
     def report(self, type: str, changed: list[str], whole: bool) -> None:
         """Send a request about some members, with or without the list of those in the call or in the room."""

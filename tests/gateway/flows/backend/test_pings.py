@@ -77,8 +77,7 @@ async def test_sessions_of_a_removed_backend_are_still_pinged(limit: int) -> Non
         internal = await harness.internal_hello()
         internal.join("phones")
         await settle()
-        add = {"sessionid": "caller", "roomid": "phones", "userid": "caller"}
-        internal.send({"type": "internal", "internal": {"type": "addsession", "addsession": add}})
+        internal.send_internal("addsession", sessionid="caller", roomid="phones", userid="caller")
         await settle()
         internal.leave()
         await settle()

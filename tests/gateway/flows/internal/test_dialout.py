@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
@@ -30,15 +29,15 @@ async def pending_dialout(
     yield task
 
 
-def answer(bridge: FakeClient, request: str, body: Json) -> None:
-    bridge.send({"id": request, "type": "internal", "internal": {"type": "dialout", "dialout": body}})
+def send_answer(bridge: FakeClient, request: str, body: Json) -> None:
+    bridge.send_internal("dialout", id=request, **body)
 
 
-def status(bridge: FakeClient, status: Json, room: str = "12", request: str = "") -> None:
-    answer(bridge, request, {"type": "status", "roomid": room, "status": status})
+def send_status(bridge: FakeClient, status: Json, room: str = "12", request: str = "") -> None:
+    send_answer(bridge, request, {"type": "status", "roomid": room, "status": status})
 
 
-def asked(bridge: FakeClient) -> str:
+def dialout_request_id(bridge: FakeClient) -> str:
     (request,) = bridge.received()
     assert request["type"] == "internal"
     id: str = request["id"]
@@ -83,7 +82,7 @@ async def test_dialout_without_an_available_client_fails() -> None:
         busy.leave()
         busy.received()
         async with pending_dialout(harness) as task:
-            status(busy, ACCEPTED_STATUS, request=asked(busy))
+            send_status(busy, ACCEPTED_STATUS, request=dialout_request_id(busy))
             assert await task == (200, {"callid": "c1"})
 
 
@@ -95,17 +94,17 @@ async def test_accepted_call_is_answered_and_its_status_stored() -> None:
             (request,) = bridge.received()
             id = request["id"]
             assert len(id) == 32
-            order = {"roomid": "12", "backend": CLOUD.urls[0], "request": CALL}
-            assert request == {"id": id, "type": "internal", "internal": {"type": "dialout", "dialout": order}}
-            status(bridge, ACCEPTED_STATUS, request=id)
+            body = {"roomid": "12", "backend": CLOUD.urls[0], "request": CALL}
+            assert request == {"id": id, "type": "internal", "internal": {"type": "dialout", "dialout": body}}
+            send_status(bridge, ACCEPTED_STATUS, request=id)
             assert await task == (200, {"callid": "c1"})
         key = "callstatus_c1"
         assert alice.received() == [
             {"type": "transient", "transient": {"type": "set", "key": key, "value": ACCEPTED_STATUS}},
         ]
-        status(bridge, {"callid": "c1", "status": "connected"})
+        send_status(bridge, {"callid": "c1", "status": "connected"})
         cleared = {"callid": "c1", "status": "cleared", "cause": "busy", "code": 486, "message": "Busy here"}
-        status(bridge, cleared, request=id)
+        send_status(bridge, cleared, request=id)
         connected, ended = alice.received()
         assert connected["transient"]["value"] == {"callid": "c1", "status": "connected"}
         assert ended["transient"]["value"] == cleared
@@ -122,7 +121,7 @@ async def test_accepted_call_is_answered_and_its_status_stored() -> None:
 async def test_status_of_a_rejected_call_is_removed_after_five_seconds() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
-        status(bridge, {"callid": "c", "status": "rejected"})
+        send_status(bridge, {"callid": "c", "status": "rejected"})
         await asyncio.sleep(5.1)
         assert [message["transient"]["type"] for message in alice.received()] == ["set", "remove"]
 
@@ -133,7 +132,7 @@ async def test_dialout_needs_no_known_room() -> None:
         async with pending_dialout(harness, call={"number": "+49"}) as task:
             (request,) = bridge.received()
             assert request["internal"]["dialout"]["request"] == {"number": "+49"}
-            status(bridge, ACCEPTED_STATUS, request=request["id"])
+            send_status(bridge, ACCEPTED_STATUS, request=request["id"])
             assert await task == (200, {"callid": "c1"})
         assert not harness.hub.rooms
 
@@ -151,7 +150,7 @@ async def test_error_of_the_client_is_the_reply(body: Json, error: str) -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello("start-dialout"), await harness.member("alice", "12")
         async with pending_dialout(harness) as task:
-            answer(bridge, asked(bridge), {"roomid": "12", **body})
+            send_answer(bridge, dialout_request_id(bridge), {"roomid": "12", **body})
             result = await task
             assert code(result) == (502, error)
             if error == "own":
@@ -164,7 +163,7 @@ async def test_answer_of_another_type_fails_the_dialout() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         async with pending_dialout(harness) as task:
-            bridge.send({"id": asked(bridge), "type": "internal", "internal": {"type": "incall", "incall": {}}})
+            bridge.send_internal("incall", id=dialout_request_id(bridge))
             assert code(await task) == (502, "unsupported_type")
 
 
@@ -174,11 +173,11 @@ async def test_dialout_fails_without_an_answer_in_time() -> None:
         bridge = await harness.internal_hello("start-dialout")
         started = harness.services.clock()
         async with pending_dialout(harness) as task:
-            id = asked(bridge)
+            id = dialout_request_id(bridge)
             assert code(await task) == (502, "timeout")
         assert harness.services.clock() - started == pytest.approx(25, abs=0.01)
         alice = await harness.member("alice", "12")
-        status(bridge, ACCEPTED_STATUS, request=id)
+        send_status(bridge, ACCEPTED_STATUS, request=id)
         assert [message["type"] for message in alice.received()] == ["transient"]
 
 
@@ -192,14 +191,14 @@ async def test_dialout_requests_go_to_one_client_after_another_and_the_first_fai
         async with pending_dialout(harness) as task:
             refusal = {"type": "error", "error": {"code": "first"}}
             assert second.received() == []
-            answer(first, asked(first), refusal)
+            send_answer(first, dialout_request_id(first), refusal)
             await settle()
-            answer(second, asked(second), {"type": "error", "error": {"code": "second"}})
+            send_answer(second, dialout_request_id(second), {"type": "error", "error": {"code": "second"}})
             assert code(await task) == (502, "first")
         async with pending_dialout(harness) as task:
-            answer(first, asked(first), refusal)
+            send_answer(first, dialout_request_id(first), refusal)
             await settle()
-            status(second, ACCEPTED_STATUS, request=asked(second))
+            send_status(second, ACCEPTED_STATUS, request=dialout_request_id(second))
             assert await task == (200, {"callid": "c1"})
 
 
@@ -209,11 +208,11 @@ async def test_clients_share_the_time_of_a_dialout() -> None:
         bridges = [await harness.internal_hello("start-dialout") for _ in range(3)]
         started = harness.services.clock()
         async with pending_dialout(harness) as task:
-            answer(bridges[0], asked(bridges[0]), {"type": "error", "error": {"code": "first"}})
+            send_answer(bridges[0], dialout_request_id(bridges[0]), {"type": "error", "error": {"code": "first"}})
             await settle()
-            asked(bridges[1])
+            dialout_request_id(bridges[1])
             await asyncio.sleep(12.6)
-            asked(bridges[2])
+            dialout_request_id(bridges[2])
             assert code(await task) == (502, "first")
         assert harness.services.clock() - started == pytest.approx(25, abs=0.01)
 
@@ -223,13 +222,13 @@ async def test_repeated_request_does_not_dial_again_and_gets_the_same_reply() ->
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         async with pending_dialout(harness) as first, pending_dialout(harness) as second:
-            asked(bridge)
+            dialout_request_id(bridge)
             assert code(await first) == code(await second) == (502, "timeout")
             assert code(await harness.dial_out("12", CALL)) == (502, "timeout")
             assert bridge.received() == []
         await asyncio.sleep(5)
         async with pending_dialout(harness) as later, pending_dialout(harness) as repeated:
-            status(bridge, ACCEPTED_STATUS, request=asked(bridge))
+            send_status(bridge, ACCEPTED_STATUS, request=dialout_request_id(bridge))
             assert await later == await repeated == await harness.dial_out("12", CALL) == (200, {"callid": "c1"})
             assert bridge.received() == []
 
@@ -241,7 +240,7 @@ async def test_dialout_that_a_client_refused_is_dialled_again() -> None:
         bridge = await harness.internal_hello("start-dialout")
         for _ in range(2):
             async with pending_dialout(harness) as task:
-                answer(bridge, asked(bridge), {"type": "error", "error": {"code": "no_trunk"}})
+                send_answer(bridge, dialout_request_id(bridge), {"type": "error", "error": {"code": "no_trunk"}})
                 assert code(await task) == (502, "no_trunk")
 
 
@@ -259,10 +258,10 @@ async def test_another_call_is_dialled(room: str, call: Json) -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello("start-dialout")
         async with pending_dialout(harness) as first:
-            status(bridge, ACCEPTED_STATUS, request=asked(bridge))
+            send_status(bridge, ACCEPTED_STATUS, request=dialout_request_id(bridge))
             await first
         async with pending_dialout(harness, room, call) as other:
-            status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=asked(bridge))
+            send_status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=dialout_request_id(bridge))
             assert await other == (200, {"callid": "c2"})
 
 
@@ -286,11 +285,11 @@ async def test_end_of_another_client_does_not_fail_the_dialout() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
         async with pending_dialout(harness) as task:
-            id = asked(bridge)
+            id = dialout_request_id(bridge)
             other.send({"type": "bye"})
             await settle()
             assert not task.done()
-            status(bridge, ACCEPTED_STATUS, request=id)
+            send_status(bridge, ACCEPTED_STATUS, request=id)
             bridge.send({"type": "bye"})
             assert (await task)[0] == 200
 
@@ -299,12 +298,12 @@ async def test_only_the_client_with_the_dialout_request_can_answer() -> None:
     async with FlowHarness() as harness:
         bridge, other = await harness.internal_hello("start-dialout"), await harness.internal_hello()
         async with pending_dialout(harness) as task:
-            id = asked(bridge)
-            status(other, ACCEPTED_STATUS, request=id)
-            status(bridge, ACCEPTED_STATUS)
+            id = dialout_request_id(bridge)
+            send_status(other, ACCEPTED_STATUS, request=id)
+            send_status(bridge, ACCEPTED_STATUS)
             await settle()
             assert not task.done()
-            status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=id)
+            send_status(bridge, {**ACCEPTED_STATUS, "callid": "c2"}, request=id)
             assert await task == (200, {"callid": "c2"})
 
 
@@ -320,8 +319,8 @@ async def test_error_without_a_pending_dialout_is_sent_to_the_room(body: Json, s
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
         eve = await harness.member("eve", "12", backend=OTHER_CLOUD)
-        answer(bridge, "any", {"roomid": "12", **body})
-        answer(bridge, "any", {"roomid": "13", **body})
+        send_answer(bridge, "any", {"roomid": "12", **body})
+        send_answer(bridge, "any", {"roomid": "13", **body})
         assert alice.received() == [{"type": "dialout", "dialout": {"type": body["type"], **sent}}]
         assert eve.received() == bridge.received() == []
 
@@ -329,14 +328,14 @@ async def test_error_without_a_pending_dialout_is_sent_to_the_room(body: Json, s
 async def test_status_without_a_call_id_is_not_stored() -> None:
     async with FlowHarness() as harness:
         bridge, alice = await harness.internal_hello(), await harness.member("alice", "12")
-        status(bridge, {"status": "ringing"})
+        send_status(bridge, {"status": "ringing"})
         assert alice.received() == bridge.received() == []
 
 
 async def test_status_code_is_an_integer() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
-        status(bridge, {"callid": "c", "status": "cleared", "code": "486"})
+        send_status(bridge, {"callid": "c", "status": "cleared", "code": "486"})
         (error,) = bridge.received()
         assert error["error"]["code"] == "invalid_format"
 
@@ -351,13 +350,13 @@ async def test_status_code_is_an_integer() -> None:
         ("text", "https://cloud.example/"),
     ],
 )
-async def test_order_has_the_backend_url_of_the_request(url: str, sent: str) -> None:
+async def test_dialout_request_has_the_backend_url_of_the_http_request(url: str, sent: str) -> None:
     assert await _sent_url(CLOUD, url) == sent
 
 
-async def test_order_has_any_url_if_any_backend_is_allowed() -> None:
-    anybody: Any = Backend("cloud", (), "secret")
-    assert await _sent_url(anybody, "http://any.example") == "http://any.example/"
+async def test_dialout_request_has_any_url_if_the_backend_has_no_urls() -> None:
+    without_urls = Backend("cloud", (), "secret")
+    assert await _sent_url(without_urls, "http://any.example") == "http://any.example/"
 
 
 async def _sent_url(backend: Backend, url: str) -> str:
@@ -367,7 +366,7 @@ async def _sent_url(backend: Backend, url: str) -> str:
         task = asyncio.create_task(harness.dial_out("1", CALL, backend, url))
         await settle()
         (request,) = bridge.received()
-        status(bridge, ACCEPTED_STATUS, request=request["id"])
+        send_status(bridge, ACCEPTED_STATUS, request=request["id"])
         await task
         sent: str = request["internal"]["dialout"]["backend"]
         return sent

@@ -17,20 +17,19 @@ from tests.gateway.flows.virtual_time import settle
 LIMITS = Limits(relayed_bytes_burst=20_000, relayed_bytes_per_second=1000)
 
 
-def request(bridge: FakeClient, type: str, name: str = "phone", room: str = "r", **fields: Any) -> None:
+def send_request(bridge: FakeClient, type: str, name: str = "phone", room: str = "r", **fields: Any) -> None:
     """Send a request about a virtual session."""
-    body = {"sessionid": name, "roomid": room, **fields}
-    bridge.send({"id": name, "type": "internal", "internal": {"type": type, type: body}})
+    bridge.send_internal(type, id=name, sessionid=name, roomid=room, **fields)
 
 
-async def scene(harness: FlowHarness, phones: int = 1) -> tuple[FakeClient, FakeClient]:
+async def call_with_phones(harness: FlowHarness, phones: int = 1) -> tuple[FakeClient, FakeClient]:
     """Return a member of a call in room ``r``, and an internal client with virtual sessions there."""
     harness.change_settings(limits=LIMITS)
     alice, bridge = await harness.member("alice", in_call=True), await harness.internal_hello()
     listed = {"sessionId": "nc-alice", "inCall": 7}
     harness.rooms_api("r", {"type": "incall", "incall": {"changed": [listed], "users": [listed]}})
     for number in range(phones):
-        request(bridge, "addsession", f"phone {number}", incall=0)
+        send_request(bridge, "addsession", f"phone {number}", incall=0)
         await settle()
     alice.received()
     await asyncio.sleep(20)  # the budget is full again
@@ -38,11 +37,11 @@ async def scene(harness: FlowHarness, phones: int = 1) -> tuple[FakeClient, Fake
 
 
 def change_flags(bridge: FakeClient, number: int) -> None:
-    request(bridge, "updatesession", "phone 0", flags=number)
+    send_request(bridge, "updatesession", "phone 0", flags=number)
 
 
 def change_call_flags(bridge: FakeClient, number: int) -> None:
-    request(bridge, "updatesession", "phone 0", incall=number)
+    send_request(bridge, "updatesession", "phone 0", incall=number)
 
 
 def change_own_call_flags(bridge: FakeClient, number: int) -> None:
@@ -54,13 +53,13 @@ def join_or_leave(bridge: FakeClient, number: int) -> None:
 
 
 def add_session(bridge: FakeClient, number: int) -> None:
-    request(bridge, "addsession", f"further phone {number}")
+    send_request(bridge, "addsession", f"further phone {number}")
 
 
 @pytest.mark.parametrize("change", [change_flags, change_call_flags, change_own_call_flags, join_or_leave, add_session])
 async def test_floods_of_events_are_slowed_down_and_none_is_lost(change: Any) -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness, phones=5)
+        alice, bridge = await call_with_phones(harness, phones=5)
         if change is change_own_call_flags:
             join_or_leave(bridge, 1)
         written = len(alice.connection.written)
@@ -79,18 +78,18 @@ async def test_floods_of_events_are_slowed_down_and_none_is_lost(change: Any) ->
 
 async def test_flood_of_events_delays_neither_messages_of_the_room_nor_another_internal_client() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await call_with_phones(harness)
         bob, other = await harness.member("bob", "elsewhere"), await harness.internal_hello()
         for number in range(1, 401):
             change_flags(bridge, number)
-        request(other, "addsession", "phone", "elsewhere")
+        send_request(other, "addsession", "phone", "elsewhere")
         await settle()
         alice.received()
         bob.received()
         carol = await harness.member("carol")
         alice.received()
         carol.send_message({"type": "room"}, {"type": "x", "padding": "x" * 9000})
-        request(other, "updatesession", "phone", "elsewhere", flags=1)
+        send_request(other, "updatesession", "phone", "elsewhere", flags=1)
         await settle()
         assert len(alice.data()) == 1
         assert [message["event"]["type"] for message in bob.received()] == ["flags"]
@@ -106,13 +105,12 @@ async def test_flood_of_events_delays_neither_messages_of_the_room_nor_another_i
         {"options": {"actorId": "x", "actorType": "x" * 11}},
     ],
 )
-async def test_names_and_ids_of_virtual_sessions_are_bounded(fields: Json) -> None:
+async def test_names_and_ids_of_virtual_sessions_are_limited_in_length(fields: Json) -> None:
     async with FlowHarness() as harness:
         harness.change_settings(limits=Limits(id_length=10))
         await harness.member("alice")
         bridge = await harness.internal_hello()
-        body = {"sessionid": "phone", "roomid": "r", **fields}
-        bridge.send({"id": "a", "type": "internal", "internal": {"type": "addsession", "addsession": body}})
+        bridge.send_internal("addsession", **{"sessionid": "phone", "roomid": "r", **fields})
         await settle()
         assert bridge.error_codes() == ["limit_exceeded"]
         assert harness.counters.limits_met == {"id_length": 1}

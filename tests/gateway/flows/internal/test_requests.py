@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.core.limits import Backend
 from gateway.wire import checksum
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER_CLOUD, WALL_TIME, FakeClient, FlowHarness, Json
@@ -35,16 +36,16 @@ async def hello(
 
 
 async def join(client: FakeClient, room: str = "r") -> list[Json]:
-    client.join(room, id="j")
+    client.join(room)
     await settle()
     return client.received()
 
 
-def incall(client: FakeClient, flags: int | None) -> None:
-    client.send({"id": "i", "type": "internal", "internal": {"type": "incall", "incall": {"incall": flags}}})
+def set_own_flags(client: FakeClient, flags: int | None) -> None:
+    client.send_internal("incall", id="i", incall=flags)
 
 
-def update(message: Json) -> list[Json]:
+def listed_users(message: Json) -> list[Json]:
     assert (message["event"]["target"], message["event"]["type"]) == ("participants", "update"), message
     users: list[Json] = message["event"]["update"]["users"]
     return users
@@ -105,14 +106,11 @@ async def test_without_a_secret_the_client_type_is_not_supported() -> None:
 async def test_failures_are_answered_late_and_too_many_never_block_the_right_secret() -> None:
     async with FlowHarness() as harness:
         started = harness.services.clock()
-        client = harness.connect()
         for _ in range(10):
             _, reply = await hello(harness, params(secret="another"))
             assert reply["error"]["code"] == "invalid_token"
             await harness.sweep(30)
-            client = harness.connect()
         assert harness.services.clock() - started > 51
-        assert client
         started = harness.services.clock()
         _, reply = await hello(harness, params(secret="another"))
         assert reply["error"]["code"] == "too_many_requests"
@@ -123,7 +121,7 @@ async def test_failures_are_answered_late_and_too_many_never_block_the_right_sec
 
 # reference 3.4-b
 async def test_internal_sessions_have_no_session_limit_and_no_join_timer() -> None:
-    limited = CLOUD.__class__("limited", ("https://limited.example/",), "secret", session_limit=1)
+    limited = Backend("limited", ("https://limited.example/",), "secret", session_limit=1)
     async with FlowHarness(limited) as harness:
         first, second = (
             await harness.internal_hello(backend=limited),
@@ -144,13 +142,13 @@ async def test_internal_client_joins_without_a_request_to_nextcloud() -> None:
         harness.nextcloud.rooms["r"] = FakeRoom(error={"code": "no_such_room", "message": "no"})
         bridge = await harness.internal_hello("a", "b")
         reply, own, users = await join(bridge)
-        assert reply == {"type": "room", "id": "j", "room": {"roomid": "r"}}
+        assert reply == {"type": "room", "id": "join", "room": {"roomid": "r"}}
         assert own["event"]["join"] == [{"sessionid": bridge.sessionid, "userid": "", "features": ["a", "b"]}]
-        assert update(users) == [own_entry(bridge, 3, features=["a", "b"])]
+        assert listed_users(users) == [own_entry(bridge, 3, features=["a", "b"])]
         assert harness.nextcloud.requests == []
-        bridge.leave(id="l")
+        bridge.leave()
         await harness.sweep(60)
-        assert bridge.received() == [{"type": "room", "id": "l", "room": {"roomid": ""}}]
+        assert bridge.received() == [{"type": "room", "id": "leave", "room": {"roomid": ""}}]
         assert harness.nextcloud.requests == []
         assert not harness.hub.rooms
 
@@ -166,14 +164,14 @@ async def test_members_receive_a_list_with_the_internal_client() -> None:
         joined, users = alice.received()
         assert joined["event"]["join"][0]["sessionid"] == bridge.sessionid
         listed = {"sessionId": alice.sessionid, "inCall": 1}
-        assert update(users) == [listed, own_entry(bridge, 3)]
+        assert listed_users(users) == [listed, own_entry(bridge, 3)]
         harness.rooms_api("r", {"type": "participants", "participants": {"users": [{"sessionId": "nc-alice", "x": 1}]}})
-        assert update(alice.received()[0]) == [{"sessionId": alice.sessionid, "x": 1}, own_entry(bridge, 3)]
+        assert listed_users(alice.received()[0]) == [{"sessionId": alice.sessionid, "x": 1}, own_entry(bridge, 3)]
         bridge.send({"type": "bye"})
         await settle()
         left, users = alice.received()
         assert left["event"]["leave"] == [bridge.sessionid]
-        assert update(users) == [listed]
+        assert listed_users(users) == [listed]
 
 
 async def test_no_participants_update_for_an_empty_list() -> None:
@@ -193,7 +191,7 @@ async def test_resumed_session_receives_the_list_with_internal_clients() -> None
         alice.disconnect()
         again = await harness.resume(alice)
         _, users = again.received()
-        assert update(users) == [{"sessionId": alice.sessionid, "inCall": 7}, own_entry(bridge, 3)]
+        assert listed_users(users) == [{"sessionId": alice.sessionid, "inCall": 7}, own_entry(bridge, 3)]
 
 
 # reference 7.3-m
@@ -203,14 +201,9 @@ async def test_no_list_is_sent_for_members_that_nextcloud_has_not_listed(change:
         alice, bridge = await harness.member("alice"), await harness.internal_hello()
         await join(bridge)
         if change == "virtual session":
-            bridge.send(
-                {
-                    "type": "internal",
-                    "internal": {"type": "addsession", "addsession": {"sessionid": "p", "roomid": "r"}},
-                }
-            )
+            bridge.send_internal("addsession", sessionid="p", roomid="r")
         elif change == "flags":
-            incall(bridge, 7)
+            set_own_flags(bridge, 7)
         elif change == "resume":
             alice.disconnect()
             alice = await harness.resume(alice)
@@ -223,16 +216,16 @@ async def test_no_list_is_sent_for_members_that_nextcloud_has_not_listed(change:
 
 
 # reference 7.3-m
-@pytest.mark.parametrize("all_", [True, False])
-async def test_list_for_an_internal_client_has_each_member(all_: bool) -> None:
+@pytest.mark.parametrize("of_all", [True, False])
+async def test_list_for_an_internal_client_has_each_member(of_all: bool) -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.member("alice"), await harness.member("bob")
         request: Json = {"all": True, "incall": 7}
-        if not all_:
+        if not of_all:
             request = {"users": [{"sessionId": f"nc-{name}", "inCall": 7} for name in ("alice", "bob")]}
         harness.rooms_api("r", {"type": "incall", "incall": request})
         guest, bridge = await harness.member(""), await harness.internal_hello()
-        listed = {entry["sessionId"]: entry["inCall"] for entry in update((await join(bridge))[-1])}
+        listed = {entry["sessionId"]: entry["inCall"] for entry in listed_users((await join(bridge))[-1])}
         assert listed == {alice.sessionid: 7, bob.sessionid: 7, guest.sessionid: 0, bridge.sessionid: 3}
 
 
@@ -240,7 +233,7 @@ async def test_list_for_an_internal_client_has_each_member(all_: bool) -> None:
 async def test_internal_client_alone_in_a_room_receives_the_list() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
-        assert update((await join(bridge))[-1]) == [own_entry(bridge, 3)]
+        assert listed_users((await join(bridge))[-1]) == [own_entry(bridge, 3)]
 
 
 # reference 11.3-c
@@ -248,22 +241,22 @@ async def test_internal_client_sets_its_own_in_call_flags() -> None:
     async with FlowHarness() as harness:
         alice, bridge = await harness.member("alice", in_call=True), await harness.internal_hello("internal-incall")
         await join(bridge)
-        room = harness.hub.rooms[harness.hub.sessions[bridge.sessionid].room]  # type: ignore[index]  # it is in one
+        room = harness.room()
         alice.received()
         bridge.received()
-        incall(bridge, 0)
-        incall(bridge, -3)
-        incall(bridge, None)
+        set_own_flags(bridge, 0)
+        set_own_flags(bridge, -3)
+        set_own_flags(bridge, None)
         assert alice.received() == []
-        incall(bridge, 3)
+        set_own_flags(bridge, 3)
         (users,) = alice.received()
         own = own_entry(bridge, 3, features=["internal-incall"])
-        assert update(users) == [{"sessionId": alice.sessionid, "inCall": 7}, own]
+        assert listed_users(users) == [{"sessionId": alice.sessionid, "inCall": 7}, own]
         assert bridge.sessionid in room.in_call
         assert [message["type"] for message in bridge.received()] == ["event"]
-        incall(bridge, 3)
+        set_own_flags(bridge, 3)
         assert alice.received() == []
-        incall(bridge, 2)
+        set_own_flags(bridge, 2)
         assert len(alice.received()) == 1
         assert bridge.sessionid not in room.in_call
 
@@ -277,7 +270,7 @@ async def test_internal_client_enters_the_call_by_a_change_of_flags_only() -> No
         alice.received()
         alice.send_message({"type": "call"}, "x")
         assert bridge.received() == []
-        incall(bridge, 1)
+        set_own_flags(bridge, 1)
         bridge.received()
         alice.send_message({"type": "call"}, "x")
         assert [message["type"] for message in bridge.received()] == ["message"]
@@ -286,9 +279,9 @@ async def test_internal_client_enters_the_call_by_a_change_of_flags_only() -> No
 async def test_flags_that_were_set_outside_of_a_room_are_listed_in_the_next_one() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
-        incall(bridge, 1)
+        set_own_flags(bridge, 1)
         assert bridge.received() == []
-        assert update((await join(bridge))[-1]) == [own_entry(bridge, 1)]
+        assert listed_users((await join(bridge))[-1]) == [own_entry(bridge, 1)]
 
 
 async def test_all_in_call_reaches_clients_and_none_in_call_reaches_all() -> None:
@@ -299,7 +292,7 @@ async def test_all_in_call_reaches_clients_and_none_in_call_reaches_all() -> Non
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 1, "all": True}})
         assert len(alice.received()) == 1
         assert bridge.received() == []
-        incall(bridge, 1)
+        set_own_flags(bridge, 1)
         alice.received()
         bridge.received()
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 0, "all": True}})
@@ -316,7 +309,7 @@ async def test_leaving_the_call_closes_the_streams_of_an_internal_client() -> No
         bridge.offer()
         await settle()
         assert harness.publisher(bridge) is not None
-        incall(bridge, 0)
+        set_own_flags(bridge, 0)
         await settle()
         assert harness.publisher(bridge) is None
         assert harness.mcu.is_empty
@@ -414,7 +407,7 @@ async def test_internal_message_without_a_required_member_is_invalid(body: Any) 
 async def test_flags_are_integers(flags: Any) -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
-        incall(bridge, flags)
+        set_own_flags(bridge, flags)
         (error,) = bridge.received()
         assert error["error"]["code"] == "invalid_format"
         assert "id" not in error
@@ -424,5 +417,5 @@ async def test_flags_are_integers(flags: Any) -> None:
 async def test_internal_messages_of_unknown_types_are_ignored() -> None:
     async with FlowHarness() as harness:
         bridge = await harness.internal_hello()
-        bridge.send({"id": "i", "type": "internal", "internal": {"type": "future", "future": {}}})
+        bridge.send_internal("future", id="i")
         assert bridge.received() == []

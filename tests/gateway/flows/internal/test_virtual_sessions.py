@@ -18,39 +18,36 @@ ACTOR = {"actorId": "+491", "actorType": "phones"}
 
 
 async def add(bridge: FakeClient, name: str = "phone", room: str = "r", **more: Any) -> list[Json]:
-    body = {"sessionid": name, "roomid": room, **more}
-    bridge.send({"id": "a", "type": "internal", "internal": {"type": "addsession", "addsession": body}})
+    bridge.send_internal("addsession", id="a", sessionid=name, roomid=room, **more)
     await settle()
     return bridge.received()
 
 
 def change(bridge: FakeClient, name: str = "phone", room: str = "r", **more: Any) -> None:
-    body = {"sessionid": name, "roomid": room, **more}
-    bridge.send({"type": "internal", "internal": {"type": "updatesession", "updatesession": body}})
+    bridge.send_internal("updatesession", sessionid=name, roomid=room, **more)
 
 
 async def remove(bridge: FakeClient, name: str = "phone", room: str = "r") -> list[Json]:
-    body = {"sessionid": name, "roomid": room}
-    bridge.send({"id": "x", "type": "internal", "internal": {"type": "removesession", "removesession": body}})
+    bridge.send_internal("removesession", id="x", sessionid=name, roomid=room)
     await settle()
     return bridge.received()
 
 
-def public(bridge: FakeClient, name: str = "phone") -> str:
+def public_id(bridge: FakeClient, name: str = "phone") -> str:
     return bridge.session.virtuals[name].id
 
 
 def entry(bridge: FakeClient, flags: int, name: str = "phone") -> Json:
     now = int(WALL_TIME + bridge.harness.services.clock())
-    return {"inCall": flags, "sessionId": public(bridge, name), "lastPing": now, "virtual": True}
+    return {"inCall": flags, "sessionId": public_id(bridge, name), "lastPing": now, "virtual": True}
 
 
 def users(message: Json) -> Any:
-    """Return the list of a participants update without the member that Nextcloud lists in ``scene``."""
+    """Return the list of a participants update without Alice's entry from ``member_and_internal_client``."""
     return [entry for entry in message["event"]["update"]["users"] if "listed" not in entry]
 
 
-async def scene(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeClient]:
+async def member_and_internal_client(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeClient]:
     """Return a member of room ``r``, and an internal client that is in no room."""
     alice = await harness.member("alice")
     listed = {"sessionId": "nc-alice", "inCall": 0, "listed": True}
@@ -65,10 +62,10 @@ async def scene(harness: FlowHarness, *features: str) -> tuple[FakeClient, FakeC
 # reference 11.2-c
 async def test_members_receive_the_events_of_a_virtual_session_in_order() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         assert await add(bridge, userid="u", user={"type": "phone"}, flags=4) == []
         joined, update, flags = alice.received()
-        id = public(bridge)
+        id = public_id(bridge)
         assert joined["event"]["join"] == [{"sessionid": id, "userid": "u", "user": {"type": "phone"}}]
         assert users(update) == [entry(bridge, 9)]
         shown = {"roomid": "r", "sessionid": id, "flags": 4}
@@ -92,21 +89,21 @@ async def test_members_receive_the_events_of_a_virtual_session_in_order() -> Non
 )
 async def test_initial_in_call_flags_of_a_virtual_session(features: tuple[str, ...], given: Json, flags: int) -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness, *features)
+        alice, bridge = await member_and_internal_client(harness, *features)
         await add(bridge, **given)
         joined, update = alice.received()
-        assert joined["event"]["join"] == [{"sessionid": public(bridge), "userid": ""}]
+        assert joined["event"]["join"] == [{"sessionid": public_id(bridge), "userid": ""}]
         assert users(update) == [entry(bridge, flags)]
 
 
 # reference 11.2-b
 async def test_actor_joins_at_nextcloud_as_a_participant() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge, options=ACTOR, userid="u")
         request = harness.nextcloud.joins()[-1]
         assert request == RoomRequest(
-            "r", "u", public(bridge), actorid="+491", actortype="phones", incall=9, version="1.0"
+            "r", "u", public_id(bridge), actorid="+491", actortype="phones", incall=9, version="1.0"
         )
         assert len(alice.received()) == 2
 
@@ -114,7 +111,7 @@ async def test_actor_joins_at_nextcloud_as_a_participant() -> None:
 @pytest.mark.parametrize("options", [{}, {"actorId": "a"}, {"actorType": "t", "actorId": ""}])
 async def test_incomplete_actor_counts_as_none(options: Json) -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge, options=options)
         assert len(harness.nextcloud.sessions()) == 1
 
@@ -131,7 +128,7 @@ async def test_incomplete_actor_counts_as_none(options: Json) -> None:
 )
 async def test_virtual_session_that_nextcloud_refuses_is_not_added(options: Json, answer: Any, message: str) -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         harness.nextcloud.answer = lambda request: answer
         (error,) = await add(bridge, options=options)
         assert error == {"type": "error", "id": "a", "error": {"code": "add_failed", "message": message}}
@@ -142,7 +139,7 @@ async def test_virtual_session_that_nextcloud_refuses_is_not_added(options: Json
 # reference 11.2-b
 async def test_virtual_session_without_an_actor_is_added_whatever_nextcloud_answers() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         harness.nextcloud.answer = lambda request: {"type": "error", "error": {"code": "x", "message": "y"}}
         assert await add(bridge) == []
         assert len(alice.received()) == 2
@@ -151,7 +148,7 @@ async def test_virtual_session_without_an_actor_is_added_whatever_nextcloud_answ
 # reference 11.1-a
 async def test_virtual_session_for_an_unknown_room_is_ignored() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await harness.member("eve", "theirs", backend=OTHER_CLOUD)
         before = len(harness.nextcloud.requests)
         assert await add(bridge, room="elsewhere") == await add(bridge, room="theirs") == []
@@ -161,20 +158,20 @@ async def test_virtual_session_for_an_unknown_room_is_ignored() -> None:
 # reference 11.2-d
 async def test_second_virtual_session_with_the_same_name_is_refused_per_client() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         other = await harness.internal_hello()
         await add(bridge)
-        first = public(bridge)
+        first = public_id(bridge)
         (error,) = await add(bridge)
         assert error["error"] == {"code": "add_failed", "message": "Could not create virtual session."}
         assert await add(other) == []
-        assert public(bridge) == first != public(other)
+        assert public_id(bridge) == first != public_id(other)
         assert len(alice.received()) == 4
 
 
-async def test_limit_of_virtual_sessions() -> None:
+async def test_virtual_sessions_of_an_internal_client_are_limited() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         harness.change_settings(limits=Limits(virtual_sessions=1))
         assert await add(bridge) == []
         (error,) = await add(bridge, "another")
@@ -182,13 +179,13 @@ async def test_limit_of_virtual_sessions() -> None:
         assert harness.counters.limits_met["virtual_sessions"] == 1
 
 
-@pytest.mark.parametrize("gone", ["owner", "room"])
-async def test_virtual_session_is_removed_if_its_owner_or_room_ends_before_the_answer(gone: str) -> None:
+@pytest.mark.parametrize("ended", ["owner", "room"])
+async def test_virtual_session_is_removed_if_its_owner_or_room_ends_before_the_answer(ended: str) -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         harness.nextcloud.gate = asyncio.Event()
         await add(bridge)
-        if gone == "room":
+        if ended == "room":
             alice.leave()
         else:
             harness.flows.session_closer.end(bridge.session)
@@ -202,7 +199,7 @@ async def test_virtual_session_is_removed_if_its_owner_or_room_ends_before_the_a
 # reference 7.5-a
 async def test_later_member_receives_the_virtual_session_and_its_flags() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge, user={"displayname": "Phone"}, flags=1)
         await add(bridge, "silent")
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=["hide-displaynames"])
@@ -211,9 +208,9 @@ async def test_later_member_receives_the_virtual_session_and_its_flags() -> None
         await settle()
         _, _, others, flags = bob.received()
         listed = {entry["sessionid"]: entry for entry in others["event"]["join"]}
-        assert listed[public(bridge)] == {"sessionid": public(bridge), "userid": ""}
-        assert public(bridge, "silent") in listed
-        assert flags["event"]["flags"] == {"roomid": "r", "sessionid": public(bridge), "flags": 1}
+        assert listed[public_id(bridge)] == {"sessionid": public_id(bridge), "userid": ""}
+        assert public_id(bridge, "silent") in listed
+        assert flags["event"]["flags"] == {"roomid": "r", "sessionid": public_id(bridge), "flags": 1}
 
 
 # -- update
@@ -222,7 +219,7 @@ async def test_later_member_receives_the_virtual_session_and_its_flags() -> None
 # reference 11.3-a
 async def test_changed_flags_are_sent_once() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge, flags=1)
         alice.received()
         change(bridge, flags=1, incall=9)
@@ -246,10 +243,10 @@ async def test_changed_flags_are_sent_once() -> None:
 # reference 7.2-b
 async def test_rooms_api_names_a_virtual_session_by_its_public_id() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
         alice.received()
-        id = public(bridge)
+        id = public_id(bridge)
         entries = [{"sessionId": id, "inCall": 1, "userId": ""}, {"sessionId": "nc-alice", "inCall": 1}]
         harness.rooms_api("r", {"type": "incall", "incall": {"incall": 1, "changed": entries, "users": entries}})
         (update,) = alice.received()
@@ -268,7 +265,7 @@ async def test_rooms_api_names_a_virtual_session_by_its_public_id() -> None:
 # reference 7.4-b
 async def test_none_in_call_applies_to_virtual_sessions() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
         change(bridge, incall=1)
         alice.received()
@@ -286,9 +283,9 @@ async def test_none_in_call_applies_to_virtual_sessions() -> None:
 # reference 11.3-b
 async def test_removed_virtual_session_leaves_the_room_and_nextcloud() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
-        id = public(bridge)
+        id = public_id(bridge)
         key = f"sd:{id}"
         alice.received()
         (room,) = harness.hub.rooms.values()
@@ -305,9 +302,9 @@ async def test_removed_virtual_session_leaves_the_room_and_nextcloud() -> None:
 # reference 11.3-b
 async def test_actor_leaves_at_nextcloud_as_a_participant() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge, options=ACTOR)
-        id = public(bridge)
+        id = public_id(bridge)
         await remove(bridge)
         expected = RoomRequest("r", "", id, action="leave", actorid="+491", actortype="phones", version="1.0")
         assert harness.nextcloud.leaves() == [expected]
@@ -328,7 +325,7 @@ async def test_owner_receives_an_error_if_the_removal_fails_at_nextcloud(
     options: Json, answer: Any, message: str | None
 ) -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge, options=options)
         harness.nextcloud.answer = lambda request: answer
         errors = await remove(bridge)
@@ -338,7 +335,7 @@ async def test_owner_receives_an_error_if_the_removal_fails_at_nextcloud(
 
 async def test_ended_owner_receives_no_error() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge)
         harness.nextcloud.gate = asyncio.Event()
         harness.nextcloud.answer = lambda request: NextcloudError("no")
@@ -352,10 +349,10 @@ async def test_ended_owner_receives_no_error() -> None:
 # reference 11.3-d
 async def test_end_of_the_owner_ends_its_virtual_sessions() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
         await add(bridge, "other", options=ACTOR)
-        ids = [public(bridge), public(bridge, "other")]
+        ids = [public_id(bridge), public_id(bridge, "other")]
         alice.received()
         bridge.disconnect()
         await harness.sweep(29)
@@ -369,7 +366,7 @@ async def test_end_of_the_owner_ends_its_virtual_sessions() -> None:
 
 async def test_room_exists_as_long_as_it_has_a_virtual_session() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
         alice.leave()
         assert harness.hub.rooms
@@ -380,7 +377,7 @@ async def test_room_exists_as_long_as_it_has_a_virtual_session() -> None:
 # reference 4.6-c
 async def test_deletion_of_a_room_ends_its_virtual_sessions() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
         bridge.join()
         await settle()
@@ -405,10 +402,10 @@ async def test_deletion_of_a_room_ends_its_virtual_sessions() -> None:
 @pytest.mark.parametrize("type", ["message", "control"])
 async def test_owner_receives_the_messages_for_a_virtual_session(type: str) -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge, userid="u")
         eve = await harness.member("eve", backend=OTHER_CLOUD)
-        recipient = {"type": "session", "sessionid": public(bridge)}
+        recipient = {"type": "session", "sessionid": public_id(bridge)}
         for client in (alice, eve):
             client.send({"type": type, type: {"recipient": recipient, "data": {"type": "mute", "audio": 1.0}}})
         (message,) = bridge.received()
@@ -425,9 +422,9 @@ async def test_owner_receives_the_messages_for_a_virtual_session(type: str) -> N
 async def test_control_to_a_virtual_session_needs_the_permission() -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
-        recipient = {"type": "session", "sessionid": public(bridge)}
+        recipient = {"type": "session", "sessionid": public_id(bridge)}
         alice.send({"type": "control", "control": {"recipient": recipient, "data": 1}})
         assert bridge.received() == []
 
@@ -435,7 +432,7 @@ async def test_control_to_a_virtual_session_needs_the_permission() -> None:
 # reference 11.4-a
 async def test_message_to_a_room_reaches_the_owner_once_at_most() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge, userid="u")
         change(bridge, incall=1)
         for recipient in ({"type": "room"}, {"type": "call"}, {"type": "user", "userid": "u"}):
@@ -451,10 +448,10 @@ async def test_message_to_a_room_reaches_the_owner_once_at_most() -> None:
 # reference 11.4-b
 async def test_owner_of_a_disinvited_virtual_session_receives_hangup() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge, userid="u")
         alice.received()
-        body = {"sessionids": [public(bridge), public(bridge)], "userids": ["u"]}
+        body = {"sessionids": [public_id(bridge), public_id(bridge)], "userids": ["u"]}
         harness.rooms_api("another", {"type": "disinvite", "disinvite": body})
         assert bridge.received() == []
         harness.rooms_api("r", {"type": "disinvite", "disinvite": body})
@@ -474,12 +471,12 @@ async def test_owner_of_a_disinvited_virtual_session_receives_hangup() -> None:
 # reference 9.5-a
 async def test_owner_receives_an_offer_that_is_sent_to_a_virtual_session() -> None:
     async with FlowHarness() as harness:
-        alice, bridge = await scene(harness)
+        alice, bridge = await member_and_internal_client(harness)
         await add(bridge)
         alice.offer()
         await settle()
         alice.received()
-        recipient = {"type": "session", "sessionid": public(bridge)}
+        recipient = {"type": "session", "sessionid": public_id(bridge)}
         alice.send_message(recipient, {"type": "sendoffer", "roomType": "video"}, id="s")
         await settle()
         (offered,) = bridge.data()
@@ -491,10 +488,12 @@ async def test_owner_receives_an_offer_that_is_sent_to_a_virtual_session() -> No
 
 async def test_publisher_of_another_room_cannot_send_an_offer_to_a_virtual_session() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge)
         bob = await harness.member("bob", "elsewhere")
-        bob.send_message({"type": "session", "sessionid": public(bridge)}, {"type": "sendoffer", "roomType": "video"})
+        bob.send_message(
+            {"type": "session", "sessionid": public_id(bridge)}, {"type": "sendoffer", "roomType": "video"}
+        )
         assert bob.error_codes() == ["not_allowed"]
 
 
@@ -504,7 +503,7 @@ async def test_publisher_of_another_room_cannot_send_an_offer_to_a_virtual_sessi
 # reference 4.5-b
 async def test_virtual_sessions_are_pinged() -> None:
     async with FlowHarness() as harness:
-        _, bridge = await scene(harness)
+        _, bridge = await member_and_internal_client(harness)
         await add(bridge, userid="u")
         await add(bridge, "other")
         await harness.sweep(10)
@@ -514,6 +513,6 @@ async def test_virtual_sessions_are_pinged() -> None:
         assert ping.roomid == "r"
         assert set(ping.entries) == {
             PingEntry("alice", "nc-alice"),
-            PingEntry("u", public(bridge)),
-            PingEntry("", public(bridge, "other")),
+            PingEntry("u", public_id(bridge)),
+            PingEntry("", public_id(bridge, "other")),
         }

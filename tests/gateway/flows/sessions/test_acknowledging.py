@@ -12,16 +12,6 @@ from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.virtual_time import settle
 
 
-async def acknowledging_client(harness: FlowHarness, userid: str) -> FakeClient:
-    client = harness.connect()
-    client.send_hello(userid, features=["ack"])
-    await settle()
-    hello = client.received()[-1]["hello"]
-    assert hello["received"] == 0
-    client.sessionid, client.resumeid = hello["sessionid"], hello["resumeid"]
-    return client
-
-
 async def resume(harness: FlowHarness, client: FakeClient, **members: Any) -> list[Any]:
     """Resume on another connection and return the messages after the welcome."""
     again = harness.connect()
@@ -35,9 +25,17 @@ def numbers(messages: list[Any]) -> list[int]:
     return [message["message"]["data"] for message in messages if message["type"] == "message"]
 
 
+async def test_hello_reply_says_that_no_message_was_received() -> None:
+    async with FlowHarness(mcu=False) as harness:
+        client = harness.connect()
+        client.send_hello("alice", features=["ack"])
+        await settle()
+        assert client.received()[-1]["hello"]["received"] == 0
+
+
 async def test_resume_replays_unacknowledged_messages_and_returns_the_number_received() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         for number in range(5):
             bob.send_message(alice, number)
         for number in range(3):
@@ -50,7 +48,7 @@ async def test_resume_replays_unacknowledged_messages_and_returns_the_number_rec
 
 async def test_acknowledgement_is_answered_and_drops_the_messages() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         for number in range(5):
             bob.send_message(alice, number)
         assert alice.session.outbox.size > 0
@@ -60,9 +58,9 @@ async def test_acknowledgement_is_answered_and_drops_the_messages() -> None:
         assert alice.session.outbox.size == 0
 
 
-async def test_resume_without_a_number_counts_sent_messages_as_received() -> None:
+async def test_resume_without_a_count_counts_sent_messages_as_received() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         bob.send_message(alice, 1)
         alice.disconnect()
         bob.send_message(alice, 2)
@@ -70,9 +68,9 @@ async def test_resume_without_a_number_counts_sent_messages_as_received() -> Non
 
 
 @pytest.mark.parametrize("received", [-1, 20, "1", 1.5])
-async def test_impossible_number_is_refused_and_the_session_stays(received: Any) -> None:
+async def test_impossible_count_is_refused_and_the_session_stays_open(received: Any) -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         bob.send_message(alice, 1)
         alice.received()
         alice.send({"type": "ack", "ack": {"received": received}})
@@ -83,9 +81,9 @@ async def test_impossible_number_is_refused_and_the_session_stays(received: Any)
         assert len(await resume(harness, alice, received=0)) == 3  # hello, the message, the error
 
 
-async def test_smaller_number_is_refused() -> None:
+async def test_smaller_count_than_before_is_refused() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         bob.send_message(alice, 1)
         alice.send({"type": "ack", "ack": {"received": 1}})
         alice.received()
@@ -110,7 +108,7 @@ async def test_client_without_the_feature_has_no_acknowledged_delivery() -> None
 
 async def test_resume_of_a_connected_session_replays_unacknowledged_messages() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         for number in range(3):
             bob.send_message(alice, number)
         messages = await resume(harness, alice, received=1)
@@ -120,7 +118,7 @@ async def test_resume_of_a_connected_session_replays_unacknowledged_messages() -
 async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
     async with FlowHarness(mcu=False) as harness:
         harness.change_settings(limits=Limits(messages_per_second=1, messages_burst=10))
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         for number in range(12):
             alice.send_message(bob, number)
             if alice.connection.finished:
@@ -134,7 +132,7 @@ async def test_message_beyond_the_rate_is_not_counted_as_received() -> None:
 
 async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice, bob = await acknowledging_client(harness, "alice"), await harness.hello("bob")
+        alice, bob = await harness.hello("alice", features=("ack",)), await harness.hello("bob")
         bob.send_message(alice, 1)
         harness.nextcloud.gate = asyncio.Event()
         alice.join(id="join")
@@ -155,7 +153,7 @@ async def test_late_acknowledgement_of_a_replaced_connection_is_no_error() -> No
 
 async def test_each_text_frame_after_the_hello_is_counted() -> None:
     async with FlowHarness(mcu=False) as harness:
-        alice = await acknowledging_client(harness, "alice")
+        alice = await harness.hello("alice", features=("ack",))
         alice.send("no message")
         alice.send({"type": "hello", "hello": {"version": "1.0", "resumeid": alice.resumeid}})
         harness.dispatch.received_binary(alice.client_connection)

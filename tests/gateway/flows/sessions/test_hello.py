@@ -18,12 +18,8 @@ from tests.gateway.flows.virtual_time import settle
 URL = CLOUD.urls[0]
 
 
-def hello(client: FakeClient, version: Any = "1.0", **body: Any) -> None:
-    client.send({"id": "h", "type": "hello", "hello": {"version": version, **body}})
-
-
-def hello_as(client: FakeClient, userid: str, url: str = URL) -> None:
-    hello(client, auth={"url": url, "params": client.harness.nextcloud.ticket(userid)})
+def send_hello(client: FakeClient, version: Any = "1.0", **body: Any) -> None:
+    client.send({"id": "hello", "type": "hello", "hello": {"version": version, **body}})
 
 
 # reference 2.3-a
@@ -39,11 +35,11 @@ async def test_hello_of_a_user_opens_a_session() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
-        hello(client, auth={"url": URL, "params": harness.nextcloud.ticket("alice")}, features=["x"])
+        client.send_hello("alice", features=["x"])
         await settle()
         (reply,) = client.received()
         body = reply.pop("hello")
-        assert reply == {"id": "h", "type": "hello"}
+        assert reply == {"id": "hello", "type": "hello"}
         assert body["sessionid"] != body["resumeid"]
         assert (body["version"], body["userid"]) == ("1.0", "alice")
         assert body["server"] == {"version": "test/1.0", "features": ["a", "b"]}
@@ -65,7 +61,7 @@ async def test_guest_has_an_empty_user_id() -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
         client.received()
-        hello_as(client, "")
+        client.send_hello()
         await settle()
         assert client.received()[0]["hello"]["userid"] == ""
 
@@ -75,7 +71,7 @@ async def test_guest_has_an_empty_user_id() -> None:
 async def test_backend_is_found_by_each_form_of_its_url(url: str) -> None:
     async with FlowHarness() as harness:
         client = harness.connect()
-        hello_as(client, "alice", url)
+        client.send_hello("alice", url=url)
         await settle()
         assert client.received()[-1]["type"] == "hello"
         assert harness.nextcloud.requests[0][1] == URL
@@ -119,12 +115,12 @@ async def test_refused_hello_may_be_repeated(body: Json, code: str) -> None:
         harness.nextcloud.keys[URL] = SigningKey().published
         client = harness.connect()
         client.received()
-        client.send({"id": "h", "type": "hello", "hello": body})
+        client.send({"id": "hello", "type": "hello", "hello": body})
         await asyncio.sleep(0.15)  # a forged resume id is answered late
         (reply,) = client.received()
-        assert (reply["id"], reply["type"], reply["error"]["code"]) == ("h", "error", code)
+        assert (reply["id"], reply["type"], reply["error"]["code"]) == ("hello", "error", code)
         assert harness.hub.sessions == {}
-        hello_as(client, "alice")
+        client.send_hello("alice")
         await settle()
         assert client.received()[0]["type"] == "hello"
 
@@ -141,12 +137,14 @@ async def test_refused_hello_may_be_repeated(body: Json, code: str) -> None:
         (NextcloudError("incomplete OCS response"), "internal_error", "incomplete OCS response"),
     ],
 )
-async def test_answer_of_nextcloud_decides_the_hello(answer: Json | NextcloudError, code: str, message: str) -> None:
+async def test_hello_that_nextcloud_does_not_confirm_is_refused(
+    answer: Json | NextcloudError, code: str, message: str
+) -> None:
     async with FlowHarness() as harness:
         harness.nextcloud.answer = lambda request: answer
         client = harness.connect()
         client.received()
-        hello_as(client, "alice")
+        client.send_hello("alice")
         await settle()
         (reply,) = client.received()
         assert (reply["error"]["code"], reply["error"]["message"]) == (code, message)
@@ -175,7 +173,7 @@ async def test_token_opens_a_session_without_asking_nextcloud(algorithm: str) ->
         harness.nextcloud.keys[URL] = key.published
         client = harness.connect()
         client.received()
-        hello(client, "2.0", auth={"url": URL, "params": {"token": token(key)}})
+        send_hello(client, "2.0", auth={"url": URL, "params": {"token": token(key)}})
         await settle()
         (reply,) = client.received()
         assert (reply["hello"]["userid"], reply["hello"]["version"]) == ("alice", "2.0")
@@ -200,7 +198,7 @@ async def test_token_that_is_expired_or_not_valid_yet_is_refused(claims: Json, c
         harness.nextcloud.keys[URL] = key.published
         client = harness.connect()
         client.received()
-        hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
+        send_hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
         await settle()
         assert client.error_codes() == [code]
 
@@ -213,7 +211,7 @@ async def test_token_that_fits_the_renewed_key_opens_a_session() -> None:
         harness.nextcloud.renewed_keys[URL] = new.published
         client = harness.connect()
         client.received()
-        hello(client, "2.0", auth={"url": URL, "params": {"token": token(new)}})
+        send_hello(client, "2.0", auth={"url": URL, "params": {"token": token(new)}})
         await settle()
         assert client.received()[0]["hello"]["userid"] == "alice"
         assert harness.nextcloud.renewals == [URL]
@@ -235,7 +233,7 @@ async def test_key_is_fetched_again_only_for_a_well_formed_token(text: str, rene
         harness.nextcloud.keys[URL] = harness.nextcloud.renewed_keys[URL] = SigningKey().published
         client = harness.connect()
         client.received()
-        hello(client, "2.0", auth={"url": URL, "params": {"token": text}})
+        send_hello(client, "2.0", auth={"url": URL, "params": {"token": text}})
         await settle()
         assert client.error_codes() == ["invalid_token"]
         assert len(harness.nextcloud.renewals) == renewals
@@ -248,7 +246,7 @@ async def test_key_is_not_fetched_again_for_a_valid_or_expired_token() -> None:
         harness.nextcloud.keys[URL] = key.published
         for claims in ({}, {"exp": WALL_TIME + 1}):
             client = harness.connect()
-            hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
+            send_hello(client, "2.0", auth={"url": URL, "params": {"token": token(key, **claims)}})
             await settle()
         assert harness.nextcloud.renewals == []
 
@@ -258,10 +256,10 @@ async def test_token_without_a_key_or_signed_with_another_key_is_refused() -> No
         client = harness.connect()
         client.received()
         given = {"url": URL, "params": {"token": token(SigningKey())}}
-        hello(client, "2.0", auth=given)
+        send_hello(client, "2.0", auth=given)
         await settle()
         harness.nextcloud.keys[URL] = SigningKey().published
-        hello(client, "2.0", auth=given)
+        send_hello(client, "2.0", auth=given)
         await settle()
         assert client.error_codes() == ["invalid_token", "invalid_token"]
 
@@ -277,7 +275,7 @@ async def test_token_that_nextcloud_cannot_be_asked_about_is_not_called_invalid(
             harness.nextcloud.features = {"federation-v2"}
         client = harness.connect()
         client.received()
-        hello(client, "2.0", auth={"type": client_type, "url": URL, "params": {"token": token(SigningKey())}})
+        send_hello(client, "2.0", auth={"type": client_type, "url": URL, "params": {"token": token(SigningKey())}})
         await settle()
         (reply,) = client.received()
         assert reply["error"] == {"code": "internal_error", "message": "the backend could not be reached"}
@@ -295,11 +293,11 @@ async def test_session_limit_leaves_the_client_free_to_try_again() -> None:
         first = await harness.hello("a", small)
         client = harness.connect()
         client.received()
-        hello_as(client, "b", small.urls[0])
+        client.send_hello("b", url=small.urls[0])
         await settle()
         assert client.error_codes() == ["session_limit_exceeded"]
         first.send({"type": "bye"})
-        hello_as(client, "b", small.urls[0])
+        client.send_hello("b", url=small.urls[0])
         await settle()
         assert client.received()[0]["type"] == "hello"
 
@@ -338,8 +336,8 @@ async def test_messages_before_a_session_are_counted() -> None:
 async def test_second_hello_is_ignored() -> None:
     async with FlowHarness() as harness:
         client = await harness.hello("alice")
-        hello_as(client, "bob")
-        hello(client, resumeid=client.resumeid)
+        client.send_hello("bob")
+        send_hello(client, resumeid=client.resumeid)
         await settle()
         assert client.received() == []
         assert len(harness.hub.sessions) == 1
@@ -350,7 +348,7 @@ async def test_client_that_disconnects_before_the_answer_of_nextcloud_leaves_no_
     async with FlowHarness() as harness:
         harness.nextcloud.gate = asyncio.Event()
         client = harness.connect()
-        hello_as(client, "alice")
+        client.send_hello("alice")
         await settle()
         client.disconnect()
         harness.nextcloud.gate.set()
@@ -364,15 +362,15 @@ async def test_messages_behind_a_slow_hello_wait_for_it() -> None:
         harness.nextcloud.gate = asyncio.Event()
         client = harness.connect()
         client.received()
-        hello_as(client, "alice")
-        client.join(id="j")
-        client.leave(id="l")
+        client.send_hello("alice")
+        client.join()
+        client.leave()
         await settle()
         assert client.received() == []
         harness.nextcloud.gate.set()
         await settle()
         messages = client.received()
-        assert [message.get("id") for message in messages if "id" in message] == ["h", "j", "l"]
+        assert [message.get("id") for message in messages if "id" in message] == ["hello", "join", "leave"]
 
 
 # -- timers (2.5)
@@ -396,7 +394,7 @@ async def test_hello_timer_is_suspended_during_the_request_and_restarts_after_a_
         harness.nextcloud.gate = asyncio.Event()
         client = harness.connect()
         client.received()
-        hello(client, auth={"url": URL, "params": {"userid": "x"}})
+        send_hello(client, auth={"url": URL, "params": {"userid": "x"}})
         await harness.sweep(5.0)
         assert client.received() == []
         harness.nextcloud.gate.set()
@@ -415,8 +413,8 @@ async def test_hello_after_the_hello_timeout_is_ignored() -> None:
         client = harness.connect()
         client.received()
         await harness.sweep(1.95)
-        hello(client, resumeid=victim.resumeid[:-4] + "junk")  # is answered after 0.1 s
-        hello_as(client, "alice")
+        send_hello(client, resumeid=victim.resumeid[:-4] + "junk")  # is answered after 0.1 s
+        client.send_hello("alice")
         await asyncio.sleep(0.05)
         harness.dispatch.sweep(harness.services.clock())
         assert client.received() == [{"type": "bye", "bye": {"reason": "hello_timeout"}}]
@@ -431,7 +429,7 @@ async def test_failed_resume_does_not_restart_the_hello_timer() -> None:
         client = harness.connect()
         client.received()
         await harness.sweep(1.5)
-        hello(client, resumeid="junk")
+        send_hello(client, resumeid="junk")
         await harness.sweep(0.4)
         assert client.error_codes() == ["no_such_session"]
         await harness.sweep(0.1)
@@ -531,9 +529,9 @@ async def test_public_id_and_the_resume_id_of_a_closed_session_are_refused() -> 
         alice = await harness.hello("alice")
         client = harness.connect()
         client.received()
-        hello(client, resumeid=alice.sessionid)
+        send_hello(client, resumeid=alice.sessionid)
         alice.send({"type": "bye"})
-        hello(client, resumeid=alice.resumeid)
+        send_hello(client, resumeid=alice.resumeid)
         await asyncio.sleep(0.15)  # a forged resume id is answered late
         assert client.error_codes() == ["no_such_session"] * 2
         assert harness.counters.resume_failed_total == 2
