@@ -14,7 +14,7 @@ from gateway.core.limits import Backend
 from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.federation.fake_host import FakeHost
-from tests.gateway.flows.federation.test_rooms import request_join
+from tests.gateway.flows.federation.seats import request_join
 from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER_CLOUD, FakeClient, FlowHarness, internal_params
 from tests.gateway.flows.media.calls import publish, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle

@@ -11,7 +11,7 @@ from gateway.flows.ports import RemoteConnectionLost, RemoteUnavailable
 Json = dict[str, Any]
 
 REMOTE_ID, REMOTE_RESUME_ID = "id at the host", "resume id at the host"
-NO_ANSWER = ...  # no answer
+NO_ANSWER = ...  # in place of an answer: the host sends none
 
 
 class FakeHostConnection:

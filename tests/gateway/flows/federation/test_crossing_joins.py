@@ -8,20 +8,14 @@ from __future__ import annotations
 import asyncio
 
 from tests.gateway.flows.federation.fake_host import NO_ANSWER, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import TARGET, harness_with, relayed, request_join, seated_client
-from tests.gateway.flows.harness import Json
+from tests.gateway.flows.federation.seats import TARGET, harness_with, relayed, request_join, seated_client, types_of
 from tests.gateway.flows.virtual_time import settle
-
-
-def types(messages: list[Json]) -> list[str]:
-    return [message.get("event", message)["type"] for message in messages]
-
 
 # -- joins that the host answers late, or not at all
 
 
 # reference 12.1-d
-async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doubt_about_the_room() -> None:
+async def test_join_that_the_host_does_not_answer_leads_to_a_new_session_in_the_first_room() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         client = await seated_client(harness)
@@ -31,10 +25,11 @@ async def test_join_over_the_same_connection_that_is_not_answered_leaves_no_doub
         host.join = {}
         await asyncio.sleep(3.0)
         messages = client.received()
-        assert types(messages) == ["error", "federation_interrupted", "federation_resumed", "room"]
+        assert types_of(messages) == ["error", "federation_interrupted", "federation_resumed", "room"]
         assert messages[2]["event"]["resumed"] is False  # the old session may have entered R2 by now
         assert messages[3] == {"type": "room", "room": {"roomid": "L"}}
         assert [join["room"]["roomid"] for join in host.sent("room")] == ["R", "R2", "R"]
+        assert [hello["hello"].get("resumeid") for hello in host.sent("hello")] == [None, None]
         assert [message["type"] for message in host.connections[0].sent] == ["hello", "room", "room", "bye"]
 
 
@@ -48,7 +43,7 @@ async def test_session_at_a_host_that_does_not_answer_its_bye_is_abandoned() -> 
         request_join(client, "j2", "L2", roomid="R2")
         await asyncio.sleep(11.0)
         host.join = {}
-        assert types(client.received()) == ["error"]
+        assert types_of(client.received()) == ["error"]
         host.connection.deliver({"type": "room", "id": host.sent("room")[1]["id"], "room": {"roomid": "R2"}})
         host.connection.deliver(relayed("in either room"))
         client.send_message({"type": "room"}, "for the old session")
@@ -56,7 +51,7 @@ async def test_session_at_a_host_that_does_not_answer_its_bye_is_abandoned() -> 
         assert client.received() == []
         assert not host.connection.aborted
         await asyncio.sleep(5.0)
-        assert types(client.received()) == ["federation_interrupted", "federation_resumed", "room"]
+        assert types_of(client.received()) == ["federation_interrupted", "federation_resumed", "room"]
         assert host.connections[0].aborted
         assert [message["type"] for message in host.connection.sent] == ["hello", "room"]
         host.connection.deliver(relayed("in R"))
@@ -97,7 +92,7 @@ async def test_room_is_joined_anew_until_the_host_answers() -> None:
         host.resume, host.join = host.hello, {}
         await asyncio.sleep(3.0)
         messages = client.received()
-        assert types(messages) == ["federation_interrupted", "federation_resumed"] * 2 + ["room"]
+        assert types_of(messages) == ["federation_interrupted", "federation_resumed"] * 2 + ["room"]
         assert messages[-1] == {"type": "room", "room": {"roomid": "L"}}
 
 
@@ -137,7 +132,7 @@ async def test_join_of_the_client_goes_on_if_the_one_after_a_lost_session_is_ref
         host.join = {}
         await settle()
         messages = client.received()
-        assert types(messages) == ["error", "room", "room"]
+        assert types_of(messages) == ["error", "room", "room"]
         assert messages[1:] == [
             {"type": "room", "room": {"roomid": ""}},
             {"type": "room", "id": "j2", "room": {"roomid": "L2"}},
@@ -205,7 +200,7 @@ async def test_client_that_joins_again_while_its_seat_is_interrupted_keeps_its_s
         await settle()
         messages = client.received()
         assert messages[-1] == {"type": "room", "id": "j2", "room": {"roomid": "L"}}
-        assert "bye" not in types(messages)
+        assert "bye" not in types_of(messages)
         new.deliver(relayed("seen"))
         await settle()
         assert client.received() == [relayed("seen")]

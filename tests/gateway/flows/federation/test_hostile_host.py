@@ -13,7 +13,7 @@ import pytest
 from gateway.core.limits import Limits
 from gateway.flows.federation import remote_session
 from tests.gateway.flows.federation.fake_host import FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
+from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client, types_of
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -44,7 +44,7 @@ async def test_flood_of_messages_of_the_connection_is_slowed_down(message: Json)
 # attack: ids that fill the memory, or that are none
 @pytest.mark.parametrize("member", ["sessionid", "resumeid"])
 @pytest.mark.parametrize("id", ["", "x" * 100_000])
-async def test_ids_of_the_session_at_the_host_have_a_length(member: str, id: str) -> None:
+async def test_ids_of_the_session_at_the_host_are_limited_in_length(member: str, id: str) -> None:
     host = FakeHost()
     host.hello = host.hello | {member: id}
     async with harness_with(host) as harness:
@@ -57,7 +57,7 @@ async def test_ids_of_the_session_at_the_host_have_a_length(member: str, id: str
 
 
 # attack: a room id that fills the memory
-async def test_room_id_of_the_host_has_a_length() -> None:
+async def test_room_id_of_the_host_is_limited_in_length() -> None:
     host = FakeHost()
     host.join = {"roomid": "x" * 100_000}
     async with harness_with(host) as harness:
@@ -78,7 +78,7 @@ async def test_room_id_of_the_host_has_a_length() -> None:
     ],
     ids=["comments", "users", "changed"],
 )
-async def test_lists_of_one_message_have_a_length(event: Json) -> None:
+async def test_lists_of_one_message_are_limited_in_length(event: Json) -> None:
     host = FakeHost()
     if "message" in event:
         event["message"]["data"] = {"type": "chat", "chat": {"comments": [1] * 500_000}}
@@ -92,7 +92,7 @@ async def test_lists_of_one_message_have_a_length(event: Json) -> None:
 
 # attack: a long URL, which stands in the name of each user of the host
 @pytest.mark.parametrize("member", ["signaling", "url"])
-async def test_urls_have_a_length(member: str) -> None:
+async def test_urls_are_limited_in_length(member: str) -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
@@ -105,7 +105,7 @@ async def test_urls_have_a_length(member: str) -> None:
 
 
 # attack: a mention per word
-async def test_mentions_of_one_comment_have_a_number() -> None:
+async def test_mentions_of_one_comment_are_limited_in_number() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
@@ -153,7 +153,7 @@ async def test_final_dot_of_a_name_makes_no_other_server() -> None:
 
 
 # attack: many hosts that take no messages, and clients that send them
-async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_messages_kept_for_all_hosts_are_limited_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote_session, "MAX_KEPT_BYTES_TOTAL", 1_000_000)
     message = {"recipient": {"type": "room"}, "data": "\U0001f600" * 40_000}  # 160 KB of memory
     large = json.dumps({"type": "message", "message": message}, ensure_ascii=False)
@@ -182,7 +182,9 @@ async def test_messages_kept_for_all_hosts_have_a_size(monkeypatch: pytest.Monke
 
 
 # attack: a host that never tells what it has received, so that acknowledgements for it pile up
-async def test_acknowledgements_that_the_host_does_not_confirm_have_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_acknowledgements_that_the_host_does_not_confirm_are_limited_in_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(remote_session, "MAX_KEPT_MESSAGES", 10)
     host = FakeHost("ack")
     async with harness_with(host) as harness:
@@ -195,7 +197,7 @@ async def test_acknowledgements_that_the_host_does_not_confirm_have_a_number(mon
         for number in range(16):
             host.connection.deliver(relayed(number))
         await asyncio.sleep(1.0)
-        assert [message.get("event", message)["type"] for message in alice.received()[-3:]] == [
+        assert types_of(alice.received()[-3:]) == [
             "federation_interrupted",
             "federation_resumed",
             "room",

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.flows.federation import listed_participants
 from tests.gateway.flows.federation.fake_host import REMOTE_ID, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
+from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -33,7 +33,7 @@ def entry(session: str, flags: int = 7, **members: Any) -> Json:
 async def messages_after_resume(
     harness: FlowHarness, client: FakeClient, host: FakeHost, *meanwhile: Json
 ) -> list[Json]:
-    """Return what a client receives after its resume; ``meanwhile`` is what the host sends before that."""
+    """Return the messages that a client receives after its resume; the host sends ``meanwhile`` before it."""
     client.disconnect()
     for message in meanwhile:
         host.connection.deliver(message)
@@ -43,7 +43,7 @@ async def messages_after_resume(
 
 
 async def deliver_before_disconnect(host: FakeHost, client: FakeClient, *messages: Json) -> None:
-    """Let the host send messages that the client receives before it disconnects."""
+    """Deliver messages of the host, which the client receives while it is connected."""
     for message in messages:
         host.connection.deliver(message)
     await settle()
@@ -51,7 +51,7 @@ async def deliver_before_disconnect(host: FakeHost, client: FakeClient, *message
 
 
 # reference 12.3-l
-async def test_last_list_of_the_host_follows_what_came_meanwhile() -> None:
+async def test_last_list_of_the_host_follows_the_missed_messages() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
@@ -75,7 +75,7 @@ async def test_list_among_the_missed_messages_is_not_repeated() -> None:
         ]
 
 
-async def test_nothing_is_sent_if_the_host_has_listed_nobody() -> None:
+async def test_nothing_is_sent_if_the_host_has_listed_no_session() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
@@ -113,7 +113,7 @@ async def test_end_of_the_call_is_in_the_list() -> None:
 
 
 async def test_list_is_dropped_when_all_enter_the_call() -> None:
-    """Federated participants do not enter it so, and nothing tells which of them are."""
+    """The request lets no federated participant enter the call, and the list does not tell which ones those are."""
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
@@ -133,19 +133,19 @@ async def test_changes_without_a_list_are_merged() -> None:
         assert await messages_after_resume(harness, alice, host) == [listed]
 
 
-@pytest.mark.parametrize("way", ["other room", "new session", "leave", "local room"])
-async def test_list_of_another_room_or_session_is_dropped(way: str) -> None:
+@pytest.mark.parametrize("change", ["other room", "new session", "leave", "local room"])
+async def test_list_of_another_room_or_session_is_dropped(change: str) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
         await deliver_before_disconnect(host, alice, update(users=[entry("bob")]))
-        if way == "other room":
+        if change == "other room":
             request_join(alice, "j2", "L2", roomid="R2")
-        elif way == "new session":
+        elif change == "new session":
             host.resume = error("no_such_session")
             host.connection.lose()
         else:
-            alice.send({"type": "room", "room": {"roomid": "here" if way == "local room" else ""}})
+            alice.send({"type": "room", "room": {"roomid": "here" if change == "local room" else ""}})
         await asyncio.sleep(2.0)
         alice.received()
         assert await messages_after_resume(harness, alice, host) == []

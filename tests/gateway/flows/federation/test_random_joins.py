@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.flows.federation.fake_host import FakeHost, FakeHostConnection, error
-from tests.gateway.flows.federation.test_rooms import harness_with, request_join
+from tests.gateway.flows.federation.seats import harness_with, request_join
 from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -22,7 +22,7 @@ ACTIONS = 40
 
 
 class OrderlyHost(FakeHost):
-    """A host that handles the messages of each connection in order, when ``work`` is called."""
+    """A host that handles the messages of each connection in order, when ``handle_one`` is called."""
 
     def __init__(self) -> None:
         super().__init__("ack")
@@ -32,7 +32,7 @@ class OrderlyHost(FakeHost):
     def answer(self, connection: FakeHostConnection, message: Json) -> None:
         self.waiting.setdefault(connection, deque()).append(message)
 
-    def work(self, rng: random.Random) -> bool:
+    def handle_one(self, rng: random.Random) -> bool:
         """Handle one message of any connection; return ``False`` if there is none."""
         busy = [connection for connection, messages in self.waiting.items() if messages]
         if not busy:
@@ -61,12 +61,12 @@ class OrderlyHost(FakeHost):
             connection.deliver({"type": "event", "event": {"target": "room", "type": "join", "join": [entry]}})
 
 
-def refuse_some(joined: Any) -> Json | None:
+def refuse_one_room(joined: Any) -> Json | None:
     refused = getattr(joined, "roomid", "").endswith(REFUSED_ROOM)
     return {"type": "error", "error": {"code": "no_such_room", "message": ""}} if refused else None
 
 
-def act(rng: random.Random, client: FakeClient, number: int, bob: FakeClient) -> bool:
+def send_random_request(rng: random.Random, client: FakeClient, number: int, bob: FakeClient) -> bool:
     """Send a random request or message; return whether the client expects a reply."""
     id, room = f"q{number}", rng.choice("1123")
     match rng.randrange(8):
@@ -84,21 +84,21 @@ def act(rng: random.Random, client: FakeClient, number: int, bob: FakeClient) ->
 
 
 @pytest.mark.parametrize("seed", range(100))
-async def test_client_gateway_and_hosts_agree_in_the_end(seed: int) -> None:
+async def test_client_gateway_and_hosts_agree_about_the_room_in_the_end(seed: int) -> None:
     rng, host = random.Random(seed), OrderlyHost()
     async with harness_with(host) as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
-        harness.nextcloud.answer = refuse_some
+        harness.nextcloud.answer = refuse_one_room
         asked: list[str] = []
         for number in range(ACTIONS):
-            asked += [f"q{number}"] if act(rng, alice, number, bob) else []
+            asked += [f"q{number}"] if send_random_request(rng, alice, number, bob) else []
             for _ in range(rng.choice((0, 1, 3, 12))):
                 if rng.random() < 0.7:
-                    host.work(rng)
+                    host.handle_one(rng)
                 for _ in range(rng.choice((0, 1, 2, 5, 20))):
                     await asyncio.sleep(0)
         await settle()
-        while host.work(rng):
+        while host.handle_one(rng):
             await settle()
         await settle()
         messages = alice.received()

@@ -1,4 +1,4 @@
-"""Clients that the host removes from its room, or does not let in: what they are told.
+"""Clients that the host removes from its room or refuses: the messages that they receive.
 
 Source: reference 12.1-f, 12.3-i, 12.3-k.
 """
@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 from tests.gateway.flows.federation.fake_host import FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
+from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -60,14 +60,14 @@ async def test_disinvitation_from_another_room_is_not_passed_on() -> None:
         assert alice.received() == [relayed("seen")]
 
 
-@pytest.mark.parametrize("says_so", [True, False])
-async def test_deletion_of_the_room_ends_the_membership(says_so: bool) -> None:
-    """Deployed servers end the connection after the event, and send no ``room``."""
+@pytest.mark.parametrize("room_is_sent", [True, False])
+async def test_deletion_of_the_room_ends_the_membership(room_is_sent: bool) -> None:
+    # Deployed servers end the connection after the event, and send no ``room``.
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
         host.connection.deliver(disinvite("R", "deleted"))
-        if says_so:
+        if room_is_sent:
             host.connection.deliver({"type": "room", "room": {"roomid": ""}})
         host.connection.lose()
         await asyncio.sleep(1.0)

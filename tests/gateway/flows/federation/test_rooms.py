@@ -7,54 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.core.limits import FederationRules, Limits
 from tests.gateway.flows.federation.fake_host import NO_ANSWER, REMOTE_ID, FakeHost, error
-from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
+from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client, types_of
+from tests.gateway.flows.harness import Json
 from tests.gateway.flows.sessions.test_federation import federated_client
 from tests.gateway.flows.virtual_time import settle
-
-TARGET = {"signaling": "wss://host.example/", "url": "https://cloud.host.example/", "roomid": "R", "token": "t"}
-
-
-def harness_with(host: FakeHost) -> FlowHarness:
-    """Return a harness in which each URL of a remote server is that of ``host``."""
-    harness = FlowHarness()
-    harness.services.remote_servers = host
-    return harness
-
-
-def request_join(client: FakeClient, id: str = "j", room: str = "L", **target: Any) -> None:
-    """Request to join a room of the host as ``room``; ``target`` replaces members of ``TARGET``."""
-    federation = TARGET | target
-    client.send({"id": id, "type": "room", "room": {"roomid": room, "sessionid": "nc", "federation": federation}})
-
-
-async def seated_client(harness: FlowHarness, userid: str = "alice", *features: str) -> FakeClient:
-    """Return a client that has joined a room of the host; all messages so far are read."""
-    client = await harness.hello(userid, features=features)
-    request_join(client)
-    await settle()
-    reply = client.received()
-    assert [message["type"] for message in reply] == ["room"], reply
-    return client
-
-
-def relayed(data: Any, sender: str = "other") -> Json:
-    """Return a message from a session at the host."""
-    body = {"sender": {"type": "session", "sessionid": sender}, "data": data}
-    return {"type": "message", "message": body}
-
 
 # -- requests
 
 
 # reference 12.1-a
-async def test_hello_and_join_of_the_host() -> None:
+async def test_join_sends_a_hello_and_a_join_request_to_the_host() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         await seated_client(harness, "alice", "chat-relay", "ack")
@@ -221,7 +189,7 @@ async def test_temporary_errors_of_the_host_are_retried(code: str) -> None:
         assert len(client.received()) == 1  # federation_interrupted
         host.hello = {"sessionid": "new", "resumeid": "new"}
         await asyncio.sleep(20.0)
-        assert [message.get("event", message)["type"] for message in client.received()] == [
+        assert types_of(client.received()) == [
             "federation_resumed",
             "room",
         ]
@@ -237,8 +205,7 @@ async def test_join_that_is_refused_after_an_interruption_ends_the_membership() 
         host.resume, host.join = error("no_such_session"), error("no_such_room")
         host.connection.lose()
         await asyncio.sleep(2.0)
-        types = [message.get("event", message)["type"] for message in client.received()]
-        assert types == ["federation_interrupted", "federation_resumed", "error", "room"]
+        assert types_of(client.received()) == ["federation_interrupted", "federation_resumed", "error", "room"]
         assert harness.hub.seated == {}
 
 
@@ -253,7 +220,7 @@ async def test_connection_that_is_lost_before_the_host_answers_a_join_leads_to_a
         host.join = {}
         await asyncio.sleep(2.0)
         messages = client.received()
-        assert [message.get("event", message)["type"] for message in messages] == [
+        assert types_of(messages) == [
             "federation_interrupted",
             "error",
             "federation_resumed",
@@ -277,22 +244,6 @@ async def test_chat_is_queued_for_a_client_without_a_connection_as_in_a_local_ro
         again = await harness.resume(alice)
         data = [message["event"]["message"] for message in again.received()[1:]]
         assert [body["data"]["chat"] for body in data] == [{"refresh": True}, {"comment": {"id": 1, "token": "L"}}]
-
-
-async def test_second_join_that_is_not_answered_leads_to_a_new_session_in_the_first_room() -> None:
-    host = FakeHost("ack")
-    async with harness_with(host) as harness:
-        client = await seated_client(harness)
-        host.join = NO_ANSWER
-        request_join(client, "j2", "L2", roomid="R2")
-        await asyncio.sleep(9.0)
-        host.join = {}
-        assert client.received() == []
-        await asyncio.sleep(2.0)
-        messages = client.received()
-        assert {message["type"] for message in messages} == {"error", "event", "room"}
-        assert messages[-1] == {"type": "room", "room": {"roomid": "L"}}
-        assert [hello["hello"].get("resumeid") for hello in host.sent("hello")] == [None, None]
 
 
 async def test_join_reply_without_a_room_is_a_refusal() -> None:

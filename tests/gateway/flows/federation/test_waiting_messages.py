@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 
 from gateway.flows.dispatch import PAUSE_AT, PAUSE_JOIN_AT, PAUSE_JOIN_AT_SIZE
-from tests.gateway.flows.federation.test_rooms import harness_with, request_join
-from tests.gateway.flows.federation.test_withdrawn_joins import WITHDRAWN_ERROR, accept, answers, leave, silent_host
+from tests.gateway.flows.federation.seats import harness_with, request_join
+from tests.gateway.flows.federation.test_withdrawn_joins import WITHDRAWN_ERROR, accept, leave, replies, silent_host
 from tests.gateway.flows.harness import FakeClient
 from tests.gateway.flows.virtual_time import settle
 
@@ -18,7 +18,7 @@ def numbers(client: FakeClient) -> list[int]:
     return [message["message"]["data"] for message in client.received() if message["type"] == "message"]
 
 
-async def test_leave_is_seen_behind_many_messages() -> None:
+async def test_leave_behind_many_messages_withdraws_the_join() -> None:
     async with harness_with(silent_host("join")) as harness:
         alice, bob = await harness.hello("alice"), await harness.hello("bob")
         request_join(alice)
@@ -28,7 +28,7 @@ async def test_leave_is_seen_behind_many_messages() -> None:
         assert (alice.connection.paused, numbers(bob)) == (False, [])
         leave(alice)
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR]  # a session in no room gets no reply to a leave (4.2)
+        assert replies(alice) == [WITHDRAWN_ERROR]  # a session in no room gets no reply to a leave (4.2)
         assert numbers(bob) == list(range(PAUSE_JOIN_AT - 1))
         assert not alice.connection.paused
 
@@ -47,7 +47,7 @@ async def test_reading_goes_on_when_the_join_begins_behind_many_messages() -> No
         assert (alice.connection.paused, numbers(bob)) == (False, [])
         leave(alice)
         await settle()
-        assert answers(alice) == [("r", "r"), WITHDRAWN_ERROR, ("l", "")]
+        assert replies(alice) == [("r", "r"), WITHDRAWN_ERROR, ("l", "")]
         assert numbers(bob) == list(range(PAUSE_AT))
 
 

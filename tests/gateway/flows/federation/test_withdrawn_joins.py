@@ -12,8 +12,8 @@ import pytest
 
 from gateway.core.limits import FederationRules
 from tests.gateway.flows.federation.fake_host import NO_ANSWER, FakeHost, error
-from tests.gateway.flows.federation.test_rooms import harness_with, relayed, request_join, seated_client
-from tests.gateway.flows.harness import FakeClient, Json
+from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client, types_of
+from tests.gateway.flows.harness import FakeClient, FlowHarness, Json
 from tests.gateway.flows.virtual_time import settle
 
 STAGES = ["welcome", "hello", "join"]  # the answer of the host for which the join waits
@@ -35,7 +35,7 @@ def join_here(client: FakeClient, room: str, id: str) -> None:
     client.join(room, "nc-local", id=id)
 
 
-def answers(client: FakeClient) -> list[tuple[str, Any]]:
+def replies(client: FakeClient) -> list[tuple[str, Any]]:
     """Return id and error code, or room id, of the replies among the messages that a client has received."""
     found = []
     for message in client.received():
@@ -83,7 +83,7 @@ async def test_leave_does_not_wait_for_the_host(stage: str) -> None:
         alice.send_message(bob, "before the leave")
         leave(alice)
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("l", "")]
         seen = bob.received()
         assert [message["type"] for message in seen] == ["message", "event"]  # in this order
         assert seen[0]["message"]["data"] == "before the leave"
@@ -101,7 +101,7 @@ async def test_bye_does_not_wait_for_the_host(stage: str) -> None:
         await settle()
         alice.send({"id": "b", "type": "bye"})
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("b", "bye")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("b", "bye")]
         assert harness.hub.sessions == {}
         assert requests(host) == (["R", "bye"] if stage == "join" else [])
         assert host.connection.aborted
@@ -116,7 +116,7 @@ async def test_join_of_a_local_room_does_not_wait_for_the_host(stage: str) -> No
         await settle()
         join_here(alice, "here", "h")
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("h", "here")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("h", "here")]
         assert harness.hub.seated == {}
         assert host.connection.aborted
 
@@ -132,7 +132,7 @@ async def test_join_of_a_room_elsewhere_does_not_wait_for_the_first_host(stage: 
         harness.services.remote_servers = answering
         request_join(alice, "j2", "L2", signaling="wss://other.example/")
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("j2", "L2")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("j2", "L2")]
         assert host.connection.aborted
         answering.connection.deliver(relayed("seen"))
         await settle()
@@ -150,7 +150,7 @@ async def test_last_of_many_requests_counts(stage: str) -> None:
             alice.send_message(bob, number)
         leave(alice)
         await settle()
-        assert answers(alice) == [(f"j{number}", "room_join_failed") for number in range(5)] + [("l", "")]
+        assert replies(alice) == [(f"j{number}", "room_join_failed") for number in range(5)] + [("l", "")]
         data = [message["message"]["data"] for message in bob.received() if message["type"] == "message"]
         assert data == list(range(5))
         assert all(connection.aborted for connection in host.connections)
@@ -185,7 +185,7 @@ async def test_guest_without_a_room_has_its_time_limit_again() -> None:
         await harness.sweep(9.0)
         leave(guest)
         await harness.sweep(9.0)
-        assert answers(guest) == [WITHDRAWN_ERROR]  # a session in no room gets no reply to a leave (4.2)
+        assert replies(guest) == [WITHDRAWN_ERROR]  # a session in no room gets no reply to a leave (4.2)
         await harness.sweep(2.0)
         assert guest.received() == [{"type": "bye", "bye": {"reason": "room_join_timeout"}}]
 
@@ -195,7 +195,7 @@ async def test_guest_without_a_room_has_its_time_limit_again() -> None:
 
 @pytest.mark.parametrize("turns", range(10))
 @pytest.mark.parametrize("requested", ["leave", "bye", "here"])
-async def test_answer_at_the_moment_of_the_next_request_leaves_no_doubt(turns: int, requested: str) -> None:
+async def test_request_that_crosses_the_answer_of_the_host_is_carried_out(turns: int, requested: str) -> None:
     """The host has accepted; the client's next request comes some turns of the event loop later."""
     host = silent_host("join")
     async with harness_with(host) as harness:
@@ -213,7 +213,7 @@ async def test_answer_at_the_moment_of_the_next_request_leaves_no_doubt(turns: i
         else:
             join_here(alice, "here", "n")
         await settle()
-        first, second = answers(alice)
+        first, second = replies(alice)
         assert first in (WITHDRAWN_ERROR, ("j", "L"))
         assert second == ("n", {"leave": "", "bye": "bye", "here": "here"}[requested])
         assert requests(host) == ["R", "bye"]
@@ -234,7 +234,7 @@ async def test_acceptance_that_follows_the_withdrawal_has_no_effect() -> None:
         accept(host)
         host.connection.deliver(relayed("late"))
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("l", "")]
         assert requests(host) == ["R", "bye"]
         assert harness.hub.seated == {}
         assert not host.connection.aborted
@@ -249,7 +249,7 @@ async def test_host_that_accepts_after_the_time_limit_gets_a_bye() -> None:
         alice.received()
         request_join(alice)
         await asyncio.sleep(11.0)
-        assert answers(alice) == [("j", "federation_error")]
+        assert replies(alice) == [("j", "federation_error")]
         assert requests(host) == ["R", "bye"]
         accept(host)
         await settle()
@@ -261,7 +261,7 @@ async def test_host_that_accepts_after_the_time_limit_gets_a_bye() -> None:
 # -- a further join over the connection of the present room
 
 
-async def moving_client(harness: Any, host: FakeHost) -> FakeClient:
+async def client_with_unanswered_move(harness: FlowHarness, host: FakeHost) -> FakeClient:
     """Return a client in a room of the host, with a join of the room ``R2`` that the host does not answer.
 
     Its own Nextcloud refuses all further joins.
@@ -279,10 +279,10 @@ async def moving_client(harness: Any, host: FakeHost) -> FakeClient:
 async def test_leave_during_a_move_ends_the_session_at_the_host() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving_client(harness, host)
+        alice = await client_with_unanswered_move(harness, host)
         leave(alice)
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("l", "")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("l", "")]
         assert requests(host) == ["R", "R2", "bye"]
         assert host.connection.aborted
         assert harness.hub.seated == {}
@@ -293,11 +293,11 @@ async def test_leave_during_a_move_ends_the_session_at_the_host() -> None:
 async def test_client_whose_next_join_is_refused_is_in_its_room_at_the_host(accepted: bool) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving_client(harness, host)
+        alice = await client_with_unanswered_move(harness, host)
         alice.send_message({"type": "room"}, "for R")
         join_here(alice, "here", "h")
         await settle()
-        assert answers(alice) == [WITHDRAWN_ERROR, ("h", "no_such_room")]
+        assert replies(alice) == [WITHDRAWN_ERROR, ("h", "no_such_room")]
         assert requests(host) == ["R", "R2", "R"]
         assert [message["type"] for message in host.connection.sent[-2:]] == ["room", "message"]
         if accepted:
@@ -322,7 +322,7 @@ async def test_client_whose_next_join_is_refused_is_in_its_room_at_the_host(acce
 async def test_room_that_cannot_be_joined_again_is_lost() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving_client(harness, host)
+        alice = await client_with_unanswered_move(harness, host)
         join_here(alice, "here", "h")
         await settle()
         alice.received()
@@ -336,10 +336,10 @@ async def test_room_that_cannot_be_joined_again_is_lost() -> None:
         assert harness.hub.seated == {}
 
 
-async def test_next_join_of_a_room_of_the_host_follows_the_way_back() -> None:
+async def test_next_join_of_a_room_of_the_host_waits_for_the_return_to_the_first_room() -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving_client(harness, host)
+        alice = await client_with_unanswered_move(harness, host)
         request_join(alice, "j3", "L3", roomid="R3")
         await settle()
         assert requests(host) == ["R", "R2", "R"]
@@ -358,10 +358,10 @@ async def test_next_join_of_a_room_of_the_host_follows_the_way_back() -> None:
 
 
 @pytest.mark.parametrize("breaks", [True, False])
-async def test_host_that_does_not_answer_the_way_back_gets_a_new_session(breaks: bool) -> None:
+async def test_host_that_does_not_answer_the_return_to_the_first_room_gets_a_new_session(breaks: bool) -> None:
     host = FakeHost("ack")
     async with harness_with(host) as harness:
-        alice = await moving_client(harness, host)
+        alice = await client_with_unanswered_move(harness, host)
         join_here(alice, "here", "h")
         await settle()
         alice.received()
@@ -372,7 +372,7 @@ async def test_host_that_does_not_answer_the_way_back_gets_a_new_session(breaks:
         host.join = {}
         await asyncio.sleep(3.0)
         messages = alice.received()
-        assert [message.get("event", message)["type"] for message in messages] == [
+        assert types_of(messages) == [
             "federation_interrupted",
             "federation_resumed",
             "room",
@@ -409,12 +409,12 @@ async def test_lost_connection_of_the_client_does_not_end_the_join() -> None:
         again = await harness.resume(alice)
         accept(host)
         await settle()
-        assert answers(again) == [("j", "L")]
+        assert replies(again) == [("j", "L")]
         request_join(again, "j2", "L2", roomid="R2")
         await settle()
         leave(again)
         await settle()
-        assert answers(again) == [("j2", "room_join_failed"), ("l", "")]
+        assert replies(again) == [("j2", "room_join_failed"), ("l", "")]
 
 
 async def test_disinvitation_of_a_client_that_is_away_ends_the_join() -> None:

@@ -30,7 +30,7 @@ async def subscribe(subscriber: FakeClient, publisher: FakeClient) -> FakeSubscr
 
 
 async def publishing_call(*userids: str) -> tuple[FlowHarness, list[FakeClient]]:
-    """Return a harness and clients in one call, the first of which publishes; nothing is left to be received."""
+    """Return a harness and clients in one call, the first of which publishes; all messages so far are read."""
     harness = FlowHarness()
     clients = await harness.callers(*userids)
     clients[0].offer()
@@ -52,7 +52,7 @@ async def call_of(harness: FlowHarness, *features: tuple[str, ...]) -> list[Fake
 
 
 async def publish(client: FakeClient, connection: str = "one", *, sid: str = "1", room_type: str = "video") -> None:
-    """Publish a stream; nothing but its answer may be received."""
+    """Publish a stream; check that only its answer is received."""
     client.offer(connection, sid=sid, roomType=room_type)
     await settle()
     assert [message["type"] for message in client.data()] == ["answer"]

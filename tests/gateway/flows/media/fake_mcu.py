@@ -57,7 +57,7 @@ class FakePublisher:
         given = identity(offer)
         assert given.same_peer_connection(identity(parse(self.offer))) or not given.ufrags
         self.updates.append(str(offer))
-        return parse_frozen(self.mcu.spoil(answer_to(str(offer))))
+        return parse_frozen(self.mcu.edit_description(answer_to(str(offer))))
 
     async def limit(self, bits_per_second: int) -> None:
         gate = self.limit_gate or self.mcu.limit_gate
@@ -129,7 +129,7 @@ class FakeSubscriber:
         if self.unanswered is not None:
             return self.unanswered
         self.refreshed += 1
-        return parse_frozen(self.mcu.spoil(subscriber_offer(f"refreshed {self.refreshed}")))
+        return parse_frozen(self.mcu.edit_description(subscriber_offer(f"refreshed {self.refreshed}")))
 
     async def select(self, selection: MediaSelection) -> None:
         await self._work()
@@ -166,7 +166,9 @@ class FakeMcu:
         self.subscribe_gate: asyncio.Event | None = None
         self.publish_error: McuError | None = None
         self.subscribe_error: McuError | None = None
-        self.spoil: Callable[[str], str] = lambda description: description  # edits each description of the SFU
+        self.edit_description: Callable[[str], str] = lambda description: (
+            description
+        )  # edits each description of the SFU
         self.capacity = 0
         self.reports: list[StreamReport] = []  # of its streams
         self.unavailable = False  # ``publish`` and ``subscribe`` wait while it is set
@@ -226,7 +228,7 @@ class FakeMcu:
             self.pending_calls -= 1
         async with self._changed:
             self._changed.notify_all()
-        return publisher, parse_frozen(self.spoil(answer_to(publisher.offer)))
+        return publisher, parse_frozen(self.edit_description(answer_to(publisher.offer)))
 
     async def subscribe(
         self, key: StreamKey, options: SubscribeOptions, listener: StreamListener
@@ -244,12 +246,12 @@ class FakeMcu:
                 raise NoSuchStream("the publisher went away")
             subscriber = FakeSubscriber(self, self.publishers[key], options, listener)
         except TimeoutError:
-            raise NoSuchStream("nobody published the stream") from None
+            raise NoSuchStream("the stream was not published in time") from None
         finally:
             self.pending_calls -= 1
         self.subscribers.append(subscriber)
         self.subscribed.append(subscriber)
-        return subscriber, parse_frozen(self.spoil(subscriber_offer(f"subscription {len(self.subscribed)}")))
+        return subscriber, parse_frozen(self.edit_description(subscriber_offer(f"subscription {len(self.subscribed)}")))
 
     def status(self) -> McuStatus:
         state = SfuState.CONNECTING if self.unavailable else SfuState.READY

@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from mcu.base import (
-    IceCandidate,
-)
+from mcu.base import IceCandidate
 from sdp.candidates import CandidateFilter
 from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.flows.call_log import StreamEnd
+from gateway.core.policy import DecodableCodecs
 from tests.gateway.flows.media.descriptions import answer, offer
 from tests.gateway.flows.media.fake_mcu import FakePublisher
 from tests.gateway.flows.media.quality_calls import (
@@ -119,18 +119,22 @@ async def test_unknown_codecs_are_neither_recorded_nor_passed_to_the_sfu() -> No
         assert decodable.offered == frozenset({"vp8"})
 
 
-async def test_answer_for_a_closed_publisher_is_not_recorded() -> None:
+async def test_answer_for_an_unpublished_stream_is_not_recorded() -> None:
     async with harness_with() as harness:
         (alice,) = await publishing_clients(harness, "alice")
         bob = await harness.member("bob", in_call=True, backend=backend_with())
         bob.media(alice, "requestoffer")
         await settle()
-        publisher = harness.mcu.subscribers[0]
-        publisher.gate = asyncio.Event()
+        bob.received()
+        (subscriber,) = harness.mcu.subscribers
+        subscriber.gate = asyncio.Event()
         bob.media(alice, "answer", payload={"type": "answer", "sdp": answer()})
         await settle()
-        harness.mcu.publishers.clear()
-        harness.media.end(alice.session, StreamEnd.LEFT_CALL)
-        publisher.gate.set()
+        quality = harness.media.quality
+        (decision,) = quality.explain(ROOM)
+        quality.stream_unpublished(decision.stream)  # as at the end of the publisher, before that of its subscribers
+        subscriber.gate.set()
         await settle()
-        assert harness.media.quality.explain(ROOM) == []
+        assert len(subscriber.answers) == 1
+        assert bob.received() == []
+        assert quality._planner.decodable_codecs(bob.session.id, "video") == DecodableCodecs()

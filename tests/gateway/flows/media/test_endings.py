@@ -7,11 +7,7 @@ from typing import Any
 
 import pytest
 
-from mcu.base import (
-    CloseReason,
-    IceCandidate,
-    StreamType,
-)
+from mcu.base import CloseReason, IceCandidate, StreamType
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import CANDIDATE, subscriber_offer

@@ -27,6 +27,10 @@ def send_offer(client: FakeClient, sdp: str) -> None:
     client.send_message(client, {"type": "offer", "roomType": "video", "sid": "1", "payload": payload}, id="offer")
 
 
+def stop_all_media(description: str) -> str:
+    return re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", description)
+
+
 def without_transport(description: str) -> str:
     return description.replace("a=ice-ufrag", "a=x-ufrag")
 
@@ -35,7 +39,7 @@ def without_transport(description: str) -> str:
 async def test_wrong_mid_and_group_of_an_answer_are_mended_before_the_client_gets_it() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        harness.mcu.spoil = lambda answer: answer.replace("a=mid:1", "a=mid:(null)").replace(
+        harness.mcu.edit_description = lambda answer: answer.replace("a=mid:1", "a=mid:(null)").replace(
             "t=0 0", "t=0 0\r\na=group:BUNDLE (null) 1"
         )
         alice.offer()
@@ -50,7 +54,7 @@ async def test_wrong_mid_and_group_of_an_answer_are_mended_before_the_client_get
 async def test_first_answer_that_cannot_be_mended_is_an_error_and_leaves_no_publisher() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        harness.mcu.spoil = without_transport
+        harness.mcu.edit_description = without_transport
         alice.offer()
         await settle()
         (reply,) = alice.received()
@@ -62,12 +66,12 @@ async def test_first_answer_that_cannot_be_mended_is_an_error_and_leaves_no_publ
 async def test_later_answer_that_cannot_be_mended_is_an_error_and_the_stream_continues() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
-        harness.mcu.spoil = without_transport
+        harness.mcu.edit_description = without_transport
         alice.offer()
         await settle()
         assert [message["error"] for message in alice.received() if message["type"] == "error"] == [SFU_FAILED]
         assert harness.publisher(alice) is not None
-        harness.mcu.spoil = str
+        harness.mcu.edit_description = str
         alice.offer()
         await settle()
         assert [data["type"] for data in alice.data()] == ["answer"]
@@ -76,7 +80,7 @@ async def test_later_answer_that_cannot_be_mended_is_an_error_and_the_stream_con
 async def test_first_offer_that_breaks_a_rule_is_an_error_and_leaves_no_subscriber() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
-        harness.mcu.spoil = without_transport
+        harness.mcu.edit_description = without_transport
         bob.media(alice, "requestoffer")
         await settle()
         assert [message["error"] for message in bob.received() if message["type"] == "error"] == [SFU_FAILED]
@@ -97,10 +101,10 @@ async def test_later_offer_that_breaks_a_rule_is_dropped_and_the_subscription_co
 
 
 # reference 9.2-l
-async def test_offer_that_stops_everything_is_answered_without_a_stream_on_the_sfu() -> None:
+async def test_offer_that_stops_all_media_is_answered_without_a_stream_on_the_sfu() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
-        stopped = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer())
+        stopped = stop_all_media(offer())
         send_offer(alice, stopped)
         await settle()
         (reply,) = alice.data()
@@ -112,13 +116,13 @@ async def test_offer_that_stops_everything_is_answered_without_a_stream_on_the_s
 
 
 # reference 9.2-l
-async def test_offer_that_stops_everything_is_answered_although_it_crosses_the_end_of_the_stream() -> None:
+async def test_offer_that_stops_all_media_is_answered_although_it_crosses_the_end_of_the_stream() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         (publisher,) = harness.mcu.published
         publisher.gate = asyncio.Event()
         publisher.error = McuLost("the stream has ended")
-        stopped = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer())
+        stopped = stop_all_media(offer())
         send_offer(alice, stopped)
         await settle()
         publisher.end(CloseReason.PUBLISHER_GONE, CloseReason.FAILED)
@@ -129,17 +133,17 @@ async def test_offer_that_stops_everything_is_answered_although_it_crosses_the_e
         assert harness.media.open_streams == (0, 0)
 
 
-async def test_offer_that_stops_everything_without_credentials_renegotiates() -> None:
+async def test_offer_that_stops_all_media_without_credentials_renegotiates() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         publisher = harness.publisher(alice)
-        stopped = re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", offer())
+        stopped = stop_all_media(offer())
         stopped = re.sub(r"(?m)^a=(ice-ufrag|ice-pwd|fingerprint):.*\r\n", "", stopped)
-        harness.mcu.spoil = lambda answer: re.sub(r"(?m)^m=(\w+) 9 ", r"m=\1 0 ", answer)
+        harness.mcu.edit_description = stop_all_media
         for text in (stopped, offer()):
             send_offer(alice, text)
             await settle()
-            harness.mcu.spoil = str
+            harness.mcu.edit_description = str
             assert [data["type"] for data in alice.data()] == ["answer"]
             assert harness.publisher(alice) is publisher
 

@@ -1,4 +1,4 @@
-"""Only a stream's own class writes its state, and the quality controller uses publications by a protocol only."""
+"""Objects write only attributes of their own, and the quality controller uses publications by a protocol only."""
 
 from __future__ import annotations
 

@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from mcu.base import (
-    StreamType,
-)
+from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, set_permissions
@@ -150,7 +148,7 @@ async def test_permission_revoked_during_a_renegotiation_closes_the_stream() -> 
 
 # reference 8-f
 @pytest.mark.parametrize("later", [("audio",), ("audio", "application"), ("audio", "audio")])
-async def test_medium_that_a_later_offer_omits_is_still_covered_by_its_permission(later: tuple[str, ...]) -> None:
+async def test_media_kind_that_a_later_offer_omits_is_still_covered_by_its_permission(later: tuple[str, ...]) -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         alice.offer(media=later)
@@ -160,12 +158,12 @@ async def test_medium_that_a_later_offer_omits_is_still_covered_by_its_permissio
         assert harness.mcu.is_empty
 
 
-async def test_medium_of_an_offer_that_failed_is_covered_by_its_permission() -> None:
+async def test_media_kind_of_an_offer_that_failed_is_covered_by_its_permission() -> None:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
         alice.offer(media=("audio",))
         await settle()
-        harness.mcu.spoil = lambda answer: answer.replace("a=ice-pwd:", "a=ice-pwd:(null)")
+        harness.mcu.edit_description = lambda answer: answer.replace("a=ice-pwd:", "a=ice-pwd:(null)")
         alice.offer(media=("audio", "video"))
         await settle()
         assert alice.received()[-1]["error"]["code"] == "processing_failed"
@@ -175,7 +173,7 @@ async def test_medium_of_an_offer_that_failed_is_covered_by_its_permission() -> 
         assert harness.mcu.is_empty
 
 
-async def test_another_peer_connection_without_a_medium_needs_no_permission_for_it() -> None:
+async def test_another_peer_connection_without_a_media_kind_needs_no_permission_for_it() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
         alice.offer("two", media=("audio",))

@@ -25,7 +25,7 @@ from tests.gateway.flows.virtual_time import settle
 
 
 # reference 9.2-d
-async def test_answer_has_no_id() -> None:
+async def test_answer_has_the_sid_of_its_offer_and_no_id() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")  # neither room nor call is needed
         alice.offer(sid="7")
@@ -153,9 +153,7 @@ async def test_answer_without_a_ceiling_is_not_changed() -> None:
         (NoSuchStream("none"), "client_not_found"),
     ],
 )
-async def test_failure_to_publish_is_answered_with_an_error(
-    error: Exception, code: str, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_failure_to_publish_is_answered_with_an_error(error: Exception, code: str) -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         harness.mcu.publish_error = error  # type: ignore[assignment]
@@ -174,11 +172,11 @@ async def test_unexpected_exception_of_the_sfu_is_answered_with_an_error(caplog:
     async with FlowHarness() as harness:
         (alice,) = await harness.callers("alice")
         alice.received()
-        harness.mcu.publish_error = cast(McuError, ValueError("nobody thought of this"))
+        harness.mcu.publish_error = cast(McuError, ValueError("an unexpected error"))
         alice.offer()
         await settle()
         assert alice.error_codes() == ["processing_failed"]
-        assert "nobody thought of this" in caplog.text
+        assert "an unexpected error" in caplog.text
         harness.mcu.publish_error = None
         alice.offer()
         await settle()

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.core.backends import Backends
 from gateway.core.limits import Backend, BackendQualityRules, QualityRules
 from gateway.flows.settings import MediaLimits
 from mcu.base import CloseReason, Rejected, StreamType
@@ -235,7 +236,7 @@ async def test_changed_rules_apply_at_once_and_can_be_lifted() -> None:
         alice, bob = await publishing_clients(harness, "alice", "bob")
         await asyncio.sleep(SETTLE_TIME)
         for changed, expected in ((backend_with(room_budget=200_000), 100_000), (backend_with(), 1_000_000)):
-            harness.change_settings(backends=type(harness.services.backends)([changed]))
+            harness.change_settings(backends=Backends([changed]))
             await asyncio.sleep(SETTLE_TIME)
             assert [publisher_of(client).limits[-1] for client in (alice, bob)] == [expected, expected]
 
@@ -245,7 +246,7 @@ async def test_changed_rules_apply_outside_of_rooms() -> None:
         alice = await harness.hello("alice", backend_with())
         alice.offer("alice")
         await asyncio.sleep(SETTLE_TIME)
-        harness.change_settings(backends=type(harness.services.backends)([backend_with(ceiling=200_000)]))
+        harness.change_settings(backends=Backends([backend_with(ceiling=200_000)]))
         await asyncio.sleep(SETTLE_TIME)
         assert publisher_of(alice).limits == [500_000, 200_000]
 

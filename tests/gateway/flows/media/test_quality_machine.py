@@ -69,7 +69,7 @@ async def play(events: list[tuple[str, int]]) -> None:
             await settle()
         await asyncio.sleep(SETTLE_TIME)
         refusing = [publisher for publisher in harness.mcu.publishers.values() if publisher.limit_error is not None]
-        assert_policy(harness, without=refusing)
+        assert_policy(harness, except_for=refusing)
         for publisher in refusing:
             publisher.limit_error = None
         await asyncio.sleep(RETRY + SETTLE_TIME)
@@ -78,14 +78,14 @@ async def play(events: list[tuple[str, int]]) -> None:
         assert harness.media.quality._due == {}
 
 
-def assert_policy(harness: FlowHarness, without: Sequence[FakePublisher] = ()) -> None:
+def assert_policy(harness: FlowHarness, except_for: Sequence[FakePublisher] = ()) -> None:
     """Assert that each publisher was sent the limit of the quality policy for the room as it is."""
     decisions = harness.media.quality.explain(ROOM)
     assert {decision.publisher for decision in decisions} == set(harness.mcu.publishers.values())
     for decision in decisions:
         publisher = harness.mcu.publishers[decision.stream.key]
         ceiling = 2_000_000 if decision.stream.stream_type is StreamType.SCREEN else 1_000_000
-        assert publisher in without or (publisher.limits or [ceiling])[-1] == decision.share.bitrate
+        assert publisher in except_for or (publisher.limits or [ceiling])[-1] == decision.share.bitrate
     assert sum(decision.share.bitrate for decision in decisions if "video" in decision.plan.sent) <= 700_000
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.core.limits import Limits
 from gateway.flows.settings import MediaLimits
 from mcu.base import CloseReason, MediaKind, MediaSelection, Rejected
 from tests.gateway.flows.harness import FakeClient, FlowHarness
@@ -325,7 +326,7 @@ async def test_stream_whose_publisher_leaves_the_call_meanwhile_is_not_offered()
 
 async def test_lost_subscriptions_count_against_the_limit() -> None:
     async with FlowHarness() as harness:
-        harness.change_settings(limits=type(harness.services.settings.limits)(subscriptions=1))
+        harness.change_settings(limits=Limits(subscriptions=1))
         alice, bob, carol = await call_of(harness, (), (), ())
         await publish(alice)
         await publish(bob)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from mcu.base import (
-    MediaSelection,
-)
+from mcu.base import MediaSelection
 from tests.gateway.flows.media.calls import publishing_call, subscribe
 from tests.gateway.flows.virtual_time import settle
 

@@ -6,9 +6,7 @@ import asyncio
 
 import pytest
 
-from mcu.base import (
-    Rejected,
-)
+from mcu.base import Rejected
 from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import set_permissions
 from tests.gateway.flows.media.descriptions import answer
