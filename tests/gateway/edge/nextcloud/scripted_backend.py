@@ -1,4 +1,4 @@
-"""A backend that does on each connection what a script says, byte for byte."""
+"""Backend that runs a script on each connection that it accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-WAIT = 30.0  # seconds that only a dead system needs
+WAIT_TIMEOUT = 30.0  # seconds
 
 
 @dataclass
@@ -20,8 +20,8 @@ class Connection:
     writer: asyncio.StreamWriter
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # the client has closed the connection
 
-    async def request(self) -> bytes:
-        """Read a request with its body; empty at the end of the connection."""
+    async def receive(self) -> bytes:
+        """Return the next request with its body, or no octets at the end of the connection."""
         try:
             head = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -33,7 +33,7 @@ class Connection:
         self.writer.write(data)
         await self.writer.drain()
 
-    async def end(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the client closes the connection."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65536):
@@ -45,7 +45,7 @@ Script = Callable[[Connection], Awaitable[None]]
 
 
 class ScriptedBackend:
-    """``url`` leads to it; ``connections`` are those that it accepted, ``requests`` what the script has noted."""
+    """HTTP server on a free port of loopback; ``requests`` are those that the script has recorded."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -53,17 +53,17 @@ class ScriptedBackend:
         self.port = 0
         self.connections: list[Connection] = []
         self.requests: list[bytes] = []
-        self._noted = asyncio.Event()
+        self._recorded = asyncio.Event()
 
-    def note(self, request: bytes) -> None:
+    def record(self, request: bytes) -> None:
         self.requests.append(request)
-        self._noted.set()
+        self._recorded.set()
 
     async def wait_for_requests(self, count: int) -> None:
-        """Wait until so many requests are noted."""
+        """Wait until the script has recorded this number of requests."""
         while len(self.requests) < count:
-            self._noted.clear()
-            await self._noted.wait()
+            self._recorded.clear()
+            await self._recorded.wait()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(len(self.connections) + 1, reader, writer)
@@ -90,5 +90,6 @@ async def scripted_backend(script: Script, tls: ssl.SSLContext | None = None) ->
 
 
 def answer(body: bytes = b"{}", *headers: str, status: str = "200 OK") -> bytes:
+    """Return the octets of an HTTP answer with a JSON content type."""
     lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

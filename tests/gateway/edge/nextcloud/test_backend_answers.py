@@ -14,7 +14,7 @@ import pytest
 from gateway.edge.nextcloud import backend_http
 from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable
 from gateway.edge.nextcloud.backend_http import MAX_BODY, BackendHttp
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted_backend
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, Connection, answer, scripted_backend
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -25,40 +25,41 @@ DEFLATE = zlib.compress(b"{}" * 500)
 
 @pytest.fixture
 async def http() -> AsyncIterator[BackendHttp]:
-    async with BackendHttp(timeout=WAIT) as made:
+    async with BackendHttp(timeout=WAIT_TIMEOUT) as made:
         yield made
 
 
-async def exchange(http: BackendHttp, data: bytes, *, close: bool = False, pieces: int = 0) -> tuple[Reply | str, int]:
-    """Send ``data`` as the answer to a first request, then answer a second one properly.
+async def outcome_of(
+    http: BackendHttp, data: bytes, *, close: bool = False, pieces: int = 0
+) -> tuple[Reply | str, int]:
+    """Make two requests, the first of which is answered with ``data``; the second must receive its own answer.
 
-    Return the first outcome, a reply or the label of the error, and the number of connections; the second request must
-    have its own answer.
+    Return the outcome of the first, a reply or the label of the error, and the number of connections.
     """
 
     async def script(connection: Connection) -> None:
         if connection.number == 1:
-            await connection.request()
-            await in_pieces(connection, data, pieces)
+            await connection.receive()
+            await send_in_pieces(connection, data, pieces)
             if close:
                 return
-        while await connection.request():
+        while await connection.receive():
             await connection.send(answer(NEXT_BODY))
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        outcome = await first_outcome(http, backend.url)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        outcome = await request_outcome(http, backend.url)
         assert (await http.request("POST", backend.url, {}, b"{}")).body == NEXT_BODY
         return outcome, len(backend.connections)
 
 
-async def first_outcome(http: BackendHttp, url: str) -> Reply | str:
+async def request_outcome(http: BackendHttp, url: str) -> Reply | str:
     try:
         return await http.request("POST", url, {}, b"{}")
     except RequestFailed as error:
         return error.label
 
 
-async def in_pieces(connection: Connection, data: bytes, size: int) -> None:
+async def send_in_pieces(connection: Connection, data: bytes, size: int) -> None:
     for at in range(0, len(data), size or len(data)):
         await connection.send(data[at : at + (size or len(data))])
         if size:
@@ -102,7 +103,7 @@ async def test_answer_is_read_and_the_connection_reused(http: BackendHttp, case:
     data, body = READABLE_ANSWERS[case]
     if pieces and len(data) > 5000:
         pieces = 1000
-    outcome, connections = await exchange(http, data, pieces=pieces)
+    outcome, connections = await outcome_of(http, data, pieces=pieces)
     assert isinstance(outcome, Reply)
     assert outcome.body == body
     assert connections == 1
@@ -119,7 +120,7 @@ LAST_ANSWERS = {
 @pytest.mark.parametrize("case", LAST_ANSWERS)
 async def test_answer_is_read_and_the_connection_closed(http: BackendHttp, case: str) -> None:
     data, body = LAST_ANSWERS[case]
-    outcome, connections = await exchange(http, data, close=True)
+    outcome, connections = await outcome_of(http, data, close=True)
     assert isinstance(outcome, Reply)
     assert outcome.body == body
     assert connections == 2
@@ -147,13 +148,15 @@ async def test_octets_after_an_answer_close_the_connection(
     http: BackendHttp, monkeypatch: pytest.MonkeyPatch, case: str, pieces: int
 ) -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
-        await in_pieces(connection, FOLLOWED_ANSWERS[case] if connection.number == 1 else answer(NEXT_BODY), pieces)
-        await connection.end()
+        await connection.receive()
+        await send_in_pieces(
+            connection, FOLLOWED_ANSWERS[case] if connection.number == 1 else answer(NEXT_BODY), pieces
+        )
+        await connection.wait_closed()
 
-    monkeypatch.setattr(backend_http, "KEEPALIVE", 10 * WAIT)
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        outcome = await first_outcome(http, backend.url)
+    monkeypatch.setattr(backend_http, "KEEPALIVE", 10 * WAIT_TIMEOUT)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        outcome = await request_outcome(http, backend.url)
         assert not isinstance(outcome, Reply) or outcome.body in (b"first", b"")
         await backend.connections[0].ended.wait()
         assert http.connections() == {}
@@ -194,9 +197,9 @@ BROKEN_ANSWERS = {
 
 
 @pytest.mark.parametrize("case", BROKEN_ANSWERS)
-async def test_broken_answer_is_an_error_without_waiting(http: BackendHttp, case: str) -> None:
+async def test_broken_answer_is_an_error_at_once(http: BackendHttp, case: str) -> None:
     data, label = BROKEN_ANSWERS[case]
-    outcome, connections = await exchange(http, data)
+    outcome, connections = await outcome_of(http, data)
     assert outcome == label
     assert connections == 2
 
@@ -214,11 +217,11 @@ INCOMPLETE_ANSWERS = {
 @pytest.mark.parametrize("case", INCOMPLETE_ANSWERS)
 async def test_connection_that_ends_before_the_end_of_the_answer_is_an_error(http: BackendHttp, case: str) -> None:
     data, label = INCOMPLETE_ANSWERS[case]
-    assert await exchange(http, data, close=True) == (label, 2)
+    assert await outcome_of(http, data, close=True) == (label, 2)
 
 
-class Watched(BackendConnection):
-    """A connection with a small limit that tells when it has received something, or is lost."""
+class ObservedConnection(BackendConnection):
+    """Connection with a small limit of the body; its events are set when octets arrive, and when it is lost."""
 
     def __init__(self) -> None:
         self.arrived, self.ended = asyncio.Event(), asyncio.Event()
@@ -229,18 +232,18 @@ class Watched(BackendConnection):
         self.arrived.set()
 
 
-async def watched(port: int) -> Watched:
-    return (await asyncio.get_running_loop().create_connection(Watched, "127.0.0.1", port))[1]
+async def connect(port: int) -> ObservedConnection:
+    return (await asyncio.get_running_loop().create_connection(ObservedConnection, "127.0.0.1", port))[1]
 
 
-async def test_bomb_is_not_decompressed_beyond_the_limit() -> None:
+async def test_gzip_bomb_is_not_decompressed_beyond_the_limit() -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(answer(gzip.compress(bytes(50_000_000)), "Content-Encoding: gzip"))
-        await connection.end()
+        await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        connection = await watched(backend.port)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        connection = await connect(backend.port)
         with pytest.raises(RequestFailed, match="too large"):
             await connection.send(REQUEST)
         assert len(connection._body) < 100_000 + 4 * 65536
@@ -248,12 +251,12 @@ async def test_bomb_is_not_decompressed_beyond_the_limit() -> None:
 
 async def test_reset_in_a_body_without_a_length_is_an_error() -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(OK + b"\r\n{}")
-        await connection.end()
+        await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        connection = await watched(backend.port)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        connection = await connect(backend.port)
         reply = connection.send(REQUEST)
         await connection.arrived.wait()
         connection.connection_lost(ConnectionResetError())  # as the event loop reports it
@@ -261,7 +264,7 @@ async def test_reset_in_a_body_without_a_length_is_an_error() -> None:
             await reply
 
 
-# --- never-ending answers
+# --- endless answers
 
 
 @pytest.mark.parametrize(
@@ -278,30 +281,30 @@ async def test_reset_in_a_body_without_a_length_is_an_error() -> None:
         (b"", b"\r\n" * 100, {"timeout"}),
     ],
 )
-async def test_never_ending_answer_is_ended(first: bytes, forever: bytes, labels: set[str]) -> None:
+async def test_endless_answer_is_an_error(first: bytes, forever: bytes, labels: set[str]) -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(first)
         while not connection.writer.is_closing():
             await connection.send(forever)
             await asyncio.sleep(0)
         connection.ended.set()
 
-    limit = 0.5 if labels == {"timeout"} else WAIT
-    async with scripted_backend(script) as backend, BackendHttp(timeout=limit) as http, asyncio.timeout(WAIT):
+    limit = 0.5 if labels == {"timeout"} else WAIT_TIMEOUT
+    async with scripted_backend(script) as backend, BackendHttp(timeout=limit) as http, asyncio.timeout(WAIT_TIMEOUT):
         with pytest.raises(RequestFailed) as caught:
             await http.request("POST", backend.url, {}, b"{}")
         assert caught.value.label in labels
         assert http.connections() == {}
 
 
-async def test_answer_in_slow_drops_is_late() -> None:
+async def test_answer_that_arrives_slowly_octet_by_octet_times_out() -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         for octet in answer(b"x" * 1000):
             await connection.send(bytes([octet]))
             await asyncio.sleep(0.02)
-        await connection.end()
+        await connection.wait_closed()
 
     async with scripted_backend(script) as backend, BackendHttp(timeout=0.5) as http:
         with pytest.raises(RequestFailed) as caught:
@@ -310,20 +313,20 @@ async def test_answer_in_slow_drops_is_late() -> None:
         assert http.connections() == {}
 
 
-# --- octets that no request asked for
+# --- unsolicited octets
 
 
 async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
     forge = asyncio.Event()
 
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(answer(b"%d" % connection.number))
         await forge.wait()
         await connection.send(FORGED_ANSWER)
-        await connection.end()
+        await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
         assert (await http.request("POST", backend.url, {}, b"{}")).body == b"1"
         forge.set()
         await backend.connections[0].ended.wait()
@@ -334,10 +337,10 @@ async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
 async def test_octets_before_the_first_request_close_the_connection() -> None:
     async def script(connection: Connection) -> None:
         await connection.send(FORGED_ANSWER)
-        await connection.end()
+        await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        connection = await watched(backend.port)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        connection = await connect(backend.port)
         await connection.ended.wait()
         assert not connection.is_open
         with pytest.raises(Unreachable):

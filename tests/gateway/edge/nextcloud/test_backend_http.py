@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,19 @@ from gateway.edge.nextcloud import backend_http
 from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, ScriptedBackend, answer, scripted_backend
+from tests.gateway.edge.nextcloud.scripted_backend import (
+    WAIT_TIMEOUT,
+    Connection,
+    ScriptedBackend,
+    answer,
+    scripted_backend,
+)
 
 
 @pytest.fixture
 async def http() -> AsyncIterator[BackendHttp]:
-    async with BackendHttp(timeout=WAIT) as made:
+    async with BackendHttp(timeout=WAIT_TIMEOUT) as made:
         yield made
-
-
-async def get(http: BackendHttp, url: str) -> Reply:
-    return await http.request("GET", url, {})
 
 
 async def post(http: BackendHttp, url: str, body: bytes = b"{}") -> Reply:
@@ -31,6 +33,7 @@ async def post(http: BackendHttp, url: str, body: bytes = b"{}") -> Reply:
 
 
 async def failure(http: BackendHttp, url: str) -> str:
+    """Return the label of the error of a request."""
     with pytest.raises(RequestFailed) as caught:
         await post(http, url)
     return caught.value.label
@@ -38,15 +41,15 @@ async def failure(http: BackendHttp, url: str) -> str:
 
 async def answer_each(connection: Connection) -> None:
     """Answer each request with the number of its connection."""
-    while await connection.request():
+    while await connection.receive():
         await connection.send(answer(b"%d" % connection.number))
     connection.ended.set()
 
 
 async def test_request_is_written_as_http_1_1_says(http: BackendHttp) -> None:
     async def script(connection: Connection) -> None:
-        while request := await connection.request():
-            backend.note(request)
+        while request := await connection.receive():
+            backend.record(request)
             await connection.send(answer())
 
     async with scripted_backend(script) as backend:
@@ -100,9 +103,9 @@ def test_url_is_split_into_host_port_and_path(url: str, host: str, port: int, au
 async def test_connection_is_reused_until_the_backend_says_close(http: BackendHttp) -> None:
     async def script(connection: Connection) -> None:
         for last in (False, True):
-            await connection.request()
+            await connection.receive()
             await connection.send(answer(b"%d" % connection.number, *(["Connection: close"] if last else [])))
-        await connection.end()
+        await connection.wait_closed()
 
     async with scripted_backend(script) as backend:
         assert [(await post(http, backend.url)).body for _ in range(5)] == [b"1", b"1", b"2", b"2", b"3"]
@@ -110,7 +113,7 @@ async def test_connection_is_reused_until_the_backend_says_close(http: BackendHt
 
 async def test_http_1_0_answer_ends_with_the_connection(http: BackendHttp) -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n%d" % connection.number)
 
     async with scripted_backend(script) as backend:
@@ -124,9 +127,9 @@ async def test_request_on_a_kept_connection_that_ends_without_a_byte_is_repeated
     http: BackendHttp, reset: bool
 ) -> None:
     async def script(connection: Connection) -> None:
-        backend.note(await connection.request())
+        backend.record(await connection.receive())
         await connection.send(answer(b"%d" % connection.number))
-        backend.note(await connection.request())
+        backend.record(await connection.receive())
         if reset:
             connection.writer.transport.abort()
 
@@ -139,7 +142,7 @@ async def test_request_on_a_kept_connection_that_ends_without_a_byte_is_repeated
 # reference 3.7-j
 async def test_request_is_not_repeated_on_a_new_connection(http: BackendHttp) -> None:
     async def script(connection: Connection) -> None:
-        backend.note(await connection.request())
+        backend.record(await connection.receive())
 
     async with scripted_backend(script) as backend:
         assert await failure(http, backend.url) == "unknown"
@@ -150,9 +153,9 @@ async def test_request_is_not_repeated_on_a_new_connection(http: BackendHttp) ->
 @pytest.mark.parametrize("part", [b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", answer(b"{}")[:-1]])
 async def test_request_is_not_repeated_after_a_part_of_an_answer(http: BackendHttp, part: bytes) -> None:
     async def script(connection: Connection) -> None:
-        backend.note(await connection.request())
+        backend.record(await connection.receive())
         await connection.send(answer())
-        backend.note(await connection.request())
+        backend.record(await connection.receive())
         await connection.send(part)
 
     async with scripted_backend(script) as backend:
@@ -162,21 +165,21 @@ async def test_request_is_not_repeated_after_a_part_of_an_answer(http: BackendHt
 
 
 async def test_cancelled_request_closes_its_connection(http: BackendHttp) -> None:
-    half = asyncio.Event()
+    answer_begun = asyncio.Event()
 
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         if connection.number == 1:
             await connection.send(answer(b"secret of another")[:-3])
-            half.set()
-            await connection.end()
+            answer_begun.set()
+            await connection.wait_closed()
         else:
             await connection.send(answer(b"mine"))
-            await connection.end()
+            await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
         task = asyncio.create_task(post(http, backend.url))
-        await half.wait()
+        await answer_begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -185,26 +188,26 @@ async def test_cancelled_request_closes_its_connection(http: BackendHttp) -> Non
         assert list(http.connections().values()) == [1]
 
 
-async def test_cancelled_requests_free_their_places() -> None:
+async def test_cancelled_requests_make_room_for_others_to_the_host() -> None:
     async def script(connection: Connection) -> None:
-        while request := await connection.request():
-            backend.note(request)
+        while request := await connection.receive():
+            backend.record(request)
             if gate.is_set():
                 await connection.send(answer())
 
     gate = asyncio.Event()
     async with (
         scripted_backend(script) as backend,
-        BackendHttp(WAIT, connections_per_host=2) as http,
-        asyncio.timeout(WAIT),
+        BackendHttp(WAIT_TIMEOUT, connections_per_host=2) as http,
+        asyncio.timeout(WAIT_TIMEOUT),
     ):
-        for reverse in (False, True, False):
+        for step in (1, -1, 1):
             tasks = [asyncio.create_task(post(http, backend.url)) for _ in range(5)]
             await backend.wait_for_requests(len(backend.requests) + 2)
-            for task in sorted(tasks, key=tasks.index, reverse=reverse):
+            for task in tasks[::step]:
                 task.cancel()
-            ends = await asyncio.gather(*tasks, return_exceptions=True)
-            assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
         assert http.connections() == {}
         gate.set()
         await asyncio.gather(*(post(http, backend.url) for _ in range(5)))
@@ -213,20 +216,21 @@ async def test_cancelled_requests_free_their_places() -> None:
 
 async def test_close_ends_running_and_waiting_requests_and_all_connections() -> None:
     async def script(connection: Connection) -> None:
-        backend.note(await connection.request())
+        backend.record(await connection.receive())
         if connection.number == 1:
             await connection.send(answer())
-        await connection.end()
+        await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        http = BackendHttp(WAIT, connections_per_host=3)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        http = BackendHttp(WAIT_TIMEOUT, connections_per_host=3)
         await post(http, backend.url)
         tasks = [asyncio.create_task(post(http, backend.url)) for _ in range(6)]
         await backend.wait_for_requests(3)
         assert list(http.connections().values()) == [3]
         await http.close()
         assert http.connections() == {}
-        assert all(isinstance(end, RequestFailed) for end in await asyncio.gather(*tasks, return_exceptions=True))
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(outcome, RequestFailed) for outcome in outcomes)
         for connection in backend.connections:
             await connection.ended.wait()
         assert len(backend.connections) == 3
@@ -235,11 +239,11 @@ async def test_close_ends_running_and_waiting_requests_and_all_connections() -> 
 
 async def test_close_during_the_tls_handshake_leaves_no_connection() -> None:
     async def script(connection: Connection) -> None:
-        backend.note(await connection.reader.read(5))
-        await connection.end()
+        backend.record(await connection.reader.read(5))
+        await connection.wait_closed()
 
-    async with scripted_backend(script) as backend, asyncio.timeout(WAIT):
-        http = BackendHttp(WAIT)
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        http = BackendHttp(WAIT_TIMEOUT)
         task = asyncio.create_task(post(http, backend.url.replace("http:", "https:")))
         await backend.wait_for_requests(1)
         task.cancel()
@@ -251,9 +255,9 @@ async def test_close_during_the_tls_handshake_leaves_no_connection() -> None:
 
 async def test_host_without_connections_is_forgotten(http: BackendHttp) -> None:
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(answer(b"{}", "Connection: close"))
-        await connection.end()
+        await connection.wait_closed()
 
     async with scripted_backend(script) as backend:
         await post(http, backend.url)
@@ -264,7 +268,7 @@ async def test_host_without_connections_is_forgotten(http: BackendHttp) -> None:
 async def test_idle_connections_are_closed(http: BackendHttp, monkeypatch: pytest.MonkeyPatch) -> None:
     assert backend_http.KEEPALIVE == 4.0
     monkeypatch.setattr(backend_http, "KEEPALIVE", 0.1)
-    async with scripted_backend(answer_each) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(answer_each) as backend, asyncio.timeout(WAIT_TIMEOUT):
         await asyncio.gather(*(post(http, backend.url) for _ in range(3)))
         await post(http, backend.url)
         for connection in backend.connections:
@@ -278,9 +282,9 @@ async def test_idle_connections_are_closed(http: BackendHttp, monkeypatch: pytes
 async def test_connection_that_was_idle_for_too_long_is_not_used(
     http: BackendHttp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with scripted_backend(answer_each) as backend, asyncio.timeout(WAIT):
+    async with scripted_backend(answer_each) as backend, asyncio.timeout(WAIT_TIMEOUT):
         assert [(await post(http, backend.url)).body for _ in range(2)] == [b"1", b"1"]
-        monkeypatch.setattr(backend_http, "KEEPALIVE", 0.0)  # the timer that is set already is not due
+        monkeypatch.setattr(backend_http, "KEEPALIVE", 0.0)  # the timer was set with the old value, and is not due
         assert (await post(http, backend.url)).body == b"2"
         await backend.connections[0].ended.wait()
 
@@ -300,11 +304,13 @@ def trusted_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLC
 
 
 @pytest.fixture(autouse=True)
-def _forget_trust() -> None:
+def _clear_tls_cache() -> Iterator[None]:
+    backend_http._tls.cache_clear()
+    yield
     backend_http._tls.cache_clear()
 
 
-def at_localhost(backend: ScriptedBackend) -> str:
+def localhost_url(backend: ScriptedBackend) -> str:
     return f"https://localhost:{backend.port}/"
 
 
@@ -317,12 +323,12 @@ async def test_server_name_and_protocol_are_sent_in_the_tls_handshake(
 
     async def script(connection: Connection) -> None:
         chosen = connection.writer.get_extra_info("ssl_object").selected_alpn_protocol()
-        while await connection.request():
+        while await connection.receive():
             await connection.send(answer(chosen.encode()))
 
     async with scripted_backend(script, trusted_context) as backend:
-        assert (await post(http, at_localhost(backend))).body == b"http/1.1"
-        assert (await post(http, at_localhost(backend))).body == b"http/1.1"
+        assert (await post(http, localhost_url(backend))).body == b"http/1.1"
+        assert (await post(http, localhost_url(backend))).body == b"http/1.1"
         await http.close()
     assert names == ["localhost"]
 
@@ -338,7 +344,7 @@ async def test_certificate_that_is_not_trusted_is_refused(
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     async with scripted_backend(answer_each, trusted_context) as backend:
-        assert await failure(http, at_localhost(backend)) == "unknown"
+        assert await failure(http, localhost_url(backend)) == "unknown"
         assert backend.requests == []
 
 
@@ -350,7 +356,7 @@ async def test_http_on_a_tls_port_and_tls_on_an_http_port_are_errors(
 
     async def script(connection: Connection) -> None:
         await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        await connection.end()
+        await connection.wait_closed()
 
     async with scripted_backend(script) as backend:
         assert await failure(http, backend.url.replace("http:", "https:")) == "unknown"

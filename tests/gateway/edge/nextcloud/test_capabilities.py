@@ -1,16 +1,17 @@
-"""The capabilities cache, over real HTTP and with a manual clock."""
+"""Cache of the backends' capabilities, over real HTTP and with a manual clock."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
 
 from gateway import log
-from gateway.edge.nextcloud import capabilities as module
+from gateway.edge.nextcloud import capabilities
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import CapabilitiesCache
 from gateway.edge.nextcloud.client import NextcloudClient
@@ -18,17 +19,6 @@ from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 from gateway.wire.backend import PingRequest
 from tests.gateway.manual_clock import ManualClock
-
-
-@pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock(1000.0)
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[FakeNextcloud]:
-    async with FakeNextcloud() as fake:
-        yield fake
 
 
 @pytest.fixture
@@ -45,11 +35,17 @@ async def cache(clock: ManualClock) -> AsyncIterator[CapabilitiesCache]:
         await made.close()
 
 
-def fetches(cloud: FakeNextcloud) -> int:
+def count_fetches(cloud: FakeNextcloud) -> int:
     return len(cloud.requests_of("capabilities"))
 
 
-async def limit(client: NextcloudClient, cloud: FakeNextcloud) -> int:
+def port_of(cloud: FakeNextcloud) -> int:
+    port = urlsplit(cloud.url).port
+    assert port is not None
+    return port
+
+
+async def ping_limit(client: NextcloudClient, cloud: FakeNextcloud) -> int:
     return await client.session_ping_limit(cloud.url)
 
 
@@ -61,12 +57,12 @@ async def test_ping_limit_is_a_positive_number_or_none(
     client: NextcloudClient, cloud: FakeNextcloud, value: Any, expected: int
 ) -> None:
     cloud.signaling["session-ping-limit"] = value
-    assert await limit(client, cloud) == expected
+    assert await ping_limit(client, cloud) == expected
 
 
 # reference 3.8-a
 @pytest.mark.parametrize(
-    ("control", "lifetime"),
+    ("cache_control", "lifetime"),
     [
         ("max-age=3600", 3600),
         ("private, max-age=120", 120),
@@ -80,16 +76,16 @@ async def test_ping_limit_is_a_positive_number_or_none(
     ],
 )
 async def test_capabilities_are_cached_for_max_age_but_at_least_a_minute(
-    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, control: str, lifetime: float
+    client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, cache_control: str, lifetime: float
 ) -> None:
-    cloud.cache_control = control
-    await limit(client, cloud)
+    cloud.cache_control = cache_control
+    await ping_limit(client, cloud)
     clock.now += lifetime - 0.01
-    await limit(client, cloud)
-    assert fetches(cloud) == 1
+    await ping_limit(client, cloud)
+    assert count_fetches(cloud) == 1
     clock.now += 0.01
-    await limit(client, cloud)
-    assert fetches(cloud) == 2
+    await ping_limit(client, cloud)
+    assert count_fetches(cloud) == 2
 
 
 # reference 3.8-a
@@ -98,32 +94,32 @@ async def test_unchanged_capabilities_are_revalidated_by_etag(
 ) -> None:
     cloud.cache_control = "max-age=3600, must-revalidate"
     cloud.signaling["session-ping-limit"] = 5
-    assert await limit(client, cloud) == 5
+    assert await ping_limit(client, cloud) == 5
     assert "If-None-Match" not in cloud.requests_of("capabilities")[0].headers
     clock.now += 3600
-    assert await limit(client, cloud) == 5
+    assert await ping_limit(client, cloud) == 5
     assert "If-None-Match" in cloud.requests_of("capabilities")[1].headers
     clock.now += 3599
-    assert await limit(client, cloud) == 5
-    assert fetches(cloud) == 2
+    assert await ping_limit(client, cloud) == 5
+    assert count_fetches(cloud) == 2
 
 
 async def test_changed_capabilities_replace_the_old_ones(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
-    await limit(client, cloud)
+    await ping_limit(client, cloud)
     cloud.signaling["session-ping-limit"] = 6
-    assert await limit(client, cloud) == 5
+    assert await ping_limit(client, cloud) == 5
     clock.now += 3600
-    assert await limit(client, cloud) == 6
+    assert await ping_limit(client, cloud) == 6
 
 
 async def test_each_url_has_its_own_cache_entry(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     async with FakeNextcloud() as other:
         cloud.signaling["session-ping-limit"], other.signaling["session-ping-limit"] = 1, 2
-        assert await limit(client, cloud) == 1
-        assert await limit(client, other) == 2
+        assert await ping_limit(client, cloud) == 1
+        assert await ping_limit(client, other) == 2
 
 
 # reference 3.8-d
@@ -136,7 +132,7 @@ async def test_concurrent_lookups_share_one_fetch(client: NextcloudClient, cloud
     keys = await asyncio.gather(*tasks, return_exceptions=True)
     assert keys[1:] == [cloud.key.published] * 4
     assert isinstance(keys[0], asyncio.CancelledError)
-    assert fetches(cloud) == 1
+    assert count_fetches(cloud) == 1
 
 
 FAILURES = {
@@ -153,13 +149,13 @@ FAILURES = {
         "text": '{"ocs":{"meta":{"status":"failure","statuscode":997},"data":[]}}',
         "content_type": "application/json",
     },
-    "not modified, though nothing was known": {"status": 304, "headers": {"Cache-Control": "max-age=3600"}},
+    "not modified, though none are cached": {"status": 304, "headers": {"Cache-Control": "max-age=3600"}},
 }
 
 
 # reference 3.8-c
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
-async def test_failure_is_not_remembered_as_an_answer(
+async def test_failure_is_not_cached_as_an_answer(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, failure: dict[str, Any]
 ) -> None:
     cloud.hook = lambda seen: web.Response(**failure) if seen.type == "capabilities" else None
@@ -168,27 +164,27 @@ async def test_failure_is_not_remembered_as_an_answer(
     with pytest.raises(NextcloudError, match="not usable"):
         await client.supports(cloud.url, "signaling-v3")
     cloud.hook = None
-    clock.now += module.RETRY_PAUSE
+    clock.now += capabilities.RETRY_PAUSE
     assert await client.supports(cloud.url, "signaling-v3")
     assert await client.token_key(cloud.url) == cloud.key.published
 
 
 # reference 3.8-c
 @pytest.mark.parametrize("failure", list(FAILURES.values())[:-1], ids=list(FAILURES)[:-1])
-async def test_known_capabilities_outlast_a_failure(
+async def test_cached_capabilities_outlast_a_failure(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, failure: dict[str, Any]
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
-    await limit(client, cloud)
+    await ping_limit(client, cloud)
     clock.now += 3600
     cloud.hook = lambda seen: web.Response(**failure)
     for _ in range(5):
-        assert await limit(client, cloud) == 5
-    assert fetches(cloud) == 2
+        assert await ping_limit(client, cloud) == 5
+    assert count_fetches(cloud) == 2
     cloud.hook = None
     cloud.signaling["session-ping-limit"] = 6
-    clock.now += module.RETRY_PAUSE
-    assert await limit(client, cloud) == 6
+    clock.now += capabilities.RETRY_PAUSE
+    assert await ping_limit(client, cloud) == 6
 
 
 # reference 3.7-a
@@ -201,14 +197,14 @@ async def test_requests_use_the_current_path_while_the_capabilities_cannot_be_fe
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"[" * 100_000, b"\xff"])
-async def test_answer_that_is_not_a_json_object_is_a_bad_answer(
+async def test_cached_capabilities_outlast_an_answer_that_is_no_json_object(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, body: bytes
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
-    await limit(client, cloud)
+    await ping_limit(client, cloud)
     clock.now += 3600
     cloud.hook = lambda seen: web.Response(body=body, content_type="application/json")
-    assert await limit(client, cloud) == 5
+    assert await ping_limit(client, cloud) == 5
 
 
 # reference 3.8-c
@@ -224,43 +220,41 @@ async def test_answer_that_is_not_a_json_object_is_a_bad_answer(
         {"capabilities": {"spreed": {"features": [7, None, []], "config": {"signaling": []}}}},
     ],
 )
-async def test_answer_without_talk_means_no_capabilities(
+async def test_answer_without_talk_replaces_the_capabilities_by_none(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock, data: Any
 ) -> None:
     cloud.signaling["session-ping-limit"] = 5
-    await limit(client, cloud)
+    await ping_limit(client, cloud)
     clock.now += 3600
     cloud.hook = lambda seen: data
-    assert await limit(client, cloud) == 0
+    assert await ping_limit(client, cloud) == 0
     cloud.hook = None
-    clock.now += module.RETRY_PAUSE
-    assert await limit(client, cloud) == 5
+    clock.now += capabilities.RETRY_PAUSE
+    assert await ping_limit(client, cloud) == 5
 
 
 # reference 3.8-b
-async def test_unreachable_backend_has_the_capabilities_that_are_known(
-    cache: CapabilitiesCache, clock: ManualClock
-) -> None:
+async def test_unreachable_backend_keeps_its_cached_capabilities(cache: CapabilitiesCache, clock: ManualClock) -> None:
     async with FakeNextcloud() as cloud:
-        port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
+        port = port_of(cloud)
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
         await cloud.close()
         clock.now += 3600
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
         await cloud.start(port=port)
         await cache.get(cloud.url)
-        assert fetches(cloud) == 1
-        clock.now += module.RETRY_PAUSE
+        assert count_fetches(cloud) == 1
+        clock.now += capabilities.RETRY_PAUSE
         assert "signaling-v3" in (await cache.get(cloud.url))[0].features
         assert "If-None-Match" in cloud.requests_of("capabilities")[1].headers
 
 
 # reference 3.8-b
-async def test_capabilities_of_an_unreachable_backend_without_known_ones_are_fetched_each_time(
+async def test_capabilities_of_an_unreachable_backend_are_fetched_each_time_until_they_are_known(
     cache: CapabilitiesCache,
 ) -> None:
     async with FakeNextcloud() as cloud:
-        port = int(cloud.url.rsplit(":", 1)[1].strip("/"))
+        port = port_of(cloud)
         await cloud.close()
         assert (await cache.get(cloud.url))[0].features == frozenset()
         await cloud.start(port=port)
@@ -284,11 +278,11 @@ async def test_missing_key_in_cached_capabilities_forces_a_refresh(
     client: NextcloudClient, cloud: FakeNextcloud
 ) -> None:
     cloud.signaling = {}
-    await limit(client, cloud)
+    await ping_limit(client, cloud)
     key = SigningKey()
     cloud.signaling = {"hello-v2-token-key": key.published}
     assert await client.token_key(cloud.url) == key.published
-    assert fetches(cloud) == 2
+    assert count_fetches(cloud) == 2
 
 
 async def test_missing_key_in_fresh_capabilities_forces_no_refresh(
@@ -296,7 +290,7 @@ async def test_missing_key_in_fresh_capabilities_forces_no_refresh(
 ) -> None:
     cloud.signaling = {}
     assert await client.token_key(cloud.url) == ""
-    assert fetches(cloud) == 1
+    assert count_fetches(cloud) == 1
 
 
 # reference 3.3-d
@@ -304,22 +298,22 @@ async def test_refresh_is_forced_once_a_minute_at_most(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.signaling = {"hello-v2-token-key": ["not a text"]}
-    await limit(client, cloud)
+    await ping_limit(client, cloud)
     for _ in range(3):
         assert await client.token_key(cloud.url) == ""
-    assert fetches(cloud) == 2
+    assert count_fetches(cloud) == 2
     clock.now += 59.9
     await client.token_key(cloud.url)
-    assert fetches(cloud) == 2
+    assert count_fetches(cloud) == 2
     clock.now += 0.1
     await client.token_key(cloud.url)
-    assert fetches(cloud) == 3
+    assert count_fetches(cloud) == 3
 
 
 async def test_cached_key_forces_no_refresh(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     for _ in range(3):
         assert await client.token_key(cloud.url) == cloud.key.published
-    assert fetches(cloud) == 1
+    assert count_fetches(cloud) == 1
 
 
 # reference 3.3-d
@@ -328,17 +322,17 @@ async def test_key_that_may_be_old_is_fetched_again_once_in_an_interval(
 ) -> None:
     old = await client.token_key(cloud.url)
     assert await client.renewed_token_key(cloud.url, old) == ""
-    assert fetches(cloud) == 2
+    assert count_fetches(cloud) == 2
     new = SigningKey().published
     cloud.signaling["hello-v2-token-key"] = new
     for _ in range(20):
         assert await client.renewed_token_key(cloud.url, old) == ""
-    assert fetches(cloud) == 2
-    clock.now += module.RENEW_INTERVAL
+    assert count_fetches(cloud) == 2
+    clock.now += capabilities.RENEW_INTERVAL
     assert await client.renewed_token_key(cloud.url, old) == new
     assert await client.renewed_token_key(cloud.url, old) == new
     assert await client.token_key(cloud.url) == new
-    assert fetches(cloud) == 3
+    assert count_fetches(cloud) == 3
 
 
 async def test_concurrent_renewals_share_one_fetch(client: NextcloudClient, cloud: FakeNextcloud) -> None:
@@ -346,7 +340,7 @@ async def test_concurrent_renewals_share_one_fetch(client: NextcloudClient, clou
     cloud.signaling["hello-v2-token-key"] = new = SigningKey().published
     renewals = [client.renewed_token_key(cloud.url, old) for _ in range(20)]
     assert await asyncio.gather(*renewals) == [new] * 20
-    assert fetches(cloud) == 2
+    assert count_fetches(cloud) == 2
 
 
 async def test_key_outlasts_a_renewal_that_fails(client: NextcloudClient, cloud: FakeNextcloud) -> None:
@@ -367,9 +361,9 @@ async def test_key_and_features_that_could_not_be_fetched_are_an_error_and_not_m
             await client.token_key(cloud.url)
         with pytest.raises(NextcloudError):
             await client.supports(cloud.url, "federation-v2")
-    assert await limit(client, cloud) == 0
+    assert await ping_limit(client, cloud) == 0
     cloud.hook = None
-    clock.now += module.RETRY_PAUSE
+    clock.now += capabilities.RETRY_PAUSE
     assert await client.token_key(cloud.url) == cloud.key.published
     cloud.signaling = {}
     clock.now += 86_400
@@ -383,7 +377,7 @@ async def test_key_and_features_that_could_not_be_fetched_are_an_error_and_not_m
 async def test_cache_drops_the_least_recently_used_url(
     cache: CapabilitiesCache, cloud: FakeNextcloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(capabilities, "MAX_ENTRIES", 3)
     urls = [cloud.url + "./" * number for number in range(4)]  # all lead to the fake
     for url in [*urls[:3], urls[0], urls[3]]:
         await cache.get(url)
@@ -398,11 +392,11 @@ async def test_failures_are_logged_once_a_minute_each(
     cloud.hook = lambda seen: web.Response(status=503)
     with log.captured_lines() as lines:
         for _ in range(3):
-            await limit(client, cloud)
-            clock.now += module.RETRY_PAUSE
+            await ping_limit(client, cloud)
+            clock.now += capabilities.RETRY_PAUSE
         await cloud.close()
-        await limit(client, cloud)
+        await ping_limit(client, cloud)
         clock.now += 60
-        await limit(client, cloud)
+        await ping_limit(client, cloud)
     assert [cloud.url in line for line in lines] == [True] * 3
     assert ["status 503" in line for line in lines] == [True, False, False]

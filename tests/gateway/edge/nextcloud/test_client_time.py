@@ -1,4 +1,4 @@
-"""The time limit and the number of concurrent requests to Nextcloud, in virtual time over real sockets (3.7)."""
+"""Time limit and number of concurrent requests to Nextcloud, in virtual time over real sockets (reference 3.7)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.edge.nextcloud.test_client import FEATURES, join
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[FakeNextcloud]:
-    async with FakeNextcloud() as fake:
-        yield fake
 
 
 @pytest.fixture

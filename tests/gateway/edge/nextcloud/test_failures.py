@@ -13,6 +13,7 @@ from gateway.edge.nextcloud.failures import explanation
 
 
 def caused_by(error: Exception) -> Exception:
+    """Return an exception whose innermost cause is ``error``."""
     try:
         try:
             raise error
@@ -54,7 +55,7 @@ def test_explanation_is_the_innermost_cause_without_an_address(cause: Exception,
     ],
 )
 def test_target_of_a_redirect_is_named_without_secrets(location: str, text: str) -> None:
-    told = explanation(Redirected(301, location))
-    assert told.startswith(f"the backend redirects to {text}")
-    assert "a-secret" not in told
+    message = explanation(Redirected(301, location))
+    assert message.startswith(f"the backend redirects to {text}")
+    assert "a-secret" not in message
     assert str(Redirected(301, location)) == "the backend redirects, configure its final URL"

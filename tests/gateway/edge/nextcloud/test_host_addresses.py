@@ -1,4 +1,4 @@
-"""The addresses of the backends' hosts: how often they are looked up, and what a lookup that hangs delays."""
+"""Addresses of the backends' hosts: their cache, and name servers that do not answer."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from gateway.edge.nextcloud import host_addresses
 from gateway.edge.nextcloud.backend_connection import RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.host_addresses import HostAddresses
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT, Connection, answer, scripted_backend
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, Connection, answer, scripted_backend
 
 URL = "https://cloud.example/"
 FOUND_ADDRESSES = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
 
 
 class HangingNameServer:
-    """Takes the place of ``getaddrinfo``: each lookup waits for ``result``."""
+    """Replacement of the loop's ``getaddrinfo``, whose lookups wait for ``result``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()
         self.result: asyncio.Future[Any] = loop.create_future()
         self.lookups = 0
-        self.asked = asyncio.Event()
+        self.lookup_begun = asyncio.Event()
         monkeypatch.setattr(loop, "getaddrinfo", self._look_up)
 
     async def _look_up(self, host: str, port: int, **options: int) -> Any:
         self.lookups += 1
-        self.asked.set()
+        self.lookup_begun.set()
         return await asyncio.shield(self.result)
 
 
@@ -47,7 +47,7 @@ async def test_ip_address_is_used_without_a_lookup(monkeypatch: pytest.MonkeyPat
     assert [info[::4] for info in await hosts.resolve("192.0.2.1", 80)] == [(socket.AF_INET, ("192.0.2.1", 80))]
 
 
-async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_addresses_of_a_host_are_cached_for_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host_addresses.ADDRESS_LIFETIME == 10.0
     loop = asyncio.get_running_loop()
     lookups: list[str] = []
@@ -59,13 +59,13 @@ async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.
         return await original(host, port, **options)
 
     async def script(connection: Connection) -> None:
-        await connection.request()
+        await connection.receive()
         await connection.send(answer(b"{}", "Connection: close"))
 
     monkeypatch.setattr(loop, "getaddrinfo", lookup)
-    async with scripted_backend(script) as backend, BackendHttp(timeout=WAIT) as http:
+    async with scripted_backend(script) as backend, BackendHttp(timeout=WAIT_TIMEOUT) as http:
         url = backend.url.replace("127.0.0.1", "localhost")
-        monkeypatch.setattr(host_addresses, "ADDRESS_LIFETIME", 10 * WAIT)
+        monkeypatch.setattr(host_addresses, "ADDRESS_LIFETIME", 10 * WAIT_TIMEOUT)
         for _ in range(3):
             await http.request("POST", url, {}, b"{}")
         assert lookups == ["localhost"]
@@ -76,13 +76,13 @@ async def test_addresses_of_a_host_are_kept_for_ten_seconds(monkeypatch: pytest.
         assert lookups == ["localhost"] * 3
 
 
-async def test_requests_to_a_host_share_one_lookup_whatever_becomes_of_them(
+async def test_requests_to_a_host_share_one_lookup_also_when_they_are_cancelled(
     hanging_name_server: HangingNameServer,
 ) -> None:
-    """A lookup that hangs occupies one thread, not one for each request, which other backends would lack."""
+    """One lookup occupies one thread of the pool, in which the lookups for other backends run, too."""
     hosts = HostAddresses()
     first = [asyncio.create_task(hosts.resolve("cloud.example", 443)) for _ in range(8)]
-    await hanging_name_server.asked.wait()
+    await hanging_name_server.lookup_begun.wait()
     for task in first:
         task.cancel()
     await asyncio.wait(first)
@@ -96,10 +96,12 @@ async def test_requests_to_a_host_share_one_lookup_whatever_becomes_of_them(
     assert hanging_name_server.lookups == 1
 
 
-async def test_failed_lookup_fails_all_that_wait_and_is_not_kept(hanging_name_server: HangingNameServer) -> None:
+async def test_failed_lookup_fails_all_waiting_requests_and_is_not_cached(
+    hanging_name_server: HangingNameServer,
+) -> None:
     hosts = HostAddresses()
     waiting = [asyncio.create_task(hosts.resolve("cloud.example", 443)) for _ in range(3)]
-    await hanging_name_server.asked.wait()
+    await hanging_name_server.lookup_begun.wait()
     hanging_name_server.result.set_exception(socket.gaierror())
     assert [type(outcome) for outcome in await asyncio.gather(*waiting, return_exceptions=True)] == [
         socket.gaierror
@@ -109,12 +111,12 @@ async def test_failed_lookup_fails_all_that_wait_and_is_not_kept(hanging_name_se
     assert hanging_name_server.lookups == 2
 
 
-async def test_failed_lookup_for_which_nothing_waits_any_more_is_no_fault(
+async def test_failed_lookup_without_a_waiting_request_is_not_logged(
     hanging_name_server: HangingNameServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     hosts = HostAddresses()
     waiting = asyncio.create_task(hosts.resolve("cloud.example", 443))
-    await hanging_name_server.asked.wait()
+    await hanging_name_server.lookup_begun.wait()
     (lookup,) = hosts._lookups.values()
     waiting.cancel()
     await asyncio.wait([waiting])
@@ -125,12 +127,14 @@ async def test_failed_lookup_for_which_nothing_waits_any_more_is_no_fault(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("asked", [True, False])
-async def test_close_ends_lookups_and_later_ones_are_made(hanging_name_server: HangingNameServer, asked: bool) -> None:
-    http = BackendHttp(timeout=WAIT)
+@pytest.mark.parametrize("has_begun", [True, False])
+async def test_close_cancels_the_lookup_and_the_next_one_succeeds(
+    hanging_name_server: HangingNameServer, has_begun: bool
+) -> None:
+    http = BackendHttp(timeout=WAIT_TIMEOUT)
     waiting = asyncio.create_task(http.request("GET", URL, {}))
-    if asked:
-        await hanging_name_server.asked.wait()
+    if has_begun:
+        await hanging_name_server.lookup_begun.wait()
     else:
         while not http._hosts._lookups:  # noqa: ASYNC110 - the lookup must not have begun yet
             await asyncio.sleep(0)
@@ -139,4 +143,4 @@ async def test_close_ends_lookups_and_later_ones_are_made(hanging_name_server: H
         await waiting
     hanging_name_server.result.set_result(FOUND_ADDRESSES)
     assert await http._hosts.resolve("cloud.example", 443) == FOUND_ADDRESSES
-    assert hanging_name_server.lookups == 1 + asked
+    assert hanging_name_server.lookups == 1 + has_begun

@@ -39,7 +39,7 @@ OTHER_BACKEND = Backend(id="other", urls=("https://other/",), secret="other-secr
 
 
 class ObservedThrottling(Throttling):
-    """Sets events when a delay begins and ends."""
+    """Throttling that sets events when a delay begins and ends."""
 
     def __init__(self, clock: Callable[[], float], counters: Counters) -> None:
         super().__init__(clock, counters)
@@ -53,7 +53,7 @@ class ObservedThrottling(Throttling):
 
 
 class RoomsApiServer:
-    """The rooms API behind a real socket, which records the calls of the flows."""
+    """Rooms API behind a real socket; the requests that it hands to the flows are recorded."""
 
     def __init__(self) -> None:
         self.cloud = FakeNextcloud()
@@ -89,7 +89,7 @@ class RoomsApiServer:
     async def post(
         self, body: bytes = DELETE, path: str = "room1", length: str = "", **headers: str
     ) -> tuple[int, bytes]:
-        """Send a signed request; ``headers`` (with _ for -) replace its own, and an empty value removes one."""
+        """Send a signed request; ``headers`` (with _ for -) replace its own, and an empty value omits one."""
         given = {
             "Content-Type": "application/json",
             "Spreed-Signaling-Random": RANDOM,
@@ -99,12 +99,12 @@ class RoomsApiServer:
         } | {name.replace("_", "-"): value for name, value in headers.items()}
         head = "".join(f"{name}: {value}\r\n" for name, value in given.items() if value)
         text = f"POST /api/v1/room/{path} HTTP/1.1\r\nHost: h\r\n{head}\r\n".encode()
-        code, received, answer = await exchange(self.address, text + body)
+        status, received, answer = await exchange(self.address, text + body)
         assert received["x-content-type-options"] == "nosniff"
-        json = code == 200 or answer[:1] == b"{"
-        expected = "application/json; charset=utf-8" if json else "text/plain; charset=utf-8"
+        is_json = status == 200 or answer[:1] == b"{"
+        expected = "application/json; charset=utf-8" if is_json else "text/plain; charset=utf-8"
         assert received["content-type"] == expected
-        return code, answer
+        return status, answer
 
 
 @pytest.fixture
@@ -149,22 +149,22 @@ async def test_room_id_is_one_decoded_segment(gateway: RoomsApiServer) -> None:
     assert gateway.calls[0][1] == "a/b ü"
 
 
-LENGTH = (411, b"Length required\n")
-SIZE = (413, b"Request entity too large\n")
-TYPE = (400, b"Unsupported Content-Type\n")
-AUTH = (403, b"Authentication check failed\n")
-BODY = (400, b"Could not read body\n")
+LENGTH_REQUIRED = (411, b"Length required\n")
+TOO_LARGE = (413, b"Request entity too large\n")
+UNSUPPORTED_TYPE = (400, b"Unsupported Content-Type\n")
+NOT_AUTHENTIC = (403, b"Authentication check failed\n")
+UNREADABLE = (400, b"Could not read body\n")
 
 
 async def test_body_without_a_length_is_refused_first(gateway: RoomsApiServer) -> None:
     chunked = b"2\r\n{}\r\n0\r\n\r\n"
     given = {"Content_Length": "", "Transfer_Encoding": "chunked", "Content_Type": "", "Spreed_Signaling_Random": ""}
-    assert await gateway.post(chunked, **given) == LENGTH
+    assert await gateway.post(chunked, **given) == LENGTH_REQUIRED
 
 
 # reference 1.4-b
 async def test_body_over_the_limit_is_refused_before_its_type(gateway: RoomsApiServer) -> None:
-    assert await gateway.post(b"", length=str(MAX_BODY + 1), Content_Type="text/plain") == SIZE
+    assert await gateway.post(b"", length=str(MAX_BODY + 1), Content_Type="text/plain") == TOO_LARGE
 
 
 async def test_body_of_exactly_the_limit_is_read(gateway: RoomsApiServer) -> None:
@@ -189,7 +189,7 @@ async def test_request_about_a_call_of_1000_is_accepted(gateway: RoomsApiServer)
 # reference 1.4-g
 async def test_limit_of_a_body_is_configured(gateway: RoomsApiServer) -> None:
     gateway.max_body = len(DELETE) - 1
-    assert await gateway.post() == SIZE
+    assert await gateway.post() == TOO_LARGE
     gateway.max_body = 0
     assert await gateway.post(DELETE.ljust(MAX_BODY + 1)) == (200, b"{}")
 
@@ -198,12 +198,12 @@ async def test_limit_of_a_body_is_configured(gateway: RoomsApiServer) -> None:
 async def test_body_of_a_request_without_a_backend_has_its_own_limit(gateway: RoomsApiServer) -> None:
     body = DELETE.ljust(MAX_BODY_WITHOUT_URL)
     assert await gateway.post(body, Spreed_Signaling_Backend="") == (200, b"{}")
-    assert await gateway.post(body + b" ", Spreed_Signaling_Backend="") == SIZE
+    assert await gateway.post(body + b" ", Spreed_Signaling_Backend="") == TOO_LARGE
 
 
 # reference 1.4-h
 @pytest.mark.parametrize(
-    ("headers", "kept"),
+    ("headers", "is_read"),
     [
         ({"Spreed_Signaling_Checksum": "0" * 64}, True),
         ({"Spreed_Signaling_Checksum": "0" * 63}, False),
@@ -212,19 +212,19 @@ async def test_body_of_a_request_without_a_backend_has_its_own_limit(gateway: Ro
         ({"Spreed_Signaling_Backend": "https://unknown/"}, False),
     ],
 )
-async def test_body_is_kept_only_if_its_headers_are_plausible(
-    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], kept: bool
+async def test_body_is_read_only_if_the_headers_are_plausible(
+    gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str], is_read: bool
 ) -> None:
-    read, sizes = BodyReader.read, []
+    original, sizes = BodyReader.read, []
 
     async def observed(reader: BodyReader, request: web.Request) -> bytes:
-        body = await read(reader, request)
+        body = await original(reader, request)
         sizes.append(len(body))
         return body
 
     monkeypatch.setattr(BodyReader, "read", observed)
-    assert await gateway.post(DELETE.ljust(MAX_BODY_WITHOUT_URL), **headers) == AUTH
-    assert sizes == ([MAX_BODY_WITHOUT_URL] if kept else [])
+    assert await gateway.post(DELETE.ljust(MAX_BODY_WITHOUT_URL), **headers) == NOT_AUTHENTIC
+    assert sizes == ([MAX_BODY_WITHOUT_URL] if is_read else [])
 
 
 # reference 1.4-h
@@ -243,7 +243,7 @@ async def test_no_body_is_kept_while_its_refusal_is_delayed(
         return Body(await request.content.readexactly(request.content_length or 0))
 
     monkeypatch.setattr(BodyReader, "read", read)
-    await fail(gateway, 8)
+    await record_failures(gateway, 8)
     gateway.throttling.began.clear()
     waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM))
     async with asyncio.timeout(5):
@@ -267,7 +267,7 @@ async def test_no_body_is_kept_while_its_refusal_is_delayed(
 )
 async def test_body_that_is_no_utf_8_is_malformed(gateway: RoomsApiServer, body: bytes) -> None:
     with log.captured_lines() as lines:
-        assert await gateway.post(body) == BODY
+        assert await gateway.post(body) == UNREADABLE
     assert gateway.calls == []
     assert len(lines) == 1
     assert "backend cloud" in lines[0]
@@ -276,7 +276,7 @@ async def test_body_that_is_no_utf_8_is_malformed(gateway: RoomsApiServer, body:
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "Application/JSON", "xapplication/json"])
 async def test_other_content_type_is_refused_before_the_checksum(gateway: RoomsApiServer, content_type: str) -> None:
-    assert await gateway.post(Content_Type=content_type, Spreed_Signaling_Random="") == TYPE
+    assert await gateway.post(Content_Type=content_type, Spreed_Signaling_Random="") == UNSUPPORTED_TYPE
 
 
 async def test_content_type_may_have_parameters(gateway: RoomsApiServer) -> None:
@@ -285,12 +285,12 @@ async def test_content_type_may_have_parameters(gateway: RoomsApiServer) -> None
 
 @pytest.mark.parametrize("missing", ["Spreed_Signaling_Random", "Spreed_Signaling_Checksum"])
 async def test_unsigned_request_is_refused_before_its_body_is_read(gateway: RoomsApiServer, missing: str) -> None:
-    assert await gateway.post(b"", length="100", **{missing: ""}) == AUTH
+    assert await gateway.post(b"", length="100", **{missing: ""}) == NOT_AUTHENTIC
 
 
 async def test_body_that_does_not_arrive_in_time_is_refused(gateway: RoomsApiServer) -> None:
     gateway.read_time = 0.05
-    assert await gateway.post(DELETE, length=str(len(DELETE) + 1), Spreed_Signaling_Backend="https://x/") == BODY
+    assert await gateway.post(DELETE, length=str(len(DELETE) + 1), Spreed_Signaling_Backend="https://x/") == UNREADABLE
 
 
 async def test_incomplete_body_is_not_carried_out(gateway: RoomsApiServer) -> None:
@@ -311,7 +311,7 @@ async def test_incomplete_body_is_not_carried_out(gateway: RoomsApiServer) -> No
     ["https://unknown/", "https://other/", "junk", "https://", "file:///etc/passwd", "http://[", "*"],
 )
 async def test_backend_url_of_another_signer_is_refused(gateway: RoomsApiServer, url: str) -> None:
-    assert await gateway.post(b"{", Spreed_Signaling_Backend=url) == AUTH
+    assert await gateway.post(b"{", Spreed_Signaling_Backend=url) == NOT_AUTHENTIC
 
 
 async def test_backend_url_may_have_a_path_below_or_no_slash(gateway: RoomsApiServer) -> None:
@@ -325,20 +325,20 @@ async def test_request_without_a_backend_url_is_checked_with_each_secret(gateway
     assert (await gateway.post(Spreed_Signaling_Backend=""))[0] == 200
     other = checksum.sign(OTHER_BACKEND.secret, RANDOM, DELETE)
     assert (await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum=other))[0] == 200
-    assert await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum="0" * 64) == AUTH
+    assert await gateway.post(Spreed_Signaling_Backend="", Spreed_Signaling_Checksum="0" * 64) == NOT_AUTHENTIC
     assert [backend for backend, _, _ in gateway.calls] == ["cloud", "other"]
 
 
 # reference 1.4-a
 async def test_checksum_is_compared_case_sensitively(gateway: RoomsApiServer) -> None:
     upper = checksum.sign(gateway.cloud.secret, RANDOM, DELETE).upper()
-    assert await gateway.post(Spreed_Signaling_Checksum=upper) == AUTH
-    assert await gateway.post(Spreed_Signaling_Checksum="ü" * 64) == AUTH
+    assert await gateway.post(Spreed_Signaling_Checksum=upper) == NOT_AUTHENTIC
+    assert await gateway.post(Spreed_Signaling_Checksum="ü" * 64) == NOT_AUTHENTIC
 
 
 # reference 1.4-b
 async def test_checksum_is_checked_before_the_body_is_parsed(gateway: RoomsApiServer) -> None:
-    assert await gateway.post(b"{", Spreed_Signaling_Checksum="0" * 64) == AUTH
+    assert await gateway.post(b"{", Spreed_Signaling_Checksum="0" * 64) == NOT_AUTHENTIC
 
 
 # reference 1.4-f
@@ -353,13 +353,13 @@ async def test_checksum_is_checked_before_the_body_is_parsed(gateway: RoomsApiSe
     ],
 )
 async def test_malformed_body_is_refused(gateway: RoomsApiServer, body: bytes) -> None:
-    assert await gateway.post(body) == BODY
+    assert await gateway.post(body) == UNREADABLE
     assert gateway.calls == []
 
 
 # reference 1.4-b
 @pytest.mark.parametrize("type", ["mute", "transient", "", "type"])
-async def test_unknown_type_is_named(gateway: RoomsApiServer, type: str) -> None:
+async def test_unknown_request_type_is_named_in_the_refusal(gateway: RoomsApiServer, type: str) -> None:
     expected = (400, f"Unsupported request type: {type}\n".encode())
     assert await gateway.post(b'{"type":"%s"}' % type.encode()) == expected
 
@@ -376,7 +376,7 @@ async def test_exception_is_logged_and_not_sent_to_the_caller(gateway: RoomsApiS
 WRONG_CHECKSUM = "0" * 64
 
 
-async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") -> None:
+async def record_failures(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") -> None:
     for _ in range(times):
         await gateway.throttling.record_failure(DisconnectedCaller(address), ThrottledAction.ROOM_AUTH)
 
@@ -384,8 +384,8 @@ async def fail(gateway: RoomsApiServer, times: int, address: str = "127.0.0.1") 
 # reference 1.4-c
 async def test_wrong_checksum_is_answered_late(gateway: RoomsApiServer) -> None:
     started = asyncio.get_running_loop().time()
-    assert await gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM) == AUTH
-    assert await gateway.post(Spreed_Signaling_Backend="https://unknown/") == AUTH
+    assert await gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM) == NOT_AUTHENTIC
+    assert await gateway.post(Spreed_Signaling_Backend="https://unknown/") == NOT_AUTHENTIC
     assert asyncio.get_running_loop().time() - started >= 0.3
     assert gateway.counters.throttle_delayed == {("BackendRoomAuth", 100): 1, ("BackendRoomAuth", 200): 1}
 
@@ -396,7 +396,7 @@ async def test_address_with_ten_failures_is_refused_with_429_unless_its_signatur
     gateway: RoomsApiServer, backend: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throttling, "MAX_DELAY", 0.3)
-    await fail(gateway, 10, "192.0.2.1")
+    await record_failures(gateway, 10, "192.0.2.1")
     wrong: dict[str, Any] = {"X_Real_IP": "192.0.2.1", "Spreed_Signaling_Checksum": WRONG_CHECKSUM}
     if backend is not None:
         wrong["Spreed_Signaling_Backend"] = backend
@@ -412,9 +412,9 @@ async def test_block_applies_after_the_header_checks_and_to_wrong_signatures_onl
     gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throttling, "MAX_DELAY", 0.1)
-    await fail(gateway, 10)
-    assert await gateway.post(Content_Type="text/plain") == TYPE
-    assert await gateway.post(Spreed_Signaling_Random="") == AUTH
+    await record_failures(gateway, 10)
+    assert await gateway.post(Content_Type="text/plain") == UNSUPPORTED_TYPE
+    assert await gateway.post(Spreed_Signaling_Random="") == NOT_AUTHENTIC
     assert await gateway.post(b"{", Spreed_Signaling_Checksum=WRONG_CHECKSUM) == (429, b"Too many requests\n")
     assert (await gateway.post(b"{"))[0] == 400
 
@@ -425,7 +425,7 @@ async def test_refusals_are_logged_once_a_minute_for_each_cause(
 ) -> None:
     caplog.set_level(logging.INFO, "portunus")
     monkeypatch.setattr(throttling, "MAX_DELAY", 0.0)
-    await fail(gateway, 10)
+    await record_failures(gateway, 10)
     for seconds in (0.0, 1.0, 2.0, 61.0):
         gateway.now = seconds
         await gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM)
@@ -476,7 +476,7 @@ async def test_failed_signatures_are_counted_by_backend_and_cause(gateway: Rooms
         ({"Spreed_Signaling_Random": ""}, "a proxy in between removes them"),
     ],
 )
-async def test_request_that_a_proxy_has_spoiled_is_logged(
+async def test_request_that_a_proxy_has_altered_is_logged(
     gateway: RoomsApiServer, headers: dict[str, Any], reason: str
 ) -> None:
     with log.captured_lines() as lines:
@@ -489,13 +489,13 @@ async def test_request_that_a_proxy_has_spoiled_is_logged(
 # reference 1.4-c
 async def test_unsigned_requests_are_not_counted_as_failures(gateway: RoomsApiServer) -> None:
     for _ in range(12):
-        assert await gateway.post(Spreed_Signaling_Checksum="") == AUTH
+        assert await gateway.post(Spreed_Signaling_Checksum="") == NOT_AUTHENTIC
     assert await gateway.post() == (200, b"{}")
 
 
 async def test_delay_ends_when_the_caller_disconnects(gateway: RoomsApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caller, "POLL_PERIOD", 0.01)
-    await fail(gateway, 8)
+    await record_failures(gateway, 8)
     waiting = asyncio.create_task(gateway.post(Spreed_Signaling_Checksum=WRONG_CHECKSUM))  # for 25 s
     async with asyncio.timeout(5):
         await gateway.throttling.began.wait()
@@ -503,7 +503,7 @@ async def test_delay_ends_when_the_caller_disconnects(gateway: RoomsApiServer, m
         await gateway.throttling.ended.wait()
 
 
-async def test_phone_call_is_answered_when_an_internal_client_has_answered(gateway: RoomsApiServer) -> None:
+async def test_phone_call_is_answered_with_the_reply_of_the_internal_client(gateway: RoomsApiServer) -> None:
     body = b'{"type":"dialout","dialout":{"number":"+49"}}'
     assert await gateway.post(body, "12") == (502, b'{"an":"answer"}')
     assert gateway.dialled == [("cloud", "12", "+49", gateway.cloud.url)]
@@ -513,7 +513,7 @@ async def test_phone_call_is_answered_when_an_internal_client_has_answered(gatew
 
 
 async def test_phone_call_without_its_object_is_refused(gateway: RoomsApiServer) -> None:
-    assert await gateway.post(b'{"type":"dialout"}') == (400, b"Could not read body\n")
+    assert await gateway.post(b'{"type":"dialout"}') == UNREADABLE
     assert gateway.dialled == []
 
 
