@@ -7,8 +7,8 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiohttp
@@ -19,37 +19,19 @@ from gateway.app import Gateway
 from gateway.cli import main
 from gateway.config import AdminSection, Config, HttpSection, SessionsSection
 from gateway.core.ids import SessionIds
-from gateway.core.limits import Backend, BackendQualityRules, QualityRules
+from gateway.core.limits import Backend, QualityRules
 from gateway.core.room import RoomKey
-from gateway.edge.operator.admin import ID_LENGTH, AdminSocket
+from gateway.edge.operator.admin import ID_LENGTH
+from tests.gateway.edge.operator.admin_harness import LIMITED_CLOUD, admin_harness, admin_socket, run_command
 from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
 from tests.gateway.flows.virtual_time import settle
 
-RULES = BackendQualityRules(room_budget=600_000, videocodecs=("h264", "*"))
-DEADLINE = 60.0  # seconds of a drain
 NOT_THE_ADMIN_SOCKET = "is not the admin socket of this version of Portunus"
-CLOUD = Backend("cloud", ("https://cloud.example/",), "secret of the cloud", quality=RULES)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "admin.sock"
-
-
-@asynccontextmanager
-async def admin_harness(path: Path) -> AsyncIterator[FlowHarness]:
-    async with FlowHarness(CLOUD, OTHER_CLOUD) as harness:
-        admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
-        await admin.start(str(path))
-        try:
-            yield harness
-        finally:
-            await admin.stop()
 
 
 async def publishing_clients(harness: FlowHarness, *userids: str) -> list[FakeClient]:
-    clients = [await harness.member(userid, in_call=True, backend=CLOUD) for userid in userids]
+    clients = [await harness.member(userid, in_call=True, backend=LIMITED_CLOUD) for userid in userids]
     for client in clients:
         client.offer(client.sessionid)
         await settle()
@@ -57,16 +39,15 @@ async def publishing_clients(harness: FlowHarness, *userids: str) -> list[FakeCl
 
 
 async def explain(*arguments: str) -> Result:
-    """Run the command in a thread, beside the gateway's loop."""
-    return await asyncio.to_thread(CliRunner().invoke, main, ["explain", *arguments])
+    return await run_command("explain", *arguments)
 
 
 async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
-    async with admin_harness(path) as harness:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
         (alice,) = await publishing_clients(harness, "alice")
         next(iter(harness.mcu.publishers.values())).limit_gate = asyncio.Event()  # no limit is confirmed
         (bob,) = await publishing_clients(harness, "bob")
-        carol = await harness.member("carol", in_call=True, backend=CLOUD)
+        carol = await harness.member("carol", in_call=True, backend=LIMITED_CLOUD)
         carol.media(alice, "requestoffer")
         await settle()
         refusing = answer().replace("m=video 9", "m=video 0")
@@ -90,7 +71,7 @@ async def test_each_publisher_is_explained_in_sentences(path: Path) -> None:
 
 
 async def test_explanation_can_be_printed_as_json(path: Path) -> None:
-    async with admin_harness(path) as harness:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
         (alice,) = await publishing_clients(harness, "alice")
         result = await explain("r", "--socket", str(path), "--backend", "cloud", "--json")
     body = json.loads(result.output)
@@ -108,8 +89,8 @@ async def test_explanation_can_be_printed_as_json(path: Path) -> None:
 
 
 async def test_room_without_publishers_is_explained(path: Path) -> None:
-    async with admin_harness(path) as harness:
-        await harness.member("alice", backend=CLOUD)
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        await harness.member("alice", backend=LIMITED_CLOUD)
         short_id = harness.services.calls.room_id(RoomKey("cloud", "r"))
         result = await explain("r", "--socket", str(path))
     assert (result.exit_code, result.output) == (
@@ -119,7 +100,7 @@ async def test_room_without_publishers_is_explained(path: Path) -> None:
 
 
 async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
-    async with admin_harness(path) as harness:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
         alice = await harness.member("alice", backend=OTHER_CLOUD)
         alice.offer()
         await settle()
@@ -138,9 +119,9 @@ async def test_stream_without_quality_rules_has_no_limit(path: Path) -> None:
         (("",), "the parameter room is missing"),
     ],
 )
-async def test_refused_request_is_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
-    async with admin_harness(path) as harness:
-        await harness.member("alice", backend=CLOUD)
+async def test_refusal_is_printed_as_one_sentence(path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        await harness.member("alice", backend=LIMITED_CLOUD)
         await harness.member("alice", backend=OTHER_CLOUD)
         result = await explain(*arguments, "--socket", str(path))
         assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")
@@ -148,20 +129,20 @@ async def test_refused_request_is_one_sentence(path: Path, arguments: tuple[str,
 
 
 async def test_socket_is_limited_to_the_own_user_and_removed_at_the_end(path: Path) -> None:
-    async with admin_harness(path):
-        assert mode(path) == 0o600
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD):
+        assert permissions_of(path) == 0o600
         with other_user(path):
             result = await explain("r", "--socket", str(path))
         assert (result.exit_code, result.output) == (3, f"Error: only the gateway's own user may connect to {path}\n")
-    assert mode(path) is None
+    assert permissions_of(path) is None
 
 
 async def test_missing_socket_and_missing_listener_have_different_errors(path: Path) -> None:
     result = await explain("r", "--socket", str(path))
     expected = f"there is no {path}: is the gateway running, with this path as admin.socket?"
     assert (result.exit_code, result.output) == (3, f"Error: {expected}\n")
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
     result = await explain("r", "--socket", str(path))
     assert (result.exit_code, result.output) == (3, f"Error: no gateway listens on {path}\n")
 
@@ -170,10 +151,7 @@ async def test_missing_socket_and_missing_listener_have_different_errors(path: P
     ("reply", "expected"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", NOT_THE_ADMIN_SOCKET),
-        (
-            b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\n?",
-            "is not the admin socket of this version of Portunus",
-        ),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 1\r\n\r\n?", NOT_THE_ADMIN_SOCKET),
         (b'HTTP/1.1 400 Bad Request\r\nContent-Length: 13\r\n\r\n{"error":"\xff"}', NOT_THE_ADMIN_SOCKET),
         (b"", "does not answer (ServerDisconnectedError)"),
     ],
@@ -195,8 +173,8 @@ async def test_command_reads_the_socket_from_the_configuration(path: Path, tmp_p
         '[sessions]\nsecret = "0123456789abcdef0123456789abcdef"\n[nextcloud]\nallow_any = true\nsecret = "5f0c"\n'
     )
     file.write_text(f'{minimal}[admin]\nsocket = "{path}"\n')
-    async with admin_harness(path) as harness:
-        await harness.member("alice", backend=CLOUD)
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        await harness.member("alice", backend=LIMITED_CLOUD)
         assert (await explain("r", "-c", str(file))).exit_code == 0
     file.write_text(minimal)
     for arguments, status, expected in (
@@ -230,10 +208,10 @@ async def test_short_id_of_a_room_is_computed_from_the_configuration(tmp_path: P
 
 
 async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(path))
-    async with admin_harness(path) as harness:
-        second = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(str(path))
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        second = admin_socket(harness)
         with pytest.raises(OSError, match="is in use by another program"):
             await second.start(str(path))
         await second.stop()
@@ -247,13 +225,13 @@ async def test_stale_socket_is_replaced_and_one_in_use_is_not(path: Path) -> Non
 
 
 async def test_empty_path_disables_the_admin_socket() -> None:
-    async with FlowHarness(CLOUD) as harness:
-        admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
+    async with FlowHarness(LIMITED_CLOUD) as harness:
+        admin = admin_socket(harness)
         await admin.start("")
         await admin.stop()
 
 
-def mode(path: Path) -> int | None:
+def permissions_of(path: Path) -> int | None:
     return stat.S_IMODE(path.stat().st_mode) if path.exists() else None
 
 
@@ -272,7 +250,7 @@ def other_user(path: Path) -> Iterator[None]:
         os.seteuid(0)
 
 
-async def test_admin_socket_of_a_gateway_and_its_keys_on_reload(path: Path) -> None:
+async def test_reload_changes_the_quality_rules_but_not_the_path_of_the_admin_socket(path: Path) -> None:
     def config(budget: int, socket: str) -> Config:
         backend = Backend("cloud", ("https://cloud.example/",), "secret of the cloud")
         return Config(
@@ -292,7 +270,7 @@ async def test_admin_socket_of_a_gateway_and_its_keys_on_reload(path: Path) -> N
         assert await gateway.reload(config(500_000, "")) == ["admin"]
     finally:
         await gateway.stop()
-    assert mode(path) is None
+    assert permissions_of(path) is None
 
 
 async def test_gateway_does_not_start_without_its_admin_socket(tmp_path: Path) -> None:

@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from gateway.cli import main
-from gateway.edge.operator.admin import AdminSocket
-from tests.gateway.flows.harness import FlowHarness
-
-DEADLINE = 60.0  # seconds
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "admin.sock"
-
-
-@asynccontextmanager
-async def drain_harness(path: Path) -> AsyncIterator[FlowHarness]:
-    async with FlowHarness() as harness:
-        admin = AdminSocket(harness.services, harness.media.quality, harness.flows.draining, lambda: DEADLINE)
-        await admin.start(str(path))
-        try:
-            yield harness
-        finally:
-            await admin.stop()
+from tests.gateway.edge.operator.admin_harness import DEADLINE, admin_harness, run_command
 
 
 async def drain(path: Path, *arguments: str) -> Result:
-    """Run the command in a thread, beside the gateway's loop."""
-    return await asyncio.to_thread(CliRunner().invoke, main, ["drain", "--socket", str(path), *arguments])
+    return await run_command("drain", "--socket", str(path), *arguments)
 
 
-async def test_drain_is_begun_shown_and_cancelled(path: Path) -> None:
-    async with drain_harness(path) as harness:
+async def test_drain_is_begun_state_and_cancelled(path: Path) -> None:
+    async with admin_harness(path) as harness:
         await harness.callers("alice", "bob")
         await harness.hello("carol")
         idle = "Not draining (sessions: 3, in calls: 2).\n"
@@ -50,24 +26,24 @@ async def test_drain_is_begun_shown_and_cancelled(path: Path) -> None:
         assert result.exit_code == 0
         begun = "Draining: the process ends with the last call, in 7200 s at the latest"
         assert result.output == f"{begun} (sessions: 3, in calls: 2, refused: 0).\n"
-        shown = json.loads((await drain(path, "--status", "--json")).output)
-        assert 7000.0 < shown.pop("seconds_left") <= 7200.0
-        assert shown == {"draining": True, "awaited": "calls", "refused": 0, "sessions": 3, "in_calls": 2}
+        state = json.loads((await drain(path, "--status", "--json")).output)
+        assert 7000.0 < state.pop("seconds_left") <= 7200.0
+        assert state == {"draining": True, "awaited": "calls", "refused": 0, "sessions": 3, "in_calls": 2}
         assert (await drain(path, "--cancel")).output == idle
         assert not harness.flows.draining.over.is_set()
 
 
 async def test_drain_has_the_deadline_of_the_configuration_unless_one_is_given(path: Path) -> None:
-    async with drain_harness(path) as harness:
+    async with admin_harness(path) as harness:
         await harness.callers("alice")
-        shown = json.loads((await drain(path, "--json")).output)
-        assert 0.0 < shown["seconds_left"] <= DEADLINE
+        state = json.loads((await drain(path, "--json")).output)
+        assert 0.0 < state["seconds_left"] <= DEADLINE
         assert (await drain(path, "--deadline", "0")).exit_code == 0
         assert harness.flows.draining.over.is_set()
 
 
 async def test_drain_that_cannot_be_cancelled_is_an_error(path: Path) -> None:
-    async with drain_harness(path) as harness:
+    async with admin_harness(path) as harness:
         result = await drain(path, "--cancel")
         assert (result.exit_code, result.output) == (1, "Error: the gateway is not being drained\n")
         await harness.hello("alice")
@@ -84,7 +60,7 @@ async def test_drain_that_cannot_be_cancelled_is_an_error(path: Path) -> None:
     "arguments", [("--status", "--cancel"), ("--deadline", "1", "--cancel"), ("--deadline", "-1"), ("--deadline", "x")]
 )
 async def test_wrong_arguments_change_nothing(path: Path, arguments: tuple[str, ...]) -> None:
-    async with drain_harness(path) as harness:
+    async with admin_harness(path) as harness:
         assert (await drain(path, *arguments)).exit_code == 2
         assert not harness.services.drain.active
 
@@ -92,7 +68,7 @@ async def test_wrong_arguments_change_nothing(path: Path, arguments: tuple[str, 
 @pytest.mark.parametrize("deadline", ["soon", "-1", "nan", "inf"])
 async def test_deadline_that_is_no_time_is_refused(path: Path, deadline: str) -> None:
     async with (
-        drain_harness(path) as harness,
+        admin_harness(path) as harness,
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client,
     ):
         async with client.post("http://x/drain", params={"deadline": deadline}) as response:

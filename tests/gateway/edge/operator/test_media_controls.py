@@ -26,27 +26,27 @@ ALICE = f"{STREAMS}/alice/video"
 
 
 class ControlledSfu:
-    """An SFU and its test controls on a free port."""
+    """In-process SFU, and its test controls over HTTP."""
 
     def __init__(self, mcu: InprocessMcu, address: tuple[str, int]) -> None:
         self.mcu = mcu
         self._address = address
 
-    async def ask(self, method: str, path: str, body: str = "", *headers: str) -> tuple[int, Any]:
+    async def request(self, method: str, path: str, body: str = "", *headers: str) -> tuple[int, Any]:
         """Send a request and return the status and the decoded body."""
         lines = [f"{method} {path} HTTP/1.1"]
         if not any(header.startswith("Host:") for header in headers):
             lines.append("Host: 127.0.0.1:8080")
         if method == "POST" and not any(header.startswith("Transfer-Encoding:") for header in headers):
             lines.append(f"Content-Length: {len(body)}")
-        request = "\r\n".join([*lines, *headers, "", body])
-        status, answered, text = await exchange(self._address, request.encode())
-        assert answered["content-type"].startswith("application/json")
-        return status, json.loads(text)
+        text = "\r\n".join([*lines, *headers, "", body])
+        status, received, document = await exchange(self._address, text.encode())
+        assert received["content-type"].startswith("application/json")
+        return status, json.loads(document)
 
     async def stream(self) -> dict[str, Any]:
         """Return the counters of the only stream."""
-        status, document = await self.ask("GET", STREAMS)
+        status, document = await self.request("GET", STREAMS)
         assert status == 200
         (stream,) = document["streams"]
         found: dict[str, Any] = stream
@@ -69,7 +69,7 @@ async def test_streams_are_counted_impaired_silenced_and_revived(controlled_sfu:
         await carol.subscribe(controlled_sfu.mcu)
         await carol.peer.wait_for_picture(31)
         impairment = {"delay": 0.02, "jitter": 0.01, "seed": 7, "leg": "subscribers"}
-        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", json.dumps(impairment)) == (200, {})
+        assert await controlled_sfu.request("POST", f"{ALICE}/impair", json.dumps(impairment)) == (200, {})
         stream = await controlled_sfu.stream()
         assert (stream["backend"], stream["publisher"], stream["type"]) == ("cloud", "alice", "video")
         assert (stream["connected"], stream["silent"]) == (True, False)
@@ -85,26 +85,26 @@ async def test_streams_are_counted_impaired_silenced_and_revived(controlled_sfu:
             "keyframe_requests",
         }
         assert layer["packets"] > 0
-        (watching,) = stream["subscribers"]
-        assert watching["connected"]
-        assert {section["kind"] for section in watching["media"]} == {"audio", "video"}
+        (subscriber,) = stream["subscribers"]
+        assert subscriber["connected"]
+        assert {section["kind"] for section in subscriber["media"]} == {"audio", "video"}
         await carol.peer.wait_for_picture(31)
-        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
+        assert await controlled_sfu.request("POST", f"{ALICE}/impair", '{"leg": "subscribers"}') == (200, {})
         assert (await controlled_sfu.stream())["impairments"] == {}
-        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
+        assert await controlled_sfu.request("POST", f"{ALICE}/impair", '{"loss": 0.01}') == (200, {})
         assert (await controlled_sfu.stream())["impairments"].keys() == {"publisher"}
-        assert await controlled_sfu.ask("POST", f"{ALICE}/impair", "") == (200, {})
+        assert await controlled_sfu.request("POST", f"{ALICE}/impair", "") == (200, {})
         assert (await controlled_sfu.stream())["impairments"] == {}
-        assert await controlled_sfu.ask("POST", f"{ALICE}/silence") == (200, {})
+        assert await controlled_sfu.request("POST", f"{ALICE}/silence") == (200, {})
         assert (await controlled_sfu.stream())["silent"]
-        assert await controlled_sfu.ask("POST", f"{ALICE}/revive") == (200, {})
+        assert await controlled_sfu.request("POST", f"{ALICE}/revive") == (200, {})
         await carol.peer.wait_for_picture(31)
 
 
 @pytest.mark.parametrize("verb", ["impair", "silence", "revive"])
 @pytest.mark.parametrize("stream", ["nobody/video", "alice/screen", "alice/nothing"])
 async def test_unpublished_stream_is_not_found(controlled_sfu: ControlledSfu, verb: str, stream: str) -> None:
-    status, document = await controlled_sfu.ask("POST", f"{STREAMS}/{stream}/{verb}", "{}")
+    status, document = await controlled_sfu.request("POST", f"{STREAMS}/{stream}/{verb}", "{}")
     assert (status, document["error"]["code"]) == (404, "no_such_stream")
 
 
@@ -124,14 +124,16 @@ async def test_unpublished_stream_is_not_found(controlled_sfu: ControlledSfu, ve
     ],
 )
 async def test_invalid_impairment_is_refused(controlled_sfu: ControlledSfu, body: str) -> None:
-    status, document = await controlled_sfu.ask("POST", f"{ALICE}/impair", body)
+    status, document = await controlled_sfu.request("POST", f"{ALICE}/impair", body)
     assert (status, document["error"]["code"]) == (400, "invalid")
 
 
 async def test_too_long_or_chunked_body_is_refused(controlled_sfu: ControlledSfu) -> None:
-    status, document = await controlled_sfu.ask("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
+    status, document = await controlled_sfu.request("POST", f"{ALICE}/impair", "{" + " " * MAX_BODY + "}")
     assert (status, document["error"]["code"]) == (413, "too_large")
-    status, document = await controlled_sfu.ask("POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked")
+    status, document = await controlled_sfu.request(
+        "POST", f"{ALICE}/impair", "0\r\n\r\n", "Transfer-Encoding: chunked"
+    )
     assert (status, document["error"]["code"]) == (413, "too_large")
 
 
@@ -156,7 +158,7 @@ async def test_too_long_or_chunked_body_is_refused(controlled_sfu: ControlledSfu
 )
 async def test_request_of_another_host_or_origin_is_refused(controlled_sfu: ControlledSfu, header: str) -> None:
     for method, path in (("GET", STREAMS), ("POST", f"{ALICE}/silence")):
-        status, document = await controlled_sfu.ask(method, path, "", header)
+        status, document = await controlled_sfu.request(method, path, "", header)
         assert (status, document["error"]["code"]) == (403, "not_local")
 
 
@@ -164,7 +166,7 @@ async def test_request_of_another_host_or_origin_is_refused(controlled_sfu: Cont
     "header", ["Host: localhost:8080", "Host: [::1]:8080", "X-Real-IP: 127.0.0.1", "Origin: http://localhost:3000"]
 )
 async def test_request_of_this_machine_is_accepted(controlled_sfu: ControlledSfu, header: str) -> None:
-    assert await controlled_sfu.ask("GET", STREAMS, "", header) == (200, {"streams": []})
+    assert await controlled_sfu.request("GET", STREAMS, "", header) == (200, {"streams": []})
 
 
 @pytest.mark.parametrize(("enabled", "status"), [(True, 200), (False, 404)])

@@ -1,4 +1,4 @@
-"""The states of the dependencies in ``/readyz``, and the state of the gateway that follows from them."""
+"""States of the dependencies in ``/readyz``, and the state of the gateway that follows from them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ STOPPED_SFU = SfuStatus("", SfuState.STOPPED)
 
 
 @dataclass(frozen=True)
-class Problem:
+class FakeProblem:
+    """Problem of a backend."""
+
     answered: bool
     reason: str
 
 
-def of_sfus(*sfus: SfuStatus) -> McuStatus:
+def mcu_status(*sfus: SfuStatus) -> McuStatus:
     return McuStatus("janus", sfus)
 
 
@@ -49,15 +51,15 @@ def of_sfus(*sfus: SfuStatus) -> McuStatus:
         ),
     ],
 )
-def test_gateway_serves_calls_as_long_as_one_sfu_takes_streams(
+def test_gateway_serves_calls_as_long_as_one_sfu_accepts_streams(
     sfus: tuple[SfuStatus, ...], serving: bool, state: DependencyState, entries: list[Dependency]
 ) -> None:
-    found = readiness(of_sfus(*sfus), (), lambda backend: None)
+    found = readiness(mcu_status(*sfus), (), lambda backend: None)
     assert (found.serving, found.state, list(found.dependencies)) == (serving, state, entries)
 
 
 def test_gateway_that_drains_serves_no_new_calls() -> None:
-    found = readiness(of_sfus(WORKING_SFU), (), lambda backend: None, draining=True)
+    found = readiness(mcu_status(WORKING_SFU), (), lambda backend: None, draining=True)
     assert (found.serving, found.state) == (False, AWAY)
     assert found.document(complete=False) == {"state": "away", "draining": True}
     assert found.document(complete=True) == {
@@ -77,8 +79,10 @@ def test_gateway_without_an_sfu_is_degraded() -> None:
 
 
 @pytest.mark.parametrize(("answered", "state"), [(True, DEGRADED), (False, AWAY)])
-def test_backend_that_refuses_or_is_away_does_not_take_the_gateway_out(answered: bool, state: DependencyState) -> None:
-    found = readiness(of_sfus(WORKING_SFU), (CLOUD,), lambda backend: Problem(answered, "error invalid_request"))
+def test_backend_that_refuses_or_does_not_answer_leaves_the_gateway_serving(
+    answered: bool, state: DependencyState
+) -> None:
+    found = readiness(mcu_status(WORKING_SFU), (CLOUD,), lambda backend: FakeProblem(answered, "error invalid_request"))
     assert (found.serving, found.state) == (True, DEGRADED)
     assert found.dependencies[1] == Dependency("backend cloud", state, "error invalid_request", CLOUD.urls[0])
     assert found.document(complete=False) == {"state": "degraded"}

@@ -14,7 +14,9 @@ from gateway.metrics import Counters, Gauges, Metrics
 from tests.gateway.edge.serving import exchange, served_routes
 
 
-class Facts:
+class StatusSource:
+    """State of a gateway, as its endpoints show it."""
+
     def __init__(self) -> None:
         self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
         self.readiness = Readiness(serving=True, dependencies=(Dependency("sfu"),))
@@ -38,17 +40,17 @@ async def get(status: Status, path: str, real_ip: str = "127.0.0.1") -> tuple[in
 
 # reference 1.3-a
 async def test_welcome_names_the_version() -> None:
-    code, headers, body = await get(Facts().status(), "/api/v1/welcome", "192.0.2.1")
+    code, headers, body = await get(StatusSource().status(), "/api/v1/welcome", "192.0.2.1")
     assert code == 200
     assert headers["content-type"] == "application/json; charset=utf-8"
     assert body == b'{"nextcloud-spreed-signaling":"Welcome","version":"1.2.3"}\n'
 
 
 # reference 1.3-b
-async def test_stats_are_present_values_as_indented_json() -> None:
-    facts = Facts()
-    status = facts.status("127.0.0.1")
-    facts.stats["mcu"] = {"connected": False}
+async def test_stats_are_current_values_as_indented_json() -> None:
+    source = StatusSource()
+    status = source.status("127.0.0.1")
+    source.stats["mcu"] = {"connected": False}
     code, headers, body = await get(status, "/api/v1/stats")
     assert code == 200
     assert headers["content-type"] == "application/json; charset=utf-8"
@@ -58,7 +60,7 @@ async def test_stats_are_present_values_as_indented_json() -> None:
 
 
 async def test_metrics_are_prometheus_text() -> None:
-    code, headers, body = await get(Facts().status("127.0.0.1"), "/metrics")
+    code, headers, body = await get(StatusSource().status("127.0.0.1"), "/metrics")
     assert code == 200
     assert headers["content-type"].startswith("text/plain; version=0.0.4")
     assert b"\nsignaling_client_messages_total{direction=" in body
@@ -67,7 +69,7 @@ async def test_metrics_are_prometheus_text() -> None:
 # reference 14.4-a
 @pytest.mark.parametrize("path", ["/api/v1/stats", "/metrics"])
 async def test_statistics_are_only_for_allowed_addresses(path: str) -> None:
-    status = Facts().status("192.0.2.0/24")
+    status = StatusSource().status("192.0.2.0/24")
     assert (await get(status, path, "192.0.2.9"))[0] == 200
     code, headers, body = await get(status, path, "198.51.100.1")
     assert (code, body) == (403, b"Authentication check failed\n")
@@ -80,19 +82,19 @@ NOT_SERVING = Readiness(
 
 
 async def test_health_does_not_depend_on_readiness() -> None:
-    facts = Facts()
-    facts.readiness = NOT_SERVING
-    assert (await get(facts.status(), "/healthz"))[0] == 200
+    source = StatusSource()
+    source.readiness = NOT_SERVING
+    assert (await get(source.status(), "/healthz"))[0] == 200
 
 
 # reference 14.4-a
 async def test_dependencies_are_only_for_allowed_addresses() -> None:
-    facts = Facts()
-    status = facts.status("127.0.0.1")
+    source = StatusSource()
+    status = source.status("127.0.0.1")
     code, headers, body = await get(status, "/readyz")
     assert (code, headers["content-type"]) == (200, "application/json; charset=utf-8")
     assert json.loads(body) == {"state": "ok", "dependencies": [{"name": "sfu", "state": "ok"}]}
-    facts.readiness = NOT_SERVING
+    source.readiness = NOT_SERVING
     code, _, body = await get(status, "/readyz")
     sfu = {"name": "sfu", "url": "ws://a", "state": "away", "reason": "connection refused"}
     assert (code, json.loads(body)) == (503, {"state": "away", "dependencies": [sfu]})
@@ -106,7 +108,7 @@ async def test_dependencies_are_only_for_allowed_addresses() -> None:
 async def test_statistics_are_not_open_to_the_clients_of_a_local_proxy_that_is_not_trusted(
     path: str, header: str
 ) -> None:
-    status = Facts().status("127.0.0.1", proxies=("192.0.2.9",))
+    status = StatusSource().status("127.0.0.1", proxies=("192.0.2.9",))
     async with served_routes(status.routes()) as address:
         request = f"GET {path} HTTP/1.1\r\nHost: h\r\n"
         assert (await exchange(address, f"{request}\r\n".encode()))[0] == 200
@@ -114,14 +116,14 @@ async def test_statistics_are_not_open_to_the_clients_of_a_local_proxy_that_is_n
 
 
 async def test_routes_can_have_a_prefix() -> None:
-    async with served_routes(Facts().status().routes("/standalone-signaling")) as address:
+    async with served_routes(StatusSource().status().routes("/standalone-signaling")) as address:
         request = b"%s /standalone-signaling/api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n"
         assert (await exchange(address, request % b"GET"))[0] == 200
         assert (await exchange(address, request % b"POST"))[0] == 405
 
 
 async def test_server_info_is_only_for_allowed_addresses() -> None:
-    status = Facts().status("127.0.0.1")
+    status = StatusSource().status("127.0.0.1")
     code, headers, body = await get(status, "/api/v1/serverinfo")
     assert (code, headers["x-content-type-options"]) == (200, "nosniff")
     assert body == b'{\n  "version": "1.2.3"\n}'

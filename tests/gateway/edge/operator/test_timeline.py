@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from gateway.cli import main
 from gateway.core.room import RoomKey
-from tests.gateway.edge.operator.test_admin import CLOUD, admin_harness
+from tests.gateway.edge.operator.admin_harness import LIMITED_CLOUD, admin_harness, run_command
 from tests.gateway.flows.harness import OTHER_CLOUD
 from tests.gateway.flows.media.calls import subscribe
 from tests.gateway.flows.virtual_time import settle
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "admin.sock"
-
-
 async def timeline(path: Path, *arguments: str) -> Result:
-    """Run the command in a thread, beside the gateway's loop."""
-    return await asyncio.to_thread(CliRunner().invoke, main, ["timeline", "--socket", str(path), *arguments])
+    return await run_command("timeline", "--socket", str(path), *arguments)
 
 
-async def test_timeline_of_a_room_and_of_a_session_by_id_and_by_short_id(path: Path) -> None:
-    async with admin_harness(path) as harness:
-        alice = await harness.member("alice", "secrettoken", in_call=True, backend=CLOUD)
-        bob = await harness.member("bob", "secrettoken", in_call=True, backend=CLOUD)
-        carol = await harness.member("carol", "another", backend=CLOUD)
+async def test_timeline_of_a_room_or_session_is_found_by_id_and_by_short_id(path: Path) -> None:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        alice = await harness.member("alice", "secrettoken", in_call=True, backend=LIMITED_CLOUD)
+        bob = await harness.member("bob", "secrettoken", in_call=True, backend=LIMITED_CLOUD)
+        carol = await harness.member("carol", "another", backend=LIMITED_CLOUD)
         alice.offer()
         await settle()
         await subscribe(bob, alice)
@@ -41,10 +33,10 @@ async def test_timeline_of_a_room_and_of_a_session_by_id_and_by_short_id(path: P
         assert (await timeline(path, room, "--backend", "cloud")).output == of_room.output
         of_alice = await timeline(path, alice.sessionid)
         assert (await timeline(path, alice.sessionid[:8])).output == of_alice.output
-    shown = re.sub(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", "", of_room.output)
+    text = re.sub(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", "", of_room.output)
     for client, name in ((alice, "ALICE"), (bob, "BOB"), (carol, "CAROL")):
-        shown = shown.replace(client.sessionid[:8], name)
-    head, *lines = shown.replace(room, "ROOM").splitlines()
+        text = text.replace(client.sessionid[:8], name)
+    head, *lines = text.replace(room, "ROOM").splitlines()
     assert re.fullmatch(r"Room ROOM: 9 events; recorded since \S+ \S+\.", head)
     assert lines == [
         "session ALICE: hello of a user, backend cloud",
@@ -63,8 +55,8 @@ async def test_timeline_of_a_room_and_of_a_session_by_id_and_by_short_id(path: P
 
 async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
     file = tmp_path / "timeline.json"
-    async with admin_harness(path) as harness:
-        alice = await harness.member("alice", "secrettoken", backend=CLOUD)
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        alice = await harness.member("alice", "secrettoken", backend=LIMITED_CLOUD)
         result = await timeline(path, "secrettoken", "--output", str(file))
         printed = await timeline(path, "secrettoken", "--json")
         failed = await timeline(path, "secrettoken", "--output", str(tmp_path / "none" / "timeline.json"))
@@ -86,9 +78,9 @@ async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
     assert not {"secrettoken", "alice", alice.sessionid} & set(re.findall(r"\w+", file.read_text()))
 
 
-async def test_room_that_several_backends_have_had_needs_its_backend(path: Path) -> None:
-    async with admin_harness(path) as harness:
-        await harness.member("alice", backend=CLOUD)
+async def test_room_id_used_by_several_backends_needs_the_backend(path: Path) -> None:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
+        await harness.member("alice", backend=LIMITED_CLOUD)
         await harness.member("bob", backend=OTHER_CLOUD)
         refused = await timeline(path, "r")
         chosen = await timeline(path, "r", "--backend", "other", "--json")
@@ -106,8 +98,8 @@ async def test_room_that_several_backends_have_had_needs_its_backend(path: Path)
     ],
 )
 async def test_unknown_subject_is_an_error(path: Path, subject: str, expected: str) -> None:
-    async with admin_harness(path) as harness:
+    async with admin_harness(path, LIMITED_CLOUD, OTHER_CLOUD) as harness:
         assert (await timeline(path, "nowhere")).exit_code == 1  # nothing at all is recorded yet
-        await harness.member("alice", backend=CLOUD)
+        await harness.member("alice", backend=LIMITED_CLOUD)
         result = await timeline(path, subject)
     assert (result.exit_code, result.output) == (1, f"Error: {expected}\n")

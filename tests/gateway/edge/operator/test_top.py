@@ -9,25 +9,23 @@ import pty
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from gateway.app import Gateway
-from gateway.cli import main
 from gateway.config import AdminSection, Config, HttpSection, McuSection, SessionsSection
 from gateway.core.room import RoomKey
-from gateway.edge.operator.admin import AdminSocket
-from gateway.edge.operator.overview import Overview
-from gateway.edge.operator.snapshot import Snapshot, SnapshotApi
+from gateway.edge.operator.snapshot import Snapshot
 from gateway.tools import top as tool
 from gateway.tools.admin_requests import GatewayUnreachable
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.base import BackendId, MediaKind, PublisherId, StreamKey, StreamReport, StreamType
 from mcu.inprocess import InprocessSettings
+from tests.gateway.edge.operator.admin_harness import admin_harness, run_command, snapshots
 from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FlowHarness
 from tests.interop.member import ROOM, Member
 from tests.media.loopback import loopback
@@ -35,30 +33,8 @@ from tests.media.loopback import loopback
 __all__ = ["loopback"]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "admin.sock"
-
-
-def snapshots(harness: FlowHarness) -> SnapshotApi:
-    return SnapshotApi(harness.services, Overview(harness.services, harness.media, harness.mcu), harness.mcu, "1.2.3")
-
-
-@asynccontextmanager
-async def running(path: Path) -> AsyncIterator[FlowHarness]:
-    async with FlowHarness(CLOUD, OTHER_CLOUD) as harness:
-        quality, draining = harness.media.quality, harness.flows.draining
-        admin = AdminSocket(harness.services, quality, draining, lambda: 60.0, "1.2.3", snapshots(harness))
-        await admin.start(str(path))
-        try:
-            yield harness
-        finally:
-            await admin.stop()
-
-
 async def top(path: Path, *arguments: str) -> Result:
-    """Run the command in a thread, beside the gateway's loop."""
-    return await asyncio.to_thread(CliRunner().invoke, main, ["top", "--socket", str(path), *arguments])
+    return await run_command("top", "--socket", str(path), *arguments)
 
 
 def reports(publisher: str) -> list[StreamReport]:
@@ -75,7 +51,7 @@ def reports(publisher: str) -> list[StreamReport]:
 
 
 async def test_state_is_printed_once_when_the_output_is_no_terminal(path: Path) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path, CLOUD, OTHER_CLOUD) as harness:
         alice = await harness.member("alice", "secrettoken", in_call=True)
         bob = await harness.member("", "secrettoken")
         await harness.internal_hello()
@@ -90,10 +66,10 @@ async def test_state_is_printed_once_when_the_output_is_no_terminal(path: Path) 
         (internal,) = [id for id in harness.hub.sessions if id not in (alice.sessionid, bob.sessionid)]
     assert result.exit_code == 0, result.output
     names = {alice.sessionid[:8]: "ALICE-ID", bob.sessionid[:8]: "BOBBY-ID", internal[:8]: "INTERNAL", room: "ROOM-ID-"}
-    shown = re.sub(r"\b\d+ s ago", "n s ago", result.output)
+    text = re.sub(r"\b\d+ s ago", "n s ago", result.output)
     for id, name in names.items():
-        shown = shown.replace(id, name)
-    head, lines = shown.splitlines()[:2], shown.splitlines()[2:]
+        text = text.replace(id, name)
+    head, lines = text.splitlines()[:2], text.splitlines()[2:]
     counts = "Sessions: 3, rooms: 1, in calls: 1, publications: 0, subscriptions: 0."
     assert head == [f"portunus 1.2.3: ok. {counts}", "Not draining (sessions: 2, in calls: 1)."]
     refusals = [line for line in lines if line.startswith("n s ago: ")]
@@ -121,12 +97,12 @@ async def test_state_is_printed_once_when_the_output_is_no_terminal(path: Path) 
 
 
 async def test_state_is_printed_as_json(path: Path) -> None:
-    async with running(path) as harness:
+    async with admin_harness(path, CLOUD, OTHER_CLOUD) as harness:
         await harness.member("alice")
-        shown = json.loads((await top(path, "--json")).output)
+        state = json.loads((await top(path, "--json")).output)
         missing = await top(path.parent / "none")
-    assert (shown["version"], shown["sessions"], shown["rooms"]) == ("1.2.3", 1, 1)
-    assert [row["kind"] for row in shown["session_rows"]] == ["user"]
+    assert (state["version"], state["sessions"], state["rooms"]) == ("1.2.3", 1, 1)
+    assert [row["kind"] for row in state["session_rows"]] == ["user"]
     assert missing.exit_code == 3
 
 
@@ -137,13 +113,13 @@ async def test_terminal_is_refreshed_cut_to_its_size_and_restored() -> None:
     answers = [snapshot, snapshot]
     written: list[str] = []
 
-    def ask() -> Snapshot:
+    def take_snapshot() -> Snapshot:
         if not answers:
             raise GatewayUnreachable("gone")
         return answers.pop()
 
     with pytest.raises(GatewayUnreachable):
-        tool.watch(ask, 0.0, written.append)
+        tool.watch(take_snapshot, 0.0, written.append)
     screen = tool.screen(snapshot, 80, 24)
     assert written == [tool.ENTER_SCREEN, screen, screen, tool.LEAVE_SCREEN]
     lines = [line.removesuffix(tool.CLEAR_LINE) for line in screen.removeprefix(tool.HOME).split("\n")]
@@ -178,14 +154,14 @@ async def test_terminal_shows_a_real_call_until_it_is_interrupted(path: Path) ->
         await ben.request_offer(anna)
         await ben.wait_for_stream(anna)
         stream = re.compile(rf"{anna.id[:8]} .*video +video +vp8 +[1-9]\d* +\d+ +1 +[1-9]\d* ")
-        text, status = await on_a_terminal(path, lambda text: bool(stream.search(text)) and text.count(tool.HOME) > 1)
+        text, status = await run_on_terminal(path, lambda text: bool(stream.search(text)) and text.count(tool.HOME) > 1)
     assert status == 0
     assert text.startswith(tool.ENTER_SCREEN)
     assert text.endswith(tool.LEAVE_SCREEN)
     assert ROOM not in text
 
 
-async def on_a_terminal(path: Path, until: Callable[[str], bool]) -> tuple[str, int]:
+async def run_on_terminal(path: Path, until: Callable[[str], bool]) -> tuple[str, int]:
     """Run the command on a terminal, and interrupt it on a condition; return all that it wrote, and its status."""
     controller, terminal = pty.openpty()
     program = Path(sys.executable).with_name("portunus")
