@@ -1,4 +1,4 @@
-"""The requests and answers between the gateway and Nextcloud."""
+"""Requests and answers between the gateway and Nextcloud (reference 3.7, 6)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gateway.wire.backend import (
 
 
 @pytest.mark.parametrize(
-    ("request_", "written"),
+    ("request_", "expected"),
     [
         (AuthRequest(Raw(b'{"a":1}')), '{"type":"auth","auth":{"params":{"a":1},"version":"1.0"}}'),
         (
@@ -49,8 +49,8 @@ from gateway.wire.backend import (
         ),
     ],
 )
-def test_request_is_encoded_as_talk_expects(request_: BackendRequest, written: str) -> None:
-    assert json.loads(encode_request(request_)) == json.loads(written)
+def test_request_is_encoded_as_talk_expects(request_: BackendRequest, expected: str) -> None:
+    assert json.loads(encode_request(request_)) == json.loads(expected)
 
 
 def test_rooms_request_is_decoded() -> None:
@@ -80,13 +80,13 @@ def test_malformed_rooms_request_is_an_error(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["transient", "type", "", "mute", None])
-def test_error_for_an_unknown_type_names_it(name: str | None) -> None:
+def test_error_for_an_unknown_type_names_the_type(name: str | None) -> None:
     with pytest.raises(UnsupportedRequest, match=f"^{name or ''}$"):
         decode_rooms_request(json.dumps({"type": name}).encode())
 
 
 @pytest.mark.parametrize(
-    ("sessions", "read"),
+    ("sessions", "expected"),
     [
         (b"", {}),
         (b"null", {}),
@@ -94,18 +94,18 @@ def test_error_for_an_unknown_type_names_it(name: str | None) -> None:
         (b'{"b":{"x":1},"a":null}', {"b": b'{"x":1}', "a": b"null"}),
     ],
 )
-def test_sessions_of_a_switch_are_decoded_in_order(sessions: bytes, read: dict[str, bytes]) -> None:
+def test_sessions_of_a_switch_are_decoded_in_order(sessions: bytes, expected: dict[str, bytes]) -> None:
     found = decode_switched_sessions(Raw(sessions))
-    assert [(name, bytes(details)) for name, details in found.items()] == list(read.items())
+    assert [(name, bytes(details)) for name, details in found.items()] == list(expected.items())
 
 
 @pytest.mark.parametrize("sessions", [b'"a"', b"1", b"[1]", b"true"])
-def test_sessions_of_other_types_are_malformed(sessions: bytes) -> None:
+def test_sessions_of_a_switch_in_another_form_are_malformed(sessions: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode_switched_sessions(Raw(sessions))
 
 
-def test_answers_to_a_phone_call() -> None:
+def test_answer_to_a_phone_call_has_its_id_or_the_error() -> None:
     assert encode_call("c") == b'{"type":"dialout","dialout":{"callid":"c"}}'
     assert encode_call_error(BackendError("c")) == b'{"type":"dialout","dialout":{"error":{"code":"c"}}}'
 
@@ -114,5 +114,5 @@ def test_answers_to_a_phone_call() -> None:
     ("session", "userid"),
     [(b'{"userid":"guest"}', "guest"), (b'{"userid":null}', ""), (b"{}", ""), (b"[]", ""), (b"null", ""), (b"", "")],
 )
-def test_user_id_for_a_room_is_optional_in_each_encoding_of_php(session: bytes, userid: str) -> None:
+def test_user_id_of_a_room_answer_is_optional(session: bytes, userid: str) -> None:
     assert RoomAnswer(session=Raw(session)).userid == userid

@@ -14,6 +14,7 @@ from gateway.wire import client
 
 
 def data_of(text: str) -> str:
+    """Return the ``data`` of a message as its text."""
     message = client.decode(text).message
     assert message is not None
     return bytes(message.data).decode()
@@ -119,7 +120,7 @@ def test_lone_surrogate_outside_of_data_becomes_the_replacement_character() -> N
     assert message.room == client.RoomJoin("r\ufffd")
 
 
-def test_lone_surrogate_with_absent_data() -> None:
+def test_lone_surrogate_in_a_message_without_data_is_accepted() -> None:
     message = client.decode('{"id":"\\ud800","message":{"data":null}}')
     assert message.message is not None
     assert not client.is_given(message.message.data)
@@ -156,7 +157,7 @@ def test_token_of_a_wrong_type_is_an_error(params: bytes) -> None:
         client.decode_token(Raw(params))
 
 
-def test_given_is_false_for_null_and_absent_values() -> None:
+def test_null_and_absent_values_are_not_given() -> None:
     assert not client.is_given(client.ABSENT)
     assert not client.is_given(Raw(b""))
     assert not client.is_given(Raw(b"null"))

@@ -17,7 +17,7 @@ from gateway.wire.federated_names import Names, NotPassedOn, cloud_server, serve
 
 Json = dict[str, Any]
 
-NAMES_OF_MEMBERS = (
+MEMBER_NAMES = (
     *("roomid", "sessionid", "sessionId", "type", "target", "join", "leave", "update", "users", "changed", "message"),
     *("data", "sender", "recipient", "key", "code", "details", "room", "chat", "comment", "messageParameters", "from"),
     *("mention-1", "actorId", "actorType", "token", "parent", "properties", "flags", "reason", "payload", "action"),
@@ -48,14 +48,14 @@ def comment(**members: Any) -> Json:
     return {"id": 7, "message": "hi"} | members
 
 
-def chat(comment: Json) -> Json:
+def chat_event(comment: Json) -> Json:
     data = {"type": "chat", "chat": {"comment": comment}}
     return event("room", "message", message={"roomid": "remote-room", "data": data})
 
 
-def commented(comment: Json) -> Json:
-    """Return a comment as the client receives it."""
-    message = to_local(chat(comment))
+def localised_comment(comment: Json) -> Json:
+    """Return a comment of the host as the client receives it."""
+    message = to_local(chat_event(comment))
     assert message["event"]["message"]["roomid"] == "local-room"
     found: Json = message["event"]["message"]["data"]["chat"]["comment"]
     return found
@@ -114,7 +114,7 @@ def test_room_is_renamed(remote: str, local: str) -> None:
 # reference 12.2-b
 def test_details_of_already_joined_name_the_local_room() -> None:
     error = {"code": "already_joined", "message": "m", "details": {"room": {"roomid": "remote-room"}}}
-    (renamed,) = [to_local({"type": "error", "id": "3", "error": error})["error"]]
+    renamed = to_local({"type": "error", "id": "3", "error": error})["error"]
     assert renamed == error | {"details": {"room": {"roomid": "local-room"}}}
     foreign = error | {"details": {"room": {"roomid": "another"}}}
     assert "details" not in to_local({"type": "error", "error": foreign})["error"]
@@ -141,19 +141,18 @@ def test_details_of_other_errors_are_passed_on() -> None:
 
 # reference 12.2-c
 @pytest.mark.parametrize(
-    ("message", "members"),
+    ("message", "member"),
     [
-        (event("participants", "flags", flags={"roomid": "R", "sessionid": "H-id", "flags": 1}), ("flags",)),
-        (event("participants", "update", update={"roomid": "R", "incall": 0, "all": True}), ("update",)),
-        (event("room", "message", message={"roomid": "R", "data": {"x": 1}}), ("message",)),
-        (event("room", "switchto", switchto={"roomid": "R"}), ("switchto",)),
-        (event("roomlist", "invite", invite={"roomid": "R", "properties": {"n": 1}}), ("invite",)),
-        (event("roomlist", "disinvite", disinvite={"roomid": "R", "reason": "deleted"}), ("disinvite",)),
-        (event("roomlist", "update", update={"roomid": "R", "properties": {"n": 1}}), ("update",)),
+        (event("participants", "flags", flags={"roomid": "R", "sessionid": "H-id", "flags": 1}), "flags"),
+        (event("participants", "update", update={"roomid": "R", "incall": 0, "all": True}), "update"),
+        (event("room", "message", message={"roomid": "R", "data": {"x": 1}}), "message"),
+        (event("room", "switchto", switchto={"roomid": "R"}), "switchto"),
+        (event("roomlist", "invite", invite={"roomid": "R", "properties": {"n": 1}}), "invite"),
+        (event("roomlist", "disinvite", disinvite={"roomid": "R", "reason": "deleted"}), "disinvite"),
+        (event("roomlist", "update", update={"roomid": "R", "properties": {"n": 1}}), "update"),
     ],
 )
-def test_events_name_the_local_room_and_no_other(message: Json, members: tuple[str]) -> None:
-    (member,) = members
+def test_events_name_the_local_room_and_no_other(message: Json, member: str) -> None:
     text = json.dumps(message)
     renamed = to_local(json.loads(text.replace('"R"', '"remote-room"')))
     assert renamed == json.loads(text.replace('"R"', '"local-room"').replace("H-id", "L-id"))
@@ -270,7 +269,7 @@ def test_author_and_editor_of_a_comment_are_renamed() -> None:
     edited = comment(
         actorType="users", actorId="bob", lastEditActorType="federated_users", lastEditActorId=f"alice@{HOME}"
     )
-    assert commented(edited) == edited | {
+    assert localised_comment(edited) == edited | {
         "actorType": "federated_users",
         "actorId": f"bob@{HOST}",
         "lastEditActorType": "users",
@@ -281,11 +280,11 @@ def test_author_and_editor_of_a_comment_are_renamed() -> None:
 # reference 12.2-j
 def test_comment_and_its_parent_name_the_local_room() -> None:
     parent = comment(token="remote-room", actorType="users", actorId="bob")
-    assert commented(comment(token="remote-room", parent=parent)) == comment(
+    assert localised_comment(comment(token="remote-room", parent=parent)) == comment(
         token="local-room",
         parent=comment(token="local-room", actorType="federated_users", actorId=f"bob@{HOST}"),
     )
-    assert commented(comment(token="another"))["token"] == "another"
+    assert localised_comment(comment(token="another"))["token"] == "another"
 
 
 # reference 12.2-k
@@ -317,7 +316,7 @@ def test_comment_and_its_parent_name_the_local_room() -> None:
 def test_mentions_are_renamed(remote: Any, local: Any) -> None:
     mentioning = comment(messageParameters={"mention-x1": remote, "actor": {"type": "user", "id": "bob"}})
     expected = comment(messageParameters={"mention-x1": local, "actor": {"type": "user", "id": "bob"}})
-    assert commented(mentioning) == expected
+    assert localised_comment(mentioning) == expected
 
 
 def test_every_comment_of_a_list_is_renamed() -> None:
@@ -465,7 +464,7 @@ def test_equal_names_on_both_sides_change_nothing() -> None:
         ("http://host.example:8080", "http://host.example:8080", "host.example:8080"),
     ],
 )
-def test_server_of_a_cloud_id(url: str, server: str, cloud: str) -> None:
+def test_server_of_a_cloud_id_is_derived_from_the_url_of_its_nextcloud(url: str, server: str, cloud: str) -> None:
     assert (server_url(url), cloud_server(url)) == (server, cloud)
 
 
@@ -474,7 +473,7 @@ LEAVES: Any = st.one_of(
 )
 VALUES = st.recursive(
     LEAVES,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES_OF_MEMBERS), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBER_NAMES), inner, max_size=4),
     max_leaves=12,
 )
 BODIES = (
@@ -493,7 +492,7 @@ BODIES = (
 
 
 # attack: any message that a host may send
-@given(st.sampled_from(BODIES), st.dictionaries(st.sampled_from(NAMES_OF_MEMBERS), VALUES, max_size=6), VALUES)
+@given(st.sampled_from(BODIES), st.dictionaries(st.sampled_from(MEMBER_NAMES), VALUES, max_size=6), VALUES)
 def test_any_message_is_refused_or_names_the_local_room_only(type: str, body: Json, data: Any) -> None:
     for message in ({"type": type, type: body}, {"type": type, type: {"target": "room", "type": data} | body}):
         try:

@@ -12,7 +12,7 @@ from gateway.wire import client
 from gateway.wire.internal import CallStatus, Internal
 
 
-def read(body: Any) -> Internal | None:
+def decode_body(body: Any) -> Internal | None:
     return client.decode(json.dumps({"type": "internal", "internal": body})).internal
 
 
@@ -31,7 +31,7 @@ def read(body: Any) -> Internal | None:
 )
 def test_wrong_type_makes_the_message_undecodable(body: Any) -> None:
     with pytest.raises(msgspec.DecodeError):
-        read(body)
+        decode_body(body)
 
 
 def test_status_is_encoded_without_absent_members() -> None:
@@ -39,6 +39,6 @@ def test_status_is_encoded_without_absent_members() -> None:
     assert msgspec.json.encode(status) == b'{"callid":"c","status":"cleared","code":486}'
 
 
-def test_params_of_a_hello() -> None:
+def test_params_of_an_internal_hello_are_decoded() -> None:
     params = client.decode_internal(msgspec.Raw(b'{"random":"r","token":"t","backend":"b","more":1}'))
     assert (params.random, params.token, params.backend) == ("r", "t", "b")

@@ -1,4 +1,4 @@
-"""The fields of media messages that the gateway reads, and the messages that it sends (reference 5.2, 9)."""
+"""Fields of media messages that the gateway decodes, and media messages that it encodes (reference 5.2, 9)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,19 @@ def raw(text: str) -> Raw:
 
 
 def test_known_fields_are_decoded_and_the_members_of_the_payload_are_not() -> None:
-    read = decode(
+    decoded = decode(
         '{"type":"offer","sid":"1","roomType":"video","bitrate":1.5,"videocodec":"vp8","payload":{"sdp" : 1}}'
     )
-    assert read is not None
-    assert (read.type, read.sid, read.roomType, read.bitrate, read.videocodec) == ("offer", "1", "video", 1.5, "vp8")
-    assert read.payload is not None
-    assert bytes(read.payload.sdp) == b"1"
+    assert decoded is not None
+    assert (decoded.type, decoded.sid, decoded.roomType, decoded.bitrate, decoded.videocodec) == (
+        "offer",
+        "1",
+        "video",
+        1.5,
+        "vp8",
+    )
+    assert decoded.payload is not None
+    assert bytes(decoded.payload.sdp) == b"1"
 
 
 # reference 5.2-g
@@ -79,7 +85,7 @@ def test_nick_changed_is_recognised_whatever_its_other_fields(text: str) -> None
 # reference 5.2-i
 @pytest.mark.parametrize("first", ["5", '"x"', "null", "[]", "{}", '{"type":1}', "1e999", '"\\ud800"', "9" * 5000])
 @pytest.mark.parametrize("name", ["type", "t\\u0079pe"])
-def test_type_that_stands_twice_is_refused(first: str, name: str) -> None:
+def test_data_with_two_types_is_refused(first: str, name: str) -> None:
     for text in (f'{{"type":{first},"{name}":"control"}}', f'{{"{name}":"offer","payload":{{}},"type":{first}}}'):
         with pytest.raises(ProtocolError):
             decode(text)
@@ -106,19 +112,19 @@ def test_types_of_different_objects_are_accepted(text: str) -> None:
     decode(text)
 
 
-def test_null_is_absent() -> None:
-    read = decode('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
-    assert read is not None
-    assert read.type is None
-    assert read.payload is None
+def test_null_is_the_same_as_absent() -> None:
+    decoded = decode('{"type":null,"sid":null,"roomType":null,"payload":null,"bitrate":null,"audiocodec":null}')
+    assert decoded is not None
+    assert decoded.type is None
+    assert decoded.payload is None
 
 
 def test_lone_surrogate_is_replaced() -> None:
-    read = decode('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
-    assert read is not None
-    assert read.type == "offer"
-    assert read.payload is not None
-    assert media.read_string(read.payload.sdp) == "\ufffd"
+    decoded = decode('{"type":"offer","nick":"\\ud83d","payload":{"sdp":"\\ud800"}}')
+    assert decoded is not None
+    assert decoded.type == "offer"
+    assert decoded.payload is not None
+    assert media.read_string(decoded.payload.sdp) == "\ufffd"
 
 
 def test_data_that_is_not_json_is_not_read() -> None:
@@ -154,7 +160,7 @@ def test_selection_with_a_member_of_another_type_is_refused(wrong: MediaPayload)
         media.decode_selection(wrong)
 
 
-def test_encoding_of_a_description() -> None:
+def test_description_is_encoded_as_the_protocol_specifies() -> None:
     data = MediaData("to", "from", "answer", "video", DescriptionPayload("answer", "v=0\r\n"), "7")
     assert bytes(media.encode_data(data)) == (
         b'{"to":"to","from":"from","type":"answer","roomType":"video",'
@@ -163,7 +169,7 @@ def test_encoding_of_a_description() -> None:
 
 
 # reference 9.4-c
-def test_encoding_of_a_candidate() -> None:
+def test_candidate_is_encoded_as_the_protocol_specifies() -> None:
     data = MediaData("t", "f", "candidate", "screen", CandidatePayload(CandidateInit("candidate:1", "0", 0)), "7")
     assert bytes(media.encode_data(data)) == (
         b'{"to":"t","from":"f","type":"candidate","roomType":"screen",'

@@ -1,4 +1,4 @@
-"""Messages of the gateway, byte for byte as the protocol specifies."""
+"""Messages of the gateway, as the protocol specifies; opaque values are kept byte for byte."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ from gateway.wire.server import (
     join_event,
 )
 
-INFO = ServerInfo("1.0", ("a", "b"))
+SERVER = ServerInfo("1.0", ("a", "b"))
 
 
 @pytest.mark.parametrize(
-    ("message", "written"),
+    ("message", "expected"),
     [
-        (Welcome(INFO), '{"type":"welcome","welcome":{"version":"1.0","features":["a","b"]}}'),
+        (Welcome(SERVER), '{"type":"welcome","welcome":{"version":"1.0","features":["a","b"]}}'),
         (
-            Hello(HelloBody("2.0", "pub", "priv", "", INFO), "1"),
+            Hello(HelloBody("2.0", "pub", "priv", "", SERVER), "1"),
             '{"type":"hello","hello":{"version":"2.0","sessionid":"pub","resumeid":"priv","userid":"",'
             '"server":{"version":"1.0","features":["a","b"]}},"id":"1"}',
         ),
@@ -154,10 +154,10 @@ INFO = ServerInfo("1.0", ("a", "b"))
         ),
     ],
 )
-def test_message_is_encoded_as_the_protocol_specifies(message: ServerMessage, written: str) -> None:
+def test_message_is_encoded_as_the_protocol_specifies(message: ServerMessage, expected: str) -> None:
     encoded = server.encode(message).decode()
-    assert json.loads(encoded) == json.loads(written)
-    assert encoded.count(" ") == written.count(" ")  # opaque values are unchanged
+    assert json.loads(encoded) == json.loads(expected)
+    assert encoded.count(" ") == expected.count(" ")  # opaque values are unchanged
 
 
 # reference 16-a
