@@ -1,4 +1,4 @@
-"""The effective settings with their origins, and what is redacted."""
+"""Effective settings with their origins, and the redaction of secrets."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ listen = ["127.0.0.1:1", "127.0.0.1:2"]
 
 
 def effective(folder: Path, text: str = TEXT, **environ: str) -> dict[str, Setting]:
+    """Load a configuration and return its effective settings by key."""
     (folder / "backend-secret").write_text("5f0c0d1e9a\n")
     path = folder / "portunus.toml"
     path.write_text(text)
@@ -110,7 +111,7 @@ def test_secret_of_any_text_is_redacted(secret: str, key: str) -> None:
 @given(
     word, word, st.sampled_from(["{0}@h/", "u:{0}@h/{1}", "h/?license_key={0}", "h:1/a?b={0}#{0}", "[::1", "a@{0}@h"])
 )
-def test_url_of_any_kind_shows_no_user_and_no_query(secret: str, path: str, form: str) -> None:
+def test_user_and_query_of_any_url_are_redacted(secret: str, path: str, form: str) -> None:
     assert secret not in str(redacted("database", "https://" + form.format(secret, path[:4])))
 
 

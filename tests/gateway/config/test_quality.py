@@ -1,4 +1,4 @@
-"""The sections ``[quality]``, ``[backend.quality]`` and ``[admin]``."""
+"""Loading of the sections ``[quality]``, ``[backend.quality]`` and ``[admin]``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.limits import BackendQualityRules, QualityRules
-from tests.gateway.config.test_loading import MINIMAL, path, read, refusal
-
-__all__ = ["path"]  # a fixture
+from tests.gateway.config.loading import MINIMAL, read, refusal
 
 QUALITY = "[quality]\nroom_budget = 1200000\nceiling = 400000\nvideocodecs = ['vp8', '*']\n"
 

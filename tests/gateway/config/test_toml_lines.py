@@ -1,4 +1,4 @@
-"""The lines of the keys of a TOML text, compared with what ``tomllib`` reads."""
+"""Lines of the keys of a TOML text, compared with the keys that ``tomllib`` reads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ k = 1
 '''
 
 
-def test_each_kind_of_key_and_value_is_found() -> None:
+def test_keys_of_every_form_have_their_lines() -> None:
     assert find_lines(TEXT) == {
         ("top",): 2,
         ("a",): 3,
@@ -78,7 +78,7 @@ def test_each_kind_of_key_and_value_is_found() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only this", "a = 1", "[a]", "a = 1\r\nb = 2\r\n", "a = '''\n'''''"])
-def test_short_texts_end(text: str) -> None:
+def test_top_level_keys_of_short_texts_are_found(text: str) -> None:
     assert {path for path in find_lines(text) if len(path) == 1} == {(key,) for key in tomllib.loads(text)}
 
 
