@@ -29,7 +29,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.edge.raw_client import RawClient
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
-from tests.sdp.costly import costly
+from tests.sdp.costly import costly_offers
 
 ROUNDS = 3  # of which the fastest counts: the first one fills caches of the interpreter
 PREFERENCE = {"audiocodec": "pcmu,opus", "videocodec": "h264,vp8,vp9", "h264profile": "42e01f", "vp9profile": "0"}
@@ -91,7 +91,7 @@ async def offer_all(address: tuple[str, int], secret: str, callbacks: Callbacks)
     """Send each offer and print its figures, the longest callback first."""
     rows = []
     async with FakeNextcloud(secret=secret) as cloud:
-        for name, sdp in costly().items():
+        for name, sdp in costly_offers().items():
             rounds = [await offer_once(address, cloud, sdp, callbacks) for _ in range(ROUNDS)]
             rows.append((min(one.longest for one in rounds), min(one.sum for one in rounds), name))
     for longest, total, name in sorted(rows, reverse=True):

@@ -50,19 +50,19 @@ def long_line(head: str, start: str, unit: str) -> str:
 
 
 def every_section(lines: Callable[[int], str]) -> str:
-    """Return a description with the most sections, each with some lines more."""
+    """Return a description with the most sections that are allowed, each with additional lines."""
     return SESSION + BUNDLE_ALL + "".join(section(mid) + lines(mid) for mid in range(MAX_SECTIONS))
 
 
-def costly() -> dict[str, str]:
-    """Return the offers by name."""
-    one = SESSION + BUNDLE_ONE + section(0)
-    layers = one + f"a=extmap:1 {RID}\r\n"
+def costly_offers() -> dict[str, str]:
+    """Return the offers by a name of their form."""
+    one_section = SESSION + BUNDLE_ONE + section(0)
+    layers = one_section + f"a=extmap:1 {RID}\r\n"
     all_types = f"96 {' '.join(map(str, TYPES))}"
     rtx = "".join(f"a=rtpmap:{number} rtx/90000\r\na=fmtp:{number} apt=96\r\n" for number in TYPES)
     h264 = SESSION + BUNDLE_ONE + section(0, all_types).replace("VP8", "H264")
     red = "".join(f"a=rtpmap:{number} red/8000\r\n" for number in TYPES)
-    fifteen = "".join(f"a=x:{number}\r\n" for number in range(12))
+    unknown_lines = "".join(f"a=x:{number}\r\n" for number in range(12))
     return {
         "long fmtp of 127 rtx": long_line(h264 + rtx, "a=fmtp:96 ", "a=b;"),
         "fmtp lines of 127 rtx": many_lines(h264 + rtx, lambda _: "a=fmtp:96 a=1;b=2;c=3\r\n"),
@@ -76,7 +76,7 @@ def costly() -> dict[str, str]:
         "groups": SESSION + BUNDLE_ALL * MAX_GROUPS + sections(MAX_SECTIONS),
         "groups of rejected sections": SESSION + BUNDLE_ALL * MAX_GROUPS + sections(MAX_SECTIONS, port=0),
         "sections": every_section(lambda _: ""),
-        "sections with lines": every_section(lambda _: fifteen),
+        "sections with lines": every_section(lambda _: unknown_lines),
         "sections with formats": every_section(lambda _: "").replace("SAVPF 96", f"SAVPF {all_types[:150]}"),
         "sections with candidates": every_section(
             lambda mid: "".join(f"a=candidate:{index} 1 udp 1 192.0.2.{mid} 1 typ host\r\n" for index in range(7))
@@ -87,12 +87,14 @@ def costly() -> dict[str, str]:
         "session-level extensions": many_lines(
             SESSION + BUNDLE_ALL, lambda index: f"a=extmap:{index} a\r\n", sections(MAX_SECTIONS - 1)
         ),
-        "candidates": many_lines(one, lambda index: f"a=candidate:{index} 1 udp 1 192.0.2.1 {index + 1} typ host\r\n"),
-        "fingerprints": many_lines(one, lambda index: f"a=fingerprint:sha-256 {index}\r\n"),
-        "ssrcs": many_lines(one, lambda index: f"a=ssrc:{index} cname:x\r\n"),
-        "ssrc groups": many_lines(one, lambda index: f"a=ssrc-group:FID {index} {index + 1}\r\n"),
-        "long ssrc group": long_line(one, "a=ssrc-group:SIM 1", " 1"),
-        "extensions": many_lines(one, lambda index: f"a=extmap:{index} urn:x\r\n"),
+        "candidates": many_lines(
+            one_section, lambda index: f"a=candidate:{index} 1 udp 1 192.0.2.1 {index + 1} typ host\r\n"
+        ),
+        "fingerprints": many_lines(one_section, lambda index: f"a=fingerprint:sha-256 {index}\r\n"),
+        "ssrcs": many_lines(one_section, lambda index: f"a=ssrc:{index} cname:x\r\n"),
+        "ssrc groups": many_lines(one_section, lambda index: f"a=ssrc-group:FID {index} {index + 1}\r\n"),
+        "long ssrc group": long_line(one_section, "a=ssrc-group:SIM 1", " 1"),
+        "extensions": many_lines(one_section, lambda index: f"a=extmap:{index} urn:x\r\n"),
         "rids": many_lines(layers, lambda index: f"a=rid:{index} send pt=96;a=b\r\n"),
         "long rid": long_line(layers, "a=rid:1 send pt=", ",96"),
         "layers": many_lines(
@@ -100,6 +102,6 @@ def costly() -> dict[str, str]:
         ),
         "long simulcast": long_line(layers + "a=rid:1 send\r\na=rid:2 send\r\n", "a=simulcast:send 1;2", ";3"),
         "simulcast lines": many_lines(layers, lambda index: f"a=simulcast:send {index};a;b recv c\r\n"),
-        "short lines": many_lines(one, lambda _: "a=x\r\n"),
-        "spellings": many_lines(one, lambda index: f"a=RTPMAP:{index % 128} vp8/9\r\n"),
+        "short lines": many_lines(one_section, lambda _: "a=x\r\n"),
+        "spellings": many_lines(one_section, lambda index: f"a=RTPMAP:{index % 128} vp8/9\r\n"),
     }

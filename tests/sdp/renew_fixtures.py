@@ -23,7 +23,7 @@ import aiortc
 
 from tests.sdp.renewal import python_peer
 from tests.sdp.renewal.browser import CHROMIUM, FIREFOX, Browser, browser
-from tests.sdp.renewal.made import Made
+from tests.sdp.renewal.session_description import SessionDescription
 from tests.sdp.renewal.video_room import VideoRoom, video_room
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -56,30 +56,30 @@ class Program:
 
     def __init__(self, name: str, version: str) -> None:
         self.name, self.version = name, version
-        self.made: dict[str, Made] = {}
+        self.descriptions: dict[str, SessionDescription] = {}
         self.answers: dict[str, str] = {}
 
-    def keep(self, name: str, made: Made, to: str = "") -> Made:
+    def keep(self, name: str, description: SessionDescription, to: str = "") -> SessionDescription:
         """Add a description; ``to`` names the fixture that an answer answers."""
-        file = f"{name.replace('_', '-')}.{made.type}.sdp"
-        self.made[file] = made
+        file = f"{name.replace('_', '-')}.{description.type}.sdp"
+        self.descriptions[file] = description
         if to:
             self.answers[file] = to
-        return made
+        return description
 
     def write(self) -> None:
         """Replace the folder."""
         folder = FIXTURES / self.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for file, made in self.made.items():
-            (folder / file).write_bytes(without_addresses(made.sdp).encode())
+        for file, description in self.descriptions.items():
+            (folder / file).write_bytes(without_addresses(description.sdp).encode())
         about = {"program": self.name, "version": self.version, "answers": self.answers}
         (folder / "about.json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 def without_addresses(sdp: str) -> str:
-    """Replace each address of this machine, equal ones by equal ones."""
+    """Replace each address of this machine, the same address always by the same one."""
     seen: dict[str, str] = {}
 
     def replacement(match: re.Match[str]) -> str:
@@ -97,9 +97,9 @@ async def offers_of(peer: Browser, name: str, tasks: tuple[str, ...]) -> Program
     """Record a browser's offers."""
     program = Program(name, peer.version)
     for task in tasks:
-        made = program.keep(task, await peer.ask(task))
-        if made.before:
-            program.keep(f"{task}-before", Made("offer", made.before))
+        description = program.keep(task, await peer.ask(task))
+        if description.before:
+            program.keep(f"{task}-before", SessionDescription("offer", description.before))
     return program
 
 
@@ -116,8 +116,8 @@ async def offers_of_janus(room: VideoRoom) -> Program:
     """Record Janus' offers, with VP8 and with H264."""
     program = Program("janus", f"Janus {room.version}")
     for codec in ("vp8", "h264"):
-        for name, made in (await room.offers(videocodec=codec)).items():
-            program.keep(f"{name}-{codec}", made)
+        for name, description in (await room.offers(videocodec=codec)).items():
+            program.keep(f"{name}-{codec}", description)
     return program
 
 
@@ -126,35 +126,37 @@ async def answers_of_browsers(answering: dict[Program, Browser], offering: list[
     for program, peer in answering.items():
         for other in offering:
             for file in ("camera.offer.sdp", "simulcast.offer.sdp", "h264-only.offer.sdp", "subscriber-vp8.offer.sdp"):
-                if file in other.made:
+                if file in other.descriptions:
                     name = f"{file.partition('.')[0]}-of-{other.name}"
-                    made = await peer.ask("answer", other.made[file])
-                    program.keep(name, made, f"{other.name}/{file}")
+                    description = await peer.ask("answer", other.descriptions[file])
+                    program.keep(name, description, f"{other.name}/{file}")
         for task in ("answer_without_video", "answer_with_media"):
             name = f"camera-of-chromium-{task.removeprefix('answer_')}"
-            program.keep(name, await peer.ask(task, offering[0].made["camera.offer.sdp"]), "chromium/camera.offer.sdp")
+            program.keep(
+                name, await peer.ask(task, offering[0].descriptions["camera.offer.sdp"]), "chromium/camera.offer.sdp"
+            )
 
 
 async def answers_of_aiortc(program: Program, offering: list[Program]) -> None:
     """Record aiortc's answers to each program's offer of a camera."""
     for other in offering:
-        if "camera.offer.sdp" in other.made:
+        if "camera.offer.sdp" in other.descriptions:
             async with python_peer.peer() as pc:
-                made = await python_peer.answer(pc, other.made["camera.offer.sdp"])
-                program.keep(f"camera-of-{other.name}", made, f"{other.name}/camera.offer.sdp")
+                description = await python_peer.answer(pc, other.descriptions["camera.offer.sdp"])
+                program.keep(f"camera-of-{other.name}", description, f"{other.name}/camera.offer.sdp")
 
 
 async def answers_of_janus(program: Program, room: VideoRoom, offering: list[Program]) -> None:
     """Publish each camera with each codec, and the special offers of Chromium."""
     for other in offering:
         for codec in ("vp8", "vp9", "h264", "av1"):
-            if "camera.offer.sdp" in other.made:
-                made = await room.answer(other.made["camera.offer.sdp"], videocodec=codec)
-                program.keep(f"camera-of-{other.name}-{codec}", made, f"{other.name}/camera.offer.sdp")
+            if "camera.offer.sdp" in other.descriptions:
+                description = await room.answer(other.descriptions["camera.offer.sdp"], videocodec=codec)
+                program.keep(f"camera-of-{other.name}-{codec}", description, f"{other.name}/camera.offer.sdp")
         for name in ("audio-only", "video-only", "data-only", "simulcast", "camera-stopped"):
-            if f"{name}.offer.sdp" in other.made:
-                made = await room.answer(other.made[f"{name}.offer.sdp"], videocodec="vp8")
-                program.keep(f"{name}-of-{other.name}", made, f"{other.name}/{name}.offer.sdp")
+            if f"{name}.offer.sdp" in other.descriptions:
+                description = await room.answer(other.descriptions[f"{name}.offer.sdp"], videocodec="vp8")
+                program.keep(f"{name}-of-{other.name}", description, f"{other.name}/{name}.offer.sdp")
 
 
 async def renew() -> None:

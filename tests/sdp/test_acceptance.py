@@ -15,8 +15,8 @@ from sdp.codecs import Payload, payloads
 from sdp.document import parse
 from tests.sdp.edits import EDITS
 from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
-from tests.sdp.renewal.made import Made
-from tests.sdp.renewal.python_peer import add, peer, take
+from tests.sdp.renewal.python_peer import add, peer, set_remote
+from tests.sdp.renewal.session_description import SessionDescription
 
 pytestmark = pytest.mark.full
 
@@ -24,7 +24,7 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 BATCH = 300  # Chromium frees PeerConnections late and has at most 500 in a page
 NO_CANDIDATES = CandidateFilter(blocked=["0.0.0.0/0", "::/0"])
-REFUSALS = (OperationError, InvalidAccessError, InvalidStateError, ValueError)  # aiortc's
+REFUSALS = (OperationError, InvalidAccessError, InvalidStateError, ValueError)  # the errors of aiortc
 Role = Callable[[Recorded], str]  # the type that a fixture is set with: "offer" or "answer"
 
 # Sets each description on a PeerConnection of its own; before an answer, an offer with the same sections.
@@ -56,11 +56,11 @@ ACCEPT = """async (descriptions) => {
 
 
 class Acceptance:
-    """A stack's errors by role and text, "" where it accepted the text."""
+    """The errors of a WebRTC stack by role and description; "" where it accepts the description."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        self.found: dict[tuple[str, str], str] = {}
+        self.errors: dict[tuple[str, str], str] = {}
 
     def texts(self) -> list[tuple[str, str]]:
         """Return each pair of role and text once."""
@@ -71,7 +71,7 @@ class Acceptance:
         return {
             recorded.id: error
             for recorded, edit, text in self._edits()
-            if not edit and (error := self.found[self.role(recorded), text])
+            if not edit and (error := self.errors[self.role(recorded), text])
         }
 
     def refused_after(self) -> dict[str, str]:
@@ -80,7 +80,7 @@ class Acceptance:
         return {
             f"{recorded.id} {edit}": error
             for recorded, edit, text in self._edits()
-            if recorded.id not in before and (error := self.found[self.role(recorded), text])
+            if recorded.id not in before and (error := self.errors[self.role(recorded), text])
         }
 
     def _edits(self) -> Iterator[tuple[Recorded, str, str]]:
@@ -115,6 +115,7 @@ def role_in_chromium(recorded: Recorded) -> str:
 
 
 async def ask_chromium(acceptance: Acceptance) -> None:
+    """Set each description on a PeerConnection of Chromium and record the errors."""
     texts = acceptance.texts()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -122,7 +123,7 @@ async def ask_chromium(acceptance: Acceptance) -> None:
             batch = texts[start : start + BATCH]
             page = await browser.new_page()
             descriptions = [{"type": role, "sdp": text, "parts": parts(text)} for role, text in batch]
-            acceptance.found |= dict(zip(batch, await page.evaluate(ACCEPT, descriptions), strict=True))
+            acceptance.errors |= dict(zip(batch, await page.evaluate(ACCEPT, descriptions), strict=True))
             await page.close()
         await browser.close()
 
@@ -137,7 +138,7 @@ async def ask_aiortc(role: str, text: str) -> str:
         description = parse(text)
         filter_description(description, CandidateFilter())  # aiortc would look host names up
         try:
-            await take(pc, Made(role, str(description)))
+            await set_remote(pc, SessionDescription(role, str(description)))
             if role == "offer":
                 await pc.createAnswer()
         except REFUSALS as error:
@@ -157,7 +158,7 @@ def payload_known_to_aiortc(payload: Payload) -> bool:
     return payload.codec in ("opus", "g722", "pcmu", "pcma", "vp8")
 
 
-def without_credentials(text: str) -> bool:
+def lacks_credentials(text: str) -> bool:
     """Return whether a section has no ICE credentials: rejected sections may lack them, which aiortc refuses."""
     return any(section.attribute("ice-ufrag") is None for section in parse(text).media)
 
@@ -175,7 +176,7 @@ async def test_aiortc_accepts_each_edited_fixture_with_a_codec_that_it_knows(
     monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
     acceptance = Acceptance(lambda recorded: recorded.type)
     for role, text in acceptance.texts():
-        known = known_to_aiortc(text) and not without_credentials(text)
-        acceptance.found[role, text] = await ask_aiortc(role, text) if known else ""
+        known = known_to_aiortc(text) and not lacks_credentials(text)
+        acceptance.errors[role, text] = await ask_aiortc(role, text) if known else ""
     assert acceptance.refused_before() == {}
     assert acceptance.refused_after() == {}

@@ -21,7 +21,7 @@ from sdp.document import parse as parse_description
 HOST = "candidate:1 1 udp 2113937151 192.0.2.7 54321 typ host"
 
 
-def at(address: str) -> str:
+def candidate_at(address: str) -> str:
     return f"candidate:1 1 udp 2113937151 {address} 54321 typ host"
 
 
@@ -62,7 +62,7 @@ def test_related_address_and_tcp_are_parsed() -> None:
         f"{HOST}\r\na={HOST}",
         f"{HOST}\x00",
         HOST.replace(" 1 udp", "\u20281 udp"),
-        at("192.0.2.7\ud800"),
+        candidate_at("192.0.2.7\ud800"),
     ],
 )
 def test_malformed_candidate_is_refused_without_being_quoted(text: str) -> None:
@@ -77,11 +77,11 @@ def test_malformed_candidate_is_refused_without_being_quoted(text: str) -> None:
     ["0.0.0.0", "::", "::ffff:0.0.0.0", "fe80::1%eth0", "3f6e-1.local", "host.example", "192.0.2", "1", "٣.0.0.1"],
 )
 def test_unusable_addresses_are_never_accepted(address: str) -> None:
-    assert not CandidateFilter().accepts(at(address))
-    assert not CandidateFilter(allowed=["0.0.0.0/0", "::/0"]).accepts(at(address))
+    assert not CandidateFilter().accepts(candidate_at(address))
+    assert not CandidateFilter(allowed=["0.0.0.0/0", "::/0"]).accepts(candidate_at(address))
 
 
-@pytest.mark.parametrize("text", ["garbage", "candidate:garbage", at("192.0.2.7") + "\x00", " "])
+@pytest.mark.parametrize("text", ["garbage", "candidate:garbage", candidate_at("192.0.2.7") + "\x00", " "])
 def test_malformed_candidate_is_not_accepted(text: str) -> None:
     assert not CandidateFilter().accepts(text)
 
@@ -90,7 +90,7 @@ def test_malformed_candidate_is_not_accepted(text: str) -> None:
 def test_filter_without_lists_accepts_all_and_the_end_of_candidates() -> None:
     assert CandidateFilter().accepts("")
     assert CandidateFilter().accepts(HOST)
-    assert CandidateFilter().accepts(at("2001:db8::1"))
+    assert CandidateFilter().accepts(candidate_at("2001:db8::1"))
     assert CandidateFilter().accepts("candidate:0 1 TCP 1 192.0.2.7 9 typ host tcptype active")
 
 
@@ -100,13 +100,13 @@ def test_allow_list_makes_exceptions_and_blocks_nothing_by_itself() -> None:
     assert not CandidateFilter(blocked=["192.0.2.0/24"]).accepts(HOST)
     assert not CandidateFilter(allowed=["192.0.2.8"], blocked=["192.0.2.0/24"]).accepts(HOST)
     assert CandidateFilter(allowed=["192.0.2.7"], blocked=["192.0.2.0/24"]).accepts(HOST)
-    assert CandidateFilter(blocked=["192.0.2.0/24"]).accepts(at("2001:db8::1"))
+    assert CandidateFilter(blocked=["192.0.2.0/24"]).accepts(candidate_at("2001:db8::1"))
 
 
 @pytest.mark.parametrize("blocked", ["192.0.2.9/24", "::ffff:192.0.2.7", "::ffff:192.0.2.0/120"])
 def test_ipv4_mapped_address_is_blocked_as_ipv4(blocked: str) -> None:
     assert not CandidateFilter(blocked=[blocked]).accepts(HOST)
-    assert not CandidateFilter(blocked=[blocked]).accepts(at("::ffff:192.0.2.7"))
+    assert not CandidateFilter(blocked=[blocked]).accepts(candidate_at("::ffff:192.0.2.7"))
 
 
 @pytest.mark.parametrize("entry", ["", "example.com", "192.0.2.0/33", "192.0.2", "fe80::1%eth0/64"])
@@ -117,8 +117,10 @@ def test_invalid_entry_is_named(entry: str) -> None:
 
 
 TEXT = (
-    f"v=0\r\na={at('x.local')}\r\nm=audio 9 RTP/AVP 0\r\na={HOST}\r\na={at('y.local')}\r\na=candidates\r\n"
-    f"m=video 9 RTP/AVP 96\r\na=Candidate:{at('z.local')[10:]}\r\na=x\ra={at('0.0.0.0')}\r\na=x:\x0bcandidate\r\n"
+    f"v=0\r\na={candidate_at('x.local')}\r\n"
+    f"m=audio 9 RTP/AVP 0\r\na={HOST}\r\na={candidate_at('y.local')}\r\na=candidates\r\n"
+    f"m=video 9 RTP/AVP 96\r\na=Candidate:{candidate_at('z.local')[10:]}\r\na=x\ra={candidate_at('0.0.0.0')}\r\n"
+    "a=x:\x0bcandidate\r\n"
 )
 
 

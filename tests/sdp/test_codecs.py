@@ -80,7 +80,7 @@ def formats(text: str, preference: CodecPreference) -> str:
     return " ".join(edited.media[0].formats)
 
 
-def codecs_left(text: str, kind: str, *codecs: str) -> list[str]:
+def lines_left(text: str, kind: str, *codecs: str) -> list[str]:
     edited = description(text)
     restrict(edited, kind, codecs)
     return str(edited).split("\n")[1:-1]
@@ -194,7 +194,7 @@ def test_unknown_formats_follow_the_preferred_codecs() -> None:
 def test_rejected_section_is_not_edited() -> None:
     text = VIDEO.replace("m=video 9", "m=video 0")
     assert formats(text, CodecPreference(video=("av1",))).startswith("96")
-    assert codecs_left(text, "video", "av1") == text.split("\n")[:-1]
+    assert lines_left(text, "video", "av1") == text.split("\n")[:-1]
 
 
 def test_listed_codecs_are_unique_and_of_sections_that_are_not_rejected() -> None:
@@ -205,22 +205,22 @@ def test_listed_codecs_are_unique_and_of_sections_that_are_not_rejected() -> Non
 
 
 def test_restriction_removes_all_lines_of_all_other_codecs() -> None:
-    assert codecs_left(AUDIO, "audio", "G722", "nonsense") == [
+    assert lines_left(AUDIO, "audio", "G722", "nonsense") == [
         "m=audio 9 UDP/TLS/RTP/SAVPF 9 13 126",
         "a=rtpmap:9 G722/8000",
         "a=rtpmap:13 CN/8000",
         "a=rtpmap:126 telephone-event/8000",
     ]
-    assert codecs_left(AUDIO, "audio", "opus") == [
+    assert lines_left(AUDIO, "audio", "opus") == [
         "m=audio 9 UDP/TLS/RTP/SAVPF 111 63 110",
         *AUDIO.split("\n")[1:6],
         "a=rtpmap:110 telephone-event/48000",
     ]
-    assert codecs_left(AUDIO, "video", "opus") == AUDIO.split("\n")[:-1]
+    assert lines_left(AUDIO, "video", "opus") == AUDIO.split("\n")[:-1]
 
 
 def test_restriction_keeps_rtx_fec_and_video_red() -> None:
-    assert codecs_left(VIDEO, "video", "av1") == [
+    assert lines_left(VIDEO, "video", "av1") == [
         "m=video 9 UDP/TLS/RTP/SAVPF 45 46 116 117 118 35",
         "a=rtcp-fb:* nack",
         *VIDEO[VIDEO.index("a=rtpmap:45") :].split("\n")[:-1],
@@ -229,12 +229,12 @@ def test_restriction_keeps_rtx_fec_and_video_red() -> None:
 
 def test_audio_red_is_kept_only_with_all_payload_types_that_it_names() -> None:
     text = AUDIO.replace("111/111", "111/0")
-    assert "a=rtpmap:63 red/48000/2" not in codecs_left(text, "audio", "opus")
-    assert "a=rtpmap:63 red/48000/2" in codecs_left(text, "audio", "opus", "pcmu")
+    assert "a=rtpmap:63 red/48000/2" not in lines_left(text, "audio", "opus")
+    assert "a=rtpmap:63 red/48000/2" in lines_left(text, "audio", "opus", "pcmu")
 
 
 def test_restriction_to_auxiliary_payload_types_changes_nothing() -> None:
-    assert codecs_left(VIDEO, "video", "rtx", "red", "ulpfec") == VIDEO.split("\n")[:-1]
+    assert lines_left(VIDEO, "video", "rtx", "red", "ulpfec") == VIDEO.split("\n")[:-1]
 
 
 def test_restriction_removes_lines_of_payload_types_that_are_not_in_the_m_line() -> None:
@@ -242,7 +242,7 @@ def test_restriction_removes_lines_of_payload_types_that_are_not_in_the_m_line()
         "m=video 9 RTP/AVP 96 98 x\na=rtpmap:96 VP8/90000\na=fmtp:99 x\na=rtcp-fb:99 nack\na=rtcp-fb:99999 x\n"
         "a=imageattr:98 *\na=imageattr:* send *\na=fmtp:x y\n"
     )
-    assert codecs_left(text, "video", "vp8") == [
+    assert lines_left(text, "video", "vp8") == [
         "m=video 9 RTP/AVP 96",
         "a=rtpmap:96 VP8/90000",
         "a=imageattr:* send *",
@@ -264,7 +264,7 @@ def test_restriction_removes_lines_of_payload_types_that_are_not_in_the_m_line()
 )
 def test_rid_names_no_removed_payload_type(before: str, after: str) -> None:
     text = "m=video 9 RTP/AVP 96 98\na=rtpmap:96 VP8/90000\na=rtpmap:98 VP9/90000\n"
-    assert codecs_left(f"{text}a=rid:{before}\n", "video", "vp8")[-1] == f"a=rid:{after}"
+    assert lines_left(f"{text}a=rid:{before}\n", "video", "vp8")[-1] == f"a=rid:{after}"
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,9 @@ def test_profiles_are_compared_as_their_payload_formats_define(
     ("codec", "other", "common"),
     [("VP9", "profile-id=2", "profile-id=0"), ("AV1", "profile=1", ""), ("H265", "profile-id=2", "profile-id=1")],
 )
-def test_profile_that_every_receiver_decodes_precedes_without_a_wish(codec: str, other: str, common: str) -> None:
+def test_profile_that_every_receiver_decodes_comes_first_without_a_preference(
+    codec: str, other: str, common: str
+) -> None:
     lines = ["m=video 9 UDP/TLS/RTP/SAVPF 41 42 45 46 96", "a=rtpmap:96 VP8/90000", f"a=fmtp:41 {other}"]
     lines += [f"a=rtpmap:{number} {codec}/90000" for number in (41, 45)]
     lines += [f"a=rtpmap:{number} rtx/90000\na=fmtp:{number} apt={number - 1}" for number in (42, 46)]

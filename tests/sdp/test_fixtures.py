@@ -17,12 +17,12 @@ from tests.sdp.recorded import ALL_DESCRIPTIONS, BY_ID, Recorded
 each_fixture = pytest.mark.parametrize("recorded", ALL_DESCRIPTIONS, ids=[recorded.id for recorded in ALL_DESCRIPTIONS])
 each_edit = pytest.mark.parametrize("edit", EDITS, ids=[edit.name for edit in EDITS])
 
-HERE = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|192\.0\.2\.\d+)\b|[0-9a-f-]{36}\.local")
+UNREVEALING_ADDRESS = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0|192\.0\.2\.\d+)\b|[0-9a-f-]{36}\.local")
 ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|\S+\.local")
 
 
 def check_edit(text: str, edit: Edit) -> Description:
-    """Apply an edit, check the promises that hold for all edits, and return the edited description."""
+    """Apply an edit, check what holds for all edits, and return the edited description."""
     before, description = parse(text), parse(text)
     edit.apply(description)
     edited = str(description)
@@ -49,7 +49,7 @@ def test_fixtures_are_of_all_programs_and_name_their_versions() -> None:
     assert {recorded.program for recorded in ALL_DESCRIPTIONS} == {"aiortc", "chromium", "firefox", "janus"}
     assert all(re.search(r"\d+\.\d+", recorded.version) for recorded in ALL_DESCRIPTIONS)
     assert {(recorded.program, recorded.type) for recorded in ALL_DESCRIPTIONS} == {
-        (program, kind) for program in ("aiortc", "chromium", "firefox", "janus") for kind in ("offer", "answer")
+        (program, type) for program in ("aiortc", "chromium", "firefox", "janus") for type in ("offer", "answer")
     }
     assert all(recorded.type == "offer" or recorded.answers in BY_ID for recorded in ALL_DESCRIPTIONS)
 
@@ -98,7 +98,7 @@ def test_fixtures_have_identity_mids_and_payload_types(recorded: Recorded) -> No
 @each_fixture
 def test_fixtures_name_no_address_of_the_machine_that_made_them(recorded: Recorded) -> None:
     found = {address for line in recorded.text.split("\n") for address in ADDRESS.findall(line)}
-    assert {address for address in found if not HERE.search(address)} == set()
+    assert {address for address in found if not UNREVEALING_ADDRESS.search(address)} == set()
 
 
 @each_edit

@@ -35,10 +35,10 @@ def corrected(offer: str, answer: str) -> Description:
     ],
 )
 def test_parameters_of_another_profile_are_those_of_the_offer(codec: str, offered: str, answered: str) -> None:
-    def described(text: str, parameters: str) -> str:
+    def with_parameters(text: str, parameters: str) -> str:
         return text.replace(VIDEO, f"a=rtpmap:96 {codec}/90000\n" + (f"a=fmtp:96 {parameters}\n" if parameters else ""))
 
-    offer, answer = described(OFFER, offered), described(ANSWER, answered)
+    offer, answer = with_parameters(OFFER, offered), with_parameters(ANSWER, answered)
     assert [str(broken) for broken in violations(parse(offer), parse(answer))] == ["formats of section 1"]
     written = [value for value in corrected(offer, answer).media[1].attributes("fmtp") if value.startswith("96 ")]
     assert written == ([f"96 {offered}"] if offered else [])

@@ -1,4 +1,4 @@
-"""Any text is parsed or refused with ``SdpError``, and each edit keeps its promises on every text that parses."""
+"""Any text is parsed or refused with ``SdpError``, and an edit changes only the lines that it concerns."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ assembled = st.builds(
 
 @st.composite
 def mutated_text(draw: st.DrawFn) -> str:
-    """A fixture with a few lines removed, duplicated, moved or overwritten."""
+    """Draw a fixture with a few lines removed, duplicated, moved or overwritten."""
     lines = draw(st.sampled_from(ALL_DESCRIPTIONS)).text.split("\n")
     for _ in range(draw(st.integers(1, 6))):
         place = draw(st.integers(0, len(lines) - 1))
@@ -115,7 +115,7 @@ def test_no_mutation_of_a_real_description_raises_anything_but_an_sdp_error(text
 
 @settings(max_examples=300)
 @given(mutated_text() | assembled, st.sampled_from(EDITS))
-def test_edits_keep_their_promises_on_each_text_that_parses(text: str, edit: Edit) -> None:
+def test_edits_of_any_text_that_parses_change_only_the_lines_that_they_concern(text: str, edit: Edit) -> None:
     try:
         parse(text)
     except SdpError:

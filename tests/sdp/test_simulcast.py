@@ -14,7 +14,7 @@ def section(*attributes: str) -> MediaSection:
     return parse("\r\n".join((*lines, *(f"a={attribute}" for attribute in attributes), ""))).media[0]
 
 
-def described(*rids: str) -> list[str]:
+def rid_attributes(*rids: str) -> list[str]:
     return [f"rid:{rid} send" for rid in rids]
 
 
@@ -31,17 +31,17 @@ def test_layers_of_browsers_are_read_in_their_order(browser: str) -> None:
     ("attributes", "layers"),
     [
         ([], ()),
-        (["simulcast:send q;h;f", *described("q", "h", "f")], ("q", "h", "f")),
-        (["simulcast:recv a;b send q;f", *described("q", "f")], ("q", "f")),
-        (["simulcast:recv q;f", *described("q", "f")], ()),
-        (["simulcast:send ~q;~f", *described("q", "f")], ("q", "f")),
-        (["simulcast:send q,x;f,y", *described("q", "f", "x", "y")], ("q", "f")),
-        (["simulcast:send q;h;f", *described("q", "f")], ("q", "f")),  # a name without a=rid
+        (["simulcast:send q;h;f", *rid_attributes("q", "h", "f")], ("q", "h", "f")),
+        (["simulcast:recv a;b send q;f", *rid_attributes("q", "f")], ("q", "f")),
+        (["simulcast:recv q;f", *rid_attributes("q", "f")], ()),
+        (["simulcast:send ~q;~f", *rid_attributes("q", "f")], ("q", "f")),
+        (["simulcast:send q,x;f,y", *rid_attributes("q", "f", "x", "y")], ("q", "f")),
+        (["simulcast:send q;h;f", *rid_attributes("q", "f")], ("q", "f")),  # a name without a=rid
         (["simulcast:send q;f", "rid:q recv", "rid:f send"], ()),
-        (["simulcast:send q", *described("q")], ()),
-        (["simulcast:send q;q", *described("q")], ()),
-        (["simulcast:send a-b;\u00e9;f", *described("a-b", "\u00e9", "f")], ()),
-        (["simulcast:send", *described("q", "f")], ()),
+        (["simulcast:send q", *rid_attributes("q")], ()),
+        (["simulcast:send q;q", *rid_attributes("q")], ()),
+        (["simulcast:send a-b;\u00e9;f", *rid_attributes("a-b", "\u00e9", "f")], ()),
+        (["simulcast:send", *rid_attributes("q", "f")], ()),
         (["simulcast: ;;", "rid", "rid:q"], ()),
         (["rid:q send pt=96;max-width=320", "rid:f send", "simulcast:send q;f"], ("q", "f")),
     ],

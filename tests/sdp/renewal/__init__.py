@@ -1,1 +1,1 @@
-"""Recording of fixtures: real peers that make the descriptions."""
+"""Recording of fixtures: the real peers whose offers and answers are recorded."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tests.sdp.renewal.made import Made
+from tests.sdp.renewal.session_description import SessionDescription
 
 PAGE = Path(__file__).parent / "peer.html"
 TASK_TIMEOUT = 60.0  # seconds for one description; the first one waits for the browser's start
@@ -56,9 +56,9 @@ class Browser:
     def __init__(self, version: str) -> None:
         self.version = version
         self._tasks: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-        self._made: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self._results: asyncio.Queue[dict[str, str]] = asyncio.Queue()
 
-    async def ask(self, name: str, offer: Made | None = None) -> Made:
+    async def ask(self, name: str, offer: SessionDescription | None = None) -> SessionDescription:
         """Carry out a task of peer.html and return the description.
 
         Raises:
@@ -66,12 +66,12 @@ class Browser:
         """
         self._tasks.put_nowait({"name": name, "offer": offer and offer.as_json()})
         try:
-            made = await asyncio.wait_for(self._made.get(), TASK_TIMEOUT)
+            result = await asyncio.wait_for(self._results.get(), TASK_TIMEOUT)
         except TimeoutError:
             raise TaskFailed(f"{name}: the browser does not answer") from None
-        if "error" in made:
-            raise TaskFailed(f"{name}: {made['error']}")
-        return Made(made["type"], made["sdp"], made.get("before", ""))
+        if "error" in result:
+            raise TaskFailed(f"{name}: {result['error']}")
+        return SessionDescription(result["type"], result["sdp"], result.get("before", ""))
 
     async def page(self, request: web.Request) -> web.Response:
         """Serve the page."""
@@ -81,9 +81,9 @@ class Browser:
         """Return the next task, as soon as there is one."""
         return web.json_response(await self._tasks.get())
 
-    async def made(self, request: web.Request) -> web.Response:
-        """Receive the description that the page made."""
-        self._made.put_nowait(json.loads(await request.text()))
+    async def receive(self, request: web.Request) -> web.Response:
+        """Receive the description that the page has created."""
+        self._results.put_nowait(json.loads(await request.text()))
         return web.Response()
 
 
@@ -92,7 +92,7 @@ async def browser(command: tuple[str, ...]) -> AsyncIterator[Browser]:
     """Run ``CHROMIUM`` or ``FIREFOX`` with an empty profile."""
     peer = Browser(await _version(command[0]))
     app = web.Application()
-    app.add_routes([web.get("/", peer.page), web.get("/next", peer.next), web.post("/made", peer.made)])
+    app.add_routes([web.get("/", peer.page), web.get("/next", peer.next), web.post("/description", peer.receive)])
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

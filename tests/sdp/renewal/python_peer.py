@@ -1,4 +1,4 @@
-"""An aiortc peer: makes offers and answers, and publishes."""
+"""An aiortc peer that creates offers and answers, and publishes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import aioice.ice
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 
-from tests.sdp.renewal.made import Made
+from tests.sdp.renewal.session_description import SessionDescription
 
 CONFIGURATION = RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
 OFFERS = {
@@ -39,22 +39,22 @@ def add(pc: RTCPeerConnection, part: str) -> None:
             pc.addTransceiver(part.removeprefix("receive "), direction="recvonly")
 
 
-async def offer(pc: RTCPeerConnection, *parts: str) -> Made:
+async def offer(pc: RTCPeerConnection, *parts: str) -> SessionDescription:
     """Add media and return the offer, candidates included."""
     for part in parts:
         add(pc, part)
     await pc.setLocalDescription(await pc.createOffer())
-    return Made("offer", pc.localDescription.sdp)
+    return SessionDescription("offer", pc.localDescription.sdp)
 
 
-async def answer(pc: RTCPeerConnection, to: Made) -> Made:
+async def answer(pc: RTCPeerConnection, to: SessionDescription) -> SessionDescription:
     """Return the answer to an offer, candidates included."""
-    await take(pc, to)
+    await set_remote(pc, to)
     await pc.setLocalDescription(await pc.createAnswer())
-    return Made("answer", pc.localDescription.sdp)
+    return SessionDescription("answer", pc.localDescription.sdp)
 
 
-async def take(pc: RTCPeerConnection, description: Made) -> None:
+async def set_remote(pc: RTCPeerConnection, description: SessionDescription) -> None:
     """Set the remote description."""
     await pc.setRemoteDescription(RTCSessionDescription(sdp=description.sdp, type=description.type))
 

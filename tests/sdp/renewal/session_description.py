@@ -1,4 +1,4 @@
-"""A description that a peer made."""
+"""An offer or answer as a peer returns it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """An offer or an answer."""
+class SessionDescription:
+    """An offer or an answer, like W3C's ``RTCSessionDescription``."""
 
     type: str  # "offer" or "answer"
     sdp: str
-    before: str = ""  # the offer that the same PeerConnection made earlier
+    before: str = ""  # an earlier offer of the same PeerConnection
 
     def as_json(self) -> dict[str, str]:
         """Return the description as browsers and Janus expect it."""
