@@ -1,7 +1,8 @@
-"""Programs of Debian packages that tests start: their paths, and nginx' main configuration."""
+"""Programs of Debian packages that tests start: their paths, their ports, and nginx' main configuration."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def find_program(name: str, package: str) -> str:
     if found is None:
         raise pytest.UsageError(f"{name} is missing: apt-get install {package}")
     return found
+
+
+async def wait_until_listening(host: str, port: int) -> None:
+    """Wait until a TCP port accepts connections."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
 
 
 def nginx_command(folder: Path, servers: str) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ async def published(scene: Scene, stack: AsyncExitStack, name: str) -> RawClient
     while (data := (await client.receive()).get("message", {}).get("data", {})).get("type") != "answer":
         pass
     await peer.accept(data["payload"]["sdp"])
-    await peer.connected(PATIENCE)
+    await peer.wait_until_connected(PATIENCE)
     return client
 
 

@@ -1,4 +1,4 @@
-"""Very small runs of the benchmarks: every sort of work counts what was delivered. Their figures mean nothing."""
+"""Very small runs of the benchmarks: each sort of work counts the delivered messages. Their figures mean nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def bench() -> Iterator[Bench]:
         yield opened
 
 
-@pytest.mark.parametrize("name", sorted(set(works.ALL) - set(works.QUICK)))  # that is a part of the others
+@pytest.mark.parametrize("name", sorted(set(works.ALL) - set(works.QUICK)))  # QUICK holds parts of the others
 def test_every_sort_of_work_is_measured_in_each_round(bench: Bench, name: str) -> None:
     rows = works.ALL[name](bench)
     assert rows
@@ -33,7 +33,7 @@ def test_every_sort_of_work_is_measured_in_each_round(bench: Bench, name: str) -
             assert all(figure > 0 for figures in row.figures.values() for figure in figures), row
 
 
-def test_member_that_nobody_learns_of_voids_the_measurement(bench: Bench) -> None:
+def test_missing_join_event_voids_the_measurement(bench: Bench) -> None:
     with bench.site.run("portunus") as server, sessions(bench, server, 3) as clients:
         assert bench.join_all(clients, unique_room("all"))[0] == 9
         clients[0].session = "somebody else"

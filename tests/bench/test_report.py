@@ -21,7 +21,7 @@ def test_ratio_is_the_median_of_the_ratios_of_the_rounds() -> None:
     )
 
 
-def test_targets_are_missed_by_the_median() -> None:
+def test_target_is_missed_if_the_median_misses_it() -> None:
     assert row(ratio=0.9, floor=2.0, value=4.0).missed == []
     assert row(ratio=0.89, floor=1.99, value=3.9).missed == ["ratio", "floor", "value"]
     text = markdown(MACHINE, [row(ratio=0.89, value=5)], 1.0)
@@ -35,7 +35,7 @@ def test_server_that_was_not_measured_has_no_figures_and_misses_no_target() -> N
     assert "| 2.00 µs | - | - | ≤ 0.1 | - | - | - |" in markdown(MACHINE, [alone], 1.0)
 
 
-def test_void_measurement_says_why() -> None:
+def test_report_has_the_reason_of_a_void_measurement() -> None:
     text = markdown(MACHINE, [Row("relay", "", "", void="a client received too much")], 1.0)
     assert "void: a client received too much" in text
 

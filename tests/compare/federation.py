@@ -338,7 +338,7 @@ async def _publish(client: TalkClient, peer: PublishingPeer) -> None:
     )
     answer = await client.wait_for(_is_description("answer", client.session_id), limit=LIMIT)
     await peer.accept(answer["message"]["data"]["payload"]["sdp"])
-    await peer.connected(LIMIT)
+    await peer.wait_until_connected(LIMIT)
 
 
 async def _subscribe(client: TalkClient, publisher: str, peer: SubscribingPeer) -> None:
@@ -347,4 +347,4 @@ async def _subscribe(client: TalkClient, publisher: str, peer: SubscribingPeer) 
     offer = (await client.wait_for(_is_description("offer", publisher), limit=LIMIT))["message"]["data"]
     answer = {"type": "answer", "sdp": await peer.answer(offer["payload"]["sdp"])}
     await client.send_message(publisher, data | {"sid": offer["sid"], "type": "answer", "payload": answer})
-    await peer.connected(LIMIT)
+    await peer.wait_until_connected(LIMIT)

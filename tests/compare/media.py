@@ -57,7 +57,7 @@ class Peers:
             peer = self._cameras[self._offered[client]]
             if peer.pc.signalingState == "have-local-offer":
                 await peer.accept(data["payload"]["sdp"])
-                await peer.connected()
+                await peer.wait_until_connected()
 
 
 def is_candidate(message: Json) -> bool:

@@ -28,12 +28,12 @@ TALKING, MUTED, DEAF = 4, 1, 2  # bits of the flags of a virtual session
 class Phone:
     """A phone in a call."""
 
-    name: str  # session id of its virtual session
+    session_id: str  # of its virtual session, as the bridge names it
     room: str
     number: str
     flags: int = 0
     digits: list[str] = field(default_factory=list)
-    hung_up: str = ""  # the reason
+    hangup_reason: str = ""  # empty: not hung up
 
 
 class SipBridge(Member):
@@ -76,17 +76,17 @@ class SipBridge(Member):
     async def add_phone(self, room: str, number: str, *, callid: str = "") -> Phone:
         """Add a phone to a room as a virtual session: it has dialled in, or answered."""
         phone = Phone(f"phone {next(self._calls)}", room, number, TALKING)
-        self.phones[phone.name] = phone
-        user = {"displayname": number, "type": "phone", "callid": callid or phone.name, "number": number}
+        self.phones[phone.session_id] = phone
+        user = {"displayname": number, "type": "phone", "callid": callid or phone.session_id, "number": number}
         options = {"actorId": number, "actorType": "phones"}
-        body = {"sessionid": phone.name, "roomid": room, "user": user, "flags": phone.flags, "options": options}
+        body = {"sessionid": phone.session_id, "roomid": room, "user": user, "flags": phone.flags, "options": options}
         await self.send_internal("addsession", body)
         return phone
 
     async def remove_phone(self, phone: Phone) -> None:
         """Remove a phone from its room."""
-        del self.phones[phone.name]
-        await self.send_internal("removesession", {"sessionid": phone.name, "roomid": phone.room})
+        del self.phones[phone.session_id]
+        await self.send_internal("removesession", {"sessionid": phone.session_id, "roomid": phone.room})
 
     async def send_call_status(self, room: str, callid: str, status: str, request: str = "", **fields: object) -> None:
         """Send the status of a dialout call."""
@@ -133,8 +133,8 @@ class SipBridge(Member):
         elif data["type"] == "mute":
             phone.flags = data["audio"]
             await self.send_internal(
-                "updatesession", {"sessionid": phone.name, "roomid": phone.room, "flags": phone.flags}
+                "updatesession", {"sessionid": phone.session_id, "roomid": phone.room, "flags": phone.flags}
             )
         elif data["type"] == "hangup":
-            phone.hung_up = data.get("hangup", {}).get("reason", "requested")
+            phone.hangup_reason = data.get("hangup", {}).get("reason", "requested")
             await self.remove_phone(phone)

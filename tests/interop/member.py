@@ -94,7 +94,7 @@ class Member:
     ) -> PublishingPeer:
         """Publish from a new PeerConnection, and wait until media can flow."""
         peer = await self.offer_new_connection(room_type, sid, fields, **media)
-        await peer.connected()
+        await peer.wait_until_connected()
         return peer
 
     async def offer_new_connection(

@@ -23,6 +23,7 @@ from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_publishing import PublisherPeer
 from mcu.janus.settings import JanusServerSettings
+from tests.interop.conftest import SECRET
 from tests.interop.member import ReceivedStream
 from tests.interop.recovering_member import ProtocolOnlyMember, RecoveringMember, RepublishingMember
 from tests.janus_process import ADMIN_KEY, ADMIN_SECRET, API_SECRET, JanusProcess
@@ -33,12 +34,11 @@ STEADY_PICTURES = 5  # pictures decoded after which a stream counts as flowing
 KILL_DETECTED = 0.3  # seconds; a killed Janus that is away for longer has to be reported
 STALL_DETECTED = 8.0  # seconds; a longer stall has to be reported
 CLEAN_UP_TIMEOUT = 90.0  # seconds; orphan handles are swept once a minute
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 
 
 @dataclass
 class Reception:
-    """A member's reception of another member's video."""
+    """The video of one member at another one."""
 
     subscriber: RecoveringMember
     publisher: RecoveringMember
@@ -98,9 +98,9 @@ async def _until(condition: Callable[[], bool], describe: Callable[[], str]) -> 
 class Outages:
     """Seconds without media, by group of clients."""
 
-    a: list[float] = field(default_factory=list)  # publishers, from the moment Janus accepts connections
-    b: list[float] = field(default_factory=list)  # publishers and their subscribers, from the client's own offer
-    c: list[float] = field(default_factory=list)  # subscribers of (a), from the moment Janus accepts connections
+    republishing: list[float] = field(default_factory=list)  # (a), from the moment Janus accepts connections
+    protocol_only: list[float] = field(default_factory=list)  # (b) and their subscribers, from the client's own offer
+    subscribers: list[float] = field(default_factory=list)  # (c) of (a), from the moment Janus accepts connections
     stalls: list[float] = field(default_factory=list)  # until all video flows, from the end of the stall
 
     def table(self) -> str:
@@ -113,9 +113,9 @@ class Outages:
 
     def _rows(self) -> list[tuple[str, list[float]]]:
         groups = {
-            "(a) publishers that are asked, after Janus accepts connections": self.a,
-            "(b) publishers that are not, after their own offer": self.b,
-            "(c) subscribers of (a), after Janus accepts connections": self.c,
+            "(a) publishers that are asked, after Janus accepts connections": self.republishing,
+            "(b) publishers that are not, after their own offer": self.protocol_only,
+            "(c) subscribers of (a), after Janus accepts connections": self.subscribers,
             "all, after a stall": self.stalls,
         }
         return [(group, outages) for group, outages in groups.items() if outages]
@@ -177,14 +177,14 @@ class RecoveringCall:
         await _until(
             lambda: member.connection is not old and member.connected, lambda: f"{member.name} does not publish"
         )
-        self.outages.a.append(time.monotonic() - restored_at)
+        self.outages.republishing.append(time.monotonic() - restored_at)
 
     async def _measure_reception(self, reception: Reception, old_sid: str, restored_at: float) -> None:
         decoded_at = await reception.wait_for_new_connection(old_sid)
         if isinstance(reception.publisher, RepublishingMember):
-            self.outages.c.append(decoded_at - restored_at)
+            self.outages.subscribers.append(decoded_at - restored_at)
         else:
-            self.outages.b.append(decoded_at - max(reception.publisher.offered, restored_at))
+            self.outages.protocol_only.append(decoded_at - max(reception.publisher.offered_at, restored_at))
 
     async def stall(self, seconds: float) -> None:
         """Stall Janus, and record the outage."""

@@ -29,7 +29,7 @@ REQUEST_INTERVAL = 10.0  # seconds between two requests, as in Talk's clients
 class _ReconnectingMember(Member):
     """A member that requests a stream again ``GRACE`` seconds after its connection has failed."""
 
-    requests = 0  # sent
+    requests_sent = 0
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
@@ -55,10 +55,10 @@ class _ReconnectingMember(Member):
             self.run_in_background(self._request_when_failed(key, self.received[key]))
 
     async def _request_when_failed(self, key: tuple[str, str], received: ReceivedStream) -> None:
-        await received.peer.ended(limit=3600)
+        await received.peer.wait_until_ended(limit=3600)
         await asyncio.sleep(GRACE)
         while self.received[key] is received:
-            self.requests += 1
+            self.requests_sent += 1
             await self.client.send_message(key[0], {"type": "requestoffer", "roomType": key[1]}, request_id="again")
             await asyncio.sleep(REQUEST_INTERVAL)
 
@@ -70,7 +70,7 @@ class RepublishingMember(_ReconnectingMember):
         super().__init__(gateway, nextcloud, name, number)
         self.client = TalkClient(gateway, nextcloud.url, features=(REPUBLISH,))
         self.publishing = TalkPublisher(self.client)
-        self.offered = 0.0  # time of the last offer, monotonic
+        self.offered_at = 0.0  # time of the last offer, monotonic
 
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -102,14 +102,14 @@ class RepublishingMember(_ReconnectingMember):
         while True:
             peer = self.connection
             assert isinstance(peer, PublishingPeer)
-            await peer.ended(limit=3600)
+            await peer.wait_until_ended(limit=3600)
             await asyncio.sleep(GRACE)
             if self.connection is peer:
                 with contextlib.suppress(RequestRefused, TimeoutError):
                     await self.publishing.publish("video", self._connect)
 
     def _connect(self) -> PublisherPeer:
-        self.offered = time.monotonic()
+        self.offered_at = time.monotonic()
         return PublishingPeer(self.number, self.frequency, audio=False, channels=())
 
 
@@ -118,7 +118,7 @@ class ProtocolOnlyMember(_ReconnectingMember):
 
     def __init__(self, gateway: str, nextcloud: FakeNextcloud, name: str, number: int) -> None:
         super().__init__(gateway, nextcloud, name, number)
-        self.offered = 0.0
+        self.offered_at = 0.0  # time of the last offer, monotonic
         self._peer: PublishingPeer | None = None
         self._sids = itertools.cycle(("same", "same", "", "another"))
 
@@ -142,7 +142,7 @@ class ProtocolOnlyMember(_ReconnectingMember):
     async def _republish_after_failures(self) -> None:
         while True:
             assert self._peer is not None
-            await self._peer.ended(limit=3600)
+            await self._peer.wait_until_ended(limit=3600)
             while not await self._offer():
                 pass  # the gateway waited for its SFU before it refused
 
@@ -153,7 +153,7 @@ class ProtocolOnlyMember(_ReconnectingMember):
         peer = self._peer = PublishingPeer(self.number, self.frequency, audio=False, channels=())
         sid, start = next(self._sids), len(self.client.messages)
         sdp = await peer.offer()
-        self.offered = time.monotonic()
+        self.offered_at = time.monotonic()
         data = {"type": "offer", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}}
         await self.client.send_message(self.id, data | ({"sid": sid} if sid else {}), request_id="offer")
         message = await self.client.wait_for(

@@ -1,4 +1,4 @@
-"""Offers in the manner of many WebRTC stacks, each written here, with the sections that an SFU has to accept.
+"""Offers as many WebRTC stacks write them, and the sections of each that an SFU has to accept.
 
 The forms are those of Chromium (also with Plan B), Safari, Firefox, GStreamer, libdatachannel, Pion, aiortc, werift,
 Asterisk, FreeSWITCH and conference systems, and forms that RFC 8829, RFC 8830, RFC 8853, RFC 9143 and RFC 3551 allow.
@@ -65,19 +65,19 @@ TEXT = media("text 9 98 99", "t", "a=rtpmap:98 t140/1000", "a=rtpmap:99 red/1000
 RTX = "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96"
 
 
-def one(section: str) -> str:
+def single(section: str) -> str:
     """Return an offer of one section with the mid 0."""
     return offer(section, group="0")
 
 
 def layered(simulcast: str, *rids: str) -> str:
     """Return an offer of one video with layers."""
-    return one(media("video 9 96 97", "0", VP8, *RIDS, *(f"a=rid:{rid}" for rid in rids), simulcast))
+    return single(media("video 9 96 97", "0", VP8, *RIDS, *(f"a=rid:{rid}" for rid in rids), simulcast))
 
 
 def h264(parameters: str) -> str:
     """Return an offer of H264 with these format parameters."""
-    return one(media("video 9 97", "0", codec(97, "H264", parameters)))
+    return single(media("video 9 97", "0", codec(97, "H264", parameters)))
 
 
 # Offers of one connection, each with the sections that are to be accepted ("1") and rejected ("0").
@@ -104,7 +104,7 @@ OFFERS: dict[str, list[tuple[str, str]]] = {
     ],
     "safari-h264-high-first": [
         (
-            one(
+            single(
                 media(
                     "video 9 98 99 100 101",
                     "0",
@@ -160,23 +160,25 @@ OFFERS: dict[str, list[tuple[str, str]]] = {
     ],
     "rejected-first": [(offer(AUDIO.replace("audio 9", "audio 0"), VIDEO, group="1"), "01")],
     "group-in-reverse": [(offer(AUDIO, VIDEO, group="1 0"), "11")],
-    "pcmu-without-rtpmap": [(one(media("audio 9 0 8", "0", "a=ptime:20")), "1")],
-    "g722": [(one(media("audio 9 9 101", "0", "a=rtpmap:9 G722/8000", "a=rtpmap:101 telephone-event/8000")), "1")],
-    "opus-without-channels": [(one(media("audio 9 111", "0", "a=rtpmap:111 opus/48000")), "1")],
-    "stereo-and-dtx": [(one(media("audio 9 111", "0", OPUS[0], "a=fmtp:111 stereo=1;usedtx=1;cbr=1")), "1")],
+    "pcmu-without-rtpmap": [(single(media("audio 9 0 8", "0", "a=ptime:20")), "1")],
+    "g722": [(single(media("audio 9 9 101", "0", "a=rtpmap:9 G722/8000", "a=rtpmap:101 telephone-event/8000")), "1")],
+    "opus-without-channels": [(single(media("audio 9 111", "0", "a=rtpmap:111 opus/48000")), "1")],
+    "stereo-and-dtx": [(single(media("audio 9 111", "0", OPUS[0], "a=fmtp:111 stereo=1;usedtx=1;cbr=1")), "1")],
     "red-first": [
-        (one(media("audio 9 63 111", "0", *OPUS, "a=rtpmap:63 red/48000/2", "a=fmtp:63 111/111")), "1"),
+        (single(media("audio 9 63 111", "0", *OPUS, "a=rtpmap:63 red/48000/2", "a=fmtp:63 111/111")), "1"),
     ],
-    "flexfec": [(one(media("video 9 35 96 97", "0", "a=rtpmap:35 flexfec-03/90000", VP8)), "1")],
+    "flexfec": [(single(media("video 9 35 96 97", "0", "a=rtpmap:35 flexfec-03/90000", VP8)), "1")],
     "h264-without-packetization-mode": [(h264("profile-level-id=42e01f;level-asymmetry-allowed=1"), "1")],
     "h264-packetization-mode-0": [(h264("packetization-mode=0;profile-level-id=42001f"), "1")],
     "h264-without-parameters": [(h264(""), "1")],
-    "h265": [(one(media("video 9 49 50", "0", codec(49, "H265", "level-id=180;profile-id=1;tx-mode=SRST", 50))), "1")],
-    "vp9-profile-2": [(one(media("video 9 100 101", "0", codec(100, "VP9", "profile-id=2", 101))), "1")],
-    "av1-profile-1": [(one(media("video 9 39", "0", codec(39, "AV1", "level-idx=5;profile=1;tier=0"))), "1")],
+    "h265": [
+        (single(media("video 9 49 50", "0", codec(49, "H265", "level-id=180;profile-id=1;tx-mode=SRST", 50))), "1")
+    ],
+    "vp9-profile-2": [(single(media("video 9 100 101", "0", codec(100, "VP9", "profile-id=2", 101))), "1")],
+    "av1-profile-1": [(single(media("video 9 39", "0", codec(39, "AV1", "level-idx=5;profile=1;tier=0"))), "1")],
     "simulcast-by-ssrc": [
         (
-            one(
+            single(
                 media(
                     "video 9 96 97",
                     "0",
@@ -198,18 +200,21 @@ OFFERS: dict[str, list[tuple[str, str]]] = {
     "setup-passive": [(FULL.replace("setup:actpass", "setup:passive"), "111")],
     "setup-missing": [(FULL.replace("a=setup:actpass\r\n", ""), "111")],
     "ice-lite": [(FULL.replace("t=0 0\r\n", "t=0 0\r\na=ice-lite\r\n"), "111")],
-    "ids-above-14": [(one(media("audio 9 111", "0", *OPUS, "a=extmap:200 urn:x", "a=extmap:4096 urn:y")), "1")],
+    "ids-above-14": [(single(media("audio 9 111", "0", *OPUS, "a=extmap:200 urn:x", "a=extmap:4096 urn:y")), "1")],
     "extension-twice": [
-        (one(media("audio 9 111", "0", *OPUS, "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid", "a=extmap:5 u")), "1")
+        (
+            single(media("audio 9 111", "0", *OPUS, "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid", "a=extmap:5 u")),
+            "1",
+        )
     ],
-    "msid-without-track": [(one(media("audio 9 111", "0", *OPUS, "a=msid:-")), "1")],
-    "msid-of-two-streams": [(one(media("audio 9 111", "0", *OPUS, "a=msid:s t", "a=msid:r")), "1")],
+    "msid-without-track": [(single(media("audio 9 111", "0", *OPUS, "a=msid:-")), "1")],
+    "msid-of-two-streams": [(single(media("audio 9 111", "0", *OPUS, "a=msid:s t", "a=msid:r")), "1")],
     "bandwidth": [(FULL.replace("IN IP4 0.0.0.0\r\n", "IN IP4 0.0.0.0\r\nb=AS:500\r\nb=TIAS:500000\r\n"), "111")],
     "line-feeds": [(FULL.replace("\r\n", "\n"), "111")],
-    "no-feedback": [(one(media("video 9 96", "0", "a=rtpmap:96 VP8/90000")), "1")],
-    "feedback-for-all": [(one(media("video 9 96", "0", "a=rtpmap:96 VP8/90000", "a=rtcp-fb:* nack pli")), "1")],
+    "no-feedback": [(single(media("video 9 96", "0", "a=rtpmap:96 VP8/90000")), "1")],
+    "feedback-for-all": [(single(media("video 9 96", "0", "a=rtpmap:96 VP8/90000", "a=rtcp-fb:* nack pli")), "1")],
     "two-data-sections": [(offer(data("0"), data("1"), group="0 1"), "10")],
-    "data-of-a-draft": [(one(data("0", protocol="DTLS/SCTP")), "1")],
+    "data-of-a-draft": [(single(data("0", protocol="DTLS/SCTP")), "1")],
     "unknown-video-codec": [(offer(AUDIO, media("video 9 96", "1", "a=rtpmap:96 theora/90000"), group="0 1"), "10")],
     "port-0-in-the-group": [(offer(AUDIO, VIDEO.replace("video 9", "video 0"), group="0 1"), "10")],
     "port-count": [(FULL.replace("m=audio 9", "m=audio 9/2"), "111")],

@@ -1,4 +1,4 @@
-"""Chat messages to a client whose network disappears, directly and behind nginx (protocol.md)."""
+"""Chat messages to a client whose packets are dropped without a notice, directly and behind nginx (protocol.md)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import PING, PONG, Json, RawClient
 from tests.netns import CLIENT_ADDRESSES, SERVER_ADDRESS, TwoHosts, two_hosts
-from tests.programs import nginx_command
+from tests.programs import nginx_command, wait_until_listening
 
 pytestmark = pytest.mark.full
 
@@ -39,27 +39,14 @@ async def nginx(gateway: str, folder: Path) -> AsyncIterator[tuple[str, int]]:
     command = nginx_command(folder, SERVER.format(address=SERVER_ADDRESS, gateway=gateway))
     process = await asyncio.create_subprocess_exec(*command)
     try:
-        await wait_listening((SERVER_ADDRESS, 8443))
+        await wait_until_listening(SERVER_ADDRESS, 8443)
         yield SERVER_ADDRESS, 8443
     finally:
         process.terminate()
         await process.wait()
 
 
-async def wait_listening(address: tuple[str, int]) -> None:
-    """Wait until a port accepts connections."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(*address)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
-
-
-class Phone:
+class ChatClient:
     """A client without ``ack`` that answers pings, as all browsers and WebSocket libraries do."""
 
     def __init__(self, wire: RawClient) -> None:
@@ -99,7 +86,7 @@ class Phone:
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("proxy", [False, True], ids=["direct", "nginx"])
-async def test_chat_into_a_black_hole_arrives_after_the_resume(proxy: bool, tmp_path: Path) -> None:
+async def test_chat_messages_whose_packets_were_dropped_arrive_after_the_resume(proxy: bool, tmp_path: Path) -> None:
     with two_hosts() as hosts:
         async with FakeNextcloud(secret=SECRET) as nextcloud:
             sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=(f"{SERVER_ADDRESS}:0",))
@@ -122,23 +109,23 @@ async def lose_and_resume(hosts: TwoHosts, nextcloud: FakeNextcloud, url: str, a
         status, _ = await nextcloud.send(url, ROOM, {"type": "message", "message": {"data": data}})
         assert status == 200
 
-    phone = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT_ADDRESSES[0])))
-    await phone.hello({"auth": {"url": nextcloud.url, "params": nextcloud.ticket("alice")}})
-    phone.wire.send({"type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session("alice")}})
-    while (await phone.message()).get("event", {}).get("type") != "join":
+    lost = ChatClient(await RawClient.connect(address, sock=hosts.client_socket(CLIENT_ADDRESSES[0])))
+    await lost.hello({"auth": {"url": nextcloud.url, "params": nextcloud.ticket("alice")}})
+    lost.wire.send({"type": "room", "room": {"roomid": ROOM, "sessionid": nextcloud_session("alice")}})
+    while (await lost.message()).get("event", {}).get("type") != "join":
         pass
     await say(1)
-    assert await phone.comments(1) == [1]
-    await phone.confirm()
+    assert await lost.comments(1) == [1]
+    await lost.confirm()
     await say(2)
-    assert await phone.comments(1) == [2]  # its ping is due within a second; the network is gone before
+    assert await lost.comments(1) == [2]  # its ping is due within a second; the network is gone before
     hosts.drop_packets_to(CLIENT_ADDRESSES[0])
     for id in range(3, 8):
         await say(id)
-    resumed = Phone(await RawClient.connect(address, sock=hosts.client_socket(CLIENT_ADDRESSES[1])))
-    await resumed.hello({"resumeid": phone.resume_id})
+    resumed = ChatClient(await RawClient.connect(address, sock=hosts.client_socket(CLIENT_ADDRESSES[1])))
+    await resumed.hello({"resumeid": lost.resume_id})
     assert await resumed.comments(6) == [2, 3, 4, 5, 6, 7]
     await say(8)
     assert await resumed.comments(1) == [8]
-    phone.wire.writer.transport.abort()
+    lost.wire.writer.transport.abort()
     resumed.wire.writer.transport.abort()

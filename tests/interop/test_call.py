@@ -118,7 +118,7 @@ async def test_new_peer_connection_replaces_the_old_one_and_subscribers_are_offe
     await anna.publish(sid="second")
     for other, sid in zip(others, sids, strict=True):
         await other.wait_for_picture(anna, other_than=sid)
-    await old.ended()
+    await old.wait_until_ended()
     assert await gateway.streams_on_sfu() == 3
 
 
@@ -127,7 +127,7 @@ async def test_two_concurrent_offers_result_in_one_publisher(gateway: CallGatewa
     anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
     await ben.request_offer(anna)
     first, second = await asyncio.gather(anna.offer_new_connection(sid="one"), anna.offer_new_connection(sid="two"))
-    await (second if anna.published["video"] is second else first).connected()
+    await (second if anna.published["video"] is second else first).wait_until_connected()
     await ben.wait_for_picture(anna)
     await gateway.wait_for_streams(2)
 

@@ -22,7 +22,7 @@ from gateway.tools.configuration.init import Site, write_set
 from tests.gateway.certificates import make_certificate
 from tests.janus_process import libraries
 from tests.ports import PortBlock, lease_block
-from tests.programs import find_program, nginx_command
+from tests.programs import find_program, nginx_command, wait_until_listening
 
 pytestmark = pytest.mark.full
 
@@ -75,7 +75,7 @@ async def running_program(
         await asyncio.wait_for(process.wait(), START_TIMEOUT)
 
 
-async def answer(client: aiohttp.ClientSession, url: str, wanted: str, log: Path) -> str:
+async def wait_for_body(client: aiohttp.ClientSession, url: str, wanted: str, log: Path) -> str:
     """Return the body of a URL as soon as its beginning matches ``wanted``."""
     body = ""
     try:
@@ -125,12 +125,12 @@ async def test_gateway_uses_janus_and_is_reached_through_nginx(folder: Path, por
         running_program(*nginx, log=folder / "nginx.log"),
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as client,
     ):
-        ready = await answer(
+        ready = await wait_for_body(
             client, f"http://127.0.0.1:{ports.first}/readyz", r'\{\s*"state": "ok"', folder / "gateway.log"
         )
         states = {dependency["name"]: dependency["state"] for dependency in json.loads(ready)["dependencies"]}
         assert states == {"sfu": "ok", "backend nextcloud": "ok"}
-        welcome = await answer(client, f"{base}/api/v1/welcome", r"\{", folder / "nginx.log")
+        welcome = await wait_for_body(client, f"{base}/api/v1/welcome", r"\{", folder / "nginx.log")
         assert '"nextcloud-spreed-signaling":"Welcome"' in welcome
         async with client.ws_connect(f"{base.replace('https', 'wss')}/spreed") as socket:
             message = await socket.receive_json(timeout=START_TIMEOUT)
@@ -162,26 +162,13 @@ async def test_coturn_serves_clients_with_the_secret_and_relays_to_no_loopback_a
     output = ("--log-file", "stdout", "--simple-log", "--pidfile", folder / "turn.pid")
     (secret,) = re.findall(r"^static-auth-secret=(.*)$", configuration.read_text(), re.M)
     async with running_program(find_program("turnserver", "coturn"), "-c", configuration, *local, *output, log=log):
-        await wait_accepting(ports.first + 3)
+        await wait_until_listening("127.0.0.1", ports.first + 3)
         # the client asks for an allocation, then for a channel to the address that the option -e names
         assert "channel bind: error 403 (Forbidden IP)" in await relay(port, secret)
         refused = await relay(port, secret[::-1])
         assert "Cannot complete Allocation" in refused
         assert "channel bind" not in refused
     assert re.findall(r"(?im)^.*(?:unknown|wrong|bad|illegal).*$", end_of(log)) == []
-
-
-async def wait_accepting(port: int) -> None:
-    """Wait until a TCP port of loopback accepts connections."""
-    async with asyncio.timeout(START_TIMEOUT):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
 
 
 async def relay(port: str, secret: str) -> str:
@@ -233,7 +220,7 @@ url = "ws://127.0.0.1:{ports.first + 1}"
         running_program(*gateway, log=log),
         aiohttp.ClientSession() as client,
     ):
-        ready = await answer(client, f"http://127.0.0.1:{ports.first}/readyz", r'\{\s*"state": "ok"', log)
+        ready = await wait_for_body(client, f"http://127.0.0.1:{ports.first}/readyz", r'\{\s*"state": "ok"', log)
     states = {dependency["name"]: dependency["state"] for dependency in json.loads(ready)["dependencies"]}
     assert states == {"sfu": "ok", "backend cloud": "ok"}
     assert "calls end with it" in end_of(log)  # reclaim_session_timeout, which docs/janus.md says is missing

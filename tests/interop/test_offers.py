@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from gateway.tools.talk_client import Json, TalkClient
+from gateway.tools.talk_client import TalkClient
 from sdp.codecs import payloads
 from sdp.document import Description, parse
 from sdp.offer_answer import bundles, violations
 from tests.interop.conftest import CallGateway
+from tests.interop.sending_offers import send_offer
 
 OFFERS = Path(__file__).parent / "offers"
 
@@ -30,17 +31,9 @@ async def client(gateway: CallGateway) -> AsyncIterator[TalkClient]:
 
 
 async def publish(client: TalkClient, offer: str, **fields: str) -> Description:
-    """Send an offer and return the answer, which fits it."""
+    """Send an offer of ``OFFERS``, check that the answer fits it, and return the answer."""
     sdp = (OFFERS / f"{offer}.sdp").read_bytes().decode()
-    start = len(client.messages)
-    data = {"type": "offer", "sid": "1", "roomType": "video", "payload": {"type": "offer", "sdp": sdp}, **fields}
-    await client.send_message(client.session_id, data, request_id="offer")
-
-    def is_reply(message: Json) -> bool:
-        data: Json = message.get("message", {}).get("data", {})
-        return message["type"] == "error" or data.get("type") == "answer"
-
-    reply = await client.wait_for(is_reply, since=start)
+    reply = await send_offer(client, sdp, **fields)
     assert reply["type"] == "message", reply
     answer = parse(reply["message"]["data"]["payload"]["sdp"])
     assert violations(parse(sdp), answer) == []

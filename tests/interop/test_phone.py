@@ -131,7 +131,7 @@ async def test_number_is_dialled_for_a_room_and_disinvited_by_the_moderator(gate
         gateway.url, ROOM, {"type": "disinvite", "disinvite": {"sessionids": [session]}}
     )
     assert status == 200
-    await bridge.until(lambda: phone.hung_up == "disinvited")
+    await bridge.until(lambda: phone.hangup_reason == "disinvited")
     await _wait_for_leave(anna, session)
     await bridge.send_call_status(ROOM, "call 1", "cleared", cause="asked to")
     await _wait_for_call_status(anna, "cleared")
@@ -161,4 +161,6 @@ async def test_dialout_is_refused_by_a_busy_bridge_and_fails_without_one(gateway
     assert status == 404
     assert "no_client_available" in text
     async with asyncio.timeout(60):
-        await gateway.nextcloud.wait_for(lambda call: call.body.get("action") == "leave" and "actorid" in call.body)
+        await gateway.nextcloud.wait_for(
+            lambda request: request.body.get("action") == "leave" and "actorid" in request.body
+        )

@@ -14,15 +14,10 @@ import numpy as np
 import pytest
 from playwright.async_api import Page, Route
 
-from gateway.app import Gateway
-from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.core.limits import QualityRules
-from gateway.tools.fake_nextcloud import FakeNextcloud
-from mcu.janus.settings import JanusServerSettings
 from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
-from tests.interop.conftest import SECRET
+from tests.interop.conftest import CallGateway, start_gateway
 from tests.interop.member import Member
-from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.recorded import RecordedPeer, record
 
 BUDGET, CEILING = 1_200_000, 400_000
@@ -75,8 +70,8 @@ class BitrateSample(msgspec.Struct):
 class QualityCall:
     """A call of a Chromium page and a changing number of other members."""
 
-    def __init__(self, url: str, nextcloud: FakeNextcloud, page: Page, stack: AsyncExitStack) -> None:
-        self._url, self._nextcloud, self._stack = url, nextcloud, stack
+    def __init__(self, gateway: CallGateway, page: Page) -> None:
+        self._gateway = gateway
         self._page = page
         self._recording = record(3)
         self._joined = 0
@@ -84,7 +79,7 @@ class QualityCall:
 
     async def publish(self) -> None:
         """Have the page publish within the bandwidth of its room reply, and one of the other members receive it."""
-        self.page_member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, "page", 1))
+        self.page_member = await self._gateway.join("page", 1, in_call=False)
         joined = next(it for it in self.page_member.client.messages if it["type"] == "room")
         bandwidth = joined["room"]["bandwidth"]
         assert bandwidth == {"maxstreambitrate": CEILING, "maxscreenbitrate": BUDGET}
@@ -103,22 +98,20 @@ class QualityCall:
         await received.peer.until(lambda: sum(received.peer.frames.values()) >= 5, "a picture of the page")
 
     async def change(self, publishers: int) -> int:
-        """Have members join or leave until there are ``publishers``, the page included; return each one's bit/s."""
+        """Have members join or leave until ``publishers`` publish, the page included; return each share in bit/s."""
         missing = publishers - 1 - len(self.others)
         for member in [self.others.pop() for _ in range(-missing)]:
             await member.set_in_call(0)
-        self.others += await asyncio.gather(*(self._other() for _ in range(missing)))
+        self.others += await asyncio.gather(*(self._join_other() for _ in range(missing)))
         return min(BUDGET // publishers, CEILING)
 
-    async def _other(self) -> Member:
+    async def _join_other(self) -> Member:
         self._joined += 1
-        name = f"other-{self._joined}"
-        member = await self._stack.enter_async_context(Member(self._url, self._nextcloud, name, 1 + self._joined))
-        await member.set_in_call()
-        peer = await self._stack.enter_async_context(RecordedPeer(self._recording))
+        member = await self._gateway.join(f"other-{self._joined}", 1 + self._joined)
+        peer = await self._gateway.stack.enter_async_context(RecordedPeer(self._recording))
         member.published["video"], member.sids["video"] = peer, "recorded"
         await member.renegotiate()
-        await peer.connected()
+        await peer.wait_until_connected()
         return member
 
     async def samples_until(self, condition: Callable[[list[BitrateSample]], bool]) -> list[BitrateSample]:
@@ -140,20 +133,8 @@ class QualityCall:
 async def call(loopback: None, tmp_path: Path) -> AsyncIterator[QualityCall]:
     """Yield a call without members through Janus, with a bitrate budget for its room."""
     async with AsyncExitStack() as stack:
-        nextcloud = await stack.enter_async_context(FakeNextcloud())
-        janus = await stack.enter_async_context(JanusProcess())
-        server = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
-        config = Config(
-            sessions=SessionsSection(secret=SECRET),
-            http=HttpSection(listen=("127.0.0.1:0",)),
-            backends=(nextcloud.backend(),),
-            mcu=McuSection(type="janus", settings=(server,)),
-            quality=QualityRules(room_budget=BUDGET, ceiling=CEILING),
-        )
-        gateway = Gateway(config)
-        (url,) = await gateway.start()
-        nextcloud.gateway = url
-        stack.push_async_callback(gateway.stop)
+        rules = QualityRules(room_budget=BUDGET, ceiling=CEILING)
+        gateway = await stack.enter_async_context(start_gateway("janus", rules))
         video_file = tmp_path / "texture.y4m"
         write_texture(video_file)
         from_file = f"--use-file-for-fake-video-capture={video_file}"
@@ -161,7 +142,7 @@ async def call(loopback: None, tmp_path: Path) -> AsyncIterator[QualityCall]:
         page = await browser.new_page()
         await page.route("**/*", serve)
         await page.goto("http://localhost/")
-        yield QualityCall(url, nextcloud, page, stack)
+        yield QualityCall(gateway, page)
 
 
 def write_texture(path: Path, width: int = 320, height: int = 240, frames: int = 60) -> None:

@@ -26,7 +26,7 @@ from tests.media import PublishingPeer
 
 pytestmark = pytest.mark.full
 
-ALL_WORK = '{\n  "state": "ok"'  # the beginning of the document of ``/readyz``
+ALL_READY = '{\n  "state": "ok"'  # the beginning of the body of ``/readyz``
 POLL_INTERVAL = 0.1  # seconds between two requests
 
 
@@ -58,7 +58,7 @@ class TwoJanusGateway:
         self._gateway = Gateway(self.config())
         (self.url,) = await self._gateway.start()
         self._stack.push_async_callback(self._gateway.stop)
-        await self.wait_for_body("/readyz", ALL_WORK)
+        await self.wait_for_body("/readyz", ALL_READY)
 
     async def reconfigure(self, index: int, **settings: Any) -> None:
         """Change the settings of one Janus, and reload the configuration."""
@@ -92,7 +92,7 @@ class TwoJanusGateway:
 
 
 @pytest.fixture
-async def cluster(loopback: None, janus_version: str) -> AsyncIterator[TwoJanusGateway]:
+async def two_janus(loopback: None, janus_version: str) -> AsyncIterator[TwoJanusGateway]:
     async with AsyncExitStack() as stack:
         janus = [await stack.enter_async_context(JanusProcess()) for _ in range(2)]
         nextcloud = await stack.enter_async_context(FakeNextcloud())
@@ -103,89 +103,89 @@ async def publish(member: Member, publishing: TalkPublisher) -> None:
     await publishing.publish("video", lambda: PublishingPeer(member.number, member.frequency))
 
 
-async def test_streams_of_a_dead_janus_are_restored_on_the_other_one(cluster: TwoJanusGateway) -> None:
-    await cluster.start()
-    anna, anna_publishing = await cluster.join("anna", 1)
-    ben, ben_publishing = await cluster.join("ben", 2)
+async def test_streams_of_a_killed_janus_are_restored_on_the_other_one(two_janus: TwoJanusGateway) -> None:
+    await two_janus.start()
+    anna, anna_publishing = await two_janus.join("anna", 1)
+    ben, ben_publishing = await two_janus.join("ben", 2)
     await publish(anna, anna_publishing)
     await publish(ben, ben_publishing)
-    assert await cluster.rooms() == [1, 1]
+    assert await two_janus.rooms() == [1, 1]
     await anna.request_offer(ben)
     await ben.request_offer(anna)
     from_ben, from_anna = await anna.wait_for_picture(ben), await ben.wait_for_picture(anna)
-    await cluster.janus[0].kill()
+    await two_janus.janus[0].kill()
     restored = await ben.wait_for_picture(anna, other_than=from_anna.sid)  # no member sent a request
     await restored.peer.wait_for_tone(anna.frequency)
     await from_ben.peer.wait_for_picture(ben.number)
     assert anna.received[ben.id, "video"].sid == from_ben.sid
-    assert await cluster.rooms() == [2]
-    url = cluster.servers[0].url
-    await cluster.wait_for_body("/readyz", f'"sfu Janus 1",\n      "url": "{url}",\n      "state": "away"')
-    await cluster.wait_for_body("/metrics", f'portunus_sfu_up{{sfu="{url}"}} 0.0')
-    await cluster.janus[0].start()
-    await cluster.wait_for_body("/readyz", ALL_WORK)
-    assert await cluster.rooms() == [0, 2]
+    assert await two_janus.rooms() == [2]
+    url = two_janus.servers[0].url
+    await two_janus.wait_for_body("/readyz", f'"sfu Janus 1",\n      "url": "{url}",\n      "state": "away"')
+    await two_janus.wait_for_body("/metrics", f'portunus_sfu_up{{sfu="{url}"}} 0.0')
+    await two_janus.janus[0].start()
+    await two_janus.wait_for_body("/readyz", ALL_READY)
+    assert await two_janus.rooms() == [0, 2]
 
 
 @pytest.mark.timeout(180)
-async def test_media_are_restored_after_each_of_ten_consecutive_deaths_of_janus(cluster: TwoJanusGateway) -> None:
-    await cluster.start()
-    anna, anna_publishing = await cluster.join("anna", 1)
-    ben, _ = await cluster.join("ben", 2)
+async def test_media_are_restored_after_each_of_ten_kills_of_a_janus(two_janus: TwoJanusGateway) -> None:
+    await two_janus.start()
+    anna, anna_publishing = await two_janus.join("anna", 1)
+    ben, _ = await two_janus.join("ben", 2)
     await publish(anna, anna_publishing)
     await ben.request_offer(anna)
     received = await ben.wait_for_picture(anna)
     outages = []
     for _ in range(10):
-        index = 0 if await cluster.janus[0].rooms() else 1
+        index = 0 if await two_janus.janus[0].rooms() else 1
         killed = time.monotonic()
-        await cluster.janus[index].kill()
+        await two_janus.janus[index].kill()
         received = await ben.wait_for_picture(anna, other_than=received.sid)
         outages.append(time.monotonic() - killed)
-        await cluster.janus[index].start()
-        await cluster.wait_for_body("/readyz", ALL_WORK)
-        assert sorted(await cluster.rooms()) == [0, 1]
+        await two_janus.janus[index].start()
+        await two_janus.wait_for_body("/readyz", ALL_READY)
+        assert sorted(await two_janus.rooms()) == [0, 1]
     summary = f"{statistics.median(outages):.2f} s, worst {max(outages):.2f} s"
     print(f"\nfrom the kill to a picture from the other Janus: {summary}")  # noqa: T201 - shown with pytest -s, for docs/mcu.md
 
 
 async def test_janus_drained_by_a_reload_keeps_its_streams_and_is_disconnected_after_them(
-    cluster: TwoJanusGateway,
+    two_janus: TwoJanusGateway,
 ) -> None:
-    await cluster.start()
-    anna, anna_publishing = await cluster.join("anna", 1)
-    ben, ben_publishing = await cluster.join("ben", 2)
+    await two_janus.start()
+    anna, anna_publishing = await two_janus.join("anna", 1)
+    ben, ben_publishing = await two_janus.join("ben", 2)
     await publish(anna, anna_publishing)
-    assert await cluster.rooms() == [1, 0]
-    await cluster.reconfigure(0, draining=True)
-    url = cluster.servers[0].url
-    await cluster.wait_for_body("/readyz", '"reason": "accepts no new streams, and is disconnected when')
-    await cluster.wait_for_body("/api/v1/serverinfo", '"connected": true')
+    assert await two_janus.rooms() == [1, 0]
+    await two_janus.reconfigure(0, draining=True)
+    url = two_janus.servers[0].url
+    await two_janus.wait_for_body("/readyz", '"reason": "accepts no new streams, and is disconnected when')
+    await two_janus.wait_for_body("/api/v1/serverinfo", '"connected": true')
     await publish(ben, ben_publishing)
-    assert await cluster.rooms() == [1, 1]
+    assert await two_janus.rooms() == [1, 1]
     await ben.request_offer(anna)
     await anna.request_offer(ben)
     await ben.wait_for_picture(anna)
     await anna.wait_for_picture(ben)
     await anna.client.bye()
-    await cluster.wait_for_body("/readyz", '"reason": "drained"')
-    assert await cluster.janus[0].handles() == []
-    await cluster.wait_for_body("/metrics", f'signaling_mcu_backend_load{{url="{url}"}} 0.0')
+    await two_janus.wait_for_body("/readyz", '"reason": "drained"')
+    assert await two_janus.janus[0].handles() == []
+    await two_janus.wait_for_body("/metrics", f'signaling_mcu_backend_load{{url="{url}"}} 0.0')
 
 
-async def test_streams_are_placed_by_country_and_forwarded_between_janus(cluster: TwoJanusGateway) -> None:
-    cluster.servers = [msgspec.structs.replace(server, remote_streams=True) for server in cluster.servers]
-    await cluster.start()
-    anna, anna_publishing = await cluster.join("anna", 1)
-    ben, _ = await cluster.join("ben", 2)
+async def test_streams_are_placed_by_country_and_forwarded_between_janus(two_janus: TwoJanusGateway) -> None:
+    two_janus.servers = [msgspec.structs.replace(server, remote_streams=True) for server in two_janus.servers]
+    await two_janus.start()
+    anna, anna_publishing = await two_janus.join("anna", 1)
+    ben, _ = await two_janus.join("ben", 2)
     await publish(anna, anna_publishing)
-    assert await cluster.rooms() == [1, 0]
-    await cluster.reconfigure(1, country="DE")
+    assert await two_janus.rooms() == [1, 0]
+    await two_janus.reconfigure(1, country="DE")
     await ben.request_offer(anna)
     received = await ben.wait_for_picture(anna)
     await received.peer.wait_for_tone(anna.frequency)
-    assert await cluster.rooms() == [1, 1]
-    assert [len(await process.handles()) for process in cluster.janus] == [2, 2]
+    assert await two_janus.rooms() == [1, 1]
+    assert [len(await process.handles()) for process in two_janus.janus] == [2, 2]
     await publish(anna, anna_publishing)  # from another PeerConnection, which is placed in Germany
     await ben.wait_for_picture(anna, other_than=received.sid)
-    assert await cluster.rooms() == [0, 1]
+    assert await two_janus.rooms() == [0, 1]

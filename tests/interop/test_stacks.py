@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from gateway.tools.talk_client import Json, TalkClient
+from gateway.tools.talk_client import TalkClient
 from sdp.document import Description, parse
 from sdp.offer_answer import violations
 from sdp.payloads import payloads
 from tests.interop.conftest import CallGateway, start_gateway
+from tests.interop.sending_offers import send_offer
 from tests.interop.stacks import OFFERS
 from tests.janus_process import INSTALLATIONS, select_janus
 
@@ -30,16 +31,12 @@ async def test_offers_of_many_stacks_are_accepted_and_the_answers_fit(janus: str
 
 
 async def publish_all(gateway: CallGateway, name: str) -> list[str]:
-    """Publish the offers of one connection one after another; return what is wrong with the replies."""
+    """Publish the offers of one connection one after another; return the faults of the replies."""
     faults = []
     async with TalkClient(gateway.url, gateway.nextcloud.url) as client:
         await client.hello(gateway.nextcloud.ticket("alice"))
         for number, (offer, expected) in enumerate(OFFERS[name]):
-            start = len(client.messages)
-            payload = {"type": "offer", "sdp": offer}
-            data = {"type": "offer", "sid": "1", "roomType": "video", "payload": payload}
-            await client.send_message(client.session_id, data, request_id="offer")
-            reply = await client.wait_for(is_reply, since=start)
+            reply = await send_offer(client, offer)
             if reply["type"] == "error":
                 faults.append(f"{number}: {reply['error']['code']}")
                 continue
@@ -47,18 +44,13 @@ async def publish_all(gateway: CallGateway, name: str) -> list[str]:
             accepted = "".join("0" if section.rejected else "1" for section in answer.media)
             faults += [f"{number}: accepted {accepted}"] * (accepted != expected)
             faults += [f"{number}: {violation}" for violation in violations(parse(offer), answer)]
-            faults += [f"{number}: {fault}" for fault in additions(parse(offer), answer)]
+            faults += [f"{number}: {fault}" for fault in faults_of_answer(parse(offer), answer)]
         await client.bye()
     return faults
 
 
-def is_reply(message: Json) -> bool:
-    data: Json = message.get("message", {}).get("data", {})
-    return message["type"] == "error" or data.get("type") == "answer"
-
-
-def additions(offer: Description, answer: Description) -> list[str]:
-    """Return what an answer has although the offer has it not, and what publishes nothing."""
+def faults_of_answer(offer: Description, answer: Description) -> list[str]:
+    """Return the parts of an answer that the offer does not allow, and directions in which nothing is published."""
     found = ["(null)"] if "(null)" in str(answer) else []
     found += ["mixed extensions"] if "allow-mixed" in str(answer) and "allow-mixed" not in str(offer) else []
     found += ["no CR"] if re.search("[^\r]\n", str(answer)) else []

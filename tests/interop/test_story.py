@@ -1,4 +1,4 @@
-"""The story of a real call in the log, with each SFU: connections, a hang-up, and ICE that fails to a dead address."""
+"""The log lines of a call, with each SFU: its connections and its end, found by the ids of the sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.interop.member import ROOM
 LIMIT = 60.0  # seconds; a step takes a fraction of one
 
 
-async def told(lines: list[str], text: str) -> None:
+async def wait_for_line(lines: list[str], text: str) -> None:
     """Wait until the log has a line with a text."""
     async with asyncio.timeout(LIMIT):
         while not any(text in line for line in lines):  # noqa: ASYNC110 - the log has no event
@@ -22,17 +22,17 @@ async def told(lines: list[str], text: str) -> None:
 
 
 @pytest.mark.full
-async def test_one_grep_finds_the_story_of_a_call(gateway: CallGateway) -> None:
+async def test_log_lines_with_the_id_of_a_session_tell_its_whole_call(gateway: CallGateway) -> None:
     with log.captured_lines() as lines:
         anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
         await anna.publish()
         await ben.request_offer(anna)
         await ben.wait_for_picture(anna)
         own, other = anna.id[:8], ben.id[:8]
-        await told(lines, f"session {other}: video of session {own} ")
+        await wait_for_line(lines, f"session {other}: video of session {own} ")
         await ben.received[anna.id, "video"].peer.close()
         await anna.published["video"].close()
-        await told(lines, "ended: its client has closed the connection")
+        await wait_for_line(lines, "ended: its client has closed the connection")
         await anna.set_in_call(0)
         await gateway.wait_for_streams(0)
     story = [line.split('event="')[1].rstrip('"') for line in lines if f"session {own}" in line and 'event="' in line]

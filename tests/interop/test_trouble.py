@@ -58,7 +58,7 @@ async def test_revoked_permission_ends_the_stream_on_the_sfu(gateway: CallGatewa
     received = await ben.wait_for_picture(anna)
     permitted = Permission.CUSTOM | Permission.AUDIO | Permission.SCREEN
     await gateway.nextcloud.talk.set_permissions(ROOM, anna.room_session, permitted)
-    await received.peer.ended()
+    await received.peer.wait_until_ended()
     await gateway.wait_for_streams(0)
     with pytest.raises(AssertionError, match="not_allowed"):
         await anna.offer_new_connection(sid="second")

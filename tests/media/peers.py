@@ -77,11 +77,11 @@ class MediaPeer:
         """Have ``until`` check its condition, after an event that the peer does not receive itself."""
         self._changed.set()
 
-    async def connected(self, limit: float = WAIT) -> None:
+    async def wait_until_connected(self, limit: float = WAIT) -> None:
         """Wait until media can flow."""
         await self.until(lambda: self.pc.connectionState == "connected", "a connection", limit)
 
-    async def ended(self, limit: float = WAIT) -> None:
+    async def wait_until_ended(self, limit: float = WAIT) -> None:
         """Wait until the other side has ended the connection."""
         await self.until(lambda: self.pc.connectionState in ("closed", "failed"), "an end of the connection", limit)
 

@@ -53,7 +53,7 @@ def read_number(frame: VideoFrame) -> int | None:
     return sum(bit << place for place, bit in enumerate(bits)) if recognised else None
 
 
-def sound(frequency: float, first_sample: int, samples: int) -> AudioFrame:
+def sine_wave(frequency: float, first_sample: int, samples: int) -> AudioFrame:
     """Return ``samples`` samples of a sine wave from ``first_sample`` on, mono, 16 bit."""
     times = (np.arange(samples) + first_sample) / SAMPLE_RATE
     wave = (np.sin(2 * np.pi * frequency * times) * 12000).astype(np.int16)

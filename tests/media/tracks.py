@@ -10,7 +10,7 @@ from aiortc import MediaStreamTrack
 from aiortc.mediastreams import MediaStreamError
 from av import AudioFrame, VideoFrame
 
-from tests.media.signals import SAMPLE_RATE, draw, sound
+from tests.media.signals import SAMPLE_RATE, draw, sine_wave
 
 FRAMES_PER_SECOND = 10
 VIDEO_CLOCK = 90000
@@ -52,7 +52,7 @@ class ToneTrack(MediaStreamTrack):
     async def recv(self) -> AudioFrame:
         """Return the next 20 ms when it is time for them."""
         await _wait(self, self._begun + self._sample / SAMPLE_RATE)
-        frame = sound(self.frequency, self._sample, AUDIO_SAMPLES)
+        frame = sine_wave(self.frequency, self._sample, AUDIO_SAMPLES)
         frame.pts = self._sample
         frame.time_base = Fraction(1, SAMPLE_RATE)
         self._sample += AUDIO_SAMPLES

@@ -51,14 +51,14 @@ async def make_call(mcu: InprocessMcu, number: int) -> None:
         await alice.publish(mcu)
         await carol.subscribe(mcu)
         subscription = await dave.subscribe(mcu)
-        await carol.peer.connected()
-        await dave.peer.connected()
+        await carol.peer.wait_until_connected()
+        await dave.peer.wait_until_connected()
         if number % 4 == 0:
             await alice.peer.close()
             await alice.wait_for_close(CloseReason.CLIENT_CLOSED)
         elif number % 4 == 1:
             await alice.publish_again(mcu)
-            await alice.peer.connected()  # aioice 0.13 leaks a task when a peer is closed while it connects
+            await alice.peer.wait_until_connected()  # aioice 0.13 leaks a task when a peer is closed while it connects
             await alice.publisher.close()
         elif number % 4 == 2:
             await subscription.close()

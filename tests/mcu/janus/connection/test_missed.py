@@ -49,7 +49,7 @@ async def test_a_subscription_succeeds_although_a_message_of_janus_is_lost(
 ) -> None:
     call = await proxied_janus.start_call(admin=True)
     _, sender, _ = await call.publish()
-    await sender.connected()
+    await sender.wait_until_connected()
     proxied_janus.proxy.drop_next(answer)
     _, watcher, listener = await call.subscribe(options=SubscribeOptions(selection=MediaSelection(audio=True)))
     await watcher.wait_for_tone(sender.frequency)
@@ -92,7 +92,7 @@ async def test_a_renegotiation_whose_answer_was_lost_is_carried_out(
 ) -> None:
     call = await proxied_janus.start_call()
     publisher, sender, _ = await call.publish(8, video=True)
-    await sender.connected()
+    await sender.wait_until_connected()
     proxied_janus.proxy.drop_next(answer)
     await renegotiate(publisher, sender)
     _, watcher, _ = await call.subscribe()

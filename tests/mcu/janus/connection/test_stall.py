@@ -85,7 +85,7 @@ async def test_a_stall_that_lasts_ends_the_streams_and_leaves_nothing_on_janus(
     monkeypatch.setattr(connector, "STALL_TIMEOUT", limit)
     _, _, published = await stallable_call.call.publish(5)
     _, watcher, subscribed = await stallable_call.call.subscribe()
-    await watcher.connected()
+    await watcher.wait_until_connected()
     stallable_call.freeze[stalled]()
     begun = time.monotonic()
     await stallable_call.states.until(lambda status: not status.ready)

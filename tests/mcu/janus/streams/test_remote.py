@@ -216,7 +216,7 @@ async def test_a_subscriber_with_little_time_does_not_suspend_forwarding_for_lat
 @pytest.mark.full
 async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGroup) -> None:
     publisher, sender, _ = await group.new_call().publish(1, options=IN_US)
-    await sender.connected()
+    await sender.wait_until_connected()
     for step in range(20):
         subscribing = asyncio.create_task(group.mcu.subscribe(CAMERA, FROM_DE, WaitableListener()))
         await asyncio.sleep(step * 0.001)
@@ -232,7 +232,7 @@ async def test_cancelled_subscribes_leave_nothing_at_the_target(group: JanusGrou
 @pytest.mark.full
 async def test_subscribing_and_closing_repeatedly_crashes_neither_janus(group: JanusGroup) -> None:
     _, sender, _ = await group.new_call().publish(1, video=True, options=IN_US)
-    await sender.connected()
+    await sender.wait_until_connected()
     for _ in range(40):
         subscriber, _ = await group.mcu.subscribe(CAMERA, FROM_DE, WaitableListener())
         await subscriber.close()

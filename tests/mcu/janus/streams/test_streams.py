@@ -67,7 +67,7 @@ async def test_a_message_arrives_with_the_label_of_its_data_channel(call: JanusC
     _, sender, _ = await call.publish()
     _, first, _ = await call.subscribe()
     _, second, _ = await call.subscribe()
-    await asyncio.gather(first.connected(), second.connected())
+    await asyncio.gather(first.wait_until_connected(), second.wait_until_connected())
     for step in range(20):
         await sender.send_message("status", f"{step}")
     await sender.send_message("unordered", b"\x00\xff")
@@ -250,7 +250,7 @@ async def test_a_cancelled_subscribe_leaves_nothing_on_janus(
     call: JanusCall, mcu: JanusMcu, janus: JanusProcess
 ) -> None:
     publisher, sender, _ = await call.publish()
-    await sender.connected()
+    await sender.wait_until_connected()
     for step in range(20):
         subscribing = asyncio.create_task(mcu.subscribe(CAMERA, SubscribeOptions(), WaitableListener()))
         await asyncio.sleep(step * 0.0002)
@@ -309,7 +309,7 @@ async def test_closing_a_publisher_ends_its_subscribers_and_leaves_nothing_on_ja
 async def test_the_hangup_of_a_publisher_is_not_offered_to_its_subscribers(call: JanusCall) -> None:
     _, sender, _ = await call.publish(4, video=True)
     _, watcher, listener = await call.subscribe()
-    await watcher.connected()
+    await watcher.wait_until_connected()
     await sender.close()
     assert await listener.close_reason() is CloseReason.PUBLISHER_GONE
     assert listener.offers == []
@@ -384,7 +384,7 @@ async def test_a_stream_whose_ice_failed_has_failed(call: JanusCall) -> None:
 async def test_a_subscriber_that_hangs_up_is_reported(call: JanusCall, janus: JanusProcess) -> None:
     await call.publish()
     _, watcher, listener = await call.subscribe()
-    await watcher.connected()
+    await watcher.wait_until_connected()
     await watcher.close()
     assert await listener.close_reason() is CloseReason.CLIENT_CLOSED
     await until_counts(janus, rooms=1, handles=1)
@@ -465,7 +465,7 @@ async def test_the_unchanged_videoroom_names_the_channel_after_the_feed_and_wait
         _, opening, _ = await call.subscribe()
         opened = opening.pc.createDataChannel("of the subscriber")
         await opening.until(lambda: opened.readyState == "open", "an open channel")
-        await silent.connected()
+        await silent.wait_until_connected()
 
         async def arrives() -> None:
             while ("1", "hello") not in opening.messages:  # Janus is ready a moment after the channel is open
@@ -506,7 +506,7 @@ async def test_a_subscription_to_a_vanished_room_raises_no_such_stream_and_ends_
     call: JanusCall, mcu: JanusMcu
 ) -> None:
     publisher, sender, listener = await call.publish()
-    await sender.connected()
+    await sender.wait_until_connected()
     room, publisher.feed.room = publisher.feed.room, 1
     with pytest.raises(NoSuchStream):
         await mcu.subscribe(CAMERA, SubscribeOptions(timeout=5), WaitableListener())
@@ -528,7 +528,7 @@ async def test_a_room_that_another_program_destroys_ends_its_streams(
 
 async def test_a_subscriber_that_came_while_the_camera_was_off_gets_video_when_it_is_on(call: JanusCall) -> None:
     publisher, sender, _ = await call.publish(8, video=True)
-    await sender.connected()
+    await sender.wait_until_connected()
     sender.switch_camera(False)
     await renegotiate(publisher, sender)
     subscriber, watcher, listener = await call.subscribe()
