@@ -46,6 +46,7 @@ class WebSocketConnection(asyncio.Protocol):
         "_call_soon",
         "_client",
         "_client_closed",
+        "_close_timer",
         "_closing",
         "_counters",
         "_dirty",
@@ -90,8 +91,9 @@ class WebSocketConnection(asyncio.Protocol):
         self._frames = endpoint.frames
         self._on_lost = on_lost  # called with the error, if any, when the connection is lost
         self._transport: Any = transport
-        self._input = FrameInput(self, transport, endpoint.turns, MESSAGE_LIMIT)
-        self.data_received = self._input.data_received  # type: ignore[method-assign]
+        input = FrameInput(self, transport, endpoint.turns, MESSAGE_LIMIT)
+        self._input: FrameInput | None = input  # None once the connection is lost
+        self.data_received = input.data_received  # type: ignore[method-assign]
         self._own: list[bytes] = []  # messages of this connection, not of a session's outbox
         self._outbox: Outbox | None = None
         self._dirty = False
@@ -108,6 +110,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._ping_content = 0  # of the last ping
         self._receipts = Receipts()
         self._timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
         self._client: ClientConnection | None = None
         self._received = endpoint.dispatch.message_received
 
@@ -166,11 +169,13 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """See ``Connection.pause``."""
-        self._input.hold()
+        if self._input is not None:
+            self._input.hold()
 
     def resume(self) -> None:
         """See ``Connection.resume``."""
-        self._input.release()
+        if self._input is not None:
+            self._input.release()
 
     # -- outgoing
 
@@ -276,7 +281,7 @@ class WebSocketConnection(asyncio.Protocol):
         if self._client_closed:
             self._transport.close()
         else:
-            asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
+            self._close_timer = asyncio.get_running_loop().call_later(CLOSE_TIME, self._transport.close)
 
     def _release(self) -> None:
         """Detach the outbox, with the undelivered messages at its front again."""
@@ -349,13 +354,21 @@ class WebSocketConnection(asyncio.Protocol):
         """End the connection; its session waits for a resume."""
         self._closing = self.is_ending = True
         self._release()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
         self._endpoint.remove(self)
-        if self._client is not None:
-            self._endpoint.dispatch.connection_closed(self._client)
-        if self._on_lost is not None:
-            self._on_lost(exc)
+        client, on_lost = self._client, self._on_lost
+        self._forget_parts()
+        if client is not None:
+            self._endpoint.dispatch.connection_closed(client)
+        if on_lost is not None:
+            on_lost(exc)
+
+    def _forget_parts(self) -> None:
+        """Break the cycles of references, so that all objects of the connection are freed without the collector."""
+        self._timer = self._close_timer = self._client = self._on_lost = self._input = None
+        self.data_received = _ignore  # type: ignore[method-assign]
 
     # -- time
 
@@ -419,3 +432,7 @@ class WebSocketConnection(asyncio.Protocol):
             milliseconds = self._endpoint.wall_clock() * 1e3 - sent / 1e6
             if 0 <= milliseconds < READ_DEADLINE * 1e3:
                 self._counters.round_trip.observe(milliseconds)
+
+
+def _ignore(data: bytes) -> None:
+    """Stand for ``data_received`` of a lost connection, for which the transport does not call it."""
