@@ -70,6 +70,7 @@ class Gateway:
         self._passed_sockets = passed_sockets
         self._clock, self._wall_clock = time.monotonic, time.time
         self._features = features.announced(config.mcu.type)
+        self._sfu_timeout = config.mcu.timeout  # until a restart: the SFU has it, too
         self._counters = Counters()
         self._untrusted_proxies = UntrustedProxies()
         self._proxies = TrustedProxies(config.http.trusted_proxies, self._untrusted_proxies.report)
@@ -193,7 +194,7 @@ class Gateway:
             ValueError: the SFU refuses its settings; nothing has changed.
             OSError: the files of certificate and key cannot be used; nothing has changed.
         """
-        settings, http = _flow_settings(config), config.http
+        settings, http = _flow_settings(config, self._sfu_timeout), config.http
         tls = create_context(http.certificate, http.key) if self._tls is not None and http.certificate else None
         if self._mcu is not None and config.mcu.type == self._config.mcu.type:
             await self._mcu.reconfigure(config.mcu.settings)  # first, because it may fail
@@ -238,7 +239,7 @@ class Gateway:
     def _create_services(self) -> Services:
         config = self._config
         return Services(
-            settings=_flow_settings(config),
+            settings=_flow_settings(config, self._sfu_timeout),
             nextcloud=self._nextcloud,
             mcu=self._mcu,
             counters=self._counters,
@@ -344,14 +345,14 @@ class Gateway:
         return await listen(runner, entries, self._passed_sockets, tls=self._tls is not None)
 
 
-def _flow_settings(config: Config) -> FlowSettings:
+def _flow_settings(config: Config, sfu_timeout: float) -> FlowSettings:
     mcu = config.mcu
     return FlowSettings(
         Backends(config.backends, config.compat),
         internal_secret=config.internal.secret,
         limits=config.limits,
         quality=config.quality,
-        media_limits=MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, mcu.timeout, mcu.allow_subscribe_any),
+        media_limits=MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, sfu_timeout, mcu.allow_subscribe_any),
         federation=config.federation,
         candidate_filter=CandidateFilter(mcu.allowed_candidates, mcu.blocked_candidates),
         reset_sessions_on_loss=mcu.reset_sessions_on_loss,

@@ -11,9 +11,11 @@ def keys_that_need_restart(before: Config, after: Config) -> list[str]:
         "http.listen": (before.http.listen, after.http.listen),
         "http.certificate": (bool(before.http.certificate), bool(after.http.certificate)),  # TLS on or off
         "sessions": (before.sessions, after.sessions),
-        "nextcloud": (before.nextcloud, after.nextcloud),
+        "nextcloud.timeout": (before.nextcloud.timeout, after.nextcloud.timeout),
+        "nextcloud.connections_per_host": (before.nextcloud.places, after.nextcloud.places),
         "admin": (before.admin, after.admin),
         "mcu.type": (before.mcu.type, after.mcu.type),
+        "mcu.timeout": (before.mcu.timeout, after.mcu.timeout),
         "mcu.instance": (before.mcu.instance, after.mcu.instance),
         "mcu.inprocess.test_controls": (before.test_controls, after.test_controls),
     }

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -13,7 +14,8 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
-from gateway.config.sections import StatsSection
+from gateway.config.sections import McuSection, NextcloudSection, StatsSection
+from gateway.flows.settings import MediaLimits
 from tests.gateway.certificates import make_certificate
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
@@ -108,3 +110,32 @@ async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statis
         assert (await status("127.0.0.1"), await status("192.0.2.1")) == (403, 200)
         await gateway.reload(config(proxies=()))
         assert await status("192.0.2.1") == 403
+
+
+# reference 1.1-f
+async def test_timeout_of_the_sfu_stays_the_same_everywhere_until_a_restart() -> None:
+    before = msgspec.structs.replace(config(), mcu=McuSection(timeout=7.0))
+    after = msgspec.structs.replace(config(), mcu=McuSection(timeout=3.0, max_stream_bitrate=500_000))
+    async with served_gateway(before) as (gateway, _):
+        assert await gateway.reload(after) == ["mcu.timeout"]
+        assert gateway._services.settings.media_limits == MediaLimits(500_000, after.mcu.max_screen_bitrate, 7.0)
+
+
+# reference 1.1-f
+@pytest.mark.parametrize(
+    ("change", "needs_restart"),
+    [
+        ({"timeout": 3.0}, ["nextcloud.timeout"]),
+        ({"connections_per_host": 4}, ["nextcloud.connections_per_host"]),
+        ({"allow_any": False, "secret": ""}, []),
+    ],
+)
+async def test_only_keys_of_nextcloud_that_a_reload_does_not_apply_need_a_restart(
+    change: dict[str, Any], needs_restart: list[str]
+) -> None:
+    section = NextcloudSection(allow_any=True, secret=SECRET)
+    async with served_gateway(msgspec.structs.replace(config(), nextcloud=section)) as (gateway, _):
+        after = msgspec.structs.replace(config(), nextcloud=msgspec.structs.replace(section, **change))
+        assert await gateway.reload(after) == needs_restart
+        found = gateway._services.backends.find_with_base_url("https://cloud.example/")
+        assert (found is not None) is after.nextcloud.allow_any
