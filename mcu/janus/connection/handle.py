@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mcu.base import IceCandidate
-from mcu.janus.connection.messages import HandleInfo, JanusMessage
+from mcu.janus.connection.messages import HandleInfo, JanusError, JanusMessage, error_of
 from mcu.janus.connection.transactions import Expect
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ class HandleListener(Protocol):
 
     def on_event(self, message: JanusMessage) -> None:
         """Handle an event of Janus."""
+
+    def on_refused(self, body: Mapping[str, Any], error: JanusError) -> None:
+        """Handle the error that answers a plugin request without a caller; ``body``: that request."""
 
     def on_claimed(self) -> None:
         """Handle the return of the connection: events that Janus sent while it was broken are lost."""
@@ -41,7 +44,8 @@ class Handle:
         self.listener = listener
         self.negotiated = False  # Janus has sent a description over it
         self._outstanding: set[Answer] = set()
-        self._unawaited: set[Answer] = set()  # answers that have no caller: passed to the listener as events
+        # Requests whose answers have no caller and are passed to the listener as events; empty: of a candidate.
+        self._unawaited: dict[Answer, Mapping[str, Any]] = {}
         session.handles[number] = self
 
     def receive(self, message: JanusMessage) -> None:
@@ -83,13 +87,12 @@ class Handle:
         """
         jsep = None if sdp is None else {"type": type, "sdp": sdp} | ({"rid_order": rid_order} if rid_order else {})
         fields = {"handle_id": self.id, "body": body, "jsep": jsep}
-        return await self._result(self.session.post("message", Expect.EVENT, repeatable=repeatable, **fields))
+        return await self._result(self.session.post("message", Expect.EVENT, repeatable=repeatable, **fields), body)
 
     def send(self, body: Mapping[str, Any]) -> None:
         """Send a plugin request, once, without waiting; its answer reaches the listener as an event."""
         answer = self._track(self.session.post("message", Expect.EVENT, repeatable=False, handle_id=self.id, body=body))
-        self._unawaited.add(answer)
-        answer.add_done_callback(self._unawaited.discard)
+        self._leave_to_listener(answer, body)
 
     async def trickle(self, candidate: IceCandidate | None) -> None:
         """Send a candidate of the client to Janus; ``None``: the end of candidates.
@@ -106,7 +109,7 @@ class Handle:
                 "sdpMLineIndex": candidate.sdp_mline_index,
             }
             fields = {name: value for name, value in fields.items() if value is not None}
-        await self._result(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=fields))
+        await self._result(self.session.post("trickle", Expect.ACK, handle_id=self.id, candidate=fields), {})
 
     def detach(self) -> asyncio.Future[None]:
         """Close the handle: no further event reaches the listener. The future is done when Janus has detached it.
@@ -131,8 +134,21 @@ class Handle:
     def on_answer(self, answer: Answer, message: JanusMessage) -> None:
         """Pass an answer that has no caller to the listener, in order with the events."""
         self.negotiated = self.negotiated or message.jsep is not None
-        if answer in self._unawaited:
+        body = self._unawaited.get(answer)
+        if body is not None:
+            self._receive_answer(body, message)
+
+    def _leave_to_listener(self, answer: Answer, body: Mapping[str, Any]) -> None:
+        self._unawaited[answer] = body
+        answer.add_done_callback(lambda answer: self._unawaited.pop(answer, None))
+
+    def _receive_answer(self, body: Mapping[str, Any], message: JanusMessage) -> None:
+        """Pass an answer that has no caller to the listener: as an event, or as the error of its request."""
+        error = error_of(message)
+        if error is None:
             self.receive(message)
+        else:
+            self.notify("error", lambda listener: listener.on_refused(body, error))
 
     def _fail_outstanding(self) -> None:
         for answer in list(self._outstanding):
@@ -149,16 +165,15 @@ class Handle:
         answer.add_done_callback(self._outstanding.discard)
         return answer
 
-    async def _result(self, answer: Answer) -> JanusMessage:
+    async def _result(self, answer: Answer, body: Mapping[str, Any]) -> JanusMessage:
         try:
             message = await asyncio.shield(self._track(answer))
         except asyncio.CancelledError:
             if answer.done():  # the answer arrived in the same turn of the loop as the cancellation
                 late = answer.result()
                 if late is not None:
-                    self.receive(late)
+                    self._receive_answer(body, late)
             else:
-                self._unawaited.add(answer)
-                answer.add_done_callback(self._unawaited.discard)
+                self._leave_to_listener(answer, body)
             raise
         return self.session.require_success(message)

@@ -6,7 +6,7 @@ One room for each published stream, with one publisher: feed 1 is a camera, feed
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mcu.base import McuError, McuLost, MediaSelection, NoSuchStream, PublishOptions, Rejected, StreamType
@@ -105,6 +105,11 @@ def start(room: int) -> dict[str, Any]:
 def subscribe(feed: int, mids: Iterable[str]) -> dict[str, Any]:
     """Return the request that subscribes to further m-lines of a feed."""
     return {"request": "subscribe", "streams": [{"feed": feed, "mid": mid} for mid in mids]}
+
+
+def requests_offer(body: Mapping[str, Any]) -> bool:
+    """Return whether a request of a subscriber's handle is answered by an offer: ``subscribe`` or ``OFFER_REQUEST``."""
+    return body.get("request") == "subscribe" or bool(body.get("update"))
 
 
 def configure_subscriber(selection: MediaSelection) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -66,6 +66,11 @@ class HandlePeer(ABC):
     @abstractmethod
     def on_event(self, message: JanusMessage) -> None:
         """Handle an event of Janus."""
+
+    def on_refused(self, body: Mapping[str, Any], error: JanusError) -> None:
+        """Log that Janus refused a request for which no call waits any more; a candidate may be refused."""
+        if body:
+            self.session.log.info("a stream was not changed: Janus error %d", error.code)
 
     @abstractmethod
     def on_claimed(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener, TransportState
 from mcu.janus.connection.messages import JanusError, JanusMessage
@@ -235,6 +237,12 @@ class JanusSubscriber(HandlePeer):
         if self._offer_requested:
             self.end(CloseReason.REPLACED)
 
+    def on_refused(self, body: Mapping[str, Any], error: JanusError) -> None:
+        """Expect no offer any more if the refused request was for one; other requests do not end the wait."""
+        if videoroom.requests_offer(body):
+            self._expect_no_offer()
+        super().on_refused(body, error)
+
     def on_event(self, message: JanusMessage) -> None:
         """Handle an event of Janus."""
         if message.janus == "trickle":
@@ -258,6 +266,3 @@ class JanusSubscriber(HandlePeer):
             self._expect_offer()
         elif message.plugindata.data.videoroom == "updated":  # there was nothing to change
             self._expect_no_offer()
-        elif message.plugindata.data.error_code:
-            self._expect_no_offer()
-            self.session.log.info("a subscription was not changed: Janus error %d", message.plugindata.data.error_code)

@@ -57,6 +57,10 @@ class FakeJanus:
             request for request in self.requests if name in (request["janus"], request.get("body", {}).get("request"))
         ]
 
+    async def reply(self, name: str, answer: dict[str, Any]) -> None:
+        """Answer the last request with this name, once there is one, over the last connection."""
+        await self.sockets[-1].send_json({**answer, "transaction": (await self.until(name))["transaction"]})
+
     async def send(self, text: str) -> None:
         """Send a message over the last connection."""
         await self.sockets[-1].send_str(text)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.connector import NoConnection
-from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusMessage, parse
+from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusError, JanusMessage, parse
 from mcu.janus.connection.transactions import Expect
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.descriptions import parse_frozen
@@ -25,6 +27,9 @@ class FailingListener:
     """A listener of a handle that raises whenever it is called."""
 
     def on_event(self, message: JanusMessage) -> None:
+        raise ZeroDivisionError
+
+    def on_refused(self, body: Mapping[str, Any], error: JanusError) -> None:
         raise ZeroDivisionError
 
     def on_claimed(self) -> None:
