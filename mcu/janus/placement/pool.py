@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
+from weakref import WeakSet
 
 from mcu.base import McuLost, McuStatus, Metric, PublishOptions, Rejected, SfuState, StreamReport, SubscribeOptions
-from mcu.janus.connection.session import Clock
+from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.events.statistics import EventStatistics
 from mcu.janus.placement import ranking
 from mcu.janus.placement.server import JanusServer
@@ -38,6 +39,7 @@ class JanusPool:
         self._timeout = timeout
         self._instance = instance
         self._all_rooms: set[int] = set()  # shared by the room registries
+        self._all_sessions: WeakSet[JanusSession] = WeakSet()  # shared by the servers
         self._statistics = statistics
         self._clock = clock
         self._wall_clock = wall_clock
@@ -50,7 +52,14 @@ class JanusPool:
     def _create(self, settings: JanusServerSettings) -> JanusServer:
         rooms = RoomRegistry(settings.admin_key, self._instance, self._all_rooms)
         return JanusServer(
-            settings, self._timeout, rooms, self._statistics, self._clock, self._wall_clock, self._on_server_change
+            settings,
+            self._timeout,
+            rooms,
+            self._all_sessions,
+            self._statistics,
+            self._clock,
+            self._wall_clock,
+            self._on_server_change,
         )
 
     def _assign_names(self, configured: Iterable[JanusServerSettings]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import aiohttp
 
@@ -42,13 +43,17 @@ BANDWIDTH_AGE = 1.0  # seconds for which a measured bandwidth is used
 
 
 class JanusServer:
-    """One Janus; ``on_change`` is called after each change of its state."""
+    """One Janus; ``on_change`` is called after each change of its state.
+
+    ``all_sessions`` are the sessions of all servers of this process: two may be one Janus under two addresses.
+    """
 
     def __init__(
         self,
         settings: JanusServerSettings,
         timeout: float,
         rooms: RoomRegistry,
+        all_sessions: WeakSet[JanusSession],
         statistics: EventStatistics,
         clock: Clock,
         wall_clock: Clock,
@@ -57,6 +62,7 @@ class JanusServer:
         self.log = JanusLog()
         self.settings = settings
         self.rooms = rooms
+        self._all_sessions = all_sessions
         self.connector = JanusConnector(
             settings,
             timeout,
@@ -178,11 +184,12 @@ class JanusServer:
         return await self.rooms.reason_unusable(session)
 
     async def _upkeep(self, http: aiohttp.ClientSession, session: JanusSession, claimed: bool) -> None:
+        self._all_sessions.add(session)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_layers(http, session), name="janus-layers")
             if claimed and self.settings.admin_url:
                 await report_handle_states(http, session, self.settings)
-            await sweep(http, session, self.rooms, lambda: self.settings, self.connector.abandoned)
+            await sweep(http, session, self.rooms, lambda: self.settings, self.connector.abandoned, self._all_sessions)
 
     async def _watch_layers(self, http: aiohttp.ClientSession, session: JanusSession) -> None:
         watch = LayerWatch(http, session, self._statistics, self._clock)

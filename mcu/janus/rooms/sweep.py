@@ -7,7 +7,8 @@
   this process are not touched.
 - A **handle** of the current session that ``JanusSession`` does not know is detached, unless an attach is pending.
 - Another **session** whose handles all carry this instance, and that has been silent for ``MIN_SILENCE``, is
-  destroyed: an earlier process of this gateway created it.
+  destroyed: an earlier process of this gateway created it. A session of this process is not, unless it is lost: one
+  Janus may be configured under two addresses, and the session over the other one be waiting to be claimed.
 
 Handles and sessions are found through the Admin API only; without it Janus ends such a session by itself. Objects of
 other programs and other instances are never touched.
@@ -16,7 +17,7 @@ other programs and other instances are never touched.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import chain, repeat
 
 import aiohttp
@@ -49,11 +50,13 @@ class OrphanSweep:
         session: JanusSession,
         rooms: RoomRegistry,
         settings: Callable[[], JanusServerSettings],
+        all_sessions: Collection[JanusSession],
     ) -> None:
         self._http = http
         self._session = session
         self._rooms = rooms
         self._settings = settings
+        self._all_sessions = all_sessions  # of this process, on any Janus
         self.suspects: set[int] = set()  # rooms that are destroyed if the next search finds them again
         self._searches: dict[int, int] = {}  # number of searches that found an orphaned room, by room
         self._foreign_sessions: set[int] = set()
@@ -125,7 +128,8 @@ class OrphanSweep:
     async def _sweep_sessions(self, admin: AdminApi) -> None:
         listed = set(await admin.list_sessions())
         self._foreign_sessions &= listed
-        for number in listed - self._foreign_sessions - {self._session.id}:
+        own = {session.id for session in self._all_sessions if not session.lost} | {self._session.id}
+        for number in listed - self._foreign_sessions - own:
             if await self._is_orphan(admin, number):
                 self._session.log.info("destroying a session of an earlier connection of this gateway")
                 await admin.destroy_session(number)
@@ -152,12 +156,14 @@ async def sweep(
     rooms: RoomRegistry,
     settings: Callable[[], JanusServerSettings],
     abandoned: set[int],
+    all_sessions: Collection[JanusSession],
 ) -> None:
     """Search for orphans at intervals until cancelled or the session is lost; a failure only delays their removal.
 
     ``abandoned``: sessions of this process that were lost while Janus was unreachable; they are destroyed first.
+    ``all_sessions``: all sessions of this process, on any Janus.
     """
-    orphan_sweep = OrphanSweep(http, session, rooms, settings)
+    orphan_sweep = OrphanSweep(http, session, rooms, settings, all_sessions)
     for pause in chain(FIRST_PAUSES, repeat(PAUSE)):
         await asyncio.sleep(min(pause, CONFIRMATION_PAUSE) if orphan_sweep.suspects else pause)
         for number in list(abandoned):

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from mcu.base import PublishOptions
+from mcu.base import PublishOptions, SfuState
 from mcu.janus.backend import JanusMcu
 from mcu.janus.connection.messages import PLUGIN
 from mcu.janus.connection.session import JanusSession
@@ -31,7 +31,7 @@ class SweptRooms:
         self.fake, self.session = fake, session
         self.registry = RoomRegistry("", INSTANCE, set())
         settings = JanusServerSettings(fake.url)
-        self.sweep = OrphanSweep(http, session, self.registry, lambda: settings)
+        self.sweep = OrphanSweep(http, session, self.registry, lambda: settings, ())
 
     async def create(self) -> int:
         """Create a room, which Janus lists from now on."""
@@ -108,3 +108,26 @@ async def test_a_room_whose_destruction_janus_never_answered_is_an_orphan(monkey
         await destroyed
         await asyncio.sleep(0)  # the registry's callback runs in the next turn of the loop
         assert rooms.registry.orphans() == {room}
+
+
+async def test_session_over_another_address_of_the_same_janus_is_spared_and_an_earlier_process_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mcu.janus.rooms.sweep.FIRST_PAUSES", (0.0,))
+    monkeypatch.setattr("mcu.janus.rooms.sweep.PAUSE", 0.05)
+    states, earlier = RecordedStates(), 999
+    async with FakeJanus() as fake:
+        urls = fake.url, fake.url.replace("127.0.0.1", "localhost")
+        fake.answers["list_sessions"] = {"janus": "success", "sessions": []}
+        fake.answers["list_handles"] = {"janus": "success", "handles": [5]}
+        silent = {"opaque_id": f"portunus|{INSTANCE}", "session_last_activity": 0, "current_time": 60_000_000}
+        fake.answers["handle_info"] = {"janus": "success", "info": silent}
+        settings = tuple(JanusServerSettings(url, admin_url=fake.url) for url in urls)
+        mcu = JanusMcu(settings, timeout=WAIT, instance=INSTANCE)
+        await mcu.start(states)
+        await states.until(lambda status: all(sfu.state is SfuState.READY for sfu in status.sfus))
+        sessions = [(await mcu.session(url)).id for url in urls]
+        fake.answers["list_sessions"] = {"janus": "success", "sessions": [*sessions, earlier]}
+        await fake.until("destroy_session", 4)
+        assert {request["session_id"] for request in fake.received("destroy_session")} == {earlier}
+        await mcu.stop()
