@@ -103,6 +103,7 @@ class InprocessMcu:
                 self._keep_task,
                 self._clock,
                 self._forwarding_turns,
+                self._turns,
             )
             self._publishers.add(publisher)
             try:
@@ -252,6 +253,7 @@ class InprocessMcu:
             self._subscriber_ended,
             self._keep_task,
             self._clock,
+            self._turns,
         )
         try:
             offer = await subscriber.open()

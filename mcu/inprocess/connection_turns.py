@@ -1,7 +1,7 @@
-"""Opens one PeerConnection in each turn of the event loop, first come, first served.
+"""Opens one PeerConnection, or continues one DTLS handshake, in each turn of the event loop, first come, first served.
 
-A PeerConnection needs a certificate, a DTLS context and sockets, which take about 2 ms of CPU time. Many that are
-opened in one turn would hold up all clients.
+A PeerConnection needs a certificate, a DTLS context and sockets, which take about 2 ms of CPU time, and a step of a
+handshake takes 1 ms, or 5 ms if the client has a large RSA key. Many in one turn would hold up all clients.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from mcu.base import (
     StreamReport,
     TransportState,
 )
+from mcu.inprocess.connection_turns import ConnectionTurns
 from mcu.inprocess.counters import StreamCounters, impairment_settings, received_media_counters
 from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
@@ -60,13 +61,14 @@ class InprocessPublisher:
         keep_task: Callable[[asyncio.Task[None]], None],
         clock: Callable[[], float],
         turns: ForwardingTurns,
+        connection_turns: ConnectionTurns,
     ) -> None:
         """Create a stream that is not connected yet; ``open`` follows.
 
         Args:
             on_change: called when the connection is up and when the stream has ended.
             keep_task: receives the task that closes the sockets.
-            turns: shared by all publishers of the SFU.
+            turns: shared by all publishers of the SFU, as are ``connection_turns``.
         """
         self.key = key
         self.has_data_channels = False
@@ -82,7 +84,7 @@ class InprocessPublisher:
         self._on_change = on_change
         self._keep_task = keep_task
         self._clock = clock
-        self._transport = PeerTransport(settings, self, controlling=False)
+        self._transport = PeerTransport(settings, self, connection_turns.take, controlling=False)
         self._packets = ForwardingQueue(turns, self._forward)
         self._local_transport: LocalTransportDescription | None = None
         self._offer: PublisherOffer | None = None  # the last offer with a section in use

@@ -23,6 +23,7 @@ from mcu.base import (
     StreamReport,
     TransportState,
 )
+from mcu.inprocess.connection_turns import ConnectionTurns
 from mcu.inprocess.counters import SubscriberCounters, sent_media_counters
 from mcu.inprocess.forwarding import rtcp
 from mcu.inprocess.forwarding.bitrate import BitrateMeter
@@ -59,6 +60,7 @@ class InprocessSubscriber:
         on_ended: Callable[[InprocessSubscriber], None],
         keep_task: Callable[[asyncio.Task[None]], None],
         clock: Callable[[], float],
+        turns: ConnectionTurns,
     ) -> None:
         """Create a subscription that is not connected yet; ``open`` follows.
 
@@ -66,6 +68,7 @@ class InprocessSubscriber:
             number: counts the subscriptions of the SFU.
             on_ended: called when the subscription has ended.
             keep_task: receives the task that closes the sockets.
+            turns: shared by all PeerConnections of the SFU.
         """
         self.publisher = publisher
         self.number = number
@@ -74,7 +77,7 @@ class InprocessSubscriber:
         self._on_ended = on_ended
         self._keep_task = keep_task
         self._clock = clock
-        self._transport = PeerTransport(settings, self, controlling=True)
+        self._transport = PeerTransport(settings, self, turns.take, controlling=True)
         self.channels = SubscriberChannels(self._transport)
         self._local_transport: LocalTransportDescription | None = None
         self._down_tracks: dict[str, DownTrack] = {}  # by mid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Protocol
 
@@ -17,7 +17,7 @@ import sdp.candidates
 from mcu.base import CloseReason, IceCandidate, Rejected
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
 from mcu.inprocess.settings import InprocessSettings
-from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, DtlsTransport
+from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, DtlsTransport, no_turn
 from mcu.inprocess.transport.aiortc_internals.ice import COMPONENT, IceTransport, NoSocketError
 from mcu.inprocess.transport.aiortc_internals.sctp import ChannelLabel, SctpTransport
 from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
@@ -56,8 +56,19 @@ class TransportListener(Protocol):
 class PeerTransport:
     """A bundle's transport: ``open`` it, then ``connect`` it to the client's transport description."""
 
-    def __init__(self, settings: InprocessSettings, listener: TransportListener, *, controlling: bool) -> None:
-        """Create a transport without sockets; ``controlling`` is the ICE role."""
+    def __init__(
+        self,
+        settings: InprocessSettings,
+        listener: TransportListener,
+        take_turn: Callable[[], Awaitable[None]] = no_turn,
+        *,
+        controlling: bool,
+    ) -> None:
+        """Create a transport without sockets; ``controlling`` is the ICE role.
+
+        ``take_turn`` is awaited before each step of the DTLS handshake.
+        """
+        self._take_turn = take_turn
         self._listener = listener
         self._announced_address = settings.announced_address
         self._ice = IceTransport(settings, self._receive, controlling=controlling)
@@ -300,7 +311,7 @@ class PeerTransport:
             self.enable_channels()
 
     def _new_dtls(self, before: DtlsTransport | None = None) -> DtlsTransport:
-        dtls = DtlsTransport(self._ice, None if before is None else before.certificate)
+        dtls = DtlsTransport(self._ice, self._take_turn, None if before is None else before.certificate)
         dtls.on("statechange", self._on_dtls_state)
         return dtls
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import AsyncExitStack
 
 import pytest
+from OpenSSL import SSL
 
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.inprocess.backend import InprocessMcu
@@ -14,9 +16,11 @@ from mcu.inprocess.publisher import OFFERED_PER_TURN
 from sdp.document import Description
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender
 from tests.mcu.descriptions import parse_frozen
+from tests.mcu.inprocess.transport.test_peer_transport import connection
 from tests.media.peers import SubscribingPeer
 
 CALLERS = 20
+PAIRS = 6  # of PeerConnections
 SUBSCRIBERS = 10
 
 
@@ -52,6 +56,23 @@ async def test_each_caller_gets_a_turn_of_its_own_in_order() -> None:
     assert [number for number, _ in returned] == [number for number in range(CALLERS) if number != CALLERS // 2]
     assert max(Counter(turn for _, turn in returned).values()) == 1
     await asyncio.wait_for(turns.take(), 30)  # returns at once: no other caller waits
+
+
+async def test_each_step_of_a_dtls_handshake_gets_a_turn_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: Counter[int] = Counter()
+    turns, counter = ConnectionTurns(), TurnCounter()
+    original = SSL.Connection.bio_write
+
+    def count_step(connection: SSL.Connection, record: bytes) -> int:
+        steps[counter.turn] += 1
+        return original(connection, record)
+
+    monkeypatch.setattr(SSL.Connection, "bio_write", count_step)
+    async with AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(connection(turns.take)) for _ in range(PAIRS)))
+        counter.stop()
+        assert sum(steps.values()) >= 4 * PAIRS
+        assert max(steps.values()) <= 2  # one whose turn it is, and one that ``asyncio.wait_for`` resumes a turn later
 
 
 class CountingSubscriber(SubscribingClient):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import cast
 
 import pylibsrtp
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, RTCIceTransport
-from aiortc.rtcdtlstransport import DataReceiver
+from aiortc.rtcdtlstransport import DataReceiver, SRTPProtectionProfile
+from OpenSSL import SSL
 from pylibsrtp import SRTP_MAX_TRAILER_LEN
 from pylibsrtp._binding import ffi
 
@@ -20,6 +21,22 @@ SRTP_BUFFER = 1 << 16  # bytes: the largest datagram
 MAX_PACKET = 65507 - SRTP_MAX_TRAILER_LEN  # bytes that fit into one IPv4 datagram once encrypted
 
 
+class Certificate(RTCCertificate):
+    """A certificate whose DTLS connections are never renegotiated.
+
+    OpenSSL refuses it to DTLS clients only; a client that is the DTLS server could request one after another.
+    """
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context = super()._create_ssl_context(srtp_profiles)
+        context.set_options(SSL.OP_NO_RENEGOTIATION)
+        return context
+
+
+async def no_turn() -> None:
+    """Continue at once, for a DTLS transport that shares the event loop with no others."""
+
+
 class DtlsTransport(RTCDtlsTransport):
     """DTLS over an ``IceTransport``, with access to the SRTP sessions."""
 
@@ -28,15 +45,22 @@ class DtlsTransport(RTCDtlsTransport):
     unprotect_rtp: Callable[[bytes], bytes] | None = None
     unprotect_rtcp: Callable[[bytes], bytes] | None = None
 
-    def __init__(self, ice: IceTransport, certificate: RTCCertificate | None = None) -> None:
-        self.certificate = RTCCertificate.generateCertificate() if certificate is None else certificate
-        self._adapter = _IceTransportAdapter(ice)
+    def __init__(
+        self,
+        ice: IceTransport,
+        take_turn: Callable[[], Awaitable[None]] = no_turn,
+        certificate: RTCCertificate | None = None,
+    ) -> None:
+        """Create a transport that is not connected; ``take_turn`` is awaited before each step of the handshake."""
+        self.certificate = Certificate.generateCertificate() if certificate is None else certificate
+        self._adapter = _IceTransportAdapter(ice, take_turn)
         super().__init__(cast(RTCIceTransport, self._adapter), [self.certificate])
 
     async def handshake(self, fingerprints: tuple[tuple[str, str], ...], *, client: bool) -> None:
         """Connect to the peer with a certificate of these fingerprints; ``state`` is the result."""
         self._set_role("client" if client else "server")
         await self.start(RTCDtlsParameters([RTCDtlsFingerprint(*fingerprint) for fingerprint in fingerprints]))
+        self._adapter.shaking_hands = False
 
     @property
     def ice_ended(self) -> bool:
@@ -109,19 +133,24 @@ def enlarge_buffers(*sessions: pylibsrtp.Session) -> None:
 class _IceTransportAdapter:
     """The part of RTCIceTransport's interface that RTCDtlsTransport uses."""
 
-    def __init__(self, ice: IceTransport) -> None:
+    def __init__(self, ice: IceTransport, take_turn: Callable[[], Awaitable[None]]) -> None:
         self._ice = ice
+        self._take_turn = take_turn
         self.attached = True
+        self.shaking_hands = True  # whether the next record continues the handshake, which takes 1 to 5 ms
         self.ended = False  # whether ICE has ended while DTLS was reading
 
     async def _recv(self) -> bytes:
         if not self.attached:
             raise ConnectionError("the association is detached")
         try:
-            return await self._ice.recv()
+            record = await self._ice.recv()
         except ConnectionError:
             self.ended = True
             raise
+        if self.shaking_hands:
+            await self._take_turn()
+        return record
 
     async def _send(self, data: bytes) -> None:
         if self.attached:

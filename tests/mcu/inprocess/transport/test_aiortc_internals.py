@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import inspect
 from importlib.metadata import version
 from pathlib import Path
 
 import aioice
 import pylibsrtp
+import pytest
 from aioice.ice import CandidatePair, StunProtocol
 from aiortc import (
     RTCCertificate,
@@ -20,10 +22,12 @@ from aiortc import (
     RTCSctpTransport,
 )
 from aiortc.rtcdatachannel import RTCDataChannel
+from aiortc.rtcdtlstransport import SRTP_PROFILES
+from OpenSSL import SSL
 
 import mcu.inprocess
 from mcu.inprocess.settings import InprocessSettings
-from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, DtlsTransport, enlarge_buffers
+from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, Certificate, DtlsTransport, enlarge_buffers
 from mcu.inprocess.transport.aiortc_internals.ice import IceTransport
 from mcu.inprocess.transport.aiortc_internals.sctp import ChannelLabel
 
@@ -53,6 +57,35 @@ def test_used_parts_of_aioice_are_unchanged() -> None:
     assert isinstance(connection._queue, asyncio.Queue)
     assert parameters(aioice.Connection.check_complete) == ["self", "pair"]
     assert parameters(aioice.Connection.check_start_task) == ["self", "pair"]
+
+
+def exchange(server: SSL.Connection, client: SSL.Connection) -> None:
+    """Carry records between two DTLS connections until neither sends one."""
+    moved = True
+    while moved:
+        moved = False
+        for sender, receiver in ((client, server), (server, client)):
+            with contextlib.suppress(SSL.WantReadError):
+                receiver.bio_write(sender.bio_read(65536))
+                moved = True
+            with contextlib.suppress(SSL.Error):
+                receiver.recv(1500)
+
+
+def test_request_for_renegotiation_is_refused() -> None:
+    server = SSL.Connection(RTCCertificate.generateCertificate()._create_ssl_context(SRTP_PROFILES))
+    client = SSL.Connection(Certificate.generateCertificate()._create_ssl_context(SRTP_PROFILES))
+    server.set_accept_state()
+    client.set_connect_state()
+    with pytest.raises(SSL.WantReadError):
+        client.do_handshake()
+    exchange(server, client)
+    client.do_handshake()
+    assert server.renegotiate()
+    with contextlib.suppress(SSL.Error):
+        server.do_handshake()
+    exchange(server, client)
+    assert client.total_renegotiations() == 0
 
 
 async def test_used_parts_of_aiortc_are_unchanged() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -14,6 +14,7 @@ from mcu.base import CloseReason
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.forwarding import rtcp, rtp
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
+from mcu.inprocess.transport.aiortc_internals.dtls import no_turn
 from mcu.inprocess.transport.peer_transport import PeerTransport
 from sdp.candidates import parse
 
@@ -68,11 +69,13 @@ def remote_description(local: LocalTransportDescription, setup: str) -> RemoteTr
 
 
 @asynccontextmanager
-async def connection() -> AsyncIterator[tuple[PeerTransport, RecordingTransportListener]]:
-    """Connect two transports; yield the first, and the listener of the second."""
+async def connection(
+    take_turn: Callable[[], Awaitable[None]] = no_turn,
+) -> AsyncIterator[tuple[PeerTransport, RecordingTransportListener]]:
+    """Connect two transports, which await ``take_turn``; yield the first, and the listener of the second."""
     listener, remote_listener = RecordingTransportListener(), RecordingTransportListener()
-    transport = PeerTransport(SETTINGS, listener, controlling=True)
-    remote = PeerTransport(SETTINGS, remote_listener, controlling=False)
+    transport = PeerTransport(SETTINGS, listener, take_turn, controlling=True)
+    remote = PeerTransport(SETTINGS, remote_listener, take_turn, controlling=False)
     try:
         local, remote_local = await transport.open(), await remote.open()
         transport.connect(remote_description(remote_local, "active"), dtls_client=False)
