@@ -254,6 +254,15 @@ OFFERS: dict[str, list[tuple[str, str]]] = {
         (offer(AUDIO, VIDEO, data("2", port=0), group="0 1"), "110"),
         (offer(AUDIO, VIDEO, media("video 9 96 97", "3", VP8), group="0 1 3"), "111"),
     ],
+    "inactive-first": [
+        (offer(AUDIO.replace("sendonly", "inactive"), VIDEO, group="0 1"), "11"),
+        (offer(AUDIO, VIDEO, group="0 1"), "11"),
+    ],
+    "inactive-and-receive-only": [
+        (offer(AUDIO.replace("sendonly", "recvonly"), VIDEO.replace("sendonly", "inactive"), group="0 1"), "11"),
+        (FULL.replace("sendonly", "inactive"), "111"),
+        (FULL, "111"),
+    ],
     "hold-and-resume": [(FULL, "111"), (FULL.replace("sendonly", "inactive"), "111"), (FULL, "111")],
     "ice-restart": [(FULL, "111"), (FULL.replace("ufrag:fLdA", "ufrag:neXt"), "111")],
     "other-certificate": [(FULL, "111"), (FULL.replace("5A:0C", "5B:0C").replace("fLdA", "neXt"), "111")],

@@ -4,7 +4,9 @@ Janus (1.1.2 and 1.4.1) needs an ``a=rtpmap`` for every codec, also for the stat
 first one that has a codec's name whatever the order of the ``m=`` line, and knows opus with two channels only. It
 refuses an ``a=msid`` without the id of a track (optional in RFC 8830 2), and takes each ``a=rid`` for a layer. It
 refuses an offer as a whole if one section, even a rejected one, has a media type that it does not know, or only formats
-that accompany others (rtx, red, ulpfec); of ``m=application`` over RTP (H.224) it never answers the offer.
+that accompany others (rtx, red, ulpfec); an offer with ``m=application`` over RTP (H.224) it never answers. It rejects
+a new section that is inactive, so that the client could not resume it; to ``recvonly`` it answers ``inactive``, for it
+sends nothing to a publisher.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ def adapt_for_janus(offer: Description) -> Description:
         for section in filter(_is_fatal, offer.media):
             _replace_by_rejection(section)
     changes = [(_mappings(section), _simulcast(section)) for section in offer.media]
-    lacks_track = [any(len(value.split()) == 1 for value in section.attributes("msid")) for section in offer.media]
-    if not any(lacks_track) and all(change == (None, None) for change in changes):
+    lacks_track = (any(len(value.split()) == 1 for value in section.attributes("msid")) for section in offer.media)
+    if not any(map(_is_held, offer.media)) and not any(lacks_track) and all(one == (None, None) for one in changes):
         return offer
     copy = offer.copy()
     for section, (mappings, simulcast) in zip(copy.media, changes, strict=True):
@@ -35,6 +37,9 @@ def adapt_for_janus(offer: Description) -> Description:
         if simulcast is not None:
             section.remove(lambda line: line.startswith(("a=rid:", "a=simulcast:")))
             section.insert(_end(section), simulcast)
+        if _is_held(section):
+            section.remove(lambda line: line == "a=inactive")
+            section.insert(_end(section), ["a=recvonly"])
         for position, value in list(section.indexed("msid")):
             if len(value.split()) == 1:
                 section.replace(position, f"a=msid:{value.strip()} {value.strip()}")
@@ -60,6 +65,10 @@ def _replace_by_rejection(section: MediaSection) -> None:
         section.rewrite("audio", "UDP/TLS/RTP/SAVPF")
     section.port = 0
     section.insert(1, ["c=IN IP4 0.0.0.0", "a=inactive"])
+
+
+def _is_held(section: MediaSection) -> bool:
+    return not section.rejected and section.direction == "inactive"
 
 
 def _mappings(section: MediaSection) -> list[str] | None:

@@ -87,17 +87,20 @@ class JanusPublisher(HandlePeer):
     async def open(self, offer: SerialisedOffer, options: PublishOptions) -> Description:
         """Create the room, join it, negotiate and return the answer; a failed call leaves nothing on Janus.
 
-        Raises as ``negotiate`` does.
+        Raises as ``negotiate`` does, and ``Rejected`` if Janus accepts no section.
         """
         await self.attach()
         try:
             self._videocodecs = videoroom.codec_list(options.videocodecs, videoroom.VIDEO_CODECS).split(",")
             self.feed.room = await self.rooms.create(self.session, self.key, options)
             await self.handle.request(videoroom.join_publisher(self.feed.room, self.feed.id))
-            return await self.negotiate(offer)
+            answer = await self.negotiate(offer)
+            if self._answer is None or not _uses_transport(self._answer):  # Janus' PeerConnection would never come up
+                raise Rejected("the offer has no medium that Janus can forward")
         except BaseException:
             self.end(None)
             raise
+        return answer
 
     async def negotiate(self, offer: SerialisedOffer) -> Description:
         """Send an offer to Janus and return the answer; added media are offered to the subscribers.

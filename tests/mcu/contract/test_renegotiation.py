@@ -8,7 +8,7 @@ import contextlib
 import pytest
 from aiortc import RTCRtpSender
 
-from mcu.base import McuError, MediaKind, MediaSelection, SubscribeOptions
+from mcu.base import McuError, MediaKind, MediaSelection, SubscribeOptions, TransportState
 from sdp.document import identity
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
@@ -71,6 +71,34 @@ async def test_unanswered_offer_blocks_no_other_client(sfu: Sfu) -> None:
         assert silent.subscriber is not None
         await silent.answer(await silent.subscriber.refresh())
         await silent.peer.wait_for_picture(13)
+
+
+async def test_first_section_that_is_inactive_at_first_is_resumed(sfu: Sfu) -> None:
+    async with sender(19, 500.0) as alice, viewer() as carol:
+        microphone = alice.peer.pc.getTransceivers()[0]
+        microphone.direction = "inactive"
+        await alice.publish(sfu.mcu)
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.wait_for_picture(19)
+        microphone.direction = "sendonly"
+        await alice.renegotiate()
+        await carol.peer.wait_for_tone(500.0)
+        await carol.peer.wait_for_picture(19)
+        assert carol.closed == []
+
+
+async def test_all_sections_that_are_inactive_at_first_are_resumed(sfu: Sfu) -> None:
+    async with sender(20, 500.0, channels=()) as alice, viewer() as carol:
+        for transceiver in alice.peer.pc.getTransceivers():
+            transceiver.direction = "inactive"
+        await alice.publish(sfu.mcu)
+        await alice.until(lambda: TransportState.CONNECTED in alice.transport, "a connection")
+        for transceiver in alice.peer.pc.getTransceivers():
+            transceiver.direction = "sendonly"
+        await alice.renegotiate()
+        await carol.subscribe(sfu.mcu)
+        await carol.peer.wait_for_tone(500.0)
+        await carol.peer.wait_for_picture(20)
 
 
 async def test_unusable_descriptions_change_nothing(sfu: Sfu) -> None:

@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import pytest
 
-from mcu.base import CloseReason, McuError, PublishOptions, SubscribeOptions, TransportState
+from mcu.base import CloseReason, PublishOptions, Rejected, SubscribeOptions, TransportState
+from sdp.document import Description
 from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.contract.sfus import Sfu
-from tests.mcu.descriptions import WITHOUT_MEDIA, parse_frozen
+from tests.mcu.descriptions import TONES_ONLY, WITHOUT_MEDIA, parse_frozen
 
 T = TypeVar("T")
 
@@ -85,11 +86,12 @@ async def test_client_that_ends_its_peer_connection_is_reported(sfu: Sfu) -> Non
         assert await sfu.open_streams() == 0
 
 
-async def test_refused_offer_leaves_nothing(sfu: Sfu) -> None:
+@pytest.mark.parametrize("unusable", [WITHOUT_MEDIA, TONES_ONLY], ids=["without media", "tones only"])
+async def test_refused_offer_leaves_nothing(sfu: Sfu, unusable: Description) -> None:
     async with sender(29) as alice:
-        with pytest.raises(McuError):
-            await sfu.mcu.publish(KEY, WITHOUT_MEDIA, PublishOptions(), alice)
-    assert await sfu.open_streams() == 0
+        with pytest.raises(Rejected):
+            await sfu.mcu.publish(KEY, unusable, PublishOptions(), alice)
+    await sfu.clean()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13])

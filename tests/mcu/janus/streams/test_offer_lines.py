@@ -42,6 +42,13 @@ def test_static_payload_types_and_opus_get_complete_mappings() -> None:
     assert values(offer, "rtpmap") == ["0 PCMU/8000", "8 PCMA/8000", "9 G722/8000", "13 CN/8000", "111 opus/48000/2"]
 
 
+def test_inactive_section_is_offered_as_receive_only_unless_it_is_rejected() -> None:
+    offer = section("96", "a=rtpmap:96 VP8/90000", "a=inactive", "m=video 0 UDP/TLS/RTP/SAVPF 96", "a=inactive")
+    adapted = adapt_for_janus(offer)
+    assert [media.direction for media in adapted.media] == ["recvonly", "inactive"]
+    assert [media.direction for media in offer.media] == ["inactive", "inactive"]
+
+
 @pytest.mark.parametrize(("written", "sent"), [("-", "- -"), ("s t", "s t"), ("stream ", "stream stream")])
 def test_track_gets_an_id(written: str, sent: str) -> None:
     assert values(section("96", "a=rtpmap:96 VP8/90000", f"a=msid:{written}"), "msid") == [sent]
