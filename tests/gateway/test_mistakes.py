@@ -18,7 +18,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway import mistake as made
 from tests.gateway.mistake import WRONG_SECRET, Act, Servers, hello, nothing
 from tests.gateway.served import FILE, LOG, serve
-from tests.gateway.tools.doctor.scene import doctor
+from tests.gateway.tools.doctor.deployment import doctor
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 pytestmark = pytest.mark.full

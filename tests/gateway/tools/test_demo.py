@@ -15,11 +15,12 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 
-START = 20.0  # seconds; measured 1.2 on an idle machine
+START_TIMEOUT = 20.0  # seconds; measured 1.2 on an idle machine
 
 
 @asynccontextmanager
 async def portunus(*arguments: str) -> AsyncIterator[Process]:
+    """Run a command of ``portunus`` as a process; kill it at the end."""
     command = [sys.executable, "-c", "from gateway.cli import main; main()", *arguments]
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
     try:
@@ -30,14 +31,14 @@ async def portunus(*arguments: str) -> AsyncIterator[Process]:
         await process.communicate()
 
 
-async def line(process: Process) -> str:
+async def read_line(process: Process) -> str:
     assert process.stdout is not None
-    async with asyncio.timeout(START):
+    async with asyncio.timeout(START_TIMEOUT):
         return (await process.stdout.readline()).decode()
 
 
-async def ended(process: Process) -> tuple[int, str]:
-    async with asyncio.timeout(START):
+async def wait_ended(process: Process) -> tuple[int, str]:
+    async with asyncio.timeout(START_TIMEOUT):
         _, error = await process.communicate()
     assert process.returncode is not None
     return process.returncode, error.decode()
@@ -45,7 +46,7 @@ async def ended(process: Process) -> tuple[int, str]:
 
 async def test_command_prints_the_url_of_its_page_and_ends_on_a_signal() -> None:
     async with portunus("demo", "--port", "0") as process:
-        words = (await line(process)).split()
+        words = (await read_line(process)).split()
         assert words[0] == "Open"
         assert words[1].startswith("http://127.0.0.1:")
         async with aiohttp.ClientSession() as client:
@@ -55,30 +56,30 @@ async def test_command_prints_the_url_of_its_page_and_ends_on_a_signal() -> None
             async with client.ws_connect(f"{words[1]}spreed") as connection:
                 assert (await connection.receive_json())["type"] == "welcome"
         process.terminate()
-        assert (await ended(process))[0] == 0
+        assert (await wait_ended(process))[0] == 0
 
 
 async def test_port_in_use_is_an_error_that_suggests_another_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with portunus("demo", "--port", str(port)) as process:
-            code, error = await ended(process)
-    assert code == 1
+            status, error = await wait_ended(process)
+    assert status == 1
     assert f"Port {port} on 127.0.0.1 is in use" in error
     assert "make demo PORT=" in error
 
 
 async def test_address_of_another_machine_is_an_error_in_one_sentence() -> None:
     async with portunus("demo", "--host", "203.0.113.1", "--port", "0") as process:
-        code, error = await ended(process)
-    assert code == 1
+        status, error = await wait_ended(process)
+    assert status == 1
     assert error.strip().splitlines()[-1] == "Cannot listen on 203.0.113.1, port 0: Cannot assign requested address."
 
 
 async def test_address_beyond_loopback_prints_where_cameras_are_allowed() -> None:
     async with portunus("demo", "--host", "0.0.0.0", "--port", "0") as process:
-        assert "http://127.0.0.1:" in await line(process)
-        assert "only on https or localhost" in await line(process)
+        assert "http://127.0.0.1:" in await read_line(process)
+        assert "only on https or localhost" in await read_line(process)
 
 
 @pytest.mark.parametrize("path", ["/", "/demo/main.js", "/demo/style.css"])

@@ -1,4 +1,4 @@
-"""The page's files and the demo backend over real HTTP; the test acts as the gateway."""
+"""The call page's files and the demo backend over real HTTP; the test acts as the gateway."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ JOIN = b'{"name":"Ada","room":"r","person":"%s"}' % PERSON.encode()
 
 
 class PageHost:
-    """A server with the page's routes and a rooms API that records the backend's requests."""
+    """Server of the page, in place of a gateway; its rooms API records the requests of the demo backend."""
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -80,7 +80,7 @@ class PageHost:
         async with self.client.post("/demo/api/call", json={"session": session, "flags": flags}) as response:
             return response.status
 
-    async def ask(self, request: AuthRequest | RoomRequest | PingRequest) -> BackendAnswer:
+    async def request(self, request: AuthRequest | RoomRequest | PingRequest) -> BackendAnswer:
         return await self.cloud.ask(self.configured, self.configured.urls[0], request)
 
     async def next_request(self) -> tuple[str, dict[str, Any]]:
@@ -100,7 +100,7 @@ def room_request(ticket: dict[str, Any], action: str = "") -> RoomRequest:
     return RoomRequest(ticket["roomid"], ticket["userid"], ticket["session"], action, version="1.0")
 
 
-async def test_page_has_a_content_security_policy_of_its_own_origin(host: PageHost) -> None:
+async def test_files_of_the_page_have_a_content_security_policy(host: PageHost) -> None:
     for path, content_type in (
         ("/", "text/html"),
         ("/demo/main.js", "text/javascript"),
@@ -119,9 +119,9 @@ async def test_only_files_of_the_page_are_served(host: PageHost, path: str) -> N
         assert response.status in (404, 405)
 
 
-async def test_ticket_and_token_open_a_session(host: PageHost) -> None:
+async def test_ticket_and_token_name_the_participant(host: PageHost) -> None:
     ticket = await host.join(" Ada ")
-    answer = await host.ask(AuthRequest(Raw(json.dumps({"ticket": ticket["ticket"]}))))
+    answer = await host.request(AuthRequest(Raw(json.dumps({"ticket": ticket["ticket"]}))))
     assert answer.auth is not None
     assert answer.auth.userid == ticket["userid"]
     assert json.loads(bytes(answer.auth.user or b"")) == {"displayname": "Ada"}
@@ -134,20 +134,20 @@ async def test_ticket_and_token_open_a_session(host: PageHost) -> None:
 
 @pytest.mark.parametrize("params", ['{"ticket":"made up"}', "{}", '"text"', "null", '{"ticket":{}}'])
 async def test_unknown_ticket_is_refused(host: PageHost, params: str) -> None:
-    answer = await host.ask(AuthRequest(Raw(params)))
+    answer = await host.request(AuthRequest(Raw(params)))
     assert answer.error is not None
     assert answer.error.code == "invalid_ticket"
 
 
 async def test_join_of_a_room_that_is_not_in_the_credentials_is_refused(host: PageHost) -> None:
-    answer = await host.ask(room_request({**await host.join(), "roomid": "another"}))
+    answer = await host.request(room_request({**await host.join(), "roomid": "another"}))
     assert answer.error is not None
     assert answer.error.code == "no_such_room"
 
 
 async def test_call_change_is_sent_to_the_gateway_with_all_participants(host: PageHost) -> None:
     ada, bob = await host.join("Ada"), await host.join("Bob")
-    answer = await host.ask(room_request(ada))
+    answer = await host.request(room_request(ada))
     assert answer.room is not None
     assert answer.room.permissions == ["publish-audio", "publish-video", "publish-screen", "control"]
     assert await host.call(ada["session"], 7) == 200
@@ -168,7 +168,7 @@ async def test_session_that_leaves_the_room_leaves_the_call(host: PageHost) -> N
     ada, bob = await host.join("Ada"), await host.join("Bob")
     await host.call(ada["session"], 7)
     await host.next_request()
-    await host.ask(room_request(ada, action="leave"))
+    await host.request(room_request(ada, action="leave"))
     _, sent = await host.next_request()
     assert sent["incall"] == {"incall": 0, "changed": [], "users": []}
     assert await host.call(ada["session"], 7) == 404
@@ -195,7 +195,7 @@ async def test_participant_without_pings_is_removed(host: PageHost) -> None:
     ada, bob, cleo = await host.join("Ada"), await host.join("Bob"), await host.join("Cleo", room="hall")
     host.now += EXPIRY - 10
     ping = PingRequest("", (PingEntry(ada["userid"], ada["session"]),))
-    assert (await host.ask(ping)).type == "room"
+    assert (await host.request(ping)).type == "room"
     host.now += 20
     await host.join("Dora")
     assert await host.call(bob["session"], 7) == 404

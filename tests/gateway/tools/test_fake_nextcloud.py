@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Any
 
-import aiohttp
 import pytest
 
 from gateway.tools import fake_nextcloud
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_answers import NextcloudRoom
-from gateway.tools.talk_rooms import Json
-from gateway.wire import checksum
 from gateway.wire.claims import TokenError
 from gateway.wire.token import verify
-
-RANDOM = "r" * 64
-
-
-async def ask(cloud: FakeNextcloud, type: str, body: Json, secret: str | None = None, random: str = RANDOM) -> Any:
-    """Send a request as a gateway does and return ``ocs.data``."""
-    text = json.dumps({"type": type, type: body}).encode()
-    headers = {
-        "Content-Type": "application/json",
-        "Spreed-Signaling-Random": random,
-        "Spreed-Signaling-Checksum": checksum.sign(cloud.secret if secret is None else secret, random, text),
-    }
-    url = f"{cloud.url}ocs/v2.php/apps/spreed/api/v3/signaling/backend"
-    async with (
-        aiohttp.ClientSession(raise_for_status=True) as session,
-        session.post(url, data=text, headers=headers) as response,
-    ):
-        return (await response.json())["ocs"]["data"]
+from tests.gateway.tools.gateway_requests import ask
 
 
 async def test_request_with_a_wrong_checksum_or_short_random_is_refused_and_recorded() -> None:

@@ -1,4 +1,4 @@
-"""The requests that the fake Nextcloud sends to a gateway, and when."""
+"""Requests of the fake Nextcloud to a gateway, and the events that cause them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from gateway.tools.talk_check import REQUIRED_FEATURES, WANTED_FEATURES, UpdateR
 from gateway.tools.talk_notifier import NotCarriedOut
 from gateway.tools.talk_rooms import Permission, TalkRoom, nextcloud_session
 from gateway.wire import checksum
-from tests.gateway.tools.test_fake_nextcloud import ask
+from tests.gateway.tools.gateway_requests import ask
 
 OLD_FEATURES = REQUIRED_FEATURES | WANTED_FEATURES - {"changed-users"}
 
 
 class RecordingGateway:
-    """A rooms API that checks signatures, records requests and answers with ``statuses``, then with 200."""
+    """Rooms API that checks signatures, records requests, and answers with ``statuses``, then with 200."""
 
     def __init__(self, cloud: FakeNextcloud) -> None:
         self.sent: list[dict[str, Any]] = []
-        self.heads: list[dict[str, str]] = []
+        self.headers: list[dict[str, str]] = []
         self.bodies: list[bytes] = []
         self.statuses: list[int] = []
         self.features = frozenset(OLD_FEATURES)
@@ -41,7 +41,7 @@ class RecordingGateway:
         random, given = headers["Spreed-Signaling-Random"], headers["Spreed-Signaling-Checksum"]
         assert checksum.verify(self._cloud.secret, random, given, body)
         self.sent.append(json.loads(body))
-        self.heads.append(dict(headers))
+        self.headers.append(dict(headers))
         self.bodies.append(body)
         if self.silent:
             await asyncio.sleep(60)
@@ -77,7 +77,7 @@ def test_session_ids_have_talks_form() -> None:
     assert nextcloud_session("alice", "a@http://other.example") == f"{session}#a@http://other.example"
 
 
-def test_properties_are_hidden_from_others_and_name_the_begin_of_the_call() -> None:
+def test_properties_are_hidden_from_others_and_name_the_start_of_the_call() -> None:
     room = TalkRoom("r", "Secret", active_since=1.5)
     room.add("users", "alice")
     assert room.properties("alice")["name"] == "Secret"
@@ -93,15 +93,15 @@ async def test_headers_and_escapes_are_those_of_talk() -> None:
         session = cloud.talk.open("r", "alice")
         await cloud.talk.set_in_call("r", session, 7)
         await cloud.talk.send_message("r", {"text": "ä/"})
-        head = gateway.heads[0]
-        assert re.fullmatch("[A-Za-z0-9+/]{64}", head["Spreed-Signaling-Random"])
-        assert head["Spreed-Signaling-Backend"] == cloud.url
-        assert head["Spreed-Signaling-Backend"].endswith("/")
+        headers = gateway.headers[0]
+        assert re.fullmatch("[A-Za-z0-9+/]{64}", headers["Spreed-Signaling-Random"])
+        assert headers["Spreed-Signaling-Backend"] == cloud.url
+        assert headers["Spreed-Signaling-Backend"].endswith("/")
         assert session.replace("/", "\\/").encode() in gateway.bodies[0]
         assert gateway.bodies[1] == b'{"type":"message","message":{"data":{"text":"\\u00e4\\/"}}}'
 
 
-async def test_leaver_stands_only_in_changed_and_the_list_ends_empty() -> None:
+async def test_participant_that_leaves_the_call_is_listed_in_changed_only() -> None:
     async with attached_nextcloud() as (cloud, gateway):
         alice, guest = cloud.talk.open("r", "alice"), cloud.talk.open("r")
         for session, flags in ((alice, 7), (guest, 3), (alice, 0), (guest, 0)):

@@ -66,7 +66,7 @@ def activated(
             process.kill()
 
 
-async def test_service_manager_hears_of_start_reload_and_end_of_a_gateway_on_its_sockets(tmp_path: Path) -> None:
+async def test_service_manager_is_notified_of_start_reload_and_end_of_a_gateway_on_its_sockets(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     unix = socket.socket(socket.AF_UNIX)
     unix.bind(str(tmp_path / "http.sock"))
@@ -101,18 +101,18 @@ async def test_service_manager_hears_of_start_reload_and_end_of_a_gateway_on_its
 
 
 @pytest.mark.parametrize(
-    ("kind", "config", "reason"),
+    ("socket_type", "config", "reason"),
     [
         (socket.SOCK_DGRAM, "", "Error: descriptor 3 (http) of the service manager does not listen"),
         (socket.SOCK_STREAM, '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\ntest_controls = true\n', "test_controls"),
     ],
 )
 def test_passed_socket_that_must_not_be_served_is_an_error(
-    tmp_path: Path, kind: socket.SocketKind, config: str, reason: str
+    tmp_path: Path, socket_type: socket.SocketKind, config: str, reason: str
 ) -> None:
-    with socket.socket(type=kind) as sock:
+    with socket.socket(type=socket_type) as sock:
         sock.bind(("127.0.0.1", 0))
-        if kind == socket.SOCK_STREAM:
+        if socket_type == socket.SOCK_STREAM:
             sock.listen()
         with activated(tmp_path, (sock,), config) as process:
             output, errors = process.communicate(timeout=30)

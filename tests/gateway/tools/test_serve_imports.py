@@ -1,4 +1,4 @@
-"""The packages that ``portunus serve`` imports before they are needed."""
+"""Packages that ``portunus serve`` imports at its start."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ async def test_welcome_without_a_version_is_an_error(welcome: object) -> None:
             await check_server(url)
 
 
-async def test_status_of_an_error_is_an_error() -> None:
+async def test_server_that_answers_with_an_error_status_is_an_error() -> None:
     async with welcome_server({"version": "1"}, status=502) as url:
         with pytest.raises(aiohttp.ClientResponseError):
             await check_server(url)
@@ -65,7 +65,7 @@ def test_answer_is_accepted_with_all_required_features() -> None:
 
 @asynccontextmanager
 async def welcome_server(welcome: object, status: int = 200) -> AsyncIterator[str]:
-    """Serve a welcome."""
+    """Serve a document as the welcome of a signaling server; yield the URL."""
 
     async def answer(request: web.Request) -> web.Response:
         return web.json_response(welcome, status=status)

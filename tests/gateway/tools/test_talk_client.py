@@ -50,7 +50,8 @@ async def server(script: Callable[[web.WebSocketResponse], Awaitable[None]]) -> 
         yield str(test_server.make_url("")).rstrip("/")
 
 
-async def greet(socket: web.WebSocketResponse, **more: Any) -> None:
+async def answer_hello(socket: web.WebSocketResponse, **more: Any) -> None:
+    """Answer the hello of a client; ``more`` are further members."""
     request = await socket.receive_json()
     hello = {"sessionid": "s", "resumeid": "r"} | more
     await socket.send_json({"id": request["id"], "type": "hello", "hello": hello})
@@ -61,7 +62,7 @@ def numbers(client: TalkClient) -> list[int]:
     return [message["message"]["data"]["n"] for message in client.messages if message["type"] == "message"]
 
 
-async def until_number(client: TalkClient, number: int) -> None:
+async def wait_for_number(client: TalkClient, number: int) -> None:
     await client.wait_for(lambda m: m["type"] == "message" and m["message"]["data"]["n"] == number)
 
 
@@ -77,20 +78,20 @@ async def test_second_hello_sends_nothing_of_the_previous_session() -> None:
         for number in range(3):
             await alice.send_message(bob.session_id, {"n": number})
             await bob.send_message(alice.session_id, {"n": number})
-        await asyncio.gather(until_number(alice, 2), until_number(bob, 2))
+        await asyncio.gather(wait_for_number(alice, 2), wait_for_number(bob, 2))
 
         await alice.connect()
         await alice.hello(nextcloud.ticket("alice"))
         assert alice.received == 0
         await alice.send_message(bob.session_id, {"n": 3})
         await bob.send_message(alice.session_id, {"n": 3})
-        await asyncio.gather(until_number(alice, 3), until_number(bob, 3))
+        await asyncio.gather(wait_for_number(alice, 3), wait_for_number(bob, 3))
 
         await alice.connect()
         await alice.resume()
         await alice.send_message(bob.session_id, {"n": 4})
         await bob.send_message(alice.session_id, {"n": 4})
-        await asyncio.gather(until_number(alice, 4), until_number(bob, 4))
+        await asyncio.gather(wait_for_number(alice, 4), wait_for_number(bob, 4))
         assert numbers(alice) == numbers(bob) == list(range(5))
 
 
@@ -100,19 +101,19 @@ async def test_session_resumed_elsewhere_can_be_resumed_back_without_a_gap() -> 
         gateway() as (url, nextcloud),
         TalkClient(url, nextcloud.url) as bob,
         TalkClient(url, nextcloud.url, features=("ack",)) as alice,
-        TalkClient(url, nextcloud.url) as thief,
+        TalkClient(url, nextcloud.url) as other,
     ):
         await bob.hello(nextcloud.ticket("bob"))
         await alice.hello(nextcloud.ticket("alice"))
-        thief.resume_id = alice.resume_id
-        await thief.resume()
+        other.resume_id = alice.resume_id
+        await other.resume()
         await alice.wait_closed()
         assert alice.messages[-1]["bye"] == {"reason": "session_resumed"}
         assert alice.received == 0
         await alice.connect()
         await alice.resume()
         await bob.send_message(alice.session_id, {"n": 0})
-        await until_number(alice, 0)
+        await wait_for_number(alice, 0)
         assert alice.received == 1
 
 
@@ -120,14 +121,14 @@ async def test_messages_sent_during_a_resume_follow_the_repeated_ones() -> None:
     reading, receiving = asyncio.Event(), asyncio.Event()
     received: list[int] = []
 
-    async def talk(socket: web.WebSocketResponse) -> None:
-        await greet(socket, received=0)
+    async def script(socket: web.WebSocketResponse) -> None:
+        await answer_hello(socket, received=0)
         async for frame in socket:
             received.append(frame.json().get("n", -1))
             receiving.set()
             await reading.wait()
 
-    async with asyncio.timeout(WAIT_TIMEOUT), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
+    async with asyncio.timeout(WAIT_TIMEOUT), server(script) as url, TalkClient(url, "", features=("ack",)) as client:
         await client.hello({})
         await client.disconnect()
         for number in range(MANY):
@@ -150,12 +151,12 @@ async def test_messages_sent_during_a_resume_follow_the_repeated_ones() -> None:
 async def test_client_works_with_a_server_without_acknowledgements() -> None:
     received: asyncio.Queue[Any] = asyncio.Queue()
 
-    async def talk(socket: web.WebSocketResponse) -> None:
-        await greet(socket)
+    async def script(socket: web.WebSocketResponse) -> None:
+        await answer_hello(socket)
         async for frame in socket:
             received.put_nowait(frame.json())
 
-    async with asyncio.timeout(WAIT_TIMEOUT), server(talk) as url, TalkClient(url, "", features=("ack",)) as client:
+    async with asyncio.timeout(WAIT_TIMEOUT), server(script) as url, TalkClient(url, "", features=("ack",)) as client:
         await client.hello({})
         await client.send({"type": "x"})
         assert await received.get() == {"type": "x"}

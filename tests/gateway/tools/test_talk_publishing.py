@@ -18,7 +18,7 @@ from tests.gateway.test_sfu_away import GatewayWithFakeSfu
 
 
 class FakePeer:
-    """A PeerConnection without media."""
+    """PeerConnection without media."""
 
     made = 0
 
@@ -59,7 +59,7 @@ async def mcu_and_publisher() -> AsyncIterator[tuple[FakeMcu, TalkPublisher]]:
         await gateway.stop()
 
 
-async def until_published(mcu: FakeMcu, count: int) -> None:
+async def wait_for_publications(mcu: FakeMcu, count: int) -> None:
     async with asyncio.timeout(10):
         while len(mcu.published) < count:  # noqa: ASYNC110 - the fake has no event for publications
             await asyncio.sleep(0.01)
@@ -78,7 +78,7 @@ async def test_lost_streams_are_republished_from_new_peer_connections(
     sids = {publication.sid for publication in publisher.publications.values()}
     mcu.lose_streams()
     await mcu.recover()
-    await until_published(mcu, 4)
+    await wait_for_publications(mcu, 4)
     assert camera.closed
     assert screen.closed
     tasks = [publication.task for publication in publisher.publications.values() if publication.task is not None]
@@ -113,4 +113,4 @@ async def test_refused_offer_raises_and_is_repeated_after_a_republish_message(
         while "was not republished" not in caplog.text:  # noqa: ASYNC110 - log lines cause no event
             await asyncio.sleep(0.01)
     mcu.publish_error = None
-    await until_published(mcu, 1)
+    await wait_for_publications(mcu, 1)

@@ -46,7 +46,7 @@ USER = "nobody" if ROOT else pwd.getpwuid(os.geteuid()).pw_name
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may enter, which pytest's own and those below ``TMPDIR`` need not be."""
+    """Yield a folder that every user may enter; those of pytest and below ``TMPDIR`` may be private."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -66,6 +66,7 @@ def findings(folder: Path, text: str, **environ: str) -> list[Finding]:
 
 
 def only_finding(found: list[Finding]) -> Finding:
+    """Return the only finding, which must name a problem and a remedy."""
     (finding,) = found
     assert finding.problem
     assert finding.remedy
@@ -235,13 +236,14 @@ def test_port_that_the_user_may_not_bind_is_found(folder: Path) -> None:
     first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     found = findings(folder, TEXT.replace("127.0.0.1:0", "127.0.0.1:1"))
     if first > 1:
-        assert (only_finding(found).level, only_finding(found).key) == ("warning", "http.listen[0]")
-        assert "CAP_NET_BIND_SERVICE" in only_finding(found).remedy
+        finding = only_finding(found)
+        assert (finding.level, finding.key) == ("warning", "http.listen[0]")
+        assert "CAP_NET_BIND_SERVICE" in finding.remedy
     else:
         assert found == []
 
 
-def test_sockets_are_checked(folder: Path) -> None:
+def test_paths_that_no_socket_can_have_are_found(folder: Path) -> None:
     if ROOT:
         os.chown(folder, pwd.getpwnam(USER).pw_uid, -1)
     text = TEXT.replace("127.0.0.1:0", f"{folder}/http.sock") + f'[admin]\nsocket = "{folder}/none/admin.sock"\n'
@@ -257,15 +259,13 @@ def test_sockets_are_checked(folder: Path) -> None:
         server.bind(str(folder / "http.sock"))
         assert findings(folder, text) == []  # left by a program that has ended
         server.listen()
-        assert (only_finding(findings(folder, text)).level, only_finding(findings(folder, text)).key) == (
-            "note",
-            "http.listen[0]",
-        )
+        finding = only_finding(findings(folder, text))
+        assert (finding.level, finding.key) == ("note", "http.listen[0]")
 
 
 def test_folder_in_which_the_user_may_not_create_a_socket_is_found(folder: Path) -> None:
     (folder / "run").mkdir()
-    unreadable(folder / "run")
+    make_unreadable(folder / "run")
     finding = only_finding(findings(folder, TEXT + f'[admin]\nsocket = "{folder}/run/admin.sock"\n'))
     assert (finding.level, finding.key) == ("error", "admin.socket")
     assert f"may not create a socket in {folder}/run" in finding.problem
@@ -273,7 +273,7 @@ def test_folder_in_which_the_user_may_not_create_a_socket_is_found(folder: Path)
     assert findings(folder, TEXT + f'[admin]\nsocket = "{folder}/run/admin.sock"\n') == []
 
 
-def unreadable(path: Path) -> None:
+def make_unreadable(path: Path) -> None:
     path.chmod(0o600 if ROOT else 0)
     if ROOT:
         os.chown(path, 0, 0)
@@ -282,7 +282,7 @@ def unreadable(path: Path) -> None:
 def test_file_that_the_user_cannot_read_is_found_and_its_remedy_mends_it(folder: Path) -> None:
     database = folder / "countries.mmdb"
     database.write_text("")
-    unreadable(database)
+    make_unreadable(database)
     text = TEXT + f'[geoip]\ndatabase = "{database}"\n'
     finding = only_finding(findings(folder, text))
     assert (finding.level, finding.area, finding.key, finding.line) == ("error", "world", "geoip.database", 14)
@@ -300,7 +300,7 @@ def test_folder_that_the_user_cannot_enter_is_named(folder: Path) -> None:
     inner = folder / "inner"
     inner.mkdir()
     (inner / "countries.mmdb").write_text("")
-    unreadable(inner)
+    make_unreadable(inner)
     finding = only_finding(findings(folder, TEXT + f'[geoip]\ndatabase = "{inner}/countries.mmdb"\n'))
     assert finding.key == "geoip.database"
     subject, _, command = finding.remedy.partition(": ")
@@ -327,7 +327,7 @@ def test_secrets_that_every_user_can_read_are_found(folder: Path) -> None:
     assert check(folder / "portunus.toml", {}, service_account(USER)) == []
 
 
-def test_names_without_address_are_found_wherever_they_are(folder: Path) -> None:
+def test_names_without_an_address_are_found_in_all_settings(folder: Path) -> None:
     text = TEXT.replace("localhost", "cloud.invalid").replace("127.0.0.1:8188", "janus.invalid:8188")
     text += 'admin_url = "ws://127.0.0.1:7188"\naddress = "media.invalid"\n'
     text += (
@@ -346,8 +346,12 @@ def test_names_without_address_are_found_wherever_they_are(folder: Path) -> None
     assert any("getent hosts cloud.invalid" in finding.remedy for finding in found)
 
 
-def test_resolution_ends_at_its_limit() -> None:
-    assert unresolvable({"nothing.invalid"}, 0.0).keys() == {"nothing.invalid"}
+def test_name_server_that_does_not_answer_is_waited_for_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: answered.wait())
+    failed = unresolvable({"cloud.example.com"}, 0.01)
+    answered.set()
+    assert failed == {"cloud.example.com": "no answer within 0.01 s"}
 
 
 def test_other_user_without_rights_is_reported_as_not_checked(folder: Path) -> None:

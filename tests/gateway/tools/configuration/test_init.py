@@ -1,4 +1,4 @@
-"""``portunus config init``: a set of files that belong together; ``tests/interop`` starts the programs."""
+"""``portunus config init``: a consistent set of files; ``tests/interop`` starts the programs with it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from tests.janus_process import janus_config
 
 ROOT = TEMPLATES.parents[3]
 SITE = Site("https://cloud.example.com/talk", "Signal.example.com")
-PAIRS = {"--nextcloud": "https://cloud.example.com", "--domain": "signal.example.com"}
+OPTIONS = {"--nextcloud": "https://cloud.example.com", "--domain": "signal.example.com"}
 
 
 def texts(folder: Path) -> dict[str, str]:
+    """Return the texts of the files in a folder, by name."""
     return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
 
 
@@ -33,7 +34,9 @@ def assigned(text: str, *names: str) -> list[str]:
 
 
 def init(folder: Path, **changes: str) -> Result:
-    pairs = {**PAIRS, "--out": str(folder)} | {f"--{name.replace('_', '-')}": value for name, value in changes.items()}
+    pairs = {**OPTIONS, "--out": str(folder)} | {
+        f"--{name.replace('_', '-')}": value for name, value in changes.items()
+    }
     return CliRunner().invoke(main, ["config", "init", *(part for pair in pairs.items() for part in pair)])
 
 
@@ -115,7 +118,7 @@ def test_unit_is_hardened_notifies_and_takes_the_address_of_its_socket(tmp_path:
     unit = files["portunus.service"]
     assert assigned(unit, "Type", "Requires", "Also") == ["notify", "portunus.socket", "portunus.socket"]
     (watchdog,) = assigned(unit, "WatchdogSec")
-    assert float(watchdog) > END_TIME  # it is not fed while the gateway ends
+    assert float(watchdog) > END_TIME  # no keep-alive is sent while the gateway ends
     hardened = ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "MemoryDenyWriteExecute")
     assert assigned(unit, *hardened) == ["yes"] * len(hardened)
     strict = ("ProtectSystem", "CapabilityBoundingSet", "SystemCallFilter", "StateDirectory")
@@ -131,7 +134,7 @@ def service(compose: str, name: str) -> str:
     return found[1]
 
 
-def test_values_of_janus_are_those_of_its_script(tmp_path: Path) -> None:
+def test_variables_of_janus_are_known_to_its_script(tmp_path: Path) -> None:
     write_set(tmp_path / "set", Site("https://cloud.example.com", "signal.example.com", public_address="192.0.2.1"))
     files = texts(tmp_path / "set")
     names = re.findall(r"^JANUS_(\w+)=", files["janus.env"], re.M)
@@ -141,7 +144,7 @@ def test_values_of_janus_are_those_of_its_script(tmp_path: Path) -> None:
     assert assigned(files["turnserver.conf"], "external-ip") == ["192.0.2.1"]
 
 
-def test_files_that_one_refers_to_are_in_the_set(tmp_path: Path) -> None:
+def test_files_that_others_refer_to_are_in_the_set(tmp_path: Path) -> None:
     write_set(tmp_path / "set", SITE)
     files = texts(tmp_path / "set")
     named = re.findall(r"- \./(\S+?):|env_file: (\S+)|build: (\S+)", files["compose.yaml"])
@@ -181,9 +184,7 @@ def test_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
         ("key", "key.pem", "not an absolute path"),
     ],
 )
-def test_value_that_does_not_fit_is_refused_and_nothing_is_written(
-    option: str, value: str, part: str, tmp_path: Path
-) -> None:
+def test_invalid_value_is_refused_and_nothing_is_written(option: str, value: str, part: str, tmp_path: Path) -> None:
     done = init(tmp_path / "set", **{option: value})
     assert done.exit_code == 1
     assert part in done.output

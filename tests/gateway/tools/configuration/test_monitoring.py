@@ -1,4 +1,4 @@
-"""The dashboard and the alerts use metrics and labels that the process exposes, and each alert has its runbook."""
+"""Dashboard and alerts: they use metrics and labels that the gateway exposes, and each alert has a runbook."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ OPERATIONS = (Path(__file__).parents[4] / "docs" / "operations.md").read_text()
 DASHBOARD: dict[str, Any] = json.loads((TEMPLATES / "grafana-dashboard.json").read_text())
 ALERTS = (TEMPLATES / "prometheus-alerts.yml").read_text()
 TARGET = {"instance", "job"}  # labels that Prometheus adds
-OF_PROMETHEUS = {"up": TARGET}
-OF_THE_PROCESS = "process_"  # these metrics have no labels
+PROMETHEUS_METRICS = {"up": TARGET}
+PROCESS_PREFIX = "process_"  # these metrics have no labels
 
 _metric = re.compile(r"\b(?:signaling|portunus|process)_\w+|\bup\b")
 _selector = re.compile(r"\b([a-z_]+)\{([^}]*)\}")
 _grouping = re.compile(r"\b(?:by|on) \(([^)]*)\)")
-_shown = re.compile(r"\{\{ ?\$?(?:labels\.)?(\w+) ?\}\}")
+_label_reference = re.compile(r"\{\{ ?\$?(?:labels\.)?(\w+) ?\}\}")
 _rule = re.compile(
     r" {6}- alert: (?P<name>\w+)\n {8}expr: (?P<expression>.+?)\n(?: {8}for: \d+[mh]\n)?"
     r" {8}labels: \{severity: (?:critical|warning|info)\}\n {8}annotations:\n"
@@ -42,19 +42,19 @@ def rules() -> list[re.Match[str]]:
     return list(_rule.finditer(ALERTS))
 
 
-def panels() -> Iterator[tuple[str, str]]:
+def panel_queries() -> Iterator[tuple[str, str]]:
     """Yield expression and legend of each query of the dashboard."""
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", ()):
             yield target["expr"], target["legendFormat"]
 
 
-QUERIES = [*panels(), *((rule["expression"], rule["summary"]) for rule in rules())]
+QUERIES = [*panel_queries(), *((rule["expression"], rule["summary"]) for rule in rules())]
 
 
 @pytest.fixture
 async def exposed() -> AsyncIterator[dict[str, set[str]]]:
-    """The labels of each metric that a gateway with Janus exposes, by its name in queries."""
+    """Yield the labels of each metric that a gateway with Janus exposes, by its name in queries."""
     config = Config(
         sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
         http=HttpSection(listen=("127.0.0.1:0",)),
@@ -66,10 +66,10 @@ async def exposed() -> AsyncIterator[dict[str, set[str]]]:
         assert gateway.mcu is not None
         collector = _GatewayCollector(Counters(), Gauges(sfu_metrics=gateway.mcu.metrics))
         labels = {family.name: set(family._labelnames) for family in collector.collect()}
-        found: dict[str, set[str]] = dict(OF_PROMETHEUS)
+        found: dict[str, set[str]] = dict(PROMETHEUS_METRICS)
         for family in text_string_to_metric_families(await scraped(url)):
             endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
-            own = set() if family.name.startswith(OF_THE_PROCESS) else labels.get(family.name, set())
+            own = set() if family.name.startswith(PROCESS_PREFIX) else labels.get(family.name, set())
             for ending in endings:
                 found[family.name + ending] = own | TARGET | ({"le"} if ending == "_bucket" else set())
         yield found
@@ -80,7 +80,7 @@ async def exposed() -> AsyncIterator[dict[str, set[str]]]:
 async def test_each_metric_and_label_of_dashboard_and_alerts_is_exposed(exposed: dict[str, set[str]]) -> None:
     assert {"signaling_mcu_slow_link_total", "process_open_fds"} <= exposed.keys()
     assert exposed["portunus_streams_lost_total"] == {"type", "reason"} | TARGET
-    for expression, shown in QUERIES:
+    for expression, text in QUERIES:
         metrics = set(_metric.findall(expression))
         assert metrics, expression
         assert metrics <= exposed.keys(), expression
@@ -90,7 +90,7 @@ async def test_each_metric_and_label_of_dashboard_and_alerts_is_exposed(exposed:
         groupings = [set(re.split(r",\s*", grouping)) for grouping in _grouping.findall(expression)]
         assert set[str]().union(*groupings) <= known, expression
         visible = set.union(*groupings) if groupings and " on (" not in expression else known
-        assert set(_shown.findall(shown)) <= visible, (expression, shown)
+        assert set(_label_reference.findall(text)) <= visible, (expression, text)
 
 
 def test_reasons_in_queries_are_those_of_the_metric() -> None:
@@ -107,7 +107,7 @@ def test_each_alert_is_read_and_has_its_section_in_the_documentation() -> None:
     assert re.findall(r"(?m)^#### (Portunus\w+)$", OPERATIONS) == found
 
 
-def test_panels_have_numbers_of_their_own_and_do_not_overlap() -> None:
+def test_panels_have_different_ids_and_do_not_overlap() -> None:
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     cells = [

@@ -50,7 +50,7 @@ def test_lines_are_toml_with_the_origin_as_a_comment(path: Path) -> None:
     assert "5f0c0d1e9a" not in done.output
 
 
-def test_json_has_the_same(path: Path) -> None:
+def test_json_has_the_same_settings_as_the_text(path: Path) -> None:
     done = config("show", path, "--json", PORTUNUS_MCU__TIMEOUT="4")
     settings = {setting["key"]: setting for setting in json.loads(done.output)}
     assert len(settings) == len(config("show", path).output.splitlines())

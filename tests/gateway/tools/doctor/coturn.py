@@ -1,4 +1,4 @@
-"""A real coturn on 127.0.0.1, with the configuration that ``portunus config init`` writes."""
+"""Real coturn on 127.0.0.1, with the configuration that ``portunus config init`` writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START_TIMEOUT = 60.0  # seconds
 
 
 class Coturn:
-    """Its configuration file, which may be changed between ``start`` and ``stop``, and how to reach it."""
+    """Process of coturn; ``file`` is its configuration, which may be changed while it does not run."""
 
     def __init__(self, folder: Path, ports: PortBlock) -> None:
         self.port = ports.first
@@ -31,11 +31,11 @@ class Coturn:
 
     @property
     def uri(self) -> str:
-        """Its URI over UDP."""
+        """Return the URI over UDP."""
         return f"turn:127.0.0.1:{self.port}"
 
     async def start(self) -> None:
-        """Start it, and wait until it accepts connections."""
+        """Start coturn, and wait until it accepts connections."""
         program = find_program("turnserver", "coturn")
         self._process = await asyncio.create_subprocess_exec(
             program, "-c", str(self.file), stdout=DEVNULL, stderr=DEVNULL
@@ -51,7 +51,7 @@ class Coturn:
                     return
 
     async def stop(self) -> None:
-        """End it. Idempotent."""
+        """Stop coturn. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -59,7 +59,7 @@ class Coturn:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run it until the context ends."""
+        """Run coturn until the context ends."""
         await self.start()
         try:
             yield

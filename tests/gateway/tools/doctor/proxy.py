@@ -1,4 +1,4 @@
-"""A reverse proxy in front of a gateway, with the mistakes that administrators make."""
+"""Reverse proxy in front of a gateway, with the faults of common configurations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OWN_HEADERS = ("Transfer-Encoding", "Content-Length", "Content-Encoding", "Date
 
 
 class FaultyProxy:
-    """An HTTP server that forwards what is below ``PREFIX``; its attributes are faults, and may be set at any time."""
+    """HTTP server that forwards requests below ``PREFIX``; its attributes are faults, which may be set at any time."""
 
     def __init__(self) -> None:
         self.upstream = ""  # base URL of the gateway; empty: it cannot be reached

@@ -14,8 +14,8 @@ from gateway.tools.doctor.target import local_url
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.certificates import make_certificate
 from tests.gateway.served import served_gateway
+from tests.gateway.tools.doctor.deployment import INTERNAL_SECRET, doctor
 from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
-from tests.gateway.tools.doctor.scene import INTERNAL_SECRET, doctor
 
 SECTIONS = f"""\
 [internal]
@@ -61,13 +61,13 @@ async def test_failed_step_is_printed_with_evidence_and_change(tmp_path: Path) -
     assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["evidence:", "change:"]
 
 
-async def test_report_of_a_bare_url_as_json(tmp_path: Path) -> None:
+async def test_url_alone_leaves_only_the_steps_that_need_more_untried(tmp_path: Path) -> None:
     async with FakeNextcloud() as cloud, served_gateway(tmp_path, cloud, SECTIONS) as gateway:
         status, out, _ = await doctor(gateway, "--json")
         states = {result["step"]: (result["state"], result["change"]) for result in json.loads(out)}
         assert status == 0
         assert states["features"][0] == "ok"
-        assert states["hello"] == ("not tried", states["hello"][1])
+        assert states["hello"][0] == "not tried"
         assert states["Nextcloud"] == ("not tried", "the URL of a Nextcloud: --nextcloud URL, or -c FILE")
         assert {state for state, _ in states.values()} == {"ok", "not tried"}
         status, out, _ = await doctor(gateway, "--json", "--nextcloud", cloud.url)
@@ -86,7 +86,7 @@ async def test_report_of_a_bare_url_as_json(tmp_path: Path) -> None:
     assert [request.type for request in cloud.requests] == ["capabilities"]
 
 
-async def test_invalid_configuration_leaves_nothing_to_be_reached(tmp_path: Path) -> None:
+async def test_invalid_configuration_leaves_all_other_steps_unreached(tmp_path: Path) -> None:
     status, out, _ = await doctor("-c", tmp_path / "missing.toml", "--json")
     assert status == 1
     first, *others = [result for result in json.loads(out) if result["step"] != "TURN"]

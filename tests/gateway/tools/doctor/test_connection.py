@@ -1,4 +1,4 @@
-"""TLS as the doctor sees it: certificates with faults, and URLs with the wrong scheme."""
+"""The doctor's checks of TLS and TCP: certificates with faults, URLs with the wrong scheme, unreachable addresses."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ async def tls_outcome(certificate: tuple[Path, Path], host: str = "127.0.0.1", s
 
 
 @pytest.fixture
-def trusted_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Trust the certificate that is made in this folder."""
+def trusted_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Trust the certificate that the test makes in the returned folder."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
     return tmp_path
 
 
-async def test_valid_certificate_is_ok(trusted_certificate: Path) -> None:
-    outcome = await tls_outcome(make_certificate(trusted_certificate, days=(-1, 80)))
+async def test_valid_certificate_is_ok(trusted_folder: Path) -> None:
+    outcome = await tls_outcome(make_certificate(trusted_folder, days=(-1, 80)))
     assert (outcome.state, outcome.cause) == ("ok", "")
     assert outcome.evidence.startswith("the certificate is valid for 127.0.0.1 until ")
 
 
-async def test_certificate_that_expires_soon_is_a_warning(trusted_certificate: Path) -> None:
-    outcome = await tls_outcome(make_certificate(trusted_certificate, days=(-80, 9)))
+async def test_certificate_that_expires_soon_is_a_warning(trusted_folder: Path) -> None:
+    outcome = await tls_outcome(make_certificate(trusted_folder, days=(-80, 9)))
     assert outcome.state == "warning"
     assert "renew it now" in outcome.change
 
@@ -59,9 +59,9 @@ async def test_certificate_that_expires_soon_is_a_warning(trusted_certificate: P
     ],
 )
 async def test_certificate_with_a_fault_is_named(
-    trusted_certificate: Path, days: tuple[float, float], host: str, cause: str, change: str
+    trusted_folder: Path, days: tuple[float, float], host: str, cause: str, change: str
 ) -> None:
-    outcome = await tls_outcome(make_certificate(trusted_certificate, days=days), host)
+    outcome = await tls_outcome(make_certificate(trusted_folder, days=days), host)
     assert outcome.state == "failed"
     assert cause in outcome.cause
     assert change in outcome.change
@@ -83,11 +83,11 @@ async def test_http_for_https_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 async def test_address_that_accepts_no_connection_is_a_warning_beside_others() -> None:
     async with tls_server(None) as port:
-        aim = parse_target(f"http://localhost:{port}")
-        await resolve_name(aim)
-        assert "127.0.0.1" in aim.addresses
-        aim.addresses = ["127.0.0.1", "127.0.0.2"]  # it listens on the first only
-        outcome = await connect_tcp(aim)
+        target = parse_target(f"http://localhost:{port}")
+        await resolve_name(target)
+        assert "127.0.0.1" in target.addresses
+        target.addresses = ["127.0.0.1", "127.0.0.2"]  # it listens on the first only
+        outcome = await connect_tcp(target)
     assert outcome.state == "warning"
     assert outcome.evidence == f"127.0.0.2 port {port}: connection refused"
 

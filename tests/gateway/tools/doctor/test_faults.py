@@ -1,4 +1,4 @@
-"""Faults, injected one at a time: the first failed step is that of the fault, and its remedy is named."""
+"""Faults of a deployment, injected one at a time: the first failed step is that of the fault, and names its remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.edge.nextcloud.capabilities import PATH as OCS_PATH
 from gateway.tools.doctor.steps import Result
 from gateway.tools.talk_check import FEATURES_HEADER
-from tests.gateway.tools.doctor.scene import INTERNAL_SECRET, Scene, failed_steps, scene
+from tests.gateway.tools.doctor.deployment import INTERNAL_SECRET, Deployment, deployment, failed_steps
 from tests.ports import free_ports
 
 OTHER_SECRET = "ffeeddccbbaa99887766554433221100"
@@ -23,71 +23,71 @@ PATH = "path through the reverse proxy"
 
 
 @pytest.fixture
-async def healthy(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(tmp_path) as made:
+async def healthy(tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with deployment(tmp_path) as made:
         yield made
 
 
-def break_file(scene: Scene) -> None:
-    scene.text = scene.text.replace("[mcu]", "[mcuu]")
+def break_file(deployment: Deployment) -> None:
+    deployment.text = deployment.text.replace("[mcu]", "[mcuu]")
 
 
-def write_index_php(scene: Scene) -> None:
-    scene.text = scene.text.replace(scene.cloud.url, "https://cloud.example.com/index.php")
+def write_index_php(deployment: Deployment) -> None:
+    deployment.text = deployment.text.replace(deployment.cloud.url, "https://cloud.example.com/index.php")
 
 
-def misspell_the_host(scene: Scene) -> None:
-    scene.url = scene.url.replace("127.0.0.1", "signal.invalid")
+def misspell_the_host(deployment: Deployment) -> None:
+    deployment.url = deployment.url.replace("127.0.0.1", "signal.invalid")
 
 
-def name_a_closed_port(scene: Scene) -> None:
-    scene.url = scene.url.replace(str(scene.proxy.port), str(free_ports(1)[0]))
+def name_a_closed_port(deployment: Deployment) -> None:
+    deployment.url = deployment.url.replace(str(deployment.proxy.port), str(free_ports(1)[0]))
 
 
-def write_https_for_http(scene: Scene) -> None:
-    scene.url = scene.url.replace("http:", "https:")
+def write_https_for_http(deployment: Deployment) -> None:
+    deployment.url = deployment.url.replace("http:", "https:")
 
 
-def keep_the_prefix(scene: Scene) -> None:
-    scene.proxy.strips_prefix = False
+def keep_the_prefix(deployment: Deployment) -> None:
+    deployment.proxy.strips_prefix = False
 
 
-def stop_the_gateway(scene: Scene) -> None:
-    scene.proxy.upstream = ""
+def stop_the_gateway(deployment: Deployment) -> None:
+    deployment.proxy.upstream = ""
 
 
-def redirect(scene: Scene) -> None:
+def redirect(deployment: Deployment) -> None:
     location = "https://signal.example.com/api/v1/welcome"
-    scene.proxy.answer = web.Response(status=301, headers={"Location": location})
+    deployment.proxy.answer = web.Response(status=301, headers={"Location": location})
 
 
-def serve_another_program(scene: Scene) -> None:
-    scene.proxy.answer = web.Response(text="<html>It works!</html>", content_type="text/html")
+def serve_another_program(deployment: Deployment) -> None:
+    deployment.proxy.answer = web.Response(text="<html>It works!</html>", content_type="text/html")
 
 
-def forget_the_upgrade(scene: Scene) -> None:
-    scene.proxy.upgrades = False
+def forget_the_upgrade(deployment: Deployment) -> None:
+    deployment.proxy.upgrades = False
 
 
-def remove_the_features(scene: Scene) -> None:
-    scene.proxy.answer_headers = {FEATURES_HEADER: ""}
+def remove_the_features(deployment: Deployment) -> None:
+    deployment.proxy.answer_headers = {FEATURES_HEADER: ""}
 
 
-def serve_an_old_server(scene: Scene) -> None:
-    scene.proxy.answer_headers = {FEATURES_HEADER: "audio-video-permissions, hello-v2"}
+def serve_an_old_server(deployment: Deployment) -> None:
+    deployment.proxy.answer_headers = {FEATURES_HEADER: "audio-video-permissions, hello-v2"}
 
 
-def change_the_internal_secret(scene: Scene) -> None:
-    scene.text = scene.text.replace(INTERNAL_SECRET, OTHER_SECRET)
+def change_the_internal_secret(deployment: Deployment) -> None:
+    deployment.text = deployment.text.replace(INTERNAL_SECRET, OTHER_SECRET)
 
 
-def name_a_missing_nextcloud(scene: Scene) -> None:
-    scene.text = scene.text.replace(scene.cloud.url, "https://cloud.invalid/")
+def name_a_missing_nextcloud(deployment: Deployment) -> None:
+    deployment.text = deployment.text.replace(deployment.cloud.url, "https://cloud.invalid/")
 
 
-def answer_of_nextcloud(response: Callable[[], web.Response]) -> Callable[[Scene], None]:
-    def inject(scene: Scene) -> None:
-        scene.cloud.hook = lambda request: response() if request.type == "capabilities" else None
+def answer_of_nextcloud(response: Callable[[], web.Response]) -> Callable[[Deployment], None]:
+    def inject(deployment: Deployment) -> None:
+        deployment.cloud.hook = lambda request: response() if request.type == "capabilities" else None
 
     return inject
 
@@ -97,41 +97,42 @@ def without_talk() -> web.Response:
     return web.Response(text=json.dumps(document), content_type="application/json")
 
 
-def turn_the_clock_back(scene: Scene) -> None:
+def turn_the_clock_back(deployment: Deployment) -> None:
     late = format_datetime(datetime.now(UTC) - timedelta(minutes=10), usegmt=True)
-    scene.proxy.answer_headers = {"Date": late}
+    deployment.proxy.answer_headers = {"Date": late}
 
 
-def take_the_key_away(scene: Scene) -> None:
-    scene.cloud.signaling = {"session-ping-limit": 200}
+def take_the_key_away(deployment: Deployment) -> None:
+    deployment.cloud.signaling = {"session-ping-limit": 200}
 
 
-def spoil_the_key(scene: Scene) -> None:
-    scene.cloud.signaling = {"hello-v2-token-key": "a" * 12}
+def spoil_the_key(deployment: Deployment) -> None:
+    deployment.cloud.signaling = {"hello-v2-token-key": "a" * 12}
 
 
-def change_the_secret_in_nextcloud(scene: Scene) -> None:
-    scene.cloud.secret = OTHER_SECRET
+def change_the_secret_in_nextcloud(deployment: Deployment) -> None:
+    deployment.cloud.secret = OTHER_SECRET
 
 
-def change_both_secrets_without_a_reload(scene: Scene) -> None:
-    scene.text = scene.text.replace(scene.cloud.secret, OTHER_SECRET)
-    scene.cloud.secret = OTHER_SECRET
+def change_both_secrets_without_a_reload(deployment: Deployment) -> None:
+    deployment.text = deployment.text.replace(deployment.cloud.secret, OTHER_SECRET)
+    deployment.cloud.secret = OTHER_SECRET
 
 
-def send_chunks(scene: Scene) -> None:
-    scene.proxy.chunks_bodies = True
+def send_chunks(deployment: Deployment) -> None:
+    deployment.proxy.chunks_bodies = True
 
 
-def lose_the_signature(scene: Scene) -> None:
-    scene.proxy.lost_request_headers = ("Spreed-Signaling-Checksum",)
+def lose_the_signature(deployment: Deployment) -> None:
+    deployment.proxy.lost_request_headers = ("Spreed-Signaling-Checksum",)
 
 
-def drain(scene: Scene) -> None:
-    scene.gateway.draining.begin(600.0)
+def drain(deployment: Deployment) -> None:
+    deployment.gateway.draining.begin(600.0)
 
 
-FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, words of its cause, words of the remedy
+Fault = tuple[Callable[[Deployment], None], str, str, str]  # injection, step, words of its cause, words of the remedy
+FAULTS: list[Fault] = [
     (break_file, "configuration", "mcuu", "mcu"),
     (write_index_php, "configuration", "index.php", "write https://cloud.example.com/"),
     (misspell_the_host, "name resolution", "signal.invalid has no address", "correct the name"),
@@ -172,7 +173,7 @@ FAULTS: list[tuple[Callable[[Scene], None], str, str, str]] = [  # fault, step, 
 ]
 
 
-async def test_drain_is_named_without_a_hello(healthy: Scene) -> None:
+async def test_drain_is_named_without_a_hello(healthy: Deployment) -> None:
     drain(healthy)
     healthy.text = healthy.text.replace(f'[internal]\nsecret = "{INTERNAL_SECRET}"\n', "")
     results = {result.step: result for result in await healthy.examine()}
@@ -181,7 +182,7 @@ async def test_drain_is_named_without_a_hello(healthy: Scene) -> None:
     assert "being drained" in results["readiness"].cause
 
 
-async def test_nothing_is_found_where_nothing_is_wrong(healthy: Scene) -> None:
+async def test_deployment_without_a_fault_has_no_finding(healthy: Deployment) -> None:
     results = await healthy.examine()
     assert [(result.step, result.cause) for result in results if result.state not in ("ok", "not tried")] == []
     assert [result.step for result in results] == [
@@ -192,10 +193,10 @@ async def test_nothing_is_found_where_nothing_is_wrong(healthy: Scene) -> None:
 
 
 @pytest.mark.parametrize(
-    ("inject", "step", "cause", "change"), FAULTS, ids=[f"{at}-{it[1]}" for at, it in enumerate(FAULTS)]
+    ("inject", "step", "cause", "change"), FAULTS, ids=[f"{number}-{fault[1]}" for number, fault in enumerate(FAULTS)]
 )
 async def test_first_failed_step_is_that_of_the_fault(
-    healthy: Scene, inject: Callable[[Scene], None], step: str, cause: str, change: str
+    healthy: Deployment, inject: Callable[[Deployment], None], step: str, cause: str, change: str
 ) -> None:
     inject(healthy)
     results = await healthy.examine()
@@ -203,11 +204,11 @@ async def test_first_failed_step_is_that_of_the_fault(
     (found,) = (result for result in results if result.step == step)
     assert cause in found.cause
     assert change in found.change
-    check_explained(results)
+    assert_explained(results)
 
 
-def check_explained(results: list[Result]) -> None:
-    """Check that each step that was not reached names a failed step before it, and that nothing else is missing."""
+def assert_explained(results: list[Result]) -> None:
+    """Assert that each unreached step names a failed step before it, and that all others have evidence or a change."""
     for at, result in enumerate(results):
         if result.state == "not reached":
             assert result.cause.removeprefix("because of: ") in failed_steps(results[:at])

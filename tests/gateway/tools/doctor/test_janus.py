@@ -1,4 +1,4 @@
-"""The doctor at a real Janus, with each wrong setting, and at its absence."""
+"""The doctor's checks of a real Janus: wrong settings, and a Janus that does not run."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ async def janus_outcome(janus: JanusProcess, **other: Any) -> Outcome:
 
 
 async def test_usable_janus_is_ok_and_no_handle_is_left_on_it(running_janus: JanusProcess) -> None:
-    asked = ExaminedJanus(settings(running_janus))
-    outcome = await connect_janus(asked, REQUEST_LIMIT)
+    examined = ExaminedJanus(settings(running_janus))
+    outcome = await connect_janus(examined, REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("ok", "")
-    assert (await check_reclaim(asked)).state == "ok"
-    version = await check_version(asked)
+    assert (await check_reclaim(examined)).state == "ok"
+    version = await check_version(examined)
     old = running_janus.installation.version == "1.1"
     assert (version.state, "lacks security fixes" in version.cause) == (("warning", True) if old else ("ok", False))
     assert await running_janus.handles() == []
@@ -63,19 +63,19 @@ async def test_each_wrong_setting_of_a_janus_is_named(running_janus: JanusProces
     assert (await janus_outcome(running_janus)).state == "ok"
 
 
-async def test_event_handler_of_janus_is_seen(running_janus: JanusProcess) -> None:
-    asked = ExaminedJanus(settings(running_janus))
-    await connect_janus(asked, REQUEST_LIMIT)
-    without = await check_events(asked)
+async def test_missing_event_handler_of_janus_is_a_warning(running_janus: JanusProcess) -> None:
+    examined = ExaminedJanus(settings(running_janus))
+    await connect_janus(examined, REQUEST_LIMIT)
+    without = await check_events(examined)
     assert (without.state, "janus.eventhandler.wsevh.jcfg" in without.change) == ("warning", True)
     async with JanusProcess(EVENTS_URL=f"ws://127.0.0.1:{free_ports(1)[0]}/spreed") as janus:
-        asked = ExaminedJanus(settings(janus))
-        await connect_janus(asked, REQUEST_LIMIT)
-    assert (await check_events(asked)).state == "ok"
+        examined = ExaminedJanus(settings(janus))
+        await connect_janus(examined, REQUEST_LIMIT)
+    assert (await check_events(examined)).state == "ok"
 
 
 async def test_janus_that_keeps_no_session_is_a_warning() -> None:
-    asked = ExaminedJanus(JanusServerSettings("ws://127.0.0.1:8188"), version="1.4.1", reclaim_timeout=0)
-    outcome = await check_reclaim(asked)
+    examined = ExaminedJanus(JanusServerSettings("ws://127.0.0.1:8188"), version="1.4.1", reclaim_timeout=0)
+    outcome = await check_reclaim(examined)
     assert outcome.state == "warning"
     assert "reclaim_session_timeout = 10" in outcome.change

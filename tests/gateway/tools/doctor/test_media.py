@@ -1,4 +1,4 @@
-"""The doctor's own media through a real Janus: candidates, a publication and its subscription."""
+"""Media of the doctor through a real Janus: candidates, a publication and its subscription."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.tools.doctor.media import FRAMES, check_candidates, send_and_receiv
 from gateway.tools.doctor.steps import not_tried
 from gateway.tools.doctor.target import Target, parse_target
 from mcu.janus.settings import JanusServerSettings
-from tests.gateway.tools.doctor.scene import TEXT
+from tests.gateway.tools.doctor.deployment import TEXT
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.loopback import loopback
 
@@ -25,8 +25,8 @@ REQUEST_LIMIT = 60.0  # seconds
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer than people would, as a busy machine needs."""
+def long_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise the time limits, for a busy machine."""
     monkeypatch.setattr(media, "CONNECT_LIMIT", 60.0)
     monkeypatch.setattr(media, "MEDIA_LIMIT", 60.0)
 
@@ -37,19 +37,19 @@ async def running_janus() -> AsyncIterator[JanusProcess]:
         yield janus
 
 
-def asked(janus: JanusProcess, admin_key: str = ADMIN_KEY) -> ExaminedJanus:
+def examined(janus: JanusProcess, admin_key: str = ADMIN_KEY) -> ExaminedJanus:
     return ExaminedJanus(JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=admin_key))
 
 
-def public() -> Target:
-    """Return a server whose name has a public address; nothing is sent there."""
-    aim = parse_target("https://signal.example.com")
-    aim.addresses = ["1.1.1.1"]
-    return aim
+def public_target() -> Target:
+    """Return a target whose name has a public address; nothing is sent to it."""
+    target = parse_target("https://signal.example.com")
+    target.addresses = ["1.1.1.1"]
+    return target
 
 
 async def test_media_pass_janus_and_nothing_is_left_on_it(running_janus: JanusProcess, loopback: None) -> None:
-    outcome = await send_and_receive(asked(running_janus), REQUEST_LIMIT)
+    outcome = await send_and_receive(examined(running_janus), REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("ok", "")
     assert f"{FRAMES} of {FRAMES} frames" in outcome.evidence
     assert await running_janus.rooms() == []
@@ -57,12 +57,12 @@ async def test_media_pass_janus_and_nothing_is_left_on_it(running_janus: JanusPr
 
 
 async def test_candidates_are_named(running_janus: JanusProcess, loopback: None) -> None:
-    outcome = await check_candidates(asked(running_janus), parse_target("http://127.0.0.1:8080"), REQUEST_LIMIT)
+    outcome = await check_candidates(examined(running_janus), parse_target("http://127.0.0.1:8080"), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("ok", "Janus offers 127.0.0.1")
 
 
 async def test_private_candidates_of_a_public_server_are_a_fault(running_janus: JanusProcess, loopback: None) -> None:
-    outcome = await check_candidates(asked(running_janus), public(), REQUEST_LIMIT)
+    outcome = await check_candidates(examined(running_janus), public_target(), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1")
     assert "private" in outcome.cause
     assert "nat_1_1_mapping" in outcome.change
@@ -70,23 +70,23 @@ async def test_private_candidates_of_a_public_server_are_a_fault(running_janus: 
 
 async def test_address_of_a_container_is_named_as_such(loopback: None) -> None:
     async with JanusProcess(PUBLIC_ADDRESS="172.17.0.2") as janus:
-        outcome = await check_candidates(asked(janus), public(), REQUEST_LIMIT)
+        outcome = await check_candidates(examined(janus), public_target(), REQUEST_LIMIT)
         assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 172.17.0.2")
         assert "of a container" in outcome.cause
 
 
-async def test_connection_that_is_not_made_is_named_with_the_candidates(
+async def test_failed_connection_is_named_with_the_candidates(
     running_janus: JanusProcess, loopback: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(media, "CONNECT_LIMIT", 0.0)
-    outcome = await send_and_receive(asked(running_janus), REQUEST_LIMIT)
+    outcome = await send_and_receive(examined(running_janus), REQUEST_LIMIT)
     assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1 (private)")
     assert "the publisher gets no connection to Janus" in outcome.cause
     assert "rtp_port_range" in outcome.change
 
 
 async def test_refusal_of_janus_is_passed_on(running_janus: JanusProcess, loopback: None) -> None:
-    outcome = await send_and_receive(asked(running_janus, admin_key="0" * 32), REQUEST_LIMIT)
+    outcome = await send_and_receive(examined(running_janus, admin_key="0" * 32), REQUEST_LIMIT)
     assert (outcome.state, outcome.cause) == ("failed", "Janus carries out no request about a stream")
     assert "admin_key" in outcome.evidence
 
@@ -97,7 +97,7 @@ async def test_media_are_tried_on_request_only(tmp_path: Path, with_media: bool,
     (tmp_path / "portunus.toml").write_text(f'{text}[mcu]\ntype = "janus"\n[[mcu.janus]]\nurl = "ws://127.0.0.1:1"\n')
     config, read = read_configuration(tmp_path / "portunus.toml", {}, service_account(""))
     assert config is not None
-    listed = list(steps(public(), config, read, config.backends, config.turn, url_given=True, media=with_media))
+    listed = list(steps(public_target(), config, read, config.backends, config.turn, url_given=True, media=with_media))
     found = [step for step in listed if step.name in ("Janus: candidates", "Janus: media")]
     assert [step.name.removeprefix("Janus: ") for step in found] == names
     if not with_media:

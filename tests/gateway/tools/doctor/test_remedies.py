@@ -1,4 +1,4 @@
-"""The changes that the doctor names, carried out literally: the step that failed is then ok."""
+"""Changes that the doctor names, made literally: the step that failed is then ok."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.tools.doctor.janus import ExaminedJanus, connect_janus
 from gateway.tools.doctor.steps import Result
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from mcu.janus.settings import JanusServerSettings
-from tests.gateway.tools.doctor.scene import Scene, failed_steps, scene
+from tests.gateway.tools.doctor.deployment import Deployment, deployment, failed_steps
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 OTHER_SECRET = "ffeeddccbbaa99887766554433221100"
@@ -23,8 +23,8 @@ REQUEST_LIMIT = 60.0  # seconds
 
 
 @pytest.fixture
-async def healthy(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene(tmp_path) as made:
+async def healthy(tmp_path: Path) -> AsyncIterator[Deployment]:
+    async with deployment(tmp_path) as made:
         yield made
 
 
@@ -35,7 +35,7 @@ def first_failed(results: list[Result]) -> Result:
 # --- the URL and the secret of a backend
 
 
-async def test_url_to_which_a_backend_redirects(healthy: Scene) -> None:
+async def test_backend_is_ok_at_the_url_of_its_redirect(healthy: Deployment) -> None:
     right = healthy.cloud.url
     async with FakeNextcloud() as front:
         front.hook = lambda request: web.Response(
@@ -48,7 +48,7 @@ async def test_url_to_which_a_backend_redirects(healthy: Scene) -> None:
         assert failed_steps(await healthy.examine()) == []
 
 
-async def test_url_with_index_php(healthy: Scene) -> None:
+async def test_backend_is_ok_at_its_url_without_index_php(healthy: Deployment) -> None:
     wrong = f"{healthy.cloud.url}index.php"
     healthy.text = healthy.text.replace(healthy.cloud.url, wrong)
     failed = first_failed(await healthy.examine())
@@ -58,7 +58,7 @@ async def test_url_with_index_php(healthy: Scene) -> None:
 
 
 @pytest.mark.parametrize("side", ["gateway", "Nextcloud"])
-async def test_secret_that_differs(healthy: Scene, side: str) -> None:
+async def test_backend_is_ok_with_one_secret_on_both_sides(healthy: Deployment, side: str) -> None:
     right = healthy.cloud.secret
     if side == "gateway":
         healthy.text = healthy.text.replace(right, OTHER_SECRET)
@@ -73,7 +73,7 @@ async def test_secret_that_differs(healthy: Scene, side: str) -> None:
 # --- Janus
 
 
-def setting(folder: Path, file: str, name: str) -> str:
+def janus_setting(folder: Path, file: str, name: str) -> str:
     """Return a value from a file of Janus' configuration."""
     found = re.search(rf'^\s*{name} = "(.*)"$', (folder / "conf" / file).read_text(), re.MULTILINE)
     assert found is not None
@@ -81,7 +81,7 @@ def setting(folder: Path, file: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("key", ["admin_key", "api_secret"])
-async def test_secret_of_janus_that_differs(key: str) -> None:
+async def test_janus_is_ok_with_the_secret_of_the_named_file(key: str) -> None:
     right: dict[str, Any] = {"api_secret": API_SECRET, "admin_key": ADMIN_KEY}
     async with JanusProcess() as janus:
         configured = JanusServerSettings(janus.url, **(right | {key: OTHER_SECRET}))
@@ -90,12 +90,12 @@ async def test_secret_of_janus_that_differs(key: str) -> None:
         ((ours, theirs, file),) = re.findall(
             r"^(?:compare|give) mcu\.janus\.(\w+) (?:with )?the (\w+) (?:in|of) (janus\S*\.jcfg)", failed.change
         )
-        mended: dict[str, Any] = {ours: setting(janus.log.parent, file, theirs)}
+        mended: dict[str, Any] = {ours: janus_setting(janus.log.parent, file, theirs)}
         configured = msgspec.structs.replace(configured, **mended)
         assert (await connect_janus(ExaminedJanus(configured), REQUEST_LIMIT)).state == "ok"
 
 
-async def test_string_ids_of_janus() -> None:
+async def test_janus_is_ok_with_the_named_line_in_place_of_string_ids() -> None:
     async with JanusProcess() as janus:
         await janus.stop()
         janus.edits["string_ids = false"] = "string_ids = true"

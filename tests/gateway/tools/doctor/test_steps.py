@@ -1,4 +1,4 @@
-"""The steps of the doctor: which are taken, and what the others say."""
+"""Steps of the doctor: which ones run, and the states of the others."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def step(name: str, outcome: Outcome, *needs: str) -> DoctorStep:
 
 
 async def test_step_that_needs_a_failed_one_is_not_reached() -> None:
-    bad = failed("it rains", "run_steps an umbrella")
-    shown: list[Result] = []
+    bad = failed("no answer", "start the server")
+    reported: list[Result] = []
     given = [step("a", bad), step("b", ok("fine"), "a"), step("c", ok("fine"), "b"), step("d", ok("fine"))]
-    results = await run_steps(given, shown.append)
+    results = await run_steps(given, reported.append)
     assert [result.state for result in results] == ["failed", "not reached", "not reached", "ok"]
-    assert [result.cause for result in results] == ["it rains", "because of: a", "because of: a", ""]
-    assert shown == results
+    assert [result.cause for result in results] == ["no answer", "because of: a", "because of: a", ""]
+    assert reported == results
 
 
 async def test_step_that_needs_an_untried_step_is_not_tried() -> None:
@@ -33,12 +33,12 @@ async def test_step_that_needs_an_untried_step_is_not_tried() -> None:
 
 
 async def test_failed_step_is_named_before_an_untried_step() -> None:
-    given = [step("a", not_tried("-c FILE")), step("b", failed("it rains", "wait")), step("c", ok("fine"), "a", "b")]
+    given = [step("a", not_tried("-c FILE")), step("b", failed("no answer", "wait")), step("c", ok("fine"), "a", "b")]
     assert (await run_steps(given))[-1].cause == "because of: b"
 
 
-async def test_warning_prevents_nothing() -> None:
-    results = await run_steps([step("a", warning("it may rain", "look up")), step("b", ok("fine"), "a")])
+async def test_step_that_needs_one_with_a_warning_runs() -> None:
+    results = await run_steps([step("a", warning("it expires soon", "renew it")), step("b", ok("fine"), "a")])
     assert [result.state for result in results] == ["warning", "ok"]
 
 

@@ -1,4 +1,4 @@
-"""The doctor at a real coturn: allocation, forbidden peers, and each fault with its remedy."""
+"""The doctor's checks of a real coturn: allocation, forbidden peers, and each fault with its remedy."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from gateway.tools.doctor.turn import (
     obtain_credentials,
 )
 from tests.gateway.tools.doctor.coturn import Coturn
-from tests.gateway.tools.doctor.scene import doctor, failed_steps, scene
+from tests.gateway.tools.doctor.deployment import deployment, doctor, failed_steps
 from tests.ports import PortBlock, lease_block
 
 OTHER_SECRET = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait longer than people would, as a busy machine needs."""
+def long_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raise the time limit, for a busy machine."""
     monkeypatch.setattr(turn, "ANSWER_LIMIT", 60.0)
 
 
@@ -43,18 +43,18 @@ def coturn(tmp_path: Path, ports: PortBlock) -> Coturn:
 
 
 @pytest.fixture
-async def account(coturn: Coturn) -> ExaminedTurnCredentials:
+async def credentials(coturn: Coturn) -> ExaminedTurnCredentials:
     made = ExaminedTurnCredentials()
     assert (await obtain_credentials(made, Target(""), TurnSection(secret=coturn.secret))).state == "ok"
     return made
 
 
 @pytest.mark.full
-async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, account: ExaminedTurnCredentials) -> None:
+async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, credentials: ExaminedTurnCredentials) -> None:
     async with coturn.running():
         for uri in (coturn.uri, f"{coturn.uri}?transport=udp", f"{coturn.uri}?transport=tcp"):
-            assert await allocate(account, uri) == Outcome("ok", f"{uri} relays at 127.0.0.1")
-            peers = await check_forbidden_peers(account, uri)
+            assert await allocate(credentials, uri) == Outcome("ok", f"{uri} relays at 127.0.0.1")
+            peers = await check_forbidden_peers(credentials, uri)
             assert (peers.state, peers.cause) == ("ok", "")
 
 
@@ -72,32 +72,32 @@ async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
 
 @pytest.mark.full
 async def test_relay_into_private_networks_is_found_and_the_remedy_mends_it(
-    coturn: Coturn, account: ExaminedTurnCredentials
+    coturn: Coturn, credentials: ExaminedTurnCredentials
 ) -> None:
     text = coturn.file.read_text()
-    open_to = [FORBIDDEN_PEERS["10.0.0.1"], FORBIDDEN_PEERS["169.254.169.254"]]
-    for line in open_to:
+    permitted = [FORBIDDEN_PEERS["10.0.0.1"], FORBIDDEN_PEERS["169.254.169.254"]]
+    for line in permitted:
         assert f"{line}\n" in text
         text = text.replace(f"{line}\n", "")
     coturn.file.write_text(text)
     async with coturn.running():
-        outcome = await check_forbidden_peers(account, coturn.uri)
+        outcome = await check_forbidden_peers(credentials, coturn.uri)
     assert outcome.state == "failed"
     assert outcome.evidence == f"{coturn.uri} permits 10.0.0.1, 169.254.169.254"
     lines = outcome.change.partition(": ")[2].split(", ")
-    assert lines == open_to
+    assert lines == permitted
     coturn.file.write_text("\n".join([text, *lines, ""]))
     async with coturn.running():
-        assert (await check_forbidden_peers(account, coturn.uri)).state == "ok"
+        assert (await check_forbidden_peers(credentials, coturn.uri)).state == "ok"
 
 
-async def test_relay_that_is_away_is_named(
-    coturn: Coturn, account: ExaminedTurnCredentials, monkeypatch: pytest.MonkeyPatch
+async def test_unreachable_relay_is_named(
+    coturn: Coturn, credentials: ExaminedTurnCredentials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = await allocate(account, f"{coturn.uri}?transport=tcp")
+    refused = await allocate(credentials, f"{coturn.uri}?transport=tcp")
     assert (refused.state, refused.cause) == ("failed", "the TURN server cannot be reached")
     monkeypatch.setattr(turn, "ANSWER_LIMIT", 0.2)
-    silent = await allocate(account, coturn.uri)
+    silent = await allocate(credentials, coturn.uri)
     assert (silent.state, silent.cause) == ("failed", "the TURN server does not answer")
     assert "start coturn" in silent.change
 
@@ -109,9 +109,9 @@ async def test_text_that_is_no_uri_is_named(uri: str) -> None:
 
 
 @pytest.mark.full
-async def test_all_steps_with_credentials_of_the_gateway(tmp_path: Path, coturn: Coturn) -> None:
+async def test_turn_steps_use_the_credentials_of_the_gateway(tmp_path: Path, coturn: Coturn) -> None:
     section = f'[turn]\napi_key = "{OTHER_SECRET}"\nsecret = "{coturn.secret}"\nservers = ["{coturn.uri}"]\n'
-    async with coturn.running(), scene(tmp_path, section) as made:
+    async with coturn.running(), deployment(tmp_path, section) as made:
         results = await made.examine()
         assert [(result.step, result.cause) for result in results if result.state != "ok"] == []
         assert [result.step for result in results if result.step.startswith("TURN")] == [
@@ -130,7 +130,7 @@ async def test_all_steps_with_credentials_of_the_gateway(tmp_path: Path, coturn:
 async def test_named_servers_are_tried_by_the_command(tmp_path: Path, coturn: Coturn) -> None:
     (tmp_path / "secret").write_text(f"{coturn.secret}\n")
     arguments = ("--turn", coturn.uri, "--turn-secret", tmp_path / "secret")
-    async with coturn.running(), scene(tmp_path) as made:
+    async with coturn.running(), deployment(tmp_path) as made:
         status, out, _ = await doctor(made.proxy.upstream, *arguments)
     assert status == 0, out
     assert f"{coturn.uri} relays at 127.0.0.1" in out

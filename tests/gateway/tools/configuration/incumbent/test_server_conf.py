@@ -29,11 +29,11 @@ def conf(text: str, **environ: str) -> ServerConf:
     ],
 )
 def test_option_is_read(line: str, value: str) -> None:
-    read = conf(f"\ufeff[Backend] # comment\r\n{line}\n[other]\ntimeout = 3\n")
-    assert read.text("backend", "timeout") == value
+    file = conf(f"\ufeff[Backend] # comment\r\n{line}\n[other]\ntimeout = 3\n")
+    assert file.text("backend", "timeout") == value
 
 
-def test_address_of_ipv6_is_an_option_of_the_overrides() -> None:
+def test_name_of_an_override_may_contain_colons() -> None:
     assert conf("[geoip-overrides]\n2001:db8::/32 = DE\n10.0.0.1: FR").options("geoip-overrides") == [
         "2001:db8::/32",
         "10.0.0.1",
@@ -41,8 +41,8 @@ def test_address_of_ipv6_is_an_option_of_the_overrides() -> None:
 
 
 def test_reference_is_resolved_in_the_section_and_in_the_default_section() -> None:
-    read = conf("[DEFAULT]\na = 1\nb = 2\n[x]\nb = 3\nc = %(a)s%(B)s%(d)s\nd = (%(b)s)")
-    assert read.text("x", "c") == "13(3)"
+    file = conf("[DEFAULT]\na = 1\nb = 2\n[x]\nb = 3\nc = %(a)s%(B)s%(d)s\nd = (%(b)s)")
+    assert file.text("x", "c") == "13(3)"
 
 
 @pytest.mark.parametrize(
@@ -53,25 +53,25 @@ def test_reference_is_resolved_in_the_section_and_in_the_default_section() -> No
         ("[http]\nlisten = $(HOST):1", "[http] listen names the variable HOST, which is not set"),
     ],
 )
-def test_reference_that_leads_nowhere_is_named(text: str, sentence: str) -> None:
-    read = conf(text)
+def test_unresolvable_reference_is_named(text: str, sentence: str) -> None:
+    file = conf(text)
     section, option = ("x", "a") if "[x]" in text else ("http", "listen")
     with pytest.raises(ServerConfError) as caught:
-        read.text(section, option)
+        file.text(section, option)
     assert str(caught.value).startswith(sentence)
 
 
 def test_variables_are_expanded_in_some_options_only() -> None:
-    read = conf(
+    file = conf(
         "[http]\nlisten = $(A)$(B)\nreadtimeout = $(A)\n[backend]\nbackends = c\n[c]\nurls = $(A)\n", A="1", B="$(A)"
     )
-    assert read.text("http", "listen") == "1$(A)"
-    assert read.text("http", "readtimeout") == "$(A)"
-    assert read.text("c", "urls") == "1"
+    assert file.text("http", "listen") == "1$(A)"
+    assert file.text("http", "readtimeout") == "$(A)"
+    assert file.text("c", "urls") == "1"
 
 
 @pytest.mark.parametrize("text", ["a = 1", "words", "[x]\nwords", "[x]\n= 1"])
-def test_line_that_is_none_of_these_is_named(text: str) -> None:
+def test_line_that_is_no_section_option_or_comment_is_named(text: str) -> None:
     with pytest.raises(ServerConfError, match=rf"line {len(text.splitlines())} is neither"):
         conf(text)
 
@@ -88,6 +88,6 @@ def test_line_that_is_none_of_these_is_named(text: str) -> None:
         ("", 0, False),
     ],
 )
-def test_numbers_and_flags(value: str, number: int, flag: bool) -> None:
-    read = conf(f"[x]\na = {value}")
-    assert (read.take_number("x", "a"), read.take_flag("x", "a")) == (number, flag)
+def test_text_is_read_as_a_number_and_as_a_flag(value: str, number: int, flag: bool) -> None:
+    file = conf(f"[x]\na = {value}")
+    assert (file.take_number("x", "a"), file.take_flag("x", "a")) == (number, flag)

@@ -43,11 +43,13 @@ PRIVATE_NETWORKS = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "19
 
 
 def translate(text: str, **environ: str) -> Translation:
+    """Translate a ``server.conf``; new secrets are numbered."""
     numbers = count(1)
     return Translation(ServerConf(text, environ), lambda: f"new-{next(numbers)}-9f86d081884c7d659a2feaa0c55ad015")
 
 
 def loaded(folder: Path, text: str) -> Config:
+    """Write a ``portunus.toml`` and return its configuration."""
     file = folder / "portunus.toml"
     file.write_text(text)
     file.chmod(0o600)
@@ -110,15 +112,15 @@ def test_every_option_without_equivalent_has_a_comment() -> None:
             assert value, f"{section}.{option} is not in everything.conf"
             if value == "static":  # which has no effect
                 continue
-            shown = "…" if option == "blockkey" else value
-            if f"# [{section}] {option} = {shown}: " not in comments:
+            written = "…" if option == "blockkey" else value
+            if f"# [{section}] {option} = {written}: " not in comments:
                 missing.append((section, option))
     assert missing == []
     assert "# [https] listen = 0.0.0.0:8443 was left out" in comments
     assert "0123456789abcdef" not in comments
 
 
-def test_options_for_backends_in_the_old_manner_are_named_where_they_have_no_effect() -> None:
+def test_limits_of_the_section_backend_are_named_where_they_have_no_effect() -> None:
     comments = translate((FOLDER / "everything.conf").read_text(), **ENVIRON).text
     for option in ("sessionlimit = 7", "maxstreambitrate = 8", "maxscreenbitrate = 9"):
         assert f"# [backend] {option}: " in comments
@@ -206,7 +208,7 @@ def test_backends_without_usable_url_are_left_out_and_named(tmp_path: Path) -> N
         assert any(sentence in note for note in translation.notes)
 
 
-def test_sections_that_nothing_refers_to_are_named() -> None:
+def test_unknown_sections_and_options_are_named() -> None:
     notes = translate(MINIMAL_FILE + "[b]\nurls = https://b.example.com\nsecret = ab12\n[stats]\nother = 1\n").notes
     assert "[b] urls = https://b.example.com: the section is unknown, or that of a backend that is not listed." in notes
     assert "[b] secret = …: the section is unknown, or that of a backend that is not listed." in notes

@@ -1,4 +1,4 @@
-"""A gateway behind a reverse proxy with a Nextcloud, all in this process, for the doctor to look at."""
+"""Deployment that the doctor examines: a gateway behind a reverse proxy, and a Nextcloud, all in this process."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ address = "127.0.0.1"
 
 
 @dataclass
-class Scene:
-    """The servers, and what the administrator passes to the doctor: ``url`` and the file's ``text``."""
+class Deployment:
+    """Servers of a deployment, and the arguments of the doctor: ``url``, and ``text`` of the configuration file."""
 
     cloud: FakeNextcloud
     proxy: FaultyProxy
@@ -53,7 +53,7 @@ class Scene:
     account: pwd.struct_passwd = field(default_factory=lambda: service_account(""))
 
     async def examine(self) -> list[Result]:
-        """Take all steps and return the results."""
+        """Run all steps of the doctor and return the results."""
         self.file.write_text(self.text)
         self.file.chmod(0o600)
         loaded, read = examination.read_configuration(self.file, {}, self.account)
@@ -64,8 +64,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, sections: str = "") -> AsyncIterator[Scene]:
-    """Run a scene without a fault; the caller may set faults. ``sections``: more of the configuration."""
+async def deployment(folder: Path, sections: str = "") -> AsyncIterator[Deployment]:
+    """Run a deployment without a fault; ``sections`` are appended to its configuration."""
     file, proxy = folder / "portunus.toml", FaultyProxy()
     async with FakeNextcloud() as cloud:
         text = TEXT.format(internal=INTERNAL_SECRET, url=cloud.url, secret=cloud.secret) + sections
@@ -74,7 +74,7 @@ async def scene(folder: Path, sections: str = "") -> AsyncIterator[Scene]:
         (proxy.upstream,) = await gateway.start()
         await proxy.start()
         try:
-            yield Scene(cloud, proxy, gateway, file, text, f"http://127.0.0.1:{proxy.port}{PREFIX}/")
+            yield Deployment(cloud, proxy, gateway, file, text, f"http://127.0.0.1:{proxy.port}{PREFIX}/")
         finally:
             await proxy.close()
             await gateway.stop()
@@ -86,7 +86,7 @@ def failed_steps(results: list[Result]) -> list[str]:
 
 
 async def doctor(*arguments: object, environ: dict[str, str] | None = None) -> tuple[int | None, str, str]:
-    """Run the command as a process; return exit status, standard output and standard error."""
+    """Run ``portunus doctor`` as a process; return exit status, standard output and standard error."""
     command = str(Path(sys.executable).with_name("portunus"))
     process = await asyncio.create_subprocess_exec(
         command, "doctor", *map(str, arguments), stdout=PIPE, stderr=PIPE, env=os.environ | (environ or {})
