@@ -15,9 +15,10 @@ from cryptography.x509.oid import NameOID
 def make_certificate(
     directory: Path, *names: str, rsa_key: bool = False, days: tuple[float, float] = (-1, 1)
 ) -> tuple[Path, Path]:
-    """Write a certificate for 127.0.0.1 and the DNS ``names``, and its key, else on P-256; return their paths.
+    """Write a self-signed certificate for 127.0.0.1 and the DNS ``names``, and its key; return their paths.
 
-    ``days``: from when to when it is valid, counted from now. It signs itself, and is an authority.
+    The key is an RSA key or one on P-256. ``days``: begin and end of the validity, counted from now. The certificate is
+    that of an authority, too.
     """
     key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +21,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.cutting_proxy import CuttingProxy
+from tests.gateway.served import PORTUNUS
 from tests.ports import free_ports
 
 Json = dict[str, Any]
@@ -33,8 +33,8 @@ ROOM, REMOTE_ROOM = "localroom", "remoteroom"
 
 
 @dataclass
-class Servers:
-    """Two gateways and their Nextclouds; ``host`` is reached through ``line``, which a test may cut."""
+class FederatedServers:
+    """Two gateways and their Nextclouds; ``host`` is reached through ``proxy``, which may cut connections."""
 
     home: Gateway
     home_url: str
@@ -42,14 +42,14 @@ class Servers:
     host: Gateway
     host_url: str
     host_cloud: FakeNextcloud
-    line: CuttingProxy
+    proxy: CuttingProxy
     sfu: bool
     stack: AsyncExitStack  # of the gateway of ``host``
-    budgets: list[int] = field(default_factory=list)  # bytes of the host to forward, by connection; then no limit
+    budgets: list[int] = field(default_factory=list)  # bytes of the host to forward on the next connections
 
     def target(self, userid: str, room: str = REMOTE_ROOM, **token: Any) -> Json:
         """Return the ``federation`` object of a join, as a user of ``home``; ``token`` replaces claims of the token."""
-        target = self.host_cloud.federation(self.line.url, room, userid)
+        target = self.host_cloud.federation(self.proxy.url, room, userid)
         return target | {"token": self.host_cloud.token(userid, {"displayname": userid.title()}, **token)}
 
     def session_of(self, userid: str) -> str:
@@ -95,7 +95,7 @@ class Servers:
 @asynccontextmanager
 async def two_servers(
     *, sfu: bool = False, host_sfu: McuSection | None = None, rules: Json | None = None, **home: Any
-) -> AsyncIterator[Servers]:
+) -> AsyncIterator[FederatedServers]:
     """Run two gateways, both with the in-process SFU (``sfu``), or the host with another one.
 
     ``rules`` replace those of federation, ``home`` sections of the configuration of ``home``.
@@ -106,13 +106,15 @@ async def two_servers(
         host_cloud.rooms[REMOTE_ROOM] = NextcloudRoom({"name": "remote"}, list(PERMISSIONS))
         async with AsyncExitStack() as stack:
             host, host_url = await stack.enter_async_context(running_gateway("host", host_cloud, host_sfu or sfu))
-            line = CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60)
-            async with line:
-                port = urlsplit(line.url).port
+            proxy = CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60)
+            async with proxy:
+                port = urlsplit(proxy.url).port
                 allowed: Json = {"allow_insecure": True, "ports": (port,), "allowed": ("127.0.0.0/8",)}
                 home.setdefault("federation", FederationRules(**(allowed | (rules or {}))))
                 async with running_gateway("home", home_cloud, sfu, **home) as (gateway, home_url):
-                    yield Servers(gateway, home_url, home_cloud, host, host_url, host_cloud, line, sfu, stack, budgets)
+                    yield FederatedServers(
+                        gateway, home_url, home_cloud, host, host_url, host_cloud, proxy, sfu, stack, budgets
+                    )
 
 
 class HostProcess:
@@ -130,9 +132,8 @@ class HostProcess:
 
     async def start(self) -> None:
         """Start it, and wait until it listens."""
-        command = str(Path(sys.executable).with_name("portunus"))
         self._process = await asyncio.create_subprocess_exec(
-            command, "serve", "-c", str(self._file), stdout=PIPE, stderr=DEVNULL
+            PORTUNUS, "serve", "-c", str(self._file), stdout=PIPE, stderr=DEVNULL
         )
         assert self._process.stdout is not None
         async with asyncio.timeout(60.0):
@@ -147,35 +148,38 @@ class HostProcess:
 
 
 @asynccontextmanager
-async def with_host_process(folder: Path) -> AsyncIterator[tuple[Servers, HostProcess]]:
-    """Run ``home`` here and ``host`` in a process; ``Servers.host`` is not the host."""
+async def with_host_process(folder: Path) -> AsyncIterator[tuple[FederatedServers, HostProcess]]:
+    """Run ``home`` here and ``host`` in a process of its own; ``FederatedServers.host`` is not that of ``host``."""
     async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
         host_cloud.features.append("federation-v2")
         process = HostProcess(folder, host_cloud)
         await process.start()
-        line = CuttingProxy(process.url, lambda: 1 << 60)
-        line.url = process.url  # not through the proxy
+        proxy = CuttingProxy(process.url, lambda: 1 << 60)
+        proxy.url = process.url  # not through the proxy
         rules = FederationRules(
             allow_insecure=True, ports=(urlsplit(process.url).port or 0,), allowed=("127.0.0.1/32",)
         )
         try:
             async with running_gateway("home", home_cloud, False, federation=rules) as (home, url):
                 stack = AsyncExitStack()
-                yield Servers(home, url, home_cloud, home, process.url, host_cloud, line, False, stack), process
+                yield (
+                    FederatedServers(home, url, home_cloud, home, process.url, host_cloud, proxy, False, stack),
+                    process,
+                )
         finally:
             await process.kill()
 
 
 @asynccontextmanager
-async def two_clouds() -> AsyncIterator[Servers]:
+async def two_clouds() -> AsyncIterator[FederatedServers]:
     """Run one gateway that serves both Nextclouds, and is ``home`` and ``host``."""
     async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
         host_cloud.features.append("federation-v2")
         (port,) = free_ports(1)
         rules = FederationRules(allow_insecure=True, ports=(port,), allowed=("127.0.0.1/32",))
         url = f"http://127.0.0.1:{port}"
-        line = CuttingProxy(url, lambda: 1 << 60)
-        line.url = url  # not through the proxy
+        proxy = CuttingProxy(url, lambda: 1 << 60)
+        proxy.url = url  # not through the proxy
         backends = (home_cloud.backend("home"), host_cloud.backend("host"))
         gateway = Gateway(
             Config(
@@ -188,7 +192,7 @@ async def two_clouds() -> AsyncIterator[Servers]:
         await gateway.start()
         try:
             stack = AsyncExitStack()
-            yield Servers(gateway, url, home_cloud, gateway, url, host_cloud, line, False, stack)
+            yield FederatedServers(gateway, url, home_cloud, gateway, url, host_cloud, proxy, False, stack)
         finally:
             await gateway.stop()
 
@@ -197,7 +201,7 @@ async def two_clouds() -> AsyncIterator[Servers]:
 async def running_gateway(
     name: str, cloud: FakeNextcloud, sfu: bool | McuSection, listen: str = "127.0.0.1:0", **sections: Any
 ) -> AsyncIterator[tuple[Gateway, str]]:
-    """Run one gateway; ``sfu``: with the in-process SFU, or with this one."""
+    """Run one gateway; ``sfu``: whether with the in-process SFU, or the section of another SFU."""
     mcu = sfu if isinstance(sfu, McuSection) else INPROCESS if sfu else McuSection()
     gateway = Gateway(
         Config(

@@ -1,4 +1,4 @@
-"""The mistakes of administrators for ``test_mistakes``: each with what shows it, and what it must be called."""
+"""An installation in which ``test_mistakes`` makes the mistakes of administrators, and steps that reveal them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ id = "cloud"
 urls = ["{url}"]
 secret = "{secret}"
 """
-MACHINE = ("lacks security fixes", "descriptors may be open")  # in warnings about this machine: its Janus, its limits
+WARNINGS_ABOUT_THE_MACHINE = ("lacks security fixes", "descriptors may be open")  # its Janus, its limits
 LOG_LIMIT = 60.0  # seconds until a line is in the log
 
 
 @dataclass
-class Servers:
-    """What a mistake is made with; ``text`` is the configuration with which the gateway starts."""
+class Installation:
+    """The servers of an installation; ``text`` is the configuration with which the gateway starts."""
 
     cloud: FakeNextcloud
     janus: JanusProcess | None
@@ -67,11 +67,11 @@ class Servers:
         return [(line["level"], line["event"]) for line in read]
 
     async def warnings(self, count: int) -> list[str]:
-        """Wait for a number of warnings, without those of ``MACHINE``, and return all of them."""
+        """Wait for a number of warnings, without those about this machine, and return all of them."""
         async with asyncio.timeout(LOG_LIMIT):
             while True:
                 found = [event for level, event in self.lines() if level != "info"]
-                found = [event for event in found if not any(words in event for words in MACHINE)]
+                found = [event for event in found if not any(words in event for words in WARNINGS_ABOUT_THE_MACHINE)]
                 if len(found) >= count:
                     return found
                 await asyncio.sleep(0.05)
@@ -82,7 +82,7 @@ class Servers:
             return answer.status, await answer.text()
 
     async def hello(self, url: str) -> str:
-        """Say hello with a ticket as a user of the Nextcloud at this URL; return the code of the error."""
+        """Say hello with a ticket as a user of the Nextcloud at this URL; return the error code or ''."""
         ticket = self.cloud.ticket("alice")
         self.private.append(ticket["ticket"])
         async with TalkClient(self.url, url) as alice:
@@ -94,60 +94,60 @@ class Servers:
         return ""
 
 
-Act = Callable[[Servers], Awaitable[None]]
+Trigger = Callable[[Installation], Awaitable[None]]
 
 
-async def nothing(servers: Servers) -> None:
+async def do_nothing(installation: Installation) -> None:
     """Do nothing: the gateway finds the mistake by itself."""
 
 
-def hello(url: Callable[[Servers], str], code: str) -> Act:
-    """Return the act of a client whose hello with this URL is refused."""
+def hello(url: Callable[[Installation], str], code: str) -> Trigger:
+    """Return the step of a client whose hello with this URL is refused."""
 
-    async def act(servers: Servers) -> None:
-        assert await servers.hello(url(servers)) == code
+    async def say_hello(installation: Installation) -> None:
+        assert await installation.hello(url(installation)) == code
 
-    return act
+    return say_hello
 
 
-async def notify_and_hello(servers: Servers) -> None:
-    """Have Nextcloud send a request, and a client say hello."""
+async def notify_and_hello(installation: Installation) -> None:
+    """Let Nextcloud send a request, and a client say hello."""
     message = {"type": "message", "message": {"data": {"type": "private-text"}}}
-    servers.private.append("private-text")
-    assert (await servers.cloud.send(servers.url, "r", message))[0] == 403
-    assert await servers.hello(servers.cloud.url) == "invalid_request"
+    installation.private.append("private-text")
+    assert (await installation.cloud.send(installation.url, "r", message))[0] == 403
+    assert await installation.hello(installation.cloud.url) == "invalid_request"
 
 
-async def hello_of_recorder(servers: Servers) -> None:
+async def hello_of_recorder(installation: Installation) -> None:
     """Say hello as a recorder with another secret."""
     random = secrets.token_hex(32)
-    params = {"random": random, "token": checksum.sign(WRONG_SECRET, random, b""), "backend": servers.cloud.url}
-    servers.private += params["token"], random
-    async with TalkClient(servers.url, servers.cloud.url) as recorder:
+    params = {"random": random, "token": checksum.sign(WRONG_SECRET, random, b""), "backend": installation.cloud.url}
+    installation.private += params["token"], random
+    async with TalkClient(installation.url, installation.cloud.url) as recorder:
         with pytest.raises(RequestRefused, match="invalid_token"):
             await recorder.hello_internal(params)
 
 
-async def ask_for_credentials(servers: Servers) -> None:
+async def ask_for_credentials(installation: Installation) -> None:
     """Request TURN credentials as a Janus with another key."""
-    assert (await servers.get(f"/turn/credentials?service=turn&api={WRONG_SECRET}"))[0] == 403
+    assert (await installation.get(f"/turn/credentials?service=turn&api={WRONG_SECRET}"))[0] == 403
 
 
-async def forward(servers: Servers) -> None:
+async def forward(installation: Installation) -> None:
     """Forward a request as a reverse proxy does."""
-    status, body = await servers.get("/readyz", **{"X-Forwarded-For": CLIENT_ADDRESS, "X-Real-IP": CLIENT_ADDRESS})
+    status, body = await installation.get("/readyz", **{"X-Forwarded-For": CLIENT_ADDRESS, "X-Real-IP": CLIENT_ADDRESS})
     assert (status, json.loads(body)) == (200, {"state": "ok"})
-    servers.private.append(CLIENT_ADDRESS)
+    installation.private.append(CLIENT_ADDRESS)
 
 
-def redirect_to_https(servers: Servers) -> None:
-    """Have Nextcloud's web server redirect all requests from http to https."""
+def redirect_to_https(installation: Installation) -> None:
+    """Let Nextcloud's web server redirect all requests from http to https."""
 
     def answer(request: Any) -> web.Response:
         location = f"https://cloud.example.com{request.path}"
         return web.Response(status=301, headers={"Location": location})
 
-    servers.cloud.hook = answer
+    installation.cloud.hook = answer
 
 
 @asynccontextmanager
@@ -184,16 +184,16 @@ async def without_data_channels(janus: JanusProcess) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def first_text(servers: Servers) -> str:
-    """Return the configuration without a mistake."""
-    janus = servers.janus
-    text = TEXT.format(internal=INTERNAL_SECRET, url=servers.cloud.url, secret=servers.cloud.secret)
-    servers.private += [
+def correct_configuration(installation: Installation) -> str:
+    """Return the configuration before a mistake is made, and record its secrets as private."""
+    janus = installation.janus
+    text = TEXT.format(internal=INTERNAL_SECRET, url=installation.cloud.url, secret=installation.cloud.secret)
+    installation.private += [
         INTERNAL_SECRET,
         TURN_KEY,
         TURN_SECRET,
         WRONG_SECRET,
-        servers.cloud.secret,
+        installation.cloud.secret,
         API_SECRET,
         ADMIN_KEY,
     ]

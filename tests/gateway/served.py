@@ -13,27 +13,36 @@ from pathlib import Path
 from gateway.tools.fake_nextcloud import FakeNextcloud
 
 START_TIMEOUT = 60.0  # seconds
+PORTUNUS = str(Path(sys.executable).with_name("portunus"))  # the command
 FILE = "portunus.toml"
 LOG = "portunus.log"
+NO_RATE_LIMITS = "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\nrelayed_bytes_per_second = 0\n"
+
+
+def configuration_for(cloud: FakeNextcloud, more: str = "", *, sessions: str = "") -> str:
+    """Return the configuration of a gateway at a free port for a Nextcloud; ``more`` has further sections.
+
+    ``sessions`` has further keys of the section ``sessions``.
+    """
+    return (
+        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\n{sessions}'
+        f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n{more}\n'
+    )
 
 
 @asynccontextmanager
 async def served_gateway(folder: Path, cloud: FakeNextcloud, configuration: str = "") -> AsyncIterator[str]:
     """Run ``portunus serve`` and yield its URL; ``configuration`` has further sections of its file."""
-    text = (
-        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\n'
-        f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n{configuration}\n'
-    )
-    async with serve(folder, text) as url:
+    async with serve(folder, configuration_for(cloud, configuration)) as url:
         yield url
 
 
 @asynccontextmanager
 async def serve(folder: Path, text: str) -> AsyncIterator[str]:
-    """Run ``portunus serve`` with a configuration and yield its URL; in the folder it writes its log, in JSON."""
+    """Run ``portunus serve`` with a configuration and yield its URL; its log is written to the folder, as JSON."""
     file = folder / FILE
     file.write_text(text)
-    command = (str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file), "--log-format", "json")
+    command = (PORTUNUS, "serve", "-c", str(file), "--log-format", "json")
     with (folder / LOG).open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=log)
     try:

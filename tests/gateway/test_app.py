@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,6 +26,8 @@ from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import InprocessSettings
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.certificates import make_certificate
+from tests.gateway.served import PORTUNUS, configuration_for
+from tests.ports import free_ports
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 _REST = f'[sessions]\nsecret = "{SECRET}"\n[[backend]]\nid = "c"\nurls = ["https://c.invalid/"]\nsecret = "6ae1"\n'
@@ -120,8 +121,7 @@ async def test_gateway_is_not_ready_if_its_sfu_cannot_bind_its_address(
     (url,) = await running.start()
     async with http.get(url + "/readyz") as response:
         assert response.status == 503
-        sfu = (await response.json())["dependencies"][0]
-        assert sfu == {
+        assert (await response.json())["dependencies"][0] == {
             "name": "sfu",
             "state": "away",
             "reason": "mcu.inprocess.address is not an address of this machine",
@@ -252,16 +252,19 @@ def test_serve_names_the_address_that_it_cannot_listen_on(tmp_path: Path) -> Non
         address = f"127.0.0.1:{occupied.getsockname()[1]}"
         file = tmp_path / "portunus.toml"
         file.write_text(f'[http]\nlisten = ["127.0.0.1:0", "{address}"]\n{_REST}')
-        command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+        command = [PORTUNUS, "serve", "-c", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (1, f"Error: cannot listen on {address}: Address already in use\n")
 
 
-async def test_port_in_use_is_an_error_and_stops_everything() -> None:
+async def test_address_in_use_is_an_error_and_frees_the_other_addresses() -> None:
+    (port,) = free_ports(1)
     with socket.create_server(("127.0.0.1", 0)) as occupied:
-        running = Gateway(config("127.0.0.1:0", f"127.0.0.1:{occupied.getsockname()[1]}"))
+        running = Gateway(config(f"127.0.0.1:{port}", f"127.0.0.1:{occupied.getsockname()[1]}"))
         with pytest.raises(OSError, match="in use"):
             await running.start()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
 
 
 def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path) -> None:
@@ -270,7 +273,7 @@ def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path)
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
         '[[backend]]\nid = "cloud"\nurls = ["https://cloud.invalid/"]\nsecret = "6ae1"\n'
     )
-    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    command = [PORTUNUS, "serve", "-c", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -293,7 +296,7 @@ def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path)
 def test_serve_reports_why_it_cannot_start_in_one_sentence(tmp_path: Path, text: str) -> None:
     file = tmp_path / "portunus.toml"
     file.write_text(text)
-    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    command = [PORTUNUS, "serve", "-c", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -308,7 +311,7 @@ def test_sighup_reloads_the_configuration_unless_it_is_invalid(tmp_path: Path) -
         '[[backend]]\nid = "cloud"\nurls = ["https://cloud.invalid/"]\nsecret = "6ae1"\n'
     )
     file.write_text(text)
-    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    command = [PORTUNUS, "serve", "-c", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -389,11 +392,8 @@ async def test_reload_changes_allow_subscribe_any() -> None:
 async def test_sigusr1_stops_listening_and_waits_for_the_sessions(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     async with FakeNextcloud(secret=SECRET) as nextcloud:
-        file.write_text(
-            f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
-            f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{SECRET}"\n'
-        )
-        command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+        file.write_text(configuration_for(nextcloud))
+        command = [PORTUNUS, "serve", "-c", str(file)]
         process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stderr is not None
@@ -406,7 +406,7 @@ async def test_sigusr1_stops_listening_and_waits_for_the_sessions(tmp_path: Path
             late = TalkClient(url, nextcloud.url)
             with pytest.raises(aiohttp.ClientConnectorError):
                 await late.connect()
-            assert late._http is None  # connect() closed everything
+            assert late._http is None  # connect() has closed its HTTP session
             await anna.join("room", nextcloud_session("anna"))
             assert process.returncode is None
             await anna.bye()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ from gateway.edge.operator.drain_api import DrainReport
 from gateway.tools import drain as command
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
+from tests.gateway.served import PORTUNUS, configuration_for
 
 ROOM = "room"
 LIMIT = 60.0  # seconds of a wait
@@ -41,14 +41,14 @@ class ServedCall:
     async def set_in_call(self, name: str, flags: int) -> None:
         await self.cloud.talk.set_in_call(ROOM, self.sessions[name], flags)
 
-    async def log_line(self, part: str) -> None:
+    async def wait_for_log_line(self, part: str) -> None:
         """Wait for a line of the log that contains a text."""
         assert self.process.stderr is not None
         async with asyncio.timeout(LIMIT):
             while part not in (await self.process.stderr.readline()).decode():
                 assert not self.process.stderr.at_eof()
 
-    async def ended(self) -> int:
+    async def wait_until_ended(self) -> int:
         """Wait for the end of the process and return its status."""
         return await asyncio.wait_for(self.process.wait(), LIMIT)
 
@@ -62,12 +62,11 @@ async def served_call(folder: Path) -> AsyncIterator[ServedCall]:
     async with FakeNextcloud() as cloud:
         file, admin = folder / "portunus.toml", folder / "admin.sock"
         file.write_text(
-            f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\n[drain]\ndeadline = {NEVER}\n'
-            f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
-            f'[admin]\nsocket = "{admin}"\n[mcu]\ntype = "inprocess"\n'
+            configuration_for(
+                cloud, f'[drain]\ndeadline = {NEVER}\n[admin]\nsocket = "{admin}"\n[mcu]\ntype = "inprocess"\n'
+            )
         )
-        program = str(Path(sys.executable).with_name("portunus"))
-        process = await asyncio.create_subprocess_exec(program, "serve", "-c", str(file), stdout=PIPE, stderr=PIPE)
+        process = await asyncio.create_subprocess_exec(PORTUNUS, "serve", "-c", str(file), stdout=PIPE, stderr=PIPE)
         try:
             assert process.stdout is not None
             async with asyncio.timeout(LIMIT):
@@ -91,7 +90,7 @@ async def test_call_goes_on_after_sigterm_and_the_process_ends_with_it(tmp_path:
         async with http.get(call.url + "/readyz") as response:
             assert response.status == 200
         call.process.send_signal(signal.SIGTERM)
-        await call.log_line("draining: no new sessions are accepted; sessions in calls: 2;")
+        await call.wait_for_log_line("draining: no new sessions are accepted; sessions in calls: 2;")
         async with http.get(call.url + "/readyz") as response:
             document = await response.json()
             assert (response.status, document["state"], document["draining"]) == (503, "away", True)
@@ -112,7 +111,7 @@ async def test_call_goes_on_after_sigterm_and_the_process_ends_with_it(tmp_path:
         report = await call.status()
         assert (report.draining, report.refused, report.sessions, report.in_calls) == (True, 1, 2, 1)
         await call.set_in_call("ben", 0)
-        assert await call.ended() == 0
+        assert await call.wait_until_ended() == 0
 
 
 @pytest.mark.full
@@ -121,9 +120,9 @@ async def test_second_sigterm_ends_the_process_in_a_call(tmp_path: Path) -> None
         anna = await call.client(stack, "anna")
         await call.set_in_call("anna", 7)
         call.process.send_signal(signal.SIGTERM)
-        await call.log_line("draining: no new sessions are accepted")
+        await call.wait_for_log_line("draining: no new sessions are accepted")
         call.process.send_signal(signal.SIGTERM)
-        assert await call.ended() == 0
+        assert await call.wait_until_ended() == 0
         assert await anna.wait_closed() == 1000
 
 
@@ -137,7 +136,7 @@ async def test_drain_command_is_cancelled_and_begun_again(tmp_path: Path) -> Non
         await call.client(stack, "ben")
         assert (await call.status()).sessions == 2
         await asyncio.to_thread(command.begin, call.admin, 0.0)
-        assert await call.ended() == 0
+        assert await call.wait_until_ended() == 0
 
 
 # reference 2.5-f, 2.5-h
@@ -146,6 +145,6 @@ async def test_sigterm_after_sigusr1_waits_for_calls_only(tmp_path: Path) -> Non
     async with served_call(tmp_path) as call, AsyncExitStack() as stack:
         await call.client(stack, "anna")
         call.process.send_signal(signal.SIGUSR1)
-        await call.log_line("draining: no new sessions are accepted; sessions open: 1;")
+        await call.wait_for_log_line("draining: no new sessions are accepted; sessions open: 1;")
         call.process.send_signal(signal.SIGTERM)
-        assert await call.ended() == 0
+        assert await call.wait_until_ended() == 0

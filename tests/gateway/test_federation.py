@@ -12,8 +12,6 @@ import pytest
 from gateway.tools.talk_client import RequestRefused
 from tests.gateway.federated import REMOTE_ROOM, ROOM, Json, two_clouds, two_servers
 
-LIMIT = 30.0  # seconds of each wait
-
 
 def joined(*sessions: str) -> Any:
     """Return a condition: a join event with these sessions."""
@@ -23,6 +21,11 @@ def joined(*sessions: str) -> Any:
 def entries(message: Json) -> list[Json]:
     found: list[Json] = message.get("event", {}).get("join", []) if message["type"] == "event" else []
     return found
+
+
+def is_federated(message: Json) -> bool:
+    """Return whether the message is a join event with a federated session."""
+    return any(entry.get("federated") for entry in entries(message))
 
 
 def is_event(target: str, type: str) -> Any:
@@ -49,7 +52,7 @@ async def test_join_enters_the_room_of_the_host() -> None:
         (own,) = [entry for entry in entries(seen) if entry["sessionid"] == alice.session_id]
         assert (own["userid"], own["federated"], own["roomsessionid"]) == ("alice", True, servers.session_of("alice"))
         await alice.wait_for(joined(bob.session_id))
-        remote = await bob.wait_for(lambda message: any(entry.get("federated") for entry in entries(message)))
+        remote = await bob.wait_for(is_federated)
         (entry,) = entries(remote)
         assert entry["sessionid"] != alice.session_id
         assert room_sessions(servers.home) == []
@@ -80,7 +83,7 @@ async def test_local_room_is_left_once_the_host_has_accepted() -> None:
 # reference 12.1-c
 async def test_messages_go_in_both_directions() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
-        remote = (await bob.wait_for(lambda m: any(entry.get("federated") for entry in entries(m))))["event"]["join"]
+        remote = entries(await bob.wait_for(is_federated))
         remote_id = remote[0]["sessionid"]
         await alice.wait_for(joined(bob.session_id))
         await alice.send_message(bob.session_id, {"n": 1})
@@ -159,7 +162,7 @@ async def test_leaving_ends_the_session_at_the_host() -> None:
 
 
 # reference 12.3-h
-async def test_a_local_room_replaces_the_federated_one_without_stray_messages() -> None:
+async def test_local_room_replaces_the_federated_one_without_stray_messages() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         count = len(alice.messages)
         await alice.join("here", "nc-alice-here")
@@ -167,8 +170,9 @@ async def test_a_local_room_replaces_the_federated_one_without_stray_messages() 
         await alice.wait_for(joined(alice.session_id), since=count)
         rooms = [message["room"]["roomid"] for message in alice.messages[count:] if message["type"] == "room"]
         assert rooms == ["here"]
+        count = len(bob.messages)
         await servers.join(alice, "alice")
-        await bob.wait_for(joined(), since=len(bob.messages) - 1)
+        await bob.wait_for(is_federated, since=count)
 
 
 async def test_bye_of_the_client_ends_the_session_at_the_host() -> None:
@@ -201,7 +205,7 @@ async def test_room_is_left_when_the_host_removes_the_session() -> None:
 # reference 12.3-k
 async def test_disinvited_client_does_not_come_back_by_itself() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
-        await bob.wait_for(lambda message: any(entry.get("federated") for entry in entries(message)))
+        await bob.wait_for(is_federated)
         count = len(bob.messages)
         request = {"type": "disinvite", "disinvite": {"sessionids": [servers.session_of("alice")]}}
         await servers.host_cloud.send(servers.host_url, REMOTE_ROOM, request)
@@ -278,7 +282,7 @@ async def test_host_without_the_feature_is_refused() -> None:
 # reference 12.1-f
 async def test_server_that_cannot_be_reached_is_an_error_with_details() -> None:
     async with two_servers() as servers, servers.at_home("alice") as alice:
-        servers.line._server.close()
+        servers.proxy._server.close()
         with pytest.raises(RequestRefused) as refused:
             await servers.join(alice, "alice")
         assert refused.value.code == "federation_error"

@@ -17,16 +17,11 @@ from gateway.core.acknowledged import FEATURE as ACK
 from gateway.flows.federation import remote_session
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.wire import token
-from tests.gateway.federated import ROOM, Json, Servers, two_servers, with_host_process
-from tests.gateway.test_federation import entries, has_data, is_event, joined
+from tests.gateway.federated import ROOM, FederatedServers, two_servers, with_host_process
+from tests.gateway.numbered_messages import has_number, received_numbers, send_numbers
+from tests.gateway.test_federation import has_data, is_event, is_federated, joined
 
 COUNT = 200  # messages in each direction
-PADDING = "x" * 100
-
-
-def numbers(client: TalkClient) -> list[int]:
-    data = [message["message"]["data"] for message in client.messages if message["type"] == "message"]
-    return [item["n"] for item in data if "n" in item]
 
 
 def federation_events(client: TalkClient) -> list[Any]:
@@ -41,29 +36,21 @@ async def remote_id(bob: TalkClient) -> str:
     return found
 
 
-def is_federated(message: Json) -> bool:
-    return any(entry.get("federated") for entry in entries(message))
-
-
-async def talk(sender: TalkClient, to: str) -> None:
-    for number in range(COUNT):
-        await sender.send_message(to, {"n": number, "padding": PADDING})
-        if number % 5 == 0:
-            await asyncio.sleep(0.002)
-
-
 # reference 12.3-a
 @pytest.mark.parametrize("seed", range(2))
-async def test_no_message_is_lost_or_doubled_when_the_connection_breaks(seed: int) -> None:
+async def test_no_message_is_lost_or_duplicated_when_the_connection_breaks(seed: int) -> None:
     rng = random.Random(seed)
     async with two_servers() as servers, servers.at_host("bob") as bob:
         servers.budgets.extend([rng.randrange(4000, 12_000) for _ in range(4)])
         async with servers.federated("alice") as alice:
-            await asyncio.gather(talk(bob, await remote_id(bob)), talk(alice, bob.session_id))
-            last = lambda message: message.get("message", {}).get("data", {}).get("n") == COUNT - 1  # noqa: E731
-            await asyncio.gather(alice.wait_for(last, limit=60.0), bob.wait_for(last, limit=60.0))
-            assert numbers(alice) == numbers(bob) == list(range(COUNT))
-            assert servers.line.cuts >= 3
+            await asyncio.gather(
+                send_numbers(bob, await remote_id(bob), COUNT), send_numbers(alice, bob.session_id, COUNT)
+            )
+            await asyncio.gather(
+                alice.wait_for(has_number(COUNT - 1), limit=60.0), bob.wait_for(has_number(COUNT - 1), limit=60.0)
+            )
+            assert received_numbers(alice) == received_numbers(bob) == list(range(COUNT))
+            assert servers.proxy.cuts >= 3
             assert federation_events(alice)[:2] == ["federation_interrupted", True]
             assert set(federation_events(alice)) == {"federation_interrupted", True}
 
@@ -72,7 +59,7 @@ async def test_no_message_is_lost_or_doubled_when_the_connection_breaks(seed: in
 async def test_messages_of_the_interruption_are_sent_in_order_after_it() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         to = await remote_id(bob)
-        servers.line.cut()
+        servers.proxy.cut()
         await alice.wait_for(is_event("room", "federation_interrupted"))
         for number in range(20):
             await alice.send_message(bob.session_id, {"n": number})
@@ -81,7 +68,7 @@ async def test_messages_of_the_interruption_are_sent_in_order_after_it() -> None
         assert resumed == {"type": "event", "event": {"target": "room", "type": "federation_resumed", "resumed": True}}
         await bob.wait_for(has_data({"n": 19}))
         await alice.wait_for(has_data({"n": 19}))
-        assert numbers(alice) == numbers(bob) == list(range(20))
+        assert received_numbers(alice) == received_numbers(bob) == list(range(20))
         assert not any(message.get("event", {}).get("type") == "leave" for message in bob.messages)
 
 
@@ -93,7 +80,7 @@ async def test_host_without_ack_resumes_as_well(monkeypatch: pytest.MonkeyPatch)
         assert not any(ACK in session.features for session in servers.host.hub.sessions.values())
         for cut in range(2):
             count = len(alice.messages)
-            servers.line.cut()
+            servers.proxy.cut()
             await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
             await alice.send_message(bob.session_id, {"n": 2 * cut})
             resumed = await alice.wait_for(is_event("room", "federation_resumed"), since=count)
@@ -101,7 +88,7 @@ async def test_host_without_ack_resumes_as_well(monkeypatch: pytest.MonkeyPatch)
             await bob.wait_for(has_data({"n": 2 * cut}))
             await bob.send_message(to, {"n": 2 * cut + 1})
             await alice.wait_for(has_data({"n": 2 * cut + 1}))
-        assert numbers(bob) == [0, 2]
+        assert received_numbers(bob) == [0, 2]
 
 
 # reference 12.3-c
@@ -130,7 +117,7 @@ async def test_host_that_lost_the_session_is_joined_anew() -> None:
             await alice.wait_for(has_data({"n": 3}))
 
 
-async def alice_at_host(servers: Servers) -> str:
+async def alice_at_host(servers: FederatedServers) -> str:
     (found,) = [session.id for session in servers.host.hub.sessions.values() if session.userid == "alice"]
     return found
 
@@ -181,7 +168,7 @@ async def test_too_many_kept_messages_end_the_session_at_the_host(monkeypatch: p
     monkeypatch.setattr(remote_session, "MAX_KEPT_MESSAGES", 10)
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         count = len(alice.messages)
-        servers.line.cut()
+        servers.proxy.cut()
         await alice.wait_for(is_event("room", "federation_interrupted"), since=count)
         for number in range(11):
             await alice.send_message(bob.session_id, {"n": number})
@@ -189,7 +176,7 @@ async def test_too_many_kept_messages_end_the_session_at_the_host(monkeypatch: p
         assert federation_events(alice) == ["federation_interrupted", False]
         await alice.send_message(bob.session_id, {"n": 100})
         await bob.wait_for(has_data({"n": 100}))
-        assert numbers(bob) == [100]  # no gap inside a session
+        assert received_numbers(bob) == [100]  # no gap inside a session
 
 
 # reference 12.3-c
@@ -209,7 +196,7 @@ async def test_killed_host_is_joined_anew_when_it_is_back(tmp_path: Path) -> Non
                 await bob.wait_for(has_data({"n": count}))
 
 
-async def test_resume_of_the_client_is_no_matter_of_the_host() -> None:
+async def test_resume_of_the_client_does_not_interrupt_its_session_at_the_host() -> None:
     async with two_servers() as servers, servers.at_host("bob") as bob, servers.federated("alice") as alice:
         to = await remote_id(bob)
         await alice.disconnect()

@@ -15,7 +15,7 @@ import pytest
 from gateway.config.sections import McuSection
 from gateway.tools.talk_client import Json
 from mcu.janus.settings import JanusServerSettings
-from tests.gateway.federated import REMOTE_ROOM, Servers, two_servers
+from tests.gateway.federated import REMOTE_ROOM, FederatedServers, two_servers
 from tests.gateway.test_federation import is_event
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -24,7 +24,7 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 class HostMember(Member):
     """A client of the host in its room."""
 
-    def __init__(self, servers: Servers, name: str, number: int) -> None:
+    def __init__(self, servers: FederatedServers, name: str, number: int) -> None:
         super().__init__(servers.host_url, servers.host_cloud, name, number)
 
     async def join(self) -> None:
@@ -34,7 +34,7 @@ class HostMember(Member):
 class FederatedMember(Member):
     """A client of the other server in the host's room."""
 
-    def __init__(self, servers: Servers, name: str, number: int) -> None:
+    def __init__(self, servers: FederatedServers, name: str, number: int) -> None:
         super().__init__(servers.home_url, servers.home_cloud, name, number)
         self._servers = servers
 
@@ -47,17 +47,17 @@ class FederatedMember(Member):
         await self._servers.join(self.client, self.name, self.room_session)
 
 
-class Seen:
-    """A member as clients of the host see it: with the id of its session there."""
+class MemberAtHost:
+    """A federated member with the id of its session at the host, by which the clients of the host know it."""
 
-    def __init__(self, servers: Servers, member: Member) -> None:
+    def __init__(self, servers: FederatedServers, member: Member) -> None:
         sessions = servers.host.hub.sessions.values()
         (self.id,) = [session.id for session in sessions if session.userid == member.name]
         self.number = member.number
 
 
-async def in_call(servers: Servers, *members: Member) -> None:
-    """Have the host's Nextcloud report that the members are in the call."""
+async def enter_call(servers: FederatedServers, *members: Member) -> None:
+    """Let the host's Nextcloud report that the members are in the call."""
     entries: list[Json] = [{"sessionId": member.room_session, "inCall": 7} for member in members]
     body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}
     assert (await servers.host_cloud.send(servers.host_url, REMOTE_ROOM, body))[0] == 200
@@ -81,18 +81,18 @@ async def test_camera_and_screen_pass_the_hosts_sfu_in_both_directions(sfu: str)
     async with hosts_sfu(sfu) as host_sfu, two_servers(sfu=True, host_sfu=host_sfu) as servers:
         alice, bob = FederatedMember(servers, "alice", 1), HostMember(servers, "bob", 2)
         async with alice, bob:
-            await in_call(servers, alice, bob)
-            seen = cast("Member", Seen(servers, alice))
+            await enter_call(servers, alice, bob)
+            alice_at_host = cast("Member", MemberAtHost(servers, alice))
             await asyncio.gather(alice.publish("video", "a"), bob.publish("video", "b"))
-            await bob.request_offer(seen)
+            await bob.request_offer(alice_at_host)
             await alice.request_offer(bob)
-            await bob.wait_for_picture(seen)
+            await bob.wait_for_picture(alice_at_host)
             await alice.wait_for_picture(bob)
             await alice.publish("screen", "a-screen")
             await alice.offer_stream_to(bob, "screen")
-            await bob.wait_for_picture(seen, "screen")
+            await bob.wait_for_picture(alice_at_host, "screen")
             await bob.publish("screen", "b-screen")
-            await bob.offer_stream_to(seen, "screen")
+            await bob.offer_stream_to(alice_at_host, "screen")
             await alice.wait_for_picture(bob, "screen")
             assert _senders(alice) <= {alice.id, bob.id}
             assert _streams(servers.home) == 0

@@ -18,7 +18,7 @@ from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.certificates import make_certificate, make_signed_certificate
 from tests.gateway.federated import REMOTE_ROOM, ROOM, SECRETS, Json
 from tests.gateway.served import serve
-from tests.gateway.test_federation import entries, has_data, joined
+from tests.gateway.test_federation import entries, has_data, is_federated, joined
 
 
 def folder(path: Path, name: str) -> Path:
@@ -79,7 +79,10 @@ async def test_host_with_tls_is_joined_if_its_certificate_is_valid_for_its_name(
             await alice.join("here", nextcloud_session("alice"))
             for signaling, code in (
                 (f"wss://localhost:{forged_port}/", "certificate_verification_error"),
-                (f"wss://127.0.0.1:{host_port}/", "certificate_verification_error"),  # a name that it does not have
+                (
+                    f"wss://127.0.0.1:{host_port}/",
+                    "certificate_verification_error",
+                ),  # a name that the certificate does not have
                 (f"ws://localhost:{host_port}/", "not_allowed"),
             ):
                 with pytest.raises(RequestRefused) as refused:
@@ -87,7 +90,7 @@ async def test_host_with_tls_is_joined_if_its_certificate_is_valid_for_its_name(
                 assert (refused.value.code, refused.value.error["details"]["code"]) == ("federation_error", code)
             await join(alice, host_cloud, f"wss://localhost:{host_port}/", home_cloud)
             await alice.wait_for(joined(bob.session_id))
-            event = await bob.wait_for(lambda message: any(entry.get("federated") for entry in entries(message)))
+            event = await bob.wait_for(is_federated)
             await alice.send_message(bob.session_id, {"n": 1})
             await bob.wait_for(has_data({"n": 1}))
             await bob.send_message(entries(event)[0]["sessionid"], {"n": 2})

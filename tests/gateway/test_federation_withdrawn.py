@@ -11,27 +11,27 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.tools.talk_client import TalkClient
-from tests.gateway.federated import ROOM, Json, Servers, two_servers
+from tests.gateway.federated import ROOM, FederatedServers, Json, two_servers
 
 LIMIT = 60.0  # seconds, far less than ``federation.timeout`` here
 
 
-async def ask(servers: Servers, client: TalkClient, id: str) -> None:
-    """Send a join of the host's room."""
+async def request_join(servers: FederatedServers, client: TalkClient, id: str) -> None:
+    """Request to join the host's room."""
     room = {"roomid": ROOM, "sessionid": servers.session_of("alice"), "federation": servers.target("alice")}
     await client.send({"id": id, "type": "room", "room": room})
 
 
-async def reply(client: TalkClient, id: str) -> Json:
+async def wait_for_reply(client: TalkClient, id: str) -> Json:
     return await client.wait_for(lambda message: message.get("id") == id, limit=LIMIT)
 
 
-def joins_of_alice(servers: Servers) -> list[Json]:
+def joins_of_alice(servers: FederatedServers) -> list[Json]:
     requests = [request.body for request in servers.host_cloud.requests if request.type == "room"]
     return [body for body in requests if body.get("userid") == "alice" and "action" not in body]
 
 
-async def until_only_bob_is_at(servers: Servers) -> None:
+async def wait_until_only_bob_is_at_host(servers: FederatedServers) -> None:
     async with asyncio.timeout(LIMIT):
         while [session.userid for session in servers.host.hub.sessions.values()] != ["bob"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -39,7 +39,7 @@ async def until_only_bob_is_at(servers: Servers) -> None:
 
 @pytest.mark.parametrize("requested", ["leave", "bye", "local room"])
 @pytest.mark.parametrize("answered", ["late", "at once"])
-async def test_withdrawn_join_leaves_nobody_at_the_host(requested: str, answered: str) -> None:
+async def test_withdrawn_join_leaves_no_session_at_the_host(requested: str, answered: str) -> None:
     """The host's Nextcloud answers after the client's next request, or at the same time as it is sent."""
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(two_servers(rules={"timeout": 600.0}))
@@ -47,12 +47,12 @@ async def test_withdrawn_join_leaves_nobody_at_the_host(requested: str, answered
         alice = await stack.enter_async_context(servers.at_home("alice"))
         await servers.join(alice, "alice")  # the host has the key of its Nextcloud now
         assert (await alice.join(""))["room"]["roomid"] == ""
-        await until_only_bob_is_at(servers)
+        await wait_until_only_bob_is_at_host(servers)
         gate = servers.host_cloud.gate = asyncio.Event()
-        asked = len(joins_of_alice(servers))
-        await ask(servers, alice, "j")
+        joins_before = len(joins_of_alice(servers))
+        await request_join(servers, alice, "j")
         async with asyncio.timeout(LIMIT):
-            while len(joins_of_alice(servers)) == asked:  # noqa: ASYNC110
+            while len(joins_of_alice(servers)) == joins_before:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         if answered == "at once":
             gate.set()
@@ -61,16 +61,16 @@ async def test_withdrawn_join_leaves_nobody_at_the_host(requested: str, answered
         else:
             here = {"roomid": "here", "sessionid": "nc"} if requested == "local room" else {"roomid": ""}
             await alice.send({"id": "n", "type": "room", "room": here})
-        first = await reply(alice, "j")
+        first = await wait_for_reply(alice, "j")
         if answered != "at once":
             assert first["error"]["code"] == "room_join_failed"
         if requested == "bye":
-            await reply(alice, "n")
+            await wait_for_reply(alice, "n")
         elif requested == "local room":
-            assert (await reply(alice, "n"))["room"]["roomid"] == "here"
+            assert (await wait_for_reply(alice, "n"))["room"]["roomid"] == "here"
         assert servers.home.hub.seated == {}
         if answered == "late":
             gate.set()
-        await until_only_bob_is_at(servers)
+        await wait_until_only_bob_is_at_host(servers)
         (room,) = servers.host.hub.rooms.values()
         assert list(room.members) == [bob.session_id]

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gateway.app import Gateway
-from gateway.config import Config, HttpSection, SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge.clients.polling import SECRET_HEADER
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -21,8 +19,8 @@ from gateway.tools.talk_rooms import nextcloud_session
 from gateway.version import SERVER_HEADER
 from gateway.wire import checksum
 from tests.gateway.federated import two_servers
+from tests.gateway.running import SECRET, running_gateway
 
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 RANDOM = "r" * 64
 MAX_GAP = 2.0  # seconds between two messages of the call; a disturbed call is silent for the 5 s of these tests
 QUICK_TIMEOUT = 0.3  # seconds
@@ -36,33 +34,29 @@ async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @asynccontextmanager
 async def gateway_with_call(limits: Limits | None = None) -> AsyncIterator[str]:
     """Run a gateway with a call of two clients that exchange messages all the time."""
-    async with FakeNextcloud(secret=SECRET) as cloud:
-        http = HttpSection(listen=("127.0.0.1:0",))
-        sessions = SessionsSection(secret=SECRET)
-        gateway = Gateway(Config(sessions=sessions, http=http, backends=(cloud.backend(),), limits=limits or Limits()))
-        (url,) = await gateway.start()
-        cloud.gateway = url
-        try:
-            async with TalkClient(url, cloud.url) as anna, TalkClient(url, cloud.url) as ben:
-                for name, client in (("anna", anna), ("ben", ben)):
-                    await client.hello(cloud.ticket(name))
-                    await client.join("elsewhere", nextcloud_session(name))
-                for name in ("anna", "ben"):
-                    await cloud.talk.set_in_call("elsewhere", nextcloud_session(name), 3)
-                talking = asyncio.create_task(talk(anna, ben))
-                yield url
-                talking.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await talking
-                count = [message["message"]["data"] for message in ben.messages if message["type"] == "message"]
-                assert count == list(range(len(count)))
-                assert count
-        finally:
-            await gateway.stop()
+    async with (
+        FakeNextcloud(secret=SECRET) as cloud,
+        running_gateway(cloud, limits=limits or Limits()) as (_, url),
+        TalkClient(url, cloud.url) as anna,
+        TalkClient(url, cloud.url) as ben,
+    ):
+        for name, client in (("anna", anna), ("ben", ben)):
+            await client.hello(cloud.ticket(name))
+            await client.join("elsewhere", nextcloud_session(name))
+        for name in ("anna", "ben"):
+            await cloud.talk.set_in_call("elsewhere", nextcloud_session(name), 3)
+        talking = asyncio.create_task(talk(anna, ben))
+        yield url
+        talking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await talking
+        count = [message["message"]["data"] for message in ben.messages if message["type"] == "message"]
+        assert count == list(range(len(count)))
+        assert count
 
 
 async def talk(anna: TalkClient, ben: TalkClient) -> None:
-    """Send numbers from one client to the other, each of which must arrive soon."""
+    """Send numbers from one client to the other without end; each must arrive within ``MAX_GAP``."""
     number = 0
     while True:
         message = {"type": "message", "message": {"recipient": {"type": "call"}, "data": number}}

@@ -136,7 +136,7 @@ def test_capture_keeps_the_records_of_its_level_and_above() -> None:
         ("error, flows=info,mcu=debug", logging.ERROR, {"flows": logging.INFO, "mcu": logging.DEBUG}),
     ],
 )
-def test_levels_are_read(text: str, level: int, areas: dict[str, int]) -> None:
+def test_levels_of_areas_are_parsed(text: str, level: int, areas: dict[str, int]) -> None:
     assert log.parse_levels(text) == (level, areas)
 
 

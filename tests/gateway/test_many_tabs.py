@@ -53,7 +53,7 @@ async def all_at_once(tabs: list[Tab], step: Step) -> None:
 
 
 async def check_that_all_receive(tabs: list[Tab], friend: TalkClient, number: int) -> None:
-    """A message to the user reaches every tab's sessions, and one to the call only those in it."""
+    """Check that a message to the user reaches the sessions of each tab, and one to the call only those in it."""
     user: Json = {"type": "user", "userid": ALICE}
     await friend.send({"type": "message", "message": {"recipient": user, "data": number}})
     await friend.send({"type": "message", "message": {"recipient": {"type": "call"}, "data": -number}})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +13,8 @@ import pytest
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
-from tests.gateway.edge.raw_client import RawClient
+from tests.gateway.served import NO_RATE_LIMITS, PORTUNUS, configuration_for
+from tests.gateway.stalled_member import stalled_member
 
 pytestmark = pytest.mark.full
 
@@ -29,13 +29,8 @@ SLACK = 16 << 20  # bytes for buffers of sockets and transports, and for garbage
 async def served_process(folder: Path, cloud: FakeNextcloud) -> AsyncIterator[tuple[Process, str]]:
     """Run ``portunus serve`` and yield its process and URL."""
     file = folder / "portunus.toml"
-    file.write_text(
-        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{cloud.secret}"\noutbox_bytes = {OUTBOX}\n'
-        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\nrelayed_bytes_per_second = 0\n"
-        f'[[backend]]\nid = "cloud"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
-    )
-    command = str(Path(sys.executable).with_name("portunus"))
-    process = await asyncio.create_subprocess_exec(command, "serve", "-c", str(file), stdout=PIPE)
+    file.write_text(configuration_for(cloud, NO_RATE_LIMITS, sessions=f"outbox_bytes = {OUTBOX}\n"))
+    process = await asyncio.create_subprocess_exec(PORTUNUS, "serve", "-c", str(file), stdout=PIPE)
     try:
         assert process.stdout is not None
         line = (await process.stdout.readline()).decode()
@@ -57,7 +52,9 @@ async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path
             for client, name in ((anna, "anna"), (ben, "ben")):
                 await client.hello(cloud.ticket(name))
                 await client.join("busy", nextcloud_session(name))
-            stalled = [await _stalled_member(url, cloud, number) for number in range(STALLED_CLIENTS)]
+            stalled = [
+                await stalled_member(url, cloud, "busy", f"stalled{number}") for number in range(STALLED_CLIENTS)
+            ]
             before = most = resident(process)
             for number in range(MESSAGES):
                 data = {"number": number, "padding": PADDING}
@@ -67,20 +64,6 @@ async def test_client_that_does_not_read_costs_at_most_its_outbox(tmp_path: Path
                     most = max(most, resident(process))
             numbers = [it["message"]["data"]["number"] for it in ben.messages if it["type"] == "message"]
             assert numbers == list(range(MESSAGES))
-            for one in stalled:
-                one.writer.transport.abort()
+            for raw, _ in stalled:
+                raw.writer.transport.abort()
         assert most - before < STALLED_CLIENTS * OUTBOX + SLACK < MESSAGES * len(PADDING)
-
-
-async def _stalled_member(url: str, cloud: FakeNextcloud, number: int) -> RawClient:
-    host, port = url.removeprefix("http://").split(":")
-    raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
-    await raw.receive()  # welcome
-    auth = {"url": cloud.url, "params": cloud.ticket(f"stalled {number}")}
-    raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
-    await raw.receive()
-    raw.send(
-        {"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": nextcloud_session(f"stalled-{number}")}}
-    )
-    await raw.receive()
-    return raw

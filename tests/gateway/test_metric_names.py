@@ -112,7 +112,7 @@ async def nextcloud() -> AsyncIterator[FakeNextcloud]:
 
 @pytest.fixture
 async def small_nextcloud() -> AsyncIterator[FakeNextcloud]:
-    """A Nextcloud whose session limit is 1."""
+    """Yield the Nextcloud whose session limit is 1."""
     async with FakeNextcloud() as fake:
         yield fake
 
@@ -131,7 +131,7 @@ def config(nextcloud: FakeNextcloud, small_nextcloud: FakeNextcloud) -> Config:
     )
 
 
-async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
+async def run_call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
     """Run a call of two clients and a phone with a subscription, a missing publisher and a limit that is exceeded."""
     anna = await stack.enter_async_context(Member(url, nextcloud, "anna", 1))
     ben = await stack.enter_async_context(Member(url, nextcloud, "ben", 2))
@@ -149,7 +149,7 @@ async def call(url: str, nextcloud: FakeNextcloud, stack: AsyncExitStack) -> Non
         await ben.client.request("transient", transient)
 
 
-async def fail(url: str, small_nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
+async def cause_failures(url: str, small_nextcloud: FakeNextcloud, stack: AsyncExitStack) -> None:
     """Resume a session, fail to resume, exceed the session limit, and use an unreachable backend."""
     carl = await stack.enter_async_context(TalkClient(url, small_nextcloud.url))
     await carl.hello(small_nextcloud.ticket("carl"))
@@ -165,7 +165,7 @@ async def fail(url: str, small_nextcloud: FakeNextcloud, stack: AsyncExitStack) 
         await lost.hello({"ticket": "x"})
 
 
-async def guess(url: str, nextcloud: FakeNextcloud) -> None:
+async def send_wrong_checksums(url: str, nextcloud: FakeNextcloud) -> None:
     """Send wrong checksums until the address is blocked, without waiting for the delayed answers."""
     wrong = {"Spreed-Signaling-Checksum": "0" * 64}
     tasks = [asyncio.create_task(nextcloud.send(url, ROOM, {}, wrong)) for _ in range(30)]
@@ -194,9 +194,9 @@ async def test_metrics_of_a_busy_gateway_have_the_names_of_the_reference(
     nextcloud.gateway = url
     try:
         async with AsyncExitStack() as stack:
-            await call(url, nextcloud, stack)
-            await fail(url, small_nextcloud, stack)
-            await guess(url, nextcloud)
+            await run_call(url, nextcloud, stack)
+            await cause_failures(url, small_nextcloud, stack)
+            await send_wrong_checksums(url, nextcloud)
             found = parsed(await scraped(url))
     finally:
         await gateway.stop()

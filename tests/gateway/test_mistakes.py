@@ -15,8 +15,24 @@ from pathlib import Path
 import pytest
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from tests.gateway import mistake as made
-from tests.gateway.mistake import WRONG_SECRET, Act, Servers, hello, nothing
+from tests.gateway.mistake import (
+    IN_PROCESS,
+    INTERNAL_SECRET,
+    TURN,
+    TURN_KEY,
+    WRONG_SECRET,
+    Installation,
+    Trigger,
+    ask_for_credentials,
+    correct_configuration,
+    do_nothing,
+    forward,
+    hello,
+    hello_of_recorder,
+    notify_and_hello,
+    redirect_to_https,
+    without_data_channels,
+)
 from tests.gateway.served import FILE, LOG, serve
 from tests.gateway.tools.doctor.deployment import doctor
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -51,16 +67,16 @@ DEPENDENCIES = ("sfu", "backend cloud")
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake; ``make`` changes the configuration or a server before the start, ``act`` lets it be noticed."""
+    """One mistake; ``make`` changes the configuration or a server before the start, ``trigger`` reveals it."""
 
     name: str
-    make: Callable[[Servers], None]
+    make: Callable[[Installation], None]
     lines: tuple[str, ...]  # all warnings of the log
-    step: str = ""  # the first one of the doctor that is not ok; empty: the doctor cannot see the mistake
-    found: tuple[str, str] = ("", "")  # words of its cause and of its change
-    act: Act = nothing
+    step: str = ""  # the doctor's first step that is not ok; empty: the doctor cannot find the mistake
+    found: tuple[str, str] = ("", "")  # parts of the cause and of the change in its result
+    trigger: Trigger = do_nothing
     readiness: tuple[int, str, str, str] = (200, "ok", "", "")  # status, state, dependency that is not ok, its reason
-    after: Callable[[Servers], None] = lambda servers: None  # changes the file that the doctor reads
+    after: Callable[[Installation], None] = lambda installation: None  # changes the file that the doctor reads
     janus: bool = False
     edits: dict[str, str] = field(default_factory=dict)  # replaced in the settings of VideoRoom
     channels: bool = True  # Janus has data channels
@@ -71,51 +87,53 @@ def refused_by_cloud(subject: str) -> tuple[int, str, str, str]:
     return 200, "degraded", "backend cloud", f"the last request, of type {subject}, to CLOUD {NOT_ACCEPTED}"
 
 
-def replace(old: str, new: str) -> Callable[[Servers], None]:
-    return lambda servers: servers.replace(old, new)
+def replace(old: str, new: str) -> Callable[[Installation], None]:
+    return lambda installation: installation.replace(old, new)
 
 
 def away(reason: str) -> tuple[int, str, str, str]:
     return 503, "away", "sfu", reason
 
 
-def change_secret_in_nextcloud(servers: Servers) -> None:
-    servers.cloud.secret = WRONG_SECRET
+def change_secret_in_nextcloud(installation: Installation) -> None:
+    installation.cloud.secret = WRONG_SECRET
 
 
-def change_backend_url(new: str) -> Callable[[Servers], None]:
-    return lambda servers: servers.replace(servers.cloud.url, new.replace("CLOUD", servers.cloud.url))
+def change_backend_url(new: str) -> Callable[[Installation], None]:
+    return lambda installation: installation.replace(
+        installation.cloud.url, new.replace("CLOUD", installation.cloud.url)
+    )
 
 
-def name_the_admin_port(servers: Servers) -> None:
-    assert servers.janus is not None
-    servers.replace(servers.janus.url, servers.janus.admin_url)
+def name_the_admin_port(installation: Installation) -> None:
+    assert installation.janus is not None
+    installation.replace(installation.janus.url, installation.janus.admin_url)
 
 
-def remove_the_sfu(servers: Servers) -> None:
-    servers.text = servers.text.replace(made.IN_PROCESS, "")
+def remove_the_sfu(installation: Installation) -> None:
+    installation.text = installation.text.replace(IN_PROCESS, "")
 
 
-def trust_another_proxy(servers: Servers) -> None:
-    servers.text = servers.text.replace("[http]\n", '[http]\ntrusted_proxies = ["192.0.2.1"]\n')
+def trust_another_proxy(installation: Installation) -> None:
+    installation.text = installation.text.replace("[http]\n", '[http]\ntrusted_proxies = ["192.0.2.1"]\n')
 
 
-def add_turn(servers: Servers) -> None:
-    servers.text += made.TURN
+def add_turn(installation: Installation) -> None:
+    installation.text += TURN
 
 
-def keep(servers: Servers) -> None:
+def change_nothing(installation: Installation) -> None:
     """Leave everything as it is: the mistake is on the other side, or is made elsewhere."""
 
 
 MISTAKES = [
     Mistake(
         "secret of the gateway",
-        lambda servers: servers.replace(servers.cloud.secret, WRONG_SECRET),
+        lambda installation: installation.replace(installation.cloud.secret, WRONG_SECRET),
         (f"a request of type auth to backend cloud at CLOUD {NOT_ACCEPTED}",),
         "Nextcloud cloud: requests of the gateway",
         ("Nextcloud does not accept the gateway's signature", "use one secret for backend.secret and in Nextcloud"),
-        hello(lambda servers: servers.cloud.url, "invalid_request"),
+        hello(lambda installation: installation.cloud.url, "invalid_request"),
         refused_by_cloud("auth"),
     ),
     Mistake(
@@ -127,12 +145,12 @@ MISTAKES = [
         ),
         "Nextcloud cloud: requests of the gateway",
         ("Nextcloud does not accept the gateway's signature", "use one secret for backend.secret and in Nextcloud"),
-        made.notify_and_hello,
+        notify_and_hello,
         refused_by_cloud("auth"),
     ),
     Mistake(
         "http for https, refused",
-        made.redirect_to_https,
+        redirect_to_https,
         (
             f"{UNKNOWN}https://HOST/; the nearest URL is CLOUD of backend cloud, the scheme differs: correct urls of"
             " [[backend]] cloud, or overwriteprotocol in Nextcloud's config.php, which a reverse proxy with TLS"
@@ -140,18 +158,18 @@ MISTAKES = [
         ),
         "Nextcloud cloud: capabilities",
         ("it redirects", "write https://cloud.example.com/ in backend.urls"),
-        hello(lambda servers: servers.cloud.url.replace("http:", "https:"), "invalid_backend"),
+        hello(lambda installation: installation.cloud.url.replace("http:", "https:"), "invalid_backend"),
     ),
     Mistake(
         "http for https, redirected",
-        made.redirect_to_https,
+        redirect_to_https,
         (
             f"the capabilities of CLOUD could not be fetched: {REDIRECTED}",
             f"a request of type auth to backend cloud at CLOUD ended with HTTP status 301: {REDIRECTED}",
         ),
         "Nextcloud cloud: capabilities",
         ("it redirects", "write https://cloud.example.com/ in backend.urls"),
-        hello(lambda servers: servers.cloud.url, "internal_error"),
+        hello(lambda installation: installation.cloud.url, "internal_error"),
         (
             200,
             "degraded",
@@ -168,7 +186,7 @@ MISTAKES = [
         ),
         "configuration",
         ("ends with /index.php", "write CLOUD"),
-        hello(lambda servers: servers.cloud.url, "invalid_backend"),
+        hello(lambda installation: installation.cloud.url, "invalid_backend"),
     ),
     Mistake(
         "another host",
@@ -180,7 +198,7 @@ MISTAKES = [
         ),
         "Nextcloud cloud: capabilities",
         ("this Nextcloud cannot be reached from here", "correct backend.urls"),
-        hello(lambda servers: servers.cloud.url, "invalid_backend"),
+        hello(lambda installation: installation.cloud.url, "invalid_backend"),
     ),
     Mistake(
         "no mcu",
@@ -220,7 +238,7 @@ MISTAKES = [
     ),
     Mistake(
         "string_ids",
-        keep,
+        change_nothing,
         (UNUSABLE_JANUS.format(STRING_IDS),),
         "Janus",
         ("string_ids = true", "string_ids = false"),
@@ -230,7 +248,7 @@ MISTAKES = [
     ),
     Mistake(
         "no data channels",
-        keep,
+        change_nothing,
         (UNUSABLE_JANUS.format(NO_CHANNELS),),
         "Janus",
         (NO_CHANNELS, "built with usrsctp"),
@@ -246,19 +264,19 @@ MISTAKES = [
             " and it gets no statistics; if it is your reverse proxy, write under [http]: trusted_proxies ="
             ' ["192.0.2.1/32", "127.0.0.1"]',
         ),
-        act=made.forward,
+        trigger=forward,
     ),
     Mistake(
         "internal secret",
-        keep,
+        change_nothing,
         (
             "internal clients are refused: compare internal.secret with the internalsecret of the SIP bridge or the"
             " recorder",
         ),
         "hello",
         ("refuses a hello with this internal.secret", "reload the gateway"),
-        made.hello_of_recorder,
-        after=replace(made.INTERNAL_SECRET, WRONG_SECRET),
+        hello_of_recorder,
+        after=replace(INTERNAL_SECRET, WRONG_SECRET),
     ),
     Mistake(
         "turn.api_key",
@@ -269,8 +287,8 @@ MISTAKES = [
         ),
         "TURN credentials",
         ("the running gateway grants no credentials", "[turn] api_key"),
-        made.ask_for_credentials,
-        after=replace(made.TURN_KEY, WRONG_SECRET),
+        ask_for_credentials,
+        after=replace(TURN_KEY, WRONG_SECRET),
     ),
 ]
 
@@ -283,28 +301,28 @@ async def test_mistake_is_named_by_log_readiness_and_doctor(tmp_path: Path, mist
         if janus is not None:
             janus.edits.update(mistake.edits)
             await stack.enter_async_context(janus)
-        servers = Servers(cloud, janus, tmp_path)
-        servers.text = made.first_text(servers)
+        installation = Installation(cloud, janus, tmp_path)
+        installation.text = correct_configuration(installation)
         if janus is not None and not mistake.channels:
-            front = await stack.enter_async_context(made.without_data_channels(janus))
-            servers.replace(janus.url, front)
-        mistake.make(servers)
+            front = await stack.enter_async_context(without_data_channels(janus))
+            installation.replace(janus.url, front)
+        mistake.make(installation)
 
         def filled(text: str) -> str:
             return text.replace("CLOUD", cloud.url).replace("HOST", cloud.url.split("/")[2])
 
-        servers.url = await stack.enter_async_context(serve(tmp_path, servers.text))
-        await mistake.act(servers)
-        lines = await servers.warnings(len(mistake.lines))
-        ready = await servers.get("/readyz")
-        mistake.after(servers)
-        (tmp_path / FILE).write_text(servers.text)
+        installation.url = await stack.enter_async_context(serve(tmp_path, installation.text))
+        await mistake.trigger(installation)
+        lines = await installation.warnings(len(mistake.lines))
+        ready = await installation.get("/readyz")
+        mistake.after(installation)
+        (tmp_path / FILE).write_text(installation.text)
         (tmp_path / FILE).chmod(0o600)
         written = (tmp_path / LOG).read_text()
-        status, report, _ = await doctor(servers.url, "-c", tmp_path / FILE, "--json")
+        status, report, _ = await doctor(installation.url, "-c", tmp_path / FILE, "--json")
 
     assert sorted(lines) == sorted(map(filled, mistake.lines))
-    assert [text for text in servers.private if text in written or text in report] == []
+    assert [text for text in installation.private if text in written or text in report] == []
     check_readiness(ready, *map(filled, map(str, mistake.readiness)))
     check_report(json.loads(report), mistake, filled(mistake.found[0]), filled(mistake.found[1]))
     assert status == (1 if mistake.step and not mistake.warns else 0)

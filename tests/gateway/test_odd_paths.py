@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,17 +15,18 @@ import aiohttp
 import pytest
 
 from gateway.app import Gateway
-from gateway.config import Config, HttpSection, SessionsSection
+from gateway.config import SessionsSection
 from gateway.core.limits import Limits
 from gateway.edge.clients.websocket_connection import CLOSE_TIME
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
-from tests.gateway.edge.raw_client import RawClient
+from tests.gateway.running import SECRET, running_gateway
+from tests.gateway.served import NO_RATE_LIMITS, PORTUNUS, configuration_for
+from tests.gateway.stalled_member import stalled_member
 
 pytestmark = pytest.mark.full
 
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 CROWD_SIZE = 300
 MEBI = 1_048_576
 OUTBOX = 4 * MEBI  # bytes, for a client that stops reading
@@ -59,20 +59,9 @@ async def loaded_gateway() -> AsyncIterator[GatewayUnderLoad]:
             bytes_per_second=0,
             relayed_bytes_per_second=0,
         )
-        gateway = Gateway(
-            Config(
-                sessions=SessionsSection(secret=SECRET, outbox_bytes=OUTBOX),
-                http=HttpSection(listen=("127.0.0.1:0",)),
-                backends=(nextcloud.backend(),),
-                limits=limits,
-            )
-        )
-        (url,) = await gateway.start()
-        nextcloud.gateway = url
-        try:
+        sessions = SessionsSection(secret=SECRET, outbox_bytes=OUTBOX)
+        async with running_gateway(nextcloud, sessions=sessions, limits=limits) as (gateway, url):
             yield GatewayUnderLoad(url, nextcloud, gateway)
-        finally:
-            await gateway.stop()
 
 
 async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_others(
@@ -84,10 +73,10 @@ async def test_three_hundred_clients_that_join_at_once_receive_exactly_the_other
             await client.connect()
             await client.hello(loaded_gateway.nextcloud.ticket(f"u{n}"))
         await asyncio.gather(*(client.join("crowd", nextcloud_session(f"{n}")) for n, client in enumerate(clients)))
-        everybody = sorted(client.session_id for client in clients)
+        all_ids = sorted(client.session_id for client in clients)
         for client in clients:
             await client.wait_for(lambda _, client=client: len(joined(client)) >= CROWD_SIZE)  # type: ignore[misc]
-            assert sorted(joined(client)) == everybody
+            assert sorted(joined(client)) == all_ids
     finally:
         await asyncio.gather(*(client.disconnect() for client in clients))
 
@@ -109,11 +98,11 @@ async def test_client_that_stops_reading_delays_no_others_and_has_bounded_memory
         for client, name in ((anna, "anna"), (ben, "ben")):
             await client.hello(loaded_gateway.nextcloud.ticket(name))
             await client.join("busy", nextcloud_session(name))
-        raw, stalled = await _stalled_member(loaded_gateway.url, loaded_gateway.nextcloud, "stalled")
+        raw, stalled = await stalled_member(loaded_gateway.url, loaded_gateway.nextcloud, "busy", "stalled")
         hub = loaded_gateway.gateway.hub
         most, number = 0, 0
         while stalled in hub.sessions and number < 5000:
-            message = {"recipient": {"type": "room"}, "data": {"number": number, "ballast": "x" * 16_000}}
+            message = {"recipient": {"type": "room"}, "data": {"number": number, "ballast": "x" * BALLAST}}
             await anna.send({"type": "message", "message": message})
             await ben.wait_for(lambda message, number=number: numbers([message]) == [number], since=len(ben.messages))  # type: ignore[misc]
             held = hub.sessions.get(stalled)
@@ -140,7 +129,9 @@ async def test_memory_of_the_process_is_bounded_when_clients_stop_reading(tmp_pa
             await anna.hello(nextcloud.ticket("anna"))
             await anna.join("busy", nextcloud_session("anna"))
             before = await _send_to(pid, anna, listeners, [], range(WARM_UP))
-            stalled = [await _stalled_member(url, nextcloud, f"stalled{number}") for number in range(STALLED_CLIENTS)]
+            stalled = [
+                await stalled_member(url, nextcloud, "busy", f"stalled{number}") for number in range(STALLED_CLIENTS)
+            ]
             sessions = [session for _, session in stalled] if to == "session" else []
             end = WARM_UP + 3 * OUTBOX // BALLAST  # three times the limit of an outbox
             most = await _send_to(pid, anna, listeners, sessions, range(WARM_UP, end))
@@ -192,7 +183,7 @@ class Listener:
     async def __aexit__(self, *error: object) -> None:
         await self._client.disconnect()
 
-    async def until(self, number: int) -> None:
+    async def wait_until(self, number: int) -> None:
         """Wait for the message before this number, and check that none was missed."""
         async with asyncio.timeout(30):
             while len(self.numbers) < number:
@@ -221,7 +212,7 @@ async def _send_to(
             await anna.send_message(session, {"ballast": f"{number:{BALLAST}}"})
         if number % BATCH == 0 or number + 1 == numbers_sent.stop:
             for listener in listeners:
-                await listener.until(number + 1)
+                await listener.wait_until(number + 1)
             most = max(most, _resident(pid))
     return most
 
@@ -230,12 +221,8 @@ async def _send_to(
 async def _process(path: Path, nextcloud: FakeNextcloud) -> AsyncIterator[tuple[int, str]]:
     """Run a gateway in a process of its own; yield its process id and URL."""
     file = path / "portunus.toml"
-    file.write_text(
-        f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\noutbox_bytes = {OUTBOX}\n'
-        f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{nextcloud.secret}"\n'
-        "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\nrelayed_bytes_per_second = 0\n"
-    )
-    command = [str(Path(sys.executable).with_name("portunus")), "serve", "-c", str(file)]
+    file.write_text(configuration_for(nextcloud, NO_RATE_LIMITS, sessions=f"outbox_bytes = {OUTBOX}\n"))
+    command = [PORTUNUS, "serve", "-c", str(file)]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         assert process.stdout is not None
@@ -249,16 +236,3 @@ def _resident(pid: int) -> int:
     """Return the resident memory of a process in bytes."""
     (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) * 1024
-
-
-async def _stalled_member(url: str, nextcloud: FakeNextcloud, name: str) -> tuple[RawClient, str]:
-    """Join the busy room over a socket with a small buffer and stop reading; return the client and its session id."""
-    host, port = url.removeprefix("http://").split(":")
-    raw = await RawClient.connect((host, int(port)), receive_buffer=4096)
-    auth = {"url": nextcloud.url, "params": nextcloud.ticket(name)}
-    await raw.receive()  # welcome
-    raw.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
-    session: str = (await raw.receive())["hello"]["sessionid"]
-    raw.send({"id": "j", "type": "room", "room": {"roomid": "busy", "sessionid": nextcloud_session(name)}})
-    await raw.receive()
-    return raw, session

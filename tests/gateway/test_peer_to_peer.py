@@ -11,13 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.app import Gateway
-from gateway.config import Config, HttpSection, McuSection, SessionsSection
+from gateway.config import McuSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_rooms import nextcloud_session
+from tests.gateway.running import running_gateway
 
 ROOM = "r"
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 WAIT_TIMEOUT = 30.0
 
 # Each is `data` as sent: white space, order, duplicate keys, and the spelling of numbers and escapes must be kept.
@@ -56,7 +55,7 @@ MALFORMED = [
     "17.0",
     "false",
 ]
-ALL = [*WELL_FORMED, *MALFORMED]
+ALL_DATA = [*WELL_FORMED, *MALFORMED]
 
 
 @dataclass
@@ -97,17 +96,7 @@ class CallOfTwo:
 async def call() -> AsyncIterator[CallOfTwo]:
     async with AsyncExitStack() as stack:
         nextcloud = await stack.enter_async_context(FakeNextcloud())
-        gateway = Gateway(
-            Config(
-                sessions=SessionsSection(secret=SECRET),
-                http=HttpSection(listen=("127.0.0.1:0",)),
-                backends=(nextcloud.backend(),),
-                mcu=McuSection(type="none"),
-            )
-        )
-        (url,) = await gateway.start()
-        nextcloud.gateway = url
-        stack.push_async_callback(gateway.stop)
+        _, url = await stack.enter_async_context(running_gateway(nextcloud, mcu=McuSection(type="none")))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         opened = CallOfTwo(*[await enter(http, url, nextcloud, name) for name in ("alice", "bob")])
         for name in ("alice", "bob"):
@@ -141,17 +130,19 @@ async def test_media_messages_are_relayed_byte_for_byte(call: CallOfTwo, recipie
     recipient = {"type": recipient_type} | {"session": {"sessionid": call.bob.id}, "user": {"userid": "bob"}}.get(
         recipient_type, {}
     )
-    for data in ALL:
+    for data in ALL_DATA:
         await call.alice.send(recipient, data)
-    assert [await call.bob.receive() for _ in ALL] == [relayed(call.alice, recipient_type, data) for data in ALL]
+    assert [await call.bob.receive() for _ in ALL_DATA] == [
+        relayed(call.alice, recipient_type, data) for data in ALL_DATA
+    ]
 
 
 async def test_malformed_media_messages_are_relayed_without_an_error(call: CallOfTwo) -> None:
-    for data in ALL:
+    for data in ALL_DATA:
         await call.alice.send({"type": "session", "sessionid": call.bob.id}, data)
         await call.alice.send({"type": "session", "sessionid": call.alice.id}, data)
         await call.alice.send({"type": "room"}, data)
-    for _ in range(2 * len(ALL)):
+    for _ in range(2 * len(ALL_DATA)):
         await call.bob.receive()
     await call.bob.send({"type": "session", "sessionid": call.alice.id}, '{"type":"last"}')
     assert await call.alice.receive() == relayed(call.bob, "session", '{"type":"last"}')

@@ -7,10 +7,12 @@ import random
 
 import pytest
 
+from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.poll_client import PollClient
 from gateway.tools.talk_client import TalkClient
 from tests.gateway.cutting_proxy import CuttingProxy
-from tests.gateway.test_acknowledged_delivery import running_gateway
+from tests.gateway.numbered_messages import has_number, received_numbers
+from tests.gateway.running import running_gateway
 
 COUNT = 200  # messages in each direction
 
@@ -18,9 +20,9 @@ COUNT = 200  # messages in each direction
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_message_is_lost_or_duplicated_when_answers_are_cut(seed: int) -> None:
     rng = random.Random(seed)
-    async with running_gateway() as (url, nextcloud):
-        line = CuttingProxy(url, lambda: rng.randrange(100, 5000))
-        async with line, TalkClient(url, nextcloud.url) as bob, PollClient(line.url) as alice, asyncio.timeout(60):
+    async with FakeNextcloud() as nextcloud, running_gateway(nextcloud) as (_, url):
+        proxy = CuttingProxy(url, lambda: rng.randrange(100, 5000))
+        async with proxy, TalkClient(url, nextcloud.url) as bob, PollClient(proxy.url) as alice, asyncio.timeout(60):
             await bob.hello(nextcloud.ticket("bob"))
             await alice.receive()
             auth = {"url": nextcloud.url, "params": nextcloud.ticket("alice")}
@@ -33,7 +35,7 @@ async def test_no_message_is_lost_or_duplicated_when_answers_are_cut(seed: int) 
                 alice.send({"type": "message", "message": {"recipient": recipient, "data": {"n": number}}})
                 if number % 10 == 9:  # a cut loses part of these, and more follow
                     numbers += [(await alice.receive())["message"]["data"]["n"] for _ in range(10)]
-            await bob.wait_for(lambda it: it["type"] == "message" and it["message"]["data"]["n"] == COUNT - 1)
+            await bob.wait_for(has_number(COUNT - 1))
             assert numbers == list(range(COUNT))
-            assert [it["message"]["data"]["n"] for it in bob.messages if it["type"] == "message"] == list(range(COUNT))
+            assert received_numbers(bob) == list(range(COUNT))
             assert alice.failed >= 5

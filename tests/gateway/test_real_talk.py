@@ -1,4 +1,4 @@
-"""What a real Talk once found wrong, tried with the fake Nextcloud through a whole gateway."""
+"""Faults that a real Talk once revealed, tested with the fake Nextcloud and a whole gateway."""
 
 from __future__ import annotations
 
@@ -7,27 +7,21 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.app import Gateway
-from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.tools.talk_notifier import NotCarriedOut
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.federated import REMOTE_ROOM, ROOM, two_servers
+from tests.gateway.running import running_gateway
 
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 CALLERS = 1000
 
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[FakeNextcloud]:
     """Yield a Nextcloud with a gateway."""
-    async with FakeNextcloud(secret=SECRET) as fake:
-        sessions, http = SessionsSection(secret=SECRET), HttpSection(listen=("127.0.0.1:0",))
-        gateway = Gateway(Config(sessions=sessions, http=http, backends=(fake.backend(),)))
-        (fake.gateway,) = await gateway.start()
+    async with FakeNextcloud() as fake, running_gateway(fake):
         yield fake
-        await gateway.stop()
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -87,9 +81,9 @@ async def test_user_receives_the_deletion_event_before_the_room_is_deleted(cloud
         start = len(client.messages)
         await cloud.talk.delete("r")
         await client.wait_for(lambda message: message.get("room") == {"roomid": ""}, since=start)
-        told, gone = client.messages[start:]
-        assert told["event"]["disinvite"] == {"roomid": "r", "reason": "deleted"}
-        assert gone["type"] == "room"
+        event, room = client.messages[start:]
+        assert event["event"]["disinvite"] == {"roomid": "r", "reason": "deleted"}
+        assert room["type"] == "room"
 
 
 async def test_federated_user_joins_with_the_token_and_session_id_of_talk() -> None:
@@ -97,10 +91,10 @@ async def test_federated_user_joins_with_the_token_and_session_id_of_talk() -> N
         cloud = servers.host_cloud
         cloud.gateway = servers.host_url
         session = cloud.talk.open(REMOTE_ROOM, "alice", cloud_id=f"alice@{servers.home_cloud.url.rstrip('/')}")
-        federation = cloud.federation(servers.line.url, REMOTE_ROOM, "alice")
+        federation = cloud.federation(servers.proxy.url, REMOTE_ROOM, "alice")
         await alice.request("room", {"roomid": ROOM, "sessionid": session, "federation": federation})
-        asked = await cloud.wait_for(lambda request: request.body.get("sessionid") == session)
-        assert "actorid" not in asked.body  # Talk knows the person by the session
+        request = await cloud.wait_for(lambda request: request.body.get("sessionid") == session)
+        assert "actorid" not in request.body  # Talk knows the person by the session
         await cloud.talk.set_in_call(REMOTE_ROOM, session, 7)
         for client in (alice, bob):
             update = await client.wait_for(lambda message: message.get("event", {}).get("target") == "participants")

@@ -1,4 +1,4 @@
-"""What a reload changes while the gateway listens: the certificate, trusted proxies, and access to statistics."""
+"""Settings that a reload changes while the gateway listens: certificate, trusted proxies, access to statistics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def config(certificate: Path | str = "", key: Path | str = "", proxies: tuple[st
 
 
 @asynccontextmanager
-async def served_gateway(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
+async def started_gateway(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
     gateway = Gateway(config)
     (url,) = await gateway.start()
     try:
@@ -61,7 +61,7 @@ def folder(parent: Path, name: str) -> Path:
 async def test_reload_changes_the_certificate_of_new_connections(tmp_path: Path, same_paths: bool) -> None:
     paths = make_certificate(folder(tmp_path, "old"), rsa_key=True)
     old = paths[0].read_bytes()
-    async with served_gateway(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
+    async with started_gateway(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
         trust = ssl.create_default_context(cadata=old.decode())
         async with http.ws_connect(url + "/spreed", ssl=trust) as client:
             assert (await client.receive_json())["type"] == "welcome"
@@ -78,7 +78,7 @@ async def test_reload_with_an_unusable_certificate_changes_nothing(tmp_path: Pat
     paths = make_certificate(folder(tmp_path, "one"))
     old = paths[0].read_bytes()
     other_key = make_certificate(folder(tmp_path, "two"))[1]
-    async with served_gateway(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
+    async with started_gateway(config(*paths)) as (gateway, url), aiohttp.ClientSession() as http:
         for certificate, key in ((paths[0], other_key), (tmp_path / "none", paths[1])):
             changed = msgspec.structs.replace(config(certificate, key), stats=StatsSection(("192.0.2.1/32",)))
             with pytest.raises(OSError):  # noqa: PT011 - the text is OpenSSL's or the system's
@@ -90,16 +90,16 @@ async def test_reload_with_an_unusable_certificate_changes_nothing(tmp_path: Pat
 
 async def test_reload_that_turns_tls_on_or_off_needs_a_restart(tmp_path: Path) -> None:
     paths = make_certificate(tmp_path)
-    async with served_gateway(config()) as (gateway, _):
+    async with started_gateway(config()) as (gateway, _):
         assert await gateway.reload(config(*paths)) == ["http.certificate"]
-    async with served_gateway(config(*paths)) as (gateway, url):
+    async with started_gateway(config(*paths)) as (gateway, url):
         assert await gateway.reload(config()) == ["http.certificate"]
         assert await is_trusted(url, paths[0].read_bytes())
         assert await gateway.reload(config(*paths)) == ["http.certificate"]
 
 
 async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statistics() -> None:
-    async with served_gateway(config()) as (gateway, url), aiohttp.ClientSession() as http:
+    async with started_gateway(config()) as (gateway, url), aiohttp.ClientSession() as http:
 
         async def status(forwarded_for: str) -> int:
             async with http.get(url + "/metrics", headers={"X-Forwarded-For": forwarded_for}) as response:
@@ -116,7 +116,7 @@ async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statis
 async def test_timeout_of_the_sfu_stays_the_same_everywhere_until_a_restart() -> None:
     before = msgspec.structs.replace(config(), mcu=McuSection(timeout=7.0))
     after = msgspec.structs.replace(config(), mcu=McuSection(timeout=3.0, max_stream_bitrate=500_000))
-    async with served_gateway(before) as (gateway, _):
+    async with started_gateway(before) as (gateway, _):
         assert await gateway.reload(after) == ["mcu.timeout"]
         assert gateway._services.settings.media_limits == MediaLimits(500_000, after.mcu.max_screen_bitrate, 7.0)
 
@@ -134,7 +134,7 @@ async def test_only_keys_of_nextcloud_that_a_reload_does_not_apply_need_a_restar
     change: dict[str, Any], needs_restart: list[str]
 ) -> None:
     section = NextcloudSection(allow_any=True, secret=SECRET)
-    async with served_gateway(msgspec.structs.replace(config(), nextcloud=section)) as (gateway, _):
+    async with started_gateway(msgspec.structs.replace(config(), nextcloud=section)) as (gateway, _):
         after = msgspec.structs.replace(config(), nextcloud=msgspec.structs.replace(section, **change))
         assert await gateway.reload(after) == needs_restart
         found = gateway._services.backends.find_with_base_url("https://cloud.example/")

@@ -19,6 +19,7 @@ from mcu.base import Mcu
 from mcu.janus.settings import JanusServerSettings
 from tests.gateway.flows.media.descriptions import answer, offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
+from tests.gateway.running import running_gateway
 from tests.ports import free_ports
 
 SFU_FEATURES = {"mcu", "offer-codecs", "republish", "simulcast", "update-sdp"}
@@ -39,18 +40,9 @@ class GatewayWithoutJanus:
 async def gateway() -> AsyncIterator[GatewayWithoutJanus]:
     async with FakeNextcloud() as nextcloud:
         janus = f"ws://127.0.0.1:{free_ports(1)[0]}"
-        server = Gateway(
-            Config(
-                sessions=SessionsSection(secret="0123456789abcdef0123456789abcdef"),
-                http=HttpSection(listen=("127.0.0.1:0",)),
-                backends=(nextcloud.backend(),),
-                mcu=McuSection(type="janus", settings=(JanusServerSettings(janus),), timeout=1.0),
-            )
-        )
-        (url,) = await server.start()
-        nextcloud.gateway = url
-        yield GatewayWithoutJanus(url, nextcloud, janus)
-        await server.stop()
+        mcu = McuSection(type="janus", settings=(JanusServerSettings(janus),), timeout=1.0)
+        async with running_gateway(nextcloud, mcu=mcu) as (_, url):
+            yield GatewayWithoutJanus(url, nextcloud, janus)
 
 
 def features(message: Json) -> set[str]:

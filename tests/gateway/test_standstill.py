@@ -42,7 +42,7 @@ async def stand_still(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None
     return jump
 
 
-async def turns() -> None:
+async def run_ready_callbacks() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
@@ -51,10 +51,10 @@ async def test_timer_that_is_late_fires_only_after_the_grace(stand_still: Callab
     fired: list[float] = []
     PeerTimer(10.0, lambda: fired.append(1))
     stand_still(15.0)
-    await turns()
+    await run_ready_callbacks()
     assert fired == []
     stand_still(5.5)  # more than the grace, and less than a second standstill
-    await turns()
+    await run_ready_callbacks()
     assert fired == [1]
 
 
@@ -62,10 +62,10 @@ async def test_cancelled_timer_does_not_fire(stand_still: Callable[[float], None
     fired: list[int] = []
     timer = PeerTimer(10.0, lambda: fired.append(1))
     stand_still(15.0)
-    await turns()
+    await run_ready_callbacks()
     timer.cancel()
     stand_still(15.0)
-    await turns()
+    await run_ready_callbacks()
     assert fired == []
 
 
@@ -77,9 +77,9 @@ async def test_answer_that_waited_during_a_standstill_is_read(stand_still: Calla
             return await answer
 
     waiting = asyncio.create_task(wait())
-    await turns()
+    await run_ready_callbacks()
     stand_still(15.0)
-    await turns()
+    await run_ready_callbacks()
     answer.set_result("late")
     assert await waiting == "late"
 
@@ -90,17 +90,19 @@ async def test_silent_peer_times_out(stand_still: Callable[[float], None]) -> No
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
-    await turns()
+    await run_ready_callbacks()
     stand_still(10.0)
     with pytest.raises(TimeoutError):
         await waiting
 
 
 @pytest.mark.parametrize("seconds", [None, 0, 0.0])
-async def test_no_limit(seconds: float | None, stand_still: Callable[[float], None]) -> None:
+async def test_block_without_a_limit_does_not_time_out(
+    seconds: float | None, stand_still: Callable[[float], None]
+) -> None:
     async with PeerTimeout(seconds):
         stand_still(1e6)
-        await turns()
+        await run_ready_callbacks()
 
 
 async def test_exception_of_the_block_stops_the_timer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ async def test_timeout_is_freed_without_the_garbage_collector() -> None:
         before = existing()
         async with PeerTimeout(10.0):
             assert existing() == before + 2
-            await turns()
+            await run_ready_callbacks()
         assert existing() == before
     finally:
         gc.enable()

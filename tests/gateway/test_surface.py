@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.app import PATH_PREFIXES, Gateway
-from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection, TurnSection
+from gateway.config import Config, InternalSection, McuSection, SessionsSection, TurnSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
@@ -19,6 +19,7 @@ from gateway.version import SERVER_HEADER, SERVER_VERSION
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.edge.serving import exchange
 from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
+from tests.gateway.running import running_gateway
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 HEADER = "X-Spreed-Signaling-Features"
@@ -45,7 +46,7 @@ WITH_AN_SFU = {"mcu", "offer-codecs", "update-sdp"}
 
 
 @dataclass
-class RunningGateway:
+class ServedGateway:
     """A gateway and its Nextcloud."""
 
     url: str
@@ -53,25 +54,16 @@ class RunningGateway:
 
 
 @pytest.fixture(params=["none", "inprocess"])
-async def running_gateway(request: pytest.FixtureRequest) -> AsyncIterator[RunningGateway]:
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[ServedGateway]:
     sfu = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
-    async with FakeNextcloud(secret=SECRET) as cloud:
-        gateway = Gateway(
-            Config(
-                sessions=SessionsSection(secret=SECRET),
-                http=HttpSection(listen=("127.0.0.1:0",)),
-                internal=InternalSection(secret=INTERNAL_SECRET),
-                backends=(cloud.backend(),),
-                turn=TurnSection(api_key="key", secret="secret", servers=("turn:turn.example",)),
-                mcu=McuSection() if request.param == "none" else sfu,
-            )
-        )
-        (url,) = await gateway.start()
-        cloud.gateway = url
-        try:
-            yield RunningGateway(url, cloud)
-        finally:
-            await gateway.stop()
+    async with FakeNextcloud() as cloud:
+        sections = {
+            "internal": InternalSection(secret=INTERNAL_SECRET),
+            "turn": TurnSection(api_key="key", secret="secret", servers=("turn:turn.example",)),
+            "mcu": McuSection() if request.param == "none" else sfu,
+        }
+        async with running_gateway(cloud, **sections) as (_, url):
+            yield ServedGateway(url, cloud)
 
 
 @pytest.fixture
@@ -80,24 +72,22 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-def bare(listed: str) -> list[str]:
+def split_features(listed: str) -> list[str]:
     return listed.split(", ")
 
 
-def known(features: list[str]) -> set[str]:
-    """Return the features, except for those that other tests check."""
+def without_optional_features(features: list[str]) -> set[str]:
+    """Return the features without those that depend on the SFU, which other tests check."""
     return set(features) - {"republish", "simulcast"}
 
 
 # reference 1.2-a
-async def test_each_route_is_served_below_both_prefixes(
-    running_gateway: RunningGateway, http: aiohttp.ClientSession
-) -> None:
+async def test_each_route_is_served_below_both_prefixes(served: ServedGateway, http: aiohttp.ClientSession) -> None:
     for prefix in PATH_PREFIXES:
         for method, path, status in ROUTES:
-            async with http.request(method, running_gateway.url + prefix + path) as response:
+            async with http.request(method, served.url + prefix + path) as response:
                 assert (path, response.status) == (path, status)
-        async with http.ws_connect(running_gateway.url + prefix + "/spreed") as client:
+        async with http.ws_connect(served.url + prefix + "/spreed") as client:
             assert (await client.receive_json())["type"] == "welcome"
 
 
@@ -127,10 +117,8 @@ async def test_each_registered_route_is_tested() -> None:
         ("GET", "/spreed/poll"),
     ],
 )
-async def test_wrong_method_is_405(
-    running_gateway: RunningGateway, http: aiohttp.ClientSession, method: str, path: str
-) -> None:
-    async with http.request(method, running_gateway.url + path) as response:
+async def test_wrong_method_is_405(served: ServedGateway, http: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with http.request(method, served.url + path) as response:
         assert response.status == 405
 
 
@@ -138,16 +126,16 @@ async def test_wrong_method_is_405(
 @pytest.mark.parametrize(
     "path", ["/", "/spreed/", "/api/v1/room/", "/api/v1/room/a/b", "/api/vi/room/a", "/debug/pprof/"]
 )
-async def test_unknown_path_is_404(running_gateway: RunningGateway, http: aiohttp.ClientSession, path: str) -> None:
-    async with http.post(running_gateway.url + path) as response:
+async def test_unknown_path_is_404(served: ServedGateway, http: aiohttp.ClientSession, path: str) -> None:
+    async with http.post(served.url + path) as response:
         assert response.status == 404
 
 
 # reference 1.2-b
 async def test_each_response_names_the_server_and_its_features(
-    running_gateway: RunningGateway, http: aiohttp.ClientSession
+    served: ServedGateway, http: aiohttp.ClientSession
 ) -> None:
-    async with http.get(running_gateway.url + "/api/v1/serverinfo") as response:
+    async with http.get(served.url + "/api/v1/serverinfo") as response:
         features = (await response.json())["features"]
     for method, path in [
         *((method, path) for method, path, _ in ROUTES),
@@ -155,46 +143,44 @@ async def test_each_response_names_the_server_and_its_features(
         ("PUT", "/spreed"),
         ("GET", "/standalone-signaling/api/v1/welcome"),
     ]:
-        async with http.request(method, running_gateway.url + path) as response:
+        async with http.request(method, served.url + path) as response:
             assert (path, response.headers["Server"]) == (path, SERVER_HEADER)
-            assert bare(response.headers[HEADER]) == features
-    async with http.ws_connect(running_gateway.url + "/spreed") as client:
+            assert split_features(response.headers[HEADER]) == features
+    async with http.ws_connect(served.url + "/spreed") as client:
         assert client._response.headers["Server"] == SERVER_HEADER
-        assert bare(client._response.headers[HEADER]) == features
-    parts = urlsplit(running_gateway.url)
+        assert split_features(client._response.headers[HEADER]) == features
+    parts = urlsplit(served.url)
     _, headers, _ = await exchange((parts.hostname or "", parts.port or 0), b"junk\r\n\r\n")
     assert headers["server"] == SERVER_HEADER
-    assert bare(headers[HEADER.lower()]) == features
+    assert split_features(headers[HEADER.lower()]) == features
 
 
 # reference 13.1-a
 async def test_each_endpoint_announces_its_features_and_the_version(
-    running_gateway: RunningGateway, http: aiohttp.ClientSession
+    served: ServedGateway, http: aiohttp.ClientSession
 ) -> None:
-    async with http.get(running_gateway.url + "/api/v1/serverinfo") as response:
+    async with http.get(served.url + "/api/v1/serverinfo") as response:
         regular = await response.json()
     features = regular["features"]
     has_mcu = "mcu" in features
     assert features == sorted(features)
-    assert known(features) == REGULAR_FEATURES | (WITH_AN_SFU if has_mcu else set())
+    assert without_optional_features(features) == REGULAR_FEATURES | (WITH_AN_SFU if has_mcu else set())
     assert regular["version"] == SERVER_VERSION
     async with (
-        TalkClient(running_gateway.url, running_gateway.cloud.url) as alice,
-        TalkClient(running_gateway.url, running_gateway.cloud.url) as bridge,
+        TalkClient(served.url, served.cloud.url) as alice,
+        TalkClient(served.url, served.cloud.url) as bridge,
     ):
         welcome = {"version": SERVER_VERSION, "features": sorted([*features, "virtual-sessions"])}
         assert alice.messages[0]["welcome"] == welcome
-        reply = (await alice.hello(running_gateway.cloud.ticket("alice")))["hello"]["server"]
+        reply = (await alice.hello(served.cloud.ticket("alice")))["hello"]["server"]
         assert reply == {"version": SERVER_VERSION, "features": features}
-        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(running_gateway.cloud.url)))["hello"][
-            "server"
-        ]
+        internal: dict[str, Any] = (await bridge.hello_internal(internal_params(served.cloud.url)))["hello"]["server"]
         expected = {*features, "virtual-sessions"} - {"audio-video-permissions"}
         assert internal == {"version": SERVER_VERSION, "features": sorted(expected)}
         await alice.join("r", nextcloud_session("alice"))
-    for asked in running_gateway.cloud.requests:
-        assert asked.headers["User-Agent"] == SERVER_HEADER
-        if asked.type != "capabilities":
-            assert bare(asked.headers[HEADER]) == features
-    async with http.get(running_gateway.url + "/api/v1/welcome") as response:
+    for request in served.cloud.requests:
+        assert request.headers["User-Agent"] == SERVER_HEADER
+        if request.type != "capabilities":
+            assert split_features(request.headers[HEADER]) == features
+    async with http.get(served.url + "/api/v1/welcome") as response:
         assert await response.text() == f'{{"nextcloud-spreed-signaling":"Welcome","version":"{SERVER_VERSION}"}}\n'
