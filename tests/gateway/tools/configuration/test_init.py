@@ -119,7 +119,7 @@ def test_unit_is_hardened_notifies_and_takes_the_address_of_its_socket(tmp_path:
     assert assigned(unit, "Type", "Requires", "Also") == ["notify", "portunus.socket", "portunus.socket"]
     (watchdog,) = assigned(unit, "WatchdogSec")
     assert float(watchdog) > END_TIME  # no keep-alive is sent while the gateway ends
-    hardened = ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "MemoryDenyWriteExecute")
+    hardened = ("NoNewPrivileges", "ProtectHome", "PrivateTmp", "PrivateDevices", "LockPersonality")
     assert assigned(unit, *hardened) == ["yes"] * len(hardened)
     strict = ("ProtectSystem", "CapabilityBoundingSet", "SystemCallFilter", "StateDirectory")
     assert assigned(unit, *strict) == ["strict", "", "@system-service", "portunus"]
