@@ -76,28 +76,43 @@ class TwoHosts:
 
 
 @contextmanager
-def two_hosts() -> Iterator[TwoHosts]:
-    """Create two namespaces connected by a veth pair, and run the block in the server's."""
+def _namespaces(*names: str) -> Iterator[None]:
+    """Create namespaces with a loopback interface; at the end return this thread to its own one and delete them."""
     if shutil.which("ip") is None:
         raise RuntimeError("the command ip is missing: apt-get install iproute2")
     original_namespace = Path(f"/proc/self/task/{threading.get_native_id()}/ns/net")
-    hosts = TwoHosts(f"server{os.getpid()}", f"client{os.getpid()}")
     with original_namespace.open() as original:
         try:
-            for name in (hosts.server, hosts.client):
+            for name in names:
                 _ip("netns", "add", name)
                 _ip("-n", name, "link", "set", "lo", "up")
-            _ip(
-                "-n", hosts.server, "link", "add", "toclient", "type", "veth", "peer", "toserver", "netns", hosts.client
-            )
-            _ip("-n", hosts.server, "addr", "add", f"{SERVER_ADDRESS}/24", "dev", "toclient")
-            for address in CLIENT_ADDRESSES:
-                _ip("-n", hosts.client, "addr", "add", f"{address}/24", "dev", "toserver")
-            _ip("-n", hosts.server, "link", "set", "toclient", "up")
-            _ip("-n", hosts.client, "link", "set", "toserver", "up")
-            _enter(Path("/run/netns", hosts.server))
-            yield hosts
+            yield
         finally:
             _set_namespace(original.fileno())
-            for name in (hosts.server, hosts.client):
+            for name in names:
                 subprocess.run(("ip", "netns", "del", name), check=False, capture_output=True)
+
+
+@contextmanager
+def lone_host() -> Iterator[Path]:
+    """Create one namespace that has loopback only, and run the block in it; yield the path that names it."""
+    name = f"lone{os.getpid()}"
+    with _namespaces(name):
+        path = Path("/run/netns", name)
+        _enter(path)
+        yield path
+
+
+@contextmanager
+def two_hosts() -> Iterator[TwoHosts]:
+    """Create two namespaces connected by a veth pair, and run the block in the server's."""
+    hosts = TwoHosts(f"server{os.getpid()}", f"client{os.getpid()}")
+    with _namespaces(hosts.server, hosts.client):
+        _ip("-n", hosts.server, "link", "add", "toclient", "type", "veth", "peer", "toserver", "netns", hosts.client)
+        _ip("-n", hosts.server, "addr", "add", f"{SERVER_ADDRESS}/24", "dev", "toclient")
+        for address in CLIENT_ADDRESSES:
+            _ip("-n", hosts.client, "addr", "add", f"{address}/24", "dev", "toserver")
+        _ip("-n", hosts.server, "link", "set", "toclient", "up")
+        _ip("-n", hosts.client, "link", "set", "toserver", "up")
+        _enter(Path("/run/netns", hosts.server))
+        yield hosts
