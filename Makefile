@@ -1,12 +1,12 @@
 # Each target sets up what it needs; scripts/ holds the steps. PYTHON=/path/to/python3 selects another Python.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full soak compare lint bench bench-quick bench-sfu constraints clean runtime-venv dev-venv
+.PHONY: help demo test test-full soak compare lint bench bench-quick bench-sfu deb constraints clean runtime-venv dev-venv
 
 PORT ?= 8080
 BIN := .venv/bin
 # Debian packages of the quick tests: an SFU, a browser with a font, a C compiler.
 PACKAGES := janus chromium fonts-dejavu-core gcc libc6-dev
-PACKAGES_FULL := $(PACKAGES) firefox-esr iproute2 nginx-light coturn systemd libnss3-tools
+PACKAGES_FULL := $(PACKAGES) firefox-esr iproute2 nginx-light coturn systemd debootstrap systemd-container libnss3-tools
 
 help:
 	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench             Portunus beside the Go server (PORTUNUS_COMPARE_SERVER) and a floor; docs/performance.md"
 	@echo "make bench-quick       the costs of a message and a hello as multiples of the floor, in under a minute"
 	@echo "make bench-sfu         CPU and delay of the in-process SFU and of Janus, and their effect on messages"
+	@echo "make deb               the Debian package, in dist/"
 	@echo "make lint              only ruff and mypy"
 	@echo "make constraints       pin the dependencies again, within the ranges of pyproject.toml"
 	@echo "make clean             remove all files that these targets create"
@@ -44,6 +45,7 @@ test: dev-venv
 test-full: dev-venv
 	@scripts/packages $(PACKAGES_FULL)
 	@scripts/janus-1.4
+	@scripts/debian-12
 	@scripts/run-tests full
 
 soak: dev-venv
@@ -65,6 +67,9 @@ bench-quick: dev-venv
 bench-sfu: dev-venv
 	@scripts/packages janus gcc libc6-dev
 	$(BIN)/python -m bench.sfu
+
+deb: runtime-venv
+	@scripts/deb dist
 
 constraints:
 	@scripts/constraints
