@@ -13,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import HttpVersion, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser
+from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from gateway.edge.http.idle_connections import IdleConnection
@@ -28,8 +28,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 _HEADERS_OF_A_BODY = ("Content-Length", "Transfer-Encoding", "Expect")  # a handshake has no body
 
 
-@dataclass(frozen=True, slots=True)
-class UpgradeRequest:
+class UpgradeRequest(Struct, frozen=True):
     """The head of a request for an upgrade; ``early`` are the octets after it that have arrived already."""
 
     path: str

@@ -5,11 +5,10 @@ Source: reference 3.1-3.4.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from gateway.core import backends
 from gateway.core.session import ClientType
@@ -20,8 +19,7 @@ from gateway.wire.errors import Code, ProtocolError
 _VERSIONS = ("1.0", "2.0")
 
 
-@dataclass(frozen=True, slots=True)
-class TicketCredentials:
+class TicketCredentials(Struct, frozen=True):
     """Parameters that only Nextcloud understands (hello 1.0)."""
 
     client_type: ClientType
@@ -29,8 +27,7 @@ class TicketCredentials:
     params: Raw
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCredentials:
+class TokenCredentials(Struct, frozen=True):
     """A token that Nextcloud has signed (hello 2.0); not verified yet."""
 
     client_type: ClientType
@@ -38,8 +35,7 @@ class TokenCredentials:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class InternalCredentials:
+class InternalCredentials(Struct, frozen=True):
     """The proof that an internal client knows the shared secret (3.4); not verified yet."""
 
     url: str
