@@ -6,6 +6,7 @@ Source: reference 14.2, 14.4.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, ip_address, ip_network
 
 from gateway.core.throttle import Address
@@ -56,7 +57,7 @@ class TrustedProxies(Networks):
 
     def hides_client(self, request: RequestHead) -> bool:
         """Return whether a peer that is not trusted has forwarded a request: the address of its client is not known."""
-        return _peer(request) not in self and any(name in request.headers for name in _FORWARDING_HEADERS)
+        return _peer(request) not in self and _is_forwarded(request)
 
     def real_ip(self, request: RequestHead) -> Address:
         """Return the address of the client.
@@ -67,7 +68,7 @@ class TrustedProxies(Networks):
         """
         peer = _peer(request)
         if peer not in self:
-            if self.hides_client(request):
+            if _is_forwarded(request):
                 self._on_untrusted(peer, self.texts)
             return peer
         headers = request.headers
@@ -94,8 +95,17 @@ def named_addresses(request: RequestHead) -> list[Address | None]:
     return [_peer(request), *(_parse(text) for text in texts if text.strip())]
 
 
+def _is_forwarded(request: RequestHead) -> bool:
+    return any(name in request.headers for name in _FORWARDING_HEADERS)
+
+
 def _peer(request: RequestHead) -> Address:
-    return _parse(request.remote or "") or _LOOPBACK
+    return _parse_peer(request.remote or "") or _LOOPBACK
+
+
+@lru_cache(maxsize=1024)  # of few proxies, or of addresses from which many clients connect
+def _parse_peer(text: str) -> Address | None:
+    return _parse(text)
 
 
 def _parse(text: str) -> Address | None:
