@@ -15,6 +15,9 @@ from aiohttp import HttpVersion11, web
 from gateway.edge.http.request_head import RequestHead
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+_SWITCHING_PROTOCOLS = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
 _LIST_SPACE = " \t"  # optional white space around the members of a list (RFC 9110 5.6.3)
 
 
@@ -39,13 +42,14 @@ def accept_key(request: RequestHead) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
 
 
-def switching_protocols(accept: str, headers: Mapping[str, str]) -> bytes:
-    """Return the answer that accepts a handshake, with the value of ``accept_key`` and other headers."""
-    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return (
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n{lines}\r\n"
-    ).encode()
+def switching_protocols(accept: str, headers: bytes) -> bytes:
+    """Return the answer that accepts a handshake, with the value of ``accept_key`` and other headers, encoded."""
+    return b"%b%b\r\n%b\r\n" % (_SWITCHING_PROTOCOLS, accept.encode(), headers)
+
+
+def encode_headers(headers: Mapping[str, str]) -> bytes:
+    """Return headers as lines, each with its line end."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers.items()]).encode()
 
 
 def _tokens(request: RequestHead, name: str) -> set[str]:

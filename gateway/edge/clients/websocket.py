@@ -17,7 +17,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.throttle import Address
 from gateway.edge.clients.frame_input import InputTurns
 from gateway.edge.clients.frames import FrameCache
-from gateway.edge.clients.handshake import accept_key, switching_protocols
+from gateway.edge.clients.handshake import accept_key, encode_headers, switching_protocols
 from gateway.edge.clients.traffic import TrafficCounters
 from gateway.edge.clients.websocket_connection import CLOSE_TIME, WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
@@ -48,7 +48,7 @@ class WebSocketEndpoint:
         self.wall_clock = wall_clock
         self._proxies = proxies
         self._headers = headers
-        self._date, self._date_second = "", -1  # the time as a header's text, and its second
+        self._encoded_headers, self._encoded_second = b"", -1  # with the date of a second, and that second
         self._connections: set[WebSocketConnection] = set()
         self._none_left = asyncio.Event()
         self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
@@ -109,14 +109,14 @@ class WebSocketEndpoint:
         connection = WebSocketConnection(ConnectionId(self._last_id), address, self, transport, on_lost)
         connection.user_agent = request.headers.get("User-Agent", "")
         self._connections.add(connection)
-        headers = {"Date": self._formatted_date(), **self._headers}
-        connection.open(switching_protocols(accept, headers), early)
+        connection.open(switching_protocols(accept, self._dated_headers()), early)
 
-    def _formatted_date(self) -> str:
+    def _dated_headers(self) -> bytes:
         second = int(self.wall_clock())
-        if second != self._date_second:
-            self._date, self._date_second = formatdate(second, usegmt=True), second
-        return self._date
+        if second != self._encoded_second:
+            self._encoded_second = second
+            self._encoded_headers = encode_headers({"Date": formatdate(second, usegmt=True), **self._headers})
+        return self._encoded_headers
 
     def remove(self, connection: WebSocketConnection) -> None:
         """Remove a lost connection."""
