@@ -25,9 +25,14 @@ def narrow(listening: Iterable[Any]) -> None:
 
 def widen(transport: asyncio.BaseTransport | None) -> None:
     """Give a connection whose request was accepted a large receive buffer; ``None``: the connection has ended."""
-    sock = None if transport is None else transport.get_extra_info("socket")
-    if sock is None or sock.family == socket.AF_UNIX:
+    of_transport = None if transport is None else transport.get_extra_info("socket")
+    if of_transport is None or of_transport.family == socket.AF_UNIX:
         return
-    with contextlib.suppress(OSError):  # the connection is being closed
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE_SIZE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, WIDE_SIZE)  # Linux leaves it narrow
+    with contextlib.suppress(OSError, ValueError):  # the connection is being closed, or is closed
+        # The object that uvloop returned makes a socket for each call; this is one for both calls.
+        sock = socket.socket(of_transport.family, of_transport.type, of_transport.proto, of_transport.fileno())
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE_SIZE)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, WIDE_SIZE)  # Linux leaves it narrow
+        finally:
+            sock.detach()

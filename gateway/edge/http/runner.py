@@ -29,7 +29,6 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.tcp_helpers import tcp_keepalive
 
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
@@ -90,6 +89,10 @@ class TcpSite(web.TCPSite):
         await super().start()
         server: Any = self._server
         narrow(server.sockets)
+        for (
+            listening
+        ) in server.sockets:  # its connections inherit it: without a time limit only this detects a lost peer
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 class PassedSite(web.SockSite):
@@ -149,7 +152,6 @@ class _Server(web.Server):
 
     def add(self, connection: AcceptedConnection) -> float:
         """See ``ConnectionAcceptor.add``."""
-        tcp_keepalive(connection.transport)  # without a time limit nothing else detects that the peer is gone
         connection.uses_reserve = self._rules.reserve.is_used_by(connection.transport)
         self._new.add(connection)
         self._rules.idle.add(connection)
