@@ -35,8 +35,9 @@ from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
 from gateway.edge.operator import serverinfo
-from gateway.edge.operator.admin import AdminSocket
+from gateway.edge.operator.admin_socket import AdminSocket
 from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestControls
+from gateway.edge.operator.operator_routes import operator_routes
 from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.snapshot import SnapshotApi
 from gateway.edge.operator.status import Status
@@ -86,7 +87,7 @@ class Gateway:
         self._housekeeper = Housekeeper(self._clock, *flows.sweeps, silence_sweeps=flows.client_limits)
         self.draining = flows.draining
         self._overview = Overview(self._services, flows.media, self._mcu, self._nextcloud.problem)
-        self._admin = AdminSocket(
+        operator = operator_routes(
             self._services,
             flows.media.quality,
             flows.draining,
@@ -94,6 +95,7 @@ class Gateway:
             VERSION,
             SnapshotApi(self._services, self._overview, self._mcu, VERSION),
         )
+        self._admin = AdminSocket(operator)
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
         self._body_budget = BodyBudget(self._clock)
         self._polling = PollingEndpoint(

@@ -1,4 +1,4 @@
-"""Requests to the admin socket of a running gateway (``gateway.edge.operator.admin``)."""
+"""Requests to the admin socket of a running gateway (``gateway.edge.operator.admin_socket``)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.edge.operator.admin import PublisherExplanation, RoomExplanation
+from gateway.edge.operator.explain_api import PublisherExplanation, RoomExplanation
 from gateway.tools import admin_requests
 
 

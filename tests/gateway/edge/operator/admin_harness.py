@@ -11,7 +11,8 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import main
 from gateway.core.limits import Backend, BackendQualityRules
-from gateway.edge.operator.admin import AdminSocket
+from gateway.edge.operator.admin_socket import AdminSocket
+from gateway.edge.operator.operator_routes import operator_routes
 from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.snapshot import SnapshotApi
 from tests.gateway.flows.harness import FlowHarness
@@ -33,7 +34,8 @@ def snapshots(harness: FlowHarness) -> SnapshotApi:
 def admin_socket(harness: FlowHarness) -> AdminSocket:
     """Return the admin socket of a harness, which does not listen yet."""
     quality, draining = harness.media.quality, harness.flows.draining
-    return AdminSocket(harness.services, quality, draining, lambda: DEADLINE, "1.2.3", snapshots(harness))
+    routes = operator_routes(harness.services, quality, draining, lambda: DEADLINE, "1.2.3", snapshots(harness))
+    return AdminSocket(routes)
 
 
 @asynccontextmanager

@@ -1,27 +1,19 @@
-"""The admin socket: JSON over HTTP on a unix socket that only the gateway's own user may connect to.
+"""The bitrate and codecs of each publisher of a room: ``GET /explain?room=R&backend=B`` of the operator's requests.
 
-Source: docs/operations.md, "Configuration" (``[admin] socket``). ``GET /explain?room=R&backend=B`` answers which
-bitrate and codecs each publisher of a room may send and why; ``room`` is the room's id or its short id in the log,
-``backend`` is needed if several backends have such a room. ``/drain``, ``/timeline`` and ``/snapshot`` are served by
-``drain_api``, ``timeline_api`` and ``snapshot``. Errors are ``{"error": …}``, one sentence. Session ids are truncated;
-there are no addresses and no session descriptions.
+Source: docs/operations.md, "Readiness". ``room`` is the room's id or its short id in the log,
+``backend`` is needed if several backends have such a room. Errors are ``{"error": …}``, one sentence. Session ids are
+truncated; there are no addresses and no session descriptions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 import msgspec
 from aiohttp import web
 
 from gateway.core.room import RoomKey
-from gateway.edge.http import unix_socket
 from gateway.edge.http.json_answer import answer, refusal
-from gateway.edge.operator.drain_api import DrainApi
-from gateway.edge.operator.snapshot import SnapshotApi
-from gateway.edge.operator.timeline_api import TimelineApi
-from gateway.flows.draining import Draining
 from gateway.flows.media.quality import QualityController, StreamDecision
 from gateway.flows.services import Services
 
@@ -50,59 +42,16 @@ class RoomExplanation(msgspec.Struct, frozen=True):
     publishers: list[PublisherExplanation]
 
 
-class AdminSocket:
-    """Serves the requests on the admin socket.
+class ExplainApi:
+    """Serves the request."""
 
-    ``drain_deadline`` returns the seconds of a drain for which the request names none; ``version`` is that of Portunus;
-    without ``snapshot`` there are no snapshots for ``portunus top``.
-    """
-
-    def __init__(
-        self,
-        services: Services,
-        quality: QualityController,
-        draining: Draining,
-        drain_deadline: Callable[[], float],
-        version: str = "",
-        snapshot: SnapshotApi | None = None,
-    ) -> None:
+    def __init__(self, services: Services, quality: QualityController) -> None:
         self._services = services
-        self._hub = services.hub
         self._quality = quality
-        self._drain = DrainApi(services, draining, drain_deadline)
-        self._timeline = TimelineApi(services, version)
-        self._snapshot = snapshot
-        self._path: Path | None = None
-        self._runner: web.AppRunner | None = None
 
-    async def start(self, path: str) -> None:
-        """Listen on a unix socket; do nothing if the path is empty.
-
-        Raises:
-            OSError: the socket cannot be opened.
-        """
-        if not path:
-            return
-        app = web.Application()
-        app.router.add_get("/explain", self._explain)
-        app.router.add_routes(self._drain.routes())
-        app.router.add_routes(self._timeline.routes())
-        if self._snapshot is not None:
-            app.router.add_routes(self._snapshot.routes())
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await self._runner.setup()
-        listening = unix_socket.listen(Path(path))
-        self._path = Path(path)
-        await web.SockSite(self._runner, listening).start()
-
-    async def stop(self) -> None:
-        """Stop listening. Idempotent."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-        path, self._path = self._path, None
-        if path is not None:
-            path.unlink(missing_ok=True)
+    def routes(self) -> list[web.RouteDef]:
+        """Return the routes."""
+        return [web.get("/explain", self._explain, allow_head=False)]
 
     async def _explain(self, request: web.Request) -> web.Response:
         room, backend = request.query.get("room", ""), request.query.get("backend", "")
@@ -111,7 +60,9 @@ class AdminSocket:
         if backend and self._services.backends.by_id(backend) is None:
             return refusal(404, f"there is no backend {backend}")
         short_id = self._services.calls.room_id
-        keys = [key for key in self._hub.rooms if room in (key.id, short_id(key)) and backend in ("", key.backend)]
+        keys = [
+            key for key in self._services.hub.rooms if room in (key.id, short_id(key)) and backend in ("", key.backend)
+        ]
         if not keys:
             return refusal(404, f"no session is in a room {room}" + (f" of backend {backend}" if backend else ""))
         if len(keys) > 1:

@@ -21,7 +21,7 @@ from gateway.config import AdminSection, Config, HttpSection, SessionsSection
 from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend, QualityRules
 from gateway.core.room import RoomKey
-from gateway.edge.operator.admin import ID_LENGTH
+from gateway.edge.operator.explain_api import ID_LENGTH
 from tests.gateway.edge.operator.admin_harness import LIMITED_CLOUD, admin_harness, admin_socket, run_command
 from tests.gateway.flows.harness import OTHER_CLOUD, FakeClient, FlowHarness
 from tests.gateway.flows.media.descriptions import answer
