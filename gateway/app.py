@@ -35,6 +35,7 @@ from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.edge.nextcloud.rooms_api import RoomsApi
 from gateway.edge.operator import serverinfo
+from gateway.edge.operator.admin_page import AdminPage, Examination
 from gateway.edge.operator.admin_socket import AdminSocket
 from gateway.edge.operator.media_controls import MediaControlsApi, MediaTestControls
 from gateway.edge.operator.operator_routes import operator_routes
@@ -63,9 +64,20 @@ Route = web.AbstractRouteDef
 
 
 class Gateway:
-    """A gateway with its configuration; call ``start``, and ``stop`` when done."""
+    """A gateway with its configuration; call ``start``, and ``stop`` when done.
 
-    def __init__(self, config: Config, *, routes: Iterable[Route] = (), passed_sockets: Sequence[socket] = ()) -> None:
+    ``routes`` are served, too; ``passed_sockets`` are those of a service manager. ``examine`` runs the doctor for the
+    admin page.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        routes: Iterable[Route] = (),
+        passed_sockets: Sequence[socket] = (),
+        examine: Examination | None = None,
+    ) -> None:
         self._config = config
         self._extra_routes = tuple(routes)
         self._passed_sockets = passed_sockets
@@ -97,6 +109,16 @@ class Gateway:
         )
         self._admin = AdminSocket(operator)
         self._body_reader = BodyReader(self._read_timeout, self._count_read_timeout)
+        self._admin_page = AdminPage(
+            config.admin.secret,
+            operator,
+            self._proxies,
+            throttling,
+            refusals,
+            self._body_reader,
+            self._clock,
+            examine,
+        )
         self._body_budget = BodyBudget(self._clock)
         self._polling = PollingEndpoint(
             flows.dispatch, self._counters, self._proxies, self._body_reader, self._body_budget
@@ -205,6 +227,7 @@ class Gateway:
         if self._tls is not None and tls is not None:
             self._tls.replace(tls)
         self._turn.apply(config.turn)
+        self._admin_page.apply(config.admin.secret)
         _warn_if_any_backend_is_allowed(config)
         self._untrusted_proxies.configuration_changed()
         self._proxies.replace_with(TrustedProxies(http.trusted_proxies))
@@ -286,6 +309,7 @@ class Gateway:
             app.router.add_post(f"{prefix}/api/v1/room/{{roomid}}", rooms_api.handle)
             app.router.add_get(f"{prefix}/turn/credentials", self._turn.handle, allow_head=False)
             app.router.add_routes(status.routes(prefix))
+            app.router.add_routes(self._admin_page.routes(prefix))
         if self._config.test_controls and isinstance(self._mcu, MediaTestControls):
             app.router.add_routes(MediaControlsApi(self._mcu).routes())
         app.router.add_routes(self._extra_routes)

@@ -60,7 +60,7 @@ def serve(path: Path, log_format: log.Style, log_level: tuple[int, dict[str, int
         loaded = config.load(path, os.environ)
     except config.ConfigError as error:
         raise click.ClickException(str(error)) from error
-    sys.exit(tool.run(loaded, lambda: config.load(path, os.environ)))
+    sys.exit(tool.run(loaded, lambda: config.load(path, os.environ), path))
 
 
 @main.command()

@@ -17,6 +17,7 @@ from gateway.core.backends import COMPAT, Backends, canonical
 from gateway.core.limits import ANY_CODEC, AUDIO_CODECS, VIDEO_CODECS, FederationRules
 
 MIN_SECRET_BYTES = 32  # of sessions.secret
+MIN_ADMIN_SECRET = 16  # characters of admin.secret
 
 _placeholders = re.compile(
     r"change.?(?:me|this|it)|placeholder|your.?secret|shared.?secret|example|^(?:my)?secret|^the.(?:secret|api.?key)"
@@ -131,6 +132,10 @@ def _check_secrets(config: Config, source: ConfigSource) -> None:
         shared.append(("nextcloud.secret", config.nextcloud.secret))
     if is_placeholder(config.internal.secret):
         raise source.error("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
+    admin = config.admin.secret
+    if admin and (len(admin) < MIN_ADMIN_SECRET or is_placeholder(admin)):
+        problem = f"needs {MIN_ADMIN_SECRET} characters or more, and is no placeholder"
+        raise source.error("admin.secret", f"{problem}; make one with: openssl rand -hex 32")
     for key, secret in shared:
         if not secret or is_placeholder(secret):
             raise source.error(key, "is empty or a placeholder; it must be the secret of that Nextcloud")

@@ -81,9 +81,10 @@ class StatsSection(Struct, frozen=True):
 
 
 class AdminSection(Struct, frozen=True):
-    """``[admin]``: the admin socket."""
+    """``[admin]``: the admin socket, and the admin page."""
 
     socket: str = ""  # path of a unix socket; empty: disabled
+    secret: str = ""  # for the page /admin/; empty: disabled
 
 
 class DrainSection(Struct, frozen=True):

@@ -31,6 +31,7 @@ class ThrottledAction(Enum):
     HELLO_INTERNAL = "HelloInternal"
     ROOM_AUTH = "BackendRoomAuth"
     TURN_KEY = "TurnCredentials"
+    ADMIN_SECRET = "AdminLogin"
 
 
 class Throttle:

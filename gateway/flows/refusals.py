@@ -45,6 +45,7 @@ class AuthFailure(Enum):
     NO_TOKEN_KEY = "no_token_key"
     INTERNAL_SECRET = "internal_secret"
     TURN_KEY = "turn_key"  # a request for TURN credentials
+    ADMIN_SECRET = "admin_secret"  # a log-in on the admin page
 
 
 class Refusals:
@@ -143,6 +144,11 @@ class Refusals:
             if configured
             else "turn.api_key is not configured",
         )
+
+    def admin_secret(self) -> None:
+        """Report a log-in on the admin page with a wrong secret."""
+        self._count(AuthFailure.ADMIN_SECRET)
+        self._warnings.warning("admin secret", "a log-in on the admin page is refused: the secret is not admin.secret")
 
     def session_limit(self, backend: Backend) -> None:
         """Report a client that is refused because its backend has too many sessions."""

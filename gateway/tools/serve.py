@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import uvloop
@@ -18,6 +19,7 @@ from gateway.edge.http import passed_sockets
 from gateway.edge.http.descriptors import raise_limit
 from gateway.edge.operator.readiness import NO_SFU
 from gateway.edge.service_manager import ServiceManager
+from gateway.tools.examine import examine
 
 END_TIME = 20.0  # seconds from the end of the drain until the process has ended, at most
 COLLECTION_THRESHOLDS = (5_000, 10, 400)  # of gc.set_threshold; the second one bounds the pause of a collection
@@ -25,10 +27,10 @@ COLLECTION_THRESHOLDS = (5_000, 10, 400)  # of gc.set_threshold; the second one 
 log = logging.getLogger("portunus")
 
 
-def run(config: Config, load: Callable[[], Config]) -> int:
+def run(config: Config, load: Callable[[], Config], path: Path) -> int:
     """Serve until SIGINT, or until the end of a drain that a signal or command has begun; return the exit code.
 
-    ``load`` is called on SIGHUP and returns the configuration.
+    ``load`` is called on SIGHUP and returns the configuration; ``path`` is that of its file.
     """
     raise_limit()
     try:
@@ -40,7 +42,8 @@ def run(config: Config, load: Callable[[], Config]) -> int:
         click.echo("Error: test_controls must be off if a service manager passes sockets: they may be public", err=True)
         return 1
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Service(Gateway(config, passed_sockets=sockets), load).run())
+        gateway = Gateway(config, passed_sockets=sockets, examine=lambda: examine(path))
+        return runner.run(_Service(gateway, load).run())
 
 
 class _Service:
