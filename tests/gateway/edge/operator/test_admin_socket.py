@@ -267,7 +267,7 @@ async def test_reload_changes_the_quality_rules_but_not_the_path_of_the_admin_so
         result = await explain("r", "--socket", str(path))
         assert (result.exit_code, result.output) == (1, "Error: no session is in a room r\n")
         assert await gateway.reload(config(500_000, str(path))) == []
-        assert await gateway.reload(config(500_000, "")) == ["admin"]
+        assert await gateway.reload(config(500_000, "")) == ["admin.socket"]
     finally:
         await gateway.stop()
     assert permissions_of(path) is None
