@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.app import PATH_PREFIXES, Gateway
-from gateway.config import Config, InternalSection, McuSection, SessionsSection, TurnSection
+from gateway.config import AdminSection, Config, InternalSection, McuSection, SessionsSection, TurnSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
@@ -35,7 +35,22 @@ ROUTES = (
     ("GET", "/turn/credentials", 400),  # no key
     ("GET", "/healthz", 200),
     ("GET", "/readyz", 200),
+    ("GET", "/admin", 200),  # after a redirect
+    ("GET", "/admin/", 200),
+    ("GET", "/admin/admin.js", 200),
+    ("GET", "/admin/api/login", 200),
+    ("POST", "/admin/api/login", 415),  # no JSON
+    ("DELETE", "/admin/api/login", 401),
+    ("POST", "/admin/api/doctor", 401),
+    ("GET", "/admin/api/snapshot", 401),
+    ("GET", "/admin/api/explain", 401),
+    ("GET", "/admin/api/timeline", 401),
+    ("GET", "/admin/api/drain", 401),
+    ("POST", "/admin/api/drain", 401),
+    ("DELETE", "/admin/api/drain", 401),
 )
+# aiohttp adds HEAD to GET.
+HEAD_OF_FILES = {("HEAD", prefix + path) for path in ("/admin", "/admin/", "/admin/{name}") for prefix in PATH_PREFIXES}
 # The features of reference 13.1 with Portunus' own.
 REGULAR_FEATURES = {
     *("audio-video-permissions", "changed-users", "chat-relay", "dialout", "hello-v2", "incall-all", "join-features"),
@@ -59,6 +74,7 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[ServedGateway]
     async with FakeNextcloud() as cloud:
         sections = {
             "internal": InternalSection(secret=INTERNAL_SECRET),
+            "admin": AdminSection(secret="5a0f1d7c3b9e8642"),
             "turn": TurnSection(api_key="key", secret="secret", servers=("turn:turn.example",)),
             "mcu": McuSection() if request.param == "none" else sfu,
         }
@@ -96,8 +112,9 @@ async def test_each_registered_route_is_tested() -> None:
     found = {
         (route.method, route.resource.canonical) for route in gateway.application().router.routes() if route.resource
     }
-    listed = {(method, path.replace("/room/r", "/room/{roomid}")) for method, path, _ in ROUTES}
-    assert found == {(method, prefix + path) for method, path in listed for prefix in PATH_PREFIXES}
+    variable = {"/api/v1/room/r": "/api/v1/room/{roomid}", "/admin/admin.js": "/admin/{name}"}
+    listed = {(method, variable.get(path, path)) for method, path, _ in ROUTES}
+    assert found - HEAD_OF_FILES == {(method, prefix + path) for method, path in listed for prefix in PATH_PREFIXES}
 
 
 # reference 1.2-a

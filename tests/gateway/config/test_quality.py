@@ -41,7 +41,7 @@ def test_environment_overrides_the_quality_of_a_backend(path: Path) -> None:
             'FILE: backend[0].quality.audiocodecs[1]: "vp8" is none of g722, opus, pcma, pcmu, *',
         ),
         ("[backend.quality]\nbudget = 1", "FILE: backend[0].quality.budget is unknown; did you mean "),
-        ("[admin]\nsecret = 'x'", "FILE: admin.secret is unknown; did you mean "),
+        ("[admin]\nsecrets = 'x'", "FILE: admin.secrets is unknown; did you mean "),
     ],
 )
 def test_invalid_quality_or_admin_setting_is_named(path: Path, text: str, expected: str) -> None:
