@@ -193,18 +193,22 @@ class RoomMembership:
         """End another session that has a Nextcloud session id confirmed for this one, without a leave request (4.4).
 
         Return whether this session may have the id. Both must be of the same user, client type and actor: Talk admits
-        each client that knows the id. Anonymous sessions cannot be told apart, so the other one must be in the room
-        that this one joins.
+        each client that knows the id. Anonymous sessions cannot be told apart, so the other one must have lost its
+        connection, and be in the room that this one joins.
         """
         other = self._holder(session, room_session)
         if other is None:
             return True
         alike = (other.userid, other.client_type, other.actor) == (session.userid, session.client_type, session.actor)
-        in_room = other.room == RoomKey(session.backend.id, roomid)
-        if not alike or not (session.userid or in_room):
+        if not alike or not (session.userid or self._is_abandoned(other, RoomKey(session.backend.id, roomid))):
             return False
         self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, notify_backend=False)
         return True
+
+    def _is_abandoned(self, other: Session, room: RoomKey) -> bool:
+        """Return whether another anonymous session may be one that this one's client has lost."""
+        is_guest = other.actor is None
+        return other.room == room and not (is_guest and other.connection is not None)
 
     def _holder(self, session: Session, room_session: str) -> Session | None:
         """Return the other session that is registered with a Nextcloud session id."""

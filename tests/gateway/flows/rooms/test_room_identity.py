@@ -125,11 +125,30 @@ async def test_nextcloud_session_does_not_move_to_a_session_of_another_user(hold
 async def test_guest_takes_a_nextcloud_session_over_in_its_own_room_only(userid: str, room: str, taken: bool) -> None:
     async with FlowHarness() as harness:
         first, second = await harness.member(userid), await harness.hello(userid)
+        if not userid:
+            first.disconnect()
         second.join(room, f"nc-{userid}")
         await settle()
         holder = second if taken else first
         assert harness.hub.find_by_room_session("cloud", f"nc-{userid}") is holder.session
         assert (first.sessionid in harness.hub.sessions) is not taken
+
+
+# reference 4.1-n
+async def test_guest_does_not_take_a_nextcloud_session_over_from_a_guest_with_a_connection() -> None:
+    async with FlowHarness() as harness:
+        first, mallory = await harness.member(""), await harness.hello("")
+        first.disconnect()
+        again = await harness.resume(first)
+        again.received()
+        mallory.join(nc="nc-")
+        await settle()
+        assert mallory.error_codes() == ["room_join_failed"]
+        assert again.received() == []
+        assert harness.hub.find_by_room_session("cloud", "nc-") is first.session
+        mallory.send({"type": "bye"})
+        await settle()
+        assert harness.nextcloud.leaves() == []
 
 
 # reference 4.1-j
@@ -266,6 +285,7 @@ async def test_replaced_nextcloud_session_still_names_the_session(request_: str)
         elif request_ == "end of the call":
             harness.set_in_call("r", "", flags=0)
         else:
+            guest.disconnect()
             (await harness.hello()).join(nc="nc-")
         await settle()
         assert harness.publisher(guest) is None

@@ -16,12 +16,14 @@ from tests.gateway.flows.virtual_time import settle
 URL = CLOUD.urls[0]
 
 
-async def federated_client(harness: FlowHarness, *, features: Sequence[str] = (), **userdata: Any) -> FakeClient:
+async def federated_client(
+    harness: FlowHarness, *, features: Sequence[str] = (), userid: str = "zoe", **userdata: Any
+) -> FakeClient:
     """Return a client with a federated session that has joined the room; its messages are read."""
     key = SigningKey()
     harness.nextcloud.keys[URL] = key.published
     harness.nextcloud.features.add("federation-v2")
-    token = key.sign({"iat": WALL_TIME + 1000, "exp": WALL_TIME + 1300, "sub": "zoe", "userdata": userdata})
+    token = key.sign({"iat": WALL_TIME + 1000, "exp": WALL_TIME + 1300, "sub": userid, "userdata": userdata})
     client = harness.connect()
     auth = {"type": "federation", "url": URL, "params": {"token": token}}
     client.send({"id": "h", "type": "hello", "hello": {"version": "2.0", "auth": auth, "features": features}})
@@ -56,6 +58,15 @@ async def test_join_and_leave_requests_name_the_actor() -> None:
         sent = [msgspec.to_builtins(request) for request in (*harness.nextcloud.joins(), *harness.nextcloud.leaves())]
         actor = {"actortype": "federated_users", "actorid": "zoe@there.example"}
         assert [{name: request[name] for name in actor} for request in sent] == [actor, actor]
+
+
+# reference 4.1-n
+async def test_federated_session_without_a_user_id_is_replaced_by_one_of_its_actor() -> None:
+    async with FlowHarness() as harness:
+        actor = {"actorType": "federated_users", "actorId": "zoe@there.example"}
+        first, second = [await federated_client(harness, userid="", **actor) for _ in range(2)]
+        assert harness.hub.find_by_room_session("cloud", "nc-zoe") is second.session
+        assert first.sessionid not in harness.hub.sessions
 
 
 # reference 4.5-b, 12.4-c
