@@ -1,7 +1,8 @@
 """``make compare``: play the conversations on the Go server and on this gateway, and print where they differ.
 
-``PORTUNUS_COMPARE_SERVER`` names the Go server's binary; arguments name conversations, or ``federation``, none stands
-for all. The exit status is 1 when a conversation or step differs that ``docs/protocol.md`` does not explain.
+``PORTUNUS_COMPARE_SERVER`` is the path of the Go server's binary; the arguments are names of conversations, or
+``federation``; without arguments all are played. The exit status is 1 when a conversation or step differs that
+``docs/protocol.md`` does not explain.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tests.conversations.player import Conversation, ConversationPlayer, load
 from tests.janus_process import JanusProcess
 from tests.media.loopback import only_loopback
 
-AT_ONCE = 4  # conversations
+AT_ONCE = 4  # conversations that are played at the same time
 NEEDS_MEDIA = {"screen", "subscribe"}  # a real SFU offers a stream only when media flow: aiortc peers send them
 FEDERATION = "federation"  # among the arguments
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
@@ -40,29 +41,32 @@ async def main(binary: Path, names: list[str]) -> int:
     """Play the conversations on both servers, print the differences, and return the exit status."""
     ice.get_host_addresses = only_loopback
     conversations = [it for it in load() if (not names or it.name in names) and is_playable(it)]
-    turns = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(AT_ONCE)
     async with JanusProcess(API_SECRET="", ADMIN_KEY="") as janus:
-        found = await asyncio.gather(*(_compare(it, binary, janus.url, turns) for it in conversations))
-        over_http = [] if names else await _compare_http(binary)
+        found = await asyncio.gather(*(_compare(it, binary, janus.url, slots) for it in conversations))
+        http_differences = [] if names else await _compare_http(binary)
         found += (
             []
             if names
-            else await asyncio.gather(*(_compare_random_steps(it, binary, turns) for it in random_steps.SEEDS))
+            else await asyncio.gather(*(_compare_random_steps(it, binary, slots) for it in random_steps.SEEDS))
         )
-        elsewhere = await federation.compare(binary, janus.url) if not names or FEDERATION in names else []
-    differences = [difference for several in (*found, over_http, elsewhere) for difference in several]
+        federation_differences = await federation.compare(binary, janus.url) if not names or FEDERATION in names else []
+    differences = [
+        difference for several in (*found, http_differences, federation_differences) for difference in several
+    ]
     print_line(f"Portunus {VERSION} and nextcloud-spreed-signaling {version(binary)}, {date.today():%Y-%m-%d}:")
-    differing = {it.conversation for it in differences if it not in elsewhere} - {
+    differing = {it.conversation for it in differences if it not in federation_differences} - {
         requests.HTTP_ONLY.name,
         random_steps.RANDOM_STEPS.name,
     }
     print_line(f"{len(conversations)} conversations, {len(differing)} of them differ.")
     print_line(
-        f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests, {len(over_http)} of them differ."
+        f"{len(requests.BODIES + requests.HEADERS + requests.PATHS) + 1} requests,"
+        f" {len(http_differences)} of them differ."
     )
     print_line(
         f"{len(federation.STEPS)} steps of federation in {len(federation.ROLES)} roles,"
-        f" {len({it.conversation for it in elsewhere})} of them differ."
+        f" {len({it.conversation for it in federation_differences})} of them differ."
     )
     print_line(f"{len(random_steps.SEEDS)} times {random_steps.STEPS} random steps.\n")
     print_line("| Conversation, line | There |\n|---|---|")
@@ -75,8 +79,8 @@ async def main(binary: Path, names: list[str]) -> int:
 
 
 def is_playable(conversation: Conversation) -> bool:
-    """Return whether a conversation can be played there: it cannot if the shared SFU goes away, or a gateway drains."""
-    return all(who not in ("sfu", "operator") for _, (who, *_) in conversation.steps)
+    """Return whether the Go server can play a conversation: not if the shared SFU is lost, or the gateway drains."""
+    return all(actor not in ("sfu", "operator") for _, (actor, *_) in conversation.steps)
 
 
 def explained() -> set[str]:
@@ -91,26 +95,26 @@ def print_line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-async def _compare(conversation: Conversation, binary: Path, janus: str, turns: asyncio.Semaphore) -> list[Difference]:
-    async with turns:
-        return [*await _here(conversation, janus), *await _there(conversation, binary, janus)]
+async def _compare(conversation: Conversation, binary: Path, janus: str, slots: asyncio.Semaphore) -> list[Difference]:
+    async with slots:
+        return [*await _play_on_portunus(conversation, janus), *await _play_on_go_server(conversation, binary, janus)]
 
 
 async def _compare_http(binary: Path) -> list[Difference]:
-    async with go_server(binary, requests.HTTP_ONLY, "") as there, levels.socket_level(requests.HTTP_ONLY) as here:
-        return await requests.compare(there, here)
+    async with go_server(binary, requests.HTTP_ONLY, "") as go, levels.socket_level(requests.HTTP_ONLY) as portunus:
+        return await requests.compare(go, portunus)
 
 
-async def _compare_random_steps(seed: int, binary: Path, turns: asyncio.Semaphore) -> list[Difference]:
+async def _compare_random_steps(seed: int, binary: Path, slots: asyncio.Semaphore) -> list[Difference]:
     async with (
-        turns,
-        go_server(binary, random_steps.RANDOM_STEPS, "") as there,
-        levels.socket_level(random_steps.RANDOM_STEPS) as here,
+        slots,
+        go_server(binary, random_steps.RANDOM_STEPS, "") as go,
+        levels.socket_level(random_steps.RANDOM_STEPS) as portunus,
     ):
-        return await random_steps.compare(seed, there, here)
+        return await random_steps.compare(seed, go, portunus)
 
 
-async def _there(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
+async def _play_on_go_server(conversation: Conversation, binary: Path, janus: str) -> list[Difference]:
     async with go_server(binary, conversation, janus) as level, AsyncExitStack() as stack:
         peers = await stack.enter_async_context(Peers()) if conversation.name in NEEDS_MEDIA else None
         player = ComparingPlayer(conversation, level, peers)
@@ -118,12 +122,12 @@ async def _there(conversation: Conversation, binary: Path, janus: str) -> list[D
     return player.differences
 
 
-async def _here(conversation: Conversation, janus: str) -> list[Difference]:
-    """Play a conversation on this gateway, with Janus as on the Go server, and return the differences from its text."""
+async def _play_on_portunus(conversation: Conversation, janus: str) -> list[Difference]:
+    """Play a conversation on Portunus, with Janus as on the Go server; return the differences from its text."""
     sfu = McuSection(type="janus", settings=(JanusServerSettings(janus),))
     if conversation.name in NEEDS_MEDIA:
-        async with levels.socket_level(conversation, sfu) as here, Peers() as peers:
-            player = ComparingPlayer(conversation, here, peers)
+        async with levels.socket_level(conversation, sfu) as level, Peers() as peers:
+            player = ComparingPlayer(conversation, level, peers)
             await player.play()
         return [replace(it, text=f"(here, with Janus) {it.text}") for it in player.differences]
     if "socket" not in conversation.levels:

@@ -1,7 +1,7 @@
 """Runs the Autobahn test suite against the gateway's WebSocket endpoint: ``python -m tests.compare.autobahn``.
 
 ``PORTUNUS_WSTEST`` is the command of the suite's ``wstest`` (PyPI's ``autobahntestsuite``, which needs Python 2.7). The
-suite needs a server that echoes, so the endpoint has a dispatcher here that sends each text back. The exit status is 1
+suite needs a server that echoes, which the dispatcher ``Echo`` does. The exit status is 1
 when a case fails that is not among ``NOT_ECHOED``.
 """
 
@@ -38,7 +38,7 @@ PASSED = {"OK", "NON-STRICT", "INFORMATIONAL", "UNIMPLEMENTED"}  # unimplemented
 
 
 class Echo:
-    """A dispatcher that sends each text back."""
+    """Dispatcher that echoes each text."""
 
     def admits(self, address: object) -> bool:
         return True
@@ -86,7 +86,7 @@ async def main(wstest: list[str]) -> int:
         url = f"ws://127.0.0.1:{runner.addresses[0][1]}/"
         results = await _run(wstest, Path(folder), url)
     await runner.cleanup()
-    return _print(results)
+    return _report(results)
 
 
 async def _run(wstest: list[str], folder: Path, url: str) -> dict[str, dict[str, Any]]:
@@ -108,7 +108,7 @@ async def _run(wstest: list[str], folder: Path, url: str) -> dict[str, dict[str,
     return results
 
 
-def _print(results: dict[str, dict[str, Any]]) -> int:
+def _report(results: dict[str, dict[str, Any]]) -> int:
     """Print what is not strictly as the suite expects, and return the exit status."""
     failed = False
     for case in sorted(results, key=lambda name: [int(part) for part in name.split(".")]):

@@ -1,7 +1,7 @@
 """Federation with the Go server: the same steps between two Go servers, and with Portunus in place of each of them.
 
 What clients and both Nextclouds receive is compared with what they receive between two Go servers; so a difference
-belongs to the role that Portunus has. A step that a server does not carry out ends in a wait, and counts as different.
+belongs to the role that Portunus has. A step that a server does not carry out times out, and counts as different.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from gateway.tools.talk_client import RequestRefused, TalkClient
-from tests.compare.federation_servers import Meeting, meeting
+from tests.compare.federation_servers import ServerPair, server_pair
 from tests.compare.player import Difference
 from tests.conversations.player import Json
 from tests.gateway.federated import REMOTE_ROOM, ROOM
@@ -23,22 +23,22 @@ KEPT_MESSAGES = 3  # messages in each direction during an interruption
 LIMIT = 12.0  # seconds of each wait within a step
 ROLES = {"local": (False, True), "host": (True, False)}  # the role of Portunus: whether local server and host are Go
 FAILED_STEP = "the step, which fails,"  # in place of a recipient; a difference even if it fails with all servers
-REPETITIONS = 2  # what is repeated for ever is as often as this
+REPETITIONS = 2  # times; a message that is sent more often counts as sent this often
 GO_ONLY = (True, True)
 
-Step = Callable[[Meeting], Awaitable[None]]
+Step = Callable[[ServerPair], Awaitable[None]]
 Results = dict[str, dict[str, Counter[str]]]  # by step and recipient
 
 
 async def compare(binary: Path, janus: str) -> list[Difference]:
-    """Take the steps in each combination of servers; ``janus`` is the URL of the SFU of all servers."""
-    theirs, *ours = await asyncio.gather(*(_play(binary, janus, roles) for roles in (GO_ONLY, *ROLES.values())))
-    return [it for role, results in zip(ROLES, ours, strict=True) for it in _differences(role, theirs, results)]
+    """Play the steps with each combination of servers; ``janus`` is the URL of the SFU of all servers."""
+    of_go, *of_portunus = await asyncio.gather(*(_play(binary, janus, roles) for roles in (GO_ONLY, *ROLES.values())))
+    return [it for role, results in zip(ROLES, of_portunus, strict=True) for it in _differences(role, of_go, results)]
 
 
 async def _play(binary: Path, janus: str, roles: tuple[bool, bool]) -> Results:
     results: Results = {}
-    async with meeting(binary, janus, roles) as servers:
+    async with server_pair(binary, janus, roles) as servers:
         for step in STEPS:
             name = step_name(step)
             failed = ""
@@ -53,18 +53,18 @@ async def _play(binary: Path, janus: str, roles: tuple[bool, bool]) -> Results:
 
 
 def step_name(step: Step) -> str:
-    """Return the name of a step in the table of differences, behind the role."""
+    """Return the name of a step in the table of differences, where it follows the role."""
     return step.__name__.strip("_").replace("_", "-")
 
 
-def _differences(role: str, theirs: Results, ours: Results) -> list[Difference]:
+def _differences(role: str, of_go: Results, of_portunus: Results) -> list[Difference]:
     found = []
-    for number, step in enumerate(theirs):
-        for recipient in {**theirs[step], **ours[step]}:
-            there, here = (it[step].get(recipient, Counter()) for it in (theirs, ours))
-            for text in sorted(there.keys() | here.keys()):
-                if recipient == FAILED_STEP or min(there[text], REPETITIONS) != min(here[text], REPETITIONS):
-                    times = f"{here[text]} times with Portunus, {there[text]} times without"
+    for number, step in enumerate(of_go):
+        for recipient in {**of_go[step], **of_portunus[step]}:
+            with_go, with_portunus = (it[step].get(recipient, Counter()) for it in (of_go, of_portunus))
+            for text in sorted(with_go.keys() | with_portunus.keys()):
+                if recipient == FAILED_STEP or min(with_go[text], REPETITIONS) != min(with_portunus[text], REPETITIONS):
+                    times = f"{with_portunus[text]} times with Portunus, {with_go[text]} times without"
                     found.append(Difference(f"{role}-{step}", number, f"{recipient} receives, {times}: {text}"))
     return found
 
@@ -72,19 +72,19 @@ def _differences(role: str, theirs: Results, ours: Results) -> list[Difference]:
 # -- the steps, in order
 
 
-async def _join(servers: Meeting) -> None:
+async def _join(servers: ServerPair) -> None:
     bob = await servers.enter("bob", servers.host, "chat-relay")
     await bob.join(REMOTE_ROOM, "nc-bob")
     await servers.enter("alice", servers.home, "chat-relay")
     await servers.join("alice")
 
 
-async def _join_of_another(servers: Meeting) -> None:
+async def _join_of_another(servers: ServerPair) -> None:
     await servers.enter("carol", servers.home)
     await servers.join("carol")
 
 
-async def _messages(servers: Meeting) -> None:
+async def _messages(servers: ServerPair) -> None:
     alice, bob = servers.clients["alice"], servers.clients["bob"]
     recipients: list[Json] = [
         *({"type": "session", "sessionid": id} for id in (bob.session_id, alice.session_id, servers.remote_id)),
@@ -100,7 +100,7 @@ async def _messages(servers: Meeting) -> None:
             await _send(bob, type, recipient, {"type": "test", "n": type})
 
 
-async def _force_mute(servers: Meeting) -> None:
+async def _force_mute(servers: ServerPair) -> None:
     bob, recipient = servers.clients["bob"], {"type": "session", "sessionid": servers.remote_id}
     mute = {"action": "forceMute", "peerId": servers.remote_id}
     await _send(bob, "control", recipient, mute)
@@ -108,7 +108,7 @@ async def _force_mute(servers: Meeting) -> None:
     await _send(bob, "message", recipient, {"type": "forceMute", "payload": mute, "to": servers.remote_id})
 
 
-async def _transient(servers: Meeting) -> None:
+async def _transient(servers: ServerPair) -> None:
     alice, bob = servers.clients["alice"], servers.clients["bob"]
     for client, key in ((alice, f"sd:{alice.session_id}"), (bob, f"sd:{bob.session_id}"), (alice, "k"), (bob, "k")):
         await client.send({"type": "transient", "transient": {"type": "set", "key": key, "value": {"a": key == "k"}}})
@@ -121,7 +121,7 @@ async def _transient(servers: Meeting) -> None:
     await servers.clients["dora"].join("")
 
 
-async def _chat(servers: Meeting) -> None:
+async def _chat(servers: ServerPair) -> None:
     home = servers.home.cloud.url.rstrip("/")
     comment = {
         "id": 7,
@@ -141,7 +141,7 @@ async def _chat(servers: Meeting) -> None:
     await _request(servers, "message", {"data": {"type": "other", "x": 1}})
 
 
-def _users(servers: Meeting, in_call: int) -> list[Json]:
+def _users(servers: ServerPair, in_call: int) -> list[Json]:
     home = servers.home.cloud.url.partition("//")[2].rstrip("/")
     return [
         {"sessionId": "nc-alice", "inCall": in_call, "actorType": "federated_users", "actorId": f"alice@{home}"},
@@ -149,17 +149,17 @@ def _users(servers: Meeting, in_call: int) -> list[Json]:
     ]
 
 
-async def _participants(servers: Meeting) -> None:
+async def _participants(servers: ServerPair) -> None:
     users = [it | {"participantType": 1} for it in _users(servers, 0)]
     await _request(servers, "participants", {"changed": users[:1], "users": users})
 
 
-async def _incall(servers: Meeting) -> None:
+async def _incall(servers: ServerPair) -> None:
     users = _users(servers, 7)
     await _request(servers, "incall", {"incall": 7, "changed": users, "users": users})
 
 
-async def _media(servers: Meeting) -> None:
+async def _media(servers: ServerPair) -> None:
     """Publish from each side, and subscribe at the other; all media travel through the SFU of the host."""
     alice, bob = servers.clients["alice"], servers.clients["bob"]
     async with PublishingPeer(1, 440.0, channels=()) as camera, PublishingPeer(2, 880.0, channels=()) as other:
@@ -172,7 +172,7 @@ async def _media(servers: Meeting) -> None:
             await at_alice.wait_for_picture(other.number, LIMIT)
 
 
-async def _virtual_session(servers: Meeting) -> None:
+async def _virtual_session(servers: ServerPair) -> None:
     """An internal client of the host adds a participant, changes its flags, and removes it."""
     bridge = await servers.enter_internal("bridge")
     await bridge.join(REMOTE_ROOM)
@@ -183,26 +183,28 @@ async def _virtual_session(servers: Meeting) -> None:
     await bridge.bye()
 
 
-async def _room_events(servers: Meeting) -> None:
+async def _room_events(servers: ServerPair) -> None:
     await _request(servers, "update", {"userids": ["alice", "bob"], "properties": {"name": "new"}})
     await _request(servers, "invite", {"userids": ["alice"], "alluserids": ["alice", "bob"], "properties": {"n": 1}})
 
 
-async def _switchto(servers: Meeting) -> None:
+async def _switchto(servers: ServerPair) -> None:
     await _request(servers, "switchto", {"roomid": "another", "sessions": ["nc-alice", "nc-bob"]})
 
 
-async def _incall_all(servers: Meeting) -> None:
+async def _incall_all(servers: ServerPair) -> None:
     await _request(servers, "incall", {"incall": 7, "all": True})
     await _request(servers, "incall", {"incall": 0, "all": True})
 
 
-async def _interruption(servers: Meeting) -> None:
+async def _interruption(servers: ServerPair) -> None:
     alice, bob = servers.clients["alice"], servers.clients["bob"]
     since = len(alice.messages)
-    servers.line.cut()
+    servers.proxy.cut()
     await alice.wait_for(lambda it: _event(it) == "federation_interrupted", since=since, limit=LIMIT)
-    for number in range(KEPT_MESSAGES):  # without pauses: what a local Go server gets as it connects again may be lost
+    for number in range(
+        KEPT_MESSAGES
+    ):  # without pauses: a Go server may lose messages that it gets while it connects again
         await alice.send_message(bob.session_id, {"type": "test", "kept": number})
     await asyncio.sleep(0.1)  # until a Go server as host has noticed the loss, too, even on a busy machine
     for number in range(KEPT_MESSAGES):
@@ -212,7 +214,7 @@ async def _interruption(servers: Meeting) -> None:
     await alice.wait_for(lambda it: _event(it) == "federation_resumed", since=since, limit=LIMIT)
 
 
-async def _after_interruption(servers: Meeting) -> None:
+async def _after_interruption(servers: ServerPair) -> None:
     for name in ("alice", "bob"):
         relayed = [it["message"]["data"] for it in servers.clients[name].messages if it["type"] == "message"]
         kept = [data["kept"] for data in relayed if isinstance(data, dict) and "kept" in data]
@@ -222,33 +224,33 @@ async def _after_interruption(servers: Meeting) -> None:
     await _send(servers.clients["bob"], "message", {"type": "room"}, {"type": "test"})
 
 
-async def _join_again(servers: Meeting) -> None:
+async def _join_again(servers: ServerPair) -> None:
     with contextlib.suppress(RequestRefused):
         await servers.join("alice")
 
 
-async def _other_room(servers: Meeting) -> None:
+async def _other_room(servers: ServerPair) -> None:
     await servers.join("carol", "second", "nc-carol-2", roomid="remote2")
 
 
-async def _leave(servers: Meeting) -> None:
+async def _leave(servers: ServerPair) -> None:
     await servers.clients["carol"].join("")
 
 
-async def _local_room(servers: Meeting) -> None:
+async def _local_room(servers: ServerPair) -> None:
     await servers.join("carol")
     await servers.clients["carol"].join("here", "nc-carol-here")
 
 
-async def _from_local_room(servers: Meeting) -> None:
+async def _from_local_room(servers: ServerPair) -> None:
     await servers.join("carol")
 
 
-async def _bye(servers: Meeting) -> None:
+async def _bye(servers: ServerPair) -> None:
     await servers.clients["carol"].bye()
 
 
-async def _errors(servers: Meeting) -> None:
+async def _errors(servers: ServerPair) -> None:
     expired = servers.host.cloud.token("gina", exp=1)
     for name, change in (
         ("eve", {"token": "x"}),
@@ -263,14 +265,14 @@ async def _errors(servers: Meeting) -> None:
             await servers.join(name, **change)
 
 
-async def _unknown_room(servers: Meeting) -> None:
+async def _unknown_room(servers: ServerPair) -> None:
     servers.host.cloud.refuse_unknown_rooms = True
     await servers.enter("kim", servers.home)
     with contextlib.suppress(RequestRefused):
         await servers.join("kim", roomid="unknown")
 
 
-async def _disinvite(servers: Meeting) -> None:
+async def _disinvite(servers: ServerPair) -> None:
     await servers.enter("frank", servers.home)
     await servers.join("frank")
     await asyncio.sleep(0.5)
@@ -280,7 +282,7 @@ async def _disinvite(servers: Meeting) -> None:
         await servers.clients["frank"].bye()
 
 
-async def _restart_of_the_host(servers: Meeting) -> None:
+async def _restart_of_the_host(servers: ServerPair) -> None:
     alice = servers.clients["alice"]
     since = len(alice.messages)
     await servers.host.restart()
@@ -288,7 +290,7 @@ async def _restart_of_the_host(servers: Meeting) -> None:
     await alice.wait_for(lambda it: _event(it) == "join", since=since, limit=LIMIT)
 
 
-async def _bye_of_the_host(servers: Meeting) -> None:
+async def _bye_of_the_host(servers: ServerPair) -> None:
     await servers.enter("alice2", servers.home, userid="alice")
     target = servers.target("alice")
     room = {"roomid": ROOM, "sessionid": "nc-alice", "federation": target}
@@ -313,7 +315,7 @@ async def _send(client: TalkClient, type: str, recipient: Json, data: Json) -> N
     await asyncio.sleep(0.05)  # the next message does not overtake it
 
 
-async def _request(servers: Meeting, type: str, body: Json) -> None:
+async def _request(servers: ServerPair, type: str, body: Json) -> None:
     status, text = await servers.host.cloud.send(servers.host.url, REMOTE_ROOM, {"type": type, type: body})
     assert status == 200, text
     await asyncio.sleep(0.2)

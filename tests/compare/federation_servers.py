@@ -34,7 +34,7 @@ IGNORED = {"welcome", "hello"}  # types of messages: connections are compared el
 
 @dataclass
 class FederatedServer:
-    """One server and its Nextcloud; ``restart`` kills it and starts it again at its address."""
+    """Signaling server and its Nextcloud; ``restart`` kills the server and starts it again at its address."""
 
     url: str
     cloud: FakeNextcloud
@@ -42,12 +42,12 @@ class FederatedServer:
 
 
 @dataclass
-class Meeting:
-    """Clients of ``home`` and ``host``; ``home`` reaches ``host`` through ``line``, which a step may cut."""
+class ServerPair:
+    """Two servers with their clients; ``home`` connects to ``host`` through ``proxy``, which a step may cut."""
 
     home: FederatedServer
     host: FederatedServer
-    line: CuttingProxy
+    proxy: CuttingProxy
     home_is_go: bool
     stack: AsyncExitStack  # of the clients
     clients: dict[str, TalkClient] = field(default_factory=dict)
@@ -59,16 +59,16 @@ class Meeting:
         client = TalkClient(server.url, server.cloud.url + ENDPOINT, features=features)
         await self.stack.enter_async_context(client)
         await client.hello(server.cloud.ticket(userid or name))
-        return self._entered(name, client)
+        return self._add_client(name, client)
 
     async def enter_internal(self, name: str) -> TalkClient:
         """Open the session of an internal client at ``host``."""
         client = TalkClient(self.host.url, self.host.cloud.url)
         await self.stack.enter_async_context(client)
         await client.hello_internal(internal_params(self.host.cloud.url))
-        return self._entered(name, client)
+        return self._add_client(name, client)
 
-    def _entered(self, name: str, client: TalkClient) -> TalkClient:
+    def _add_client(self, name: str, client: TalkClient) -> TalkClient:
         self.clients[name] = client
         self.names |= {client.session_id: f"${name}", client.resume_id: f"${name}.resume"}
         return client
@@ -77,7 +77,7 @@ class Meeting:
         """Return the ``federation`` object of a join, as a user of ``home``."""
         actor = {"actorType": "federated_users", "actorId": f"{userid}@{urlsplit(self.home.cloud.url).netloc}"}
         return {
-            "signaling": self.line.url + "/",
+            "signaling": self.proxy.url + "/",
             "url": self.host.cloud.url + ENDPOINT,
             "roomid": room,
             "token": self.host.cloud.token(userid, {"displayname": userid.title()} | actor, **token),
@@ -90,12 +90,12 @@ class Meeting:
 
     @property
     def remote_id(self) -> str:
-        """The latest id at the host of a session of alice, as bob has seen it joining."""
+        """Return the latest remote id of alice, from the join event that bob received."""
         ids = [id for id, name in self.names.items() if name == "$alice@host"]
         return ids[-1]
 
     async def results(self) -> dict[str, Counter[str]]:
-        """Wait until all is quiet; return the messages and requests since the last call, with names in place of ids."""
+        """Wait until no message arrives; return what arrived since the last call, with names in place of ids."""
         total = -1
         for _ in range(MAX_QUIET_TIMES):
             if total == (total := sum(len(received) for received in self._received().values())):
@@ -104,11 +104,11 @@ class Meeting:
         found = {}
         for received in self._received().values():
             for message in received:
-                self._learn(message)
+                self._name_sessions(message)
         for recipient, received in self._received().items():
             new = received[self.seen.get(recipient, 0) :]
             self.seen[recipient] = len(received)
-            found[recipient] = Counter(self._named(it) for it in new if it.get("type") not in IGNORED)
+            found[recipient] = Counter(self._with_names(it) for it in new if it.get("type") not in IGNORED)
         return found
 
     def _received(self) -> dict[str, list[Json]]:
@@ -122,14 +122,14 @@ class Meeting:
         }
         return {name: list(client.messages) for name, client in self.clients.items()} | requests
 
-    def _learn(self, message: Json) -> None:
+    def _name_sessions(self, message: Json) -> None:
         for entry in message.get("event", {}).get("join", ()) if message.get("type") == "event" else ():
             federated = bool(entry.get("federated"))
             self.names.setdefault(entry["sessionid"], f"${entry['userid']}@host" if federated else "$virtual")
 
-    def _named(self, message: Json) -> str:
-        steady = _steady(message) | ({"id": "…"} if "id" in message else {})
-        text = json.dumps(steady, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    def _with_names(self, message: Json) -> str:
+        kept = _without_varying_members(message) | ({"id": "…"} if "id" in message else {})
+        text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         for id, name in self.names.items():
             text = text.replace(id, name)
         for server, name in ((self.home, "home"), (self.host, "host")):
@@ -137,16 +137,16 @@ class Meeting:
         return text
 
 
-def _steady(value: Json) -> Json:
+def _without_varying_members(value: Json) -> Json:
     if isinstance(value, dict):
-        return {key: _steady(member) for key, member in value.items() if key not in VARYING_MEMBERS}
+        return {key: _without_varying_members(member) for key, member in value.items() if key not in VARYING_MEMBERS}
     if isinstance(value, list):
-        return sorted((_steady(it) for it in value), key=lambda it: json.dumps(it, sort_keys=True))
+        return sorted((_without_varying_members(it) for it in value), key=lambda it: json.dumps(it, sort_keys=True))
     return value
 
 
 @asynccontextmanager
-async def meeting(binary: Path, janus: str, roles: tuple[bool, bool]) -> AsyncIterator[Meeting]:
+async def server_pair(binary: Path, janus: str, roles: tuple[bool, bool]) -> AsyncIterator[ServerPair]:
     """Start the two servers; ``roles``: whether the local server and the host are the Go server."""
     local_is_go, host_is_go = roles
     async with AsyncExitStack() as stack:
@@ -156,13 +156,13 @@ async def meeting(binary: Path, janus: str, roles: tuple[bool, bool]) -> AsyncIt
         host = await stack.enter_async_context(open_host)
         host.cloud.features.append("federation-v2")
         host.cloud.rooms[REMOTE_ROOM] = NextcloudRoom({"name": "remote"}, list(PERMISSIONS))
-        line = await stack.enter_async_context(CuttingProxy(host.url, lambda: 1 << 60))
-        ports = tuple(urlsplit(url).port or 0 for url in (line.url, host.cloud.url))
+        proxy = await stack.enter_async_context(CuttingProxy(host.url, lambda: 1 << 60))
+        ports = tuple(urlsplit(url).port or 0 for url in (proxy.url, host.cloud.url))
         rules = FederationRules(allow_insecure=True, ports=ports, allowed=("127.0.0.0/8",))
         open_home = _go(binary, janus) if local_is_go else _portunus("home", janus, federation=rules)
         home = await stack.enter_async_context(open_home)
         clients = await stack.enter_async_context(AsyncExitStack())
-        yield Meeting(home, host, line, local_is_go, clients)
+        yield ServerPair(home, host, proxy, local_is_go, clients)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ ENDPOINT = "ocs/v2.php/apps/spreed/api/v1/signaling/backend"
 
 @dataclass(frozen=True)
 class GoBackend:
-    """One Nextcloud in its configuration."""
+    """Nextcloud in the configuration of the Go server."""
 
     id: str
     url: str  # with a final slash
@@ -27,7 +27,7 @@ def version(binary: Path) -> str:
 
 
 def server_conf(port: int, backends: Sequence[GoBackend], *, janus: str = "", internal_secret: str = "") -> str:
-    """Return its ``server.conf``: one process without NATS, on 127.0.0.1; ``janus`` is the URL of its SFU."""
+    """Return a ``server.conf``: one process without NATS, on 127.0.0.1; ``janus`` is the URL of the SFU."""
     lines = [
         "[http]",
         f"listen = 127.0.0.1:{port}",

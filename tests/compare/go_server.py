@@ -17,11 +17,11 @@ from tests.gateway.flows.harness import INTERNAL_SECRET, internal_params
 from tests.janus_process import listens
 from tests.ports import free_ports
 
-START = 20.0  # seconds; it waits for Janus before it listens
+START_TIMEOUT = 20.0  # seconds; it waits for Janus before it listens
 
 
 def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, janus: str) -> str:
-    """Return its ``server.conf``; keys that only this gateway has are left out."""
+    """Return the ``server.conf`` for a conversation, without settings that only Portunus has."""
     server = conversation.server
     return server_conf(
         port,
@@ -32,7 +32,7 @@ def configuration(port: int, cloud: FakeNextcloud, conversation: Conversation, j
 
 
 class GoProcess:
-    """The process of the Go server, at a fixed port."""
+    """Process of the Go server, which listens on a fixed port."""
 
     def __init__(self, binary: Path, folder: Path, port: int) -> None:
         self._command: list[str | Path] = [binary, "-config", folder / "server.conf"]
@@ -41,9 +41,9 @@ class GoProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start the Go server, and wait until it listens."""
         process = self._process = self._launch()
-        async with asyncio.timeout(START):
+        async with asyncio.timeout(START_TIMEOUT):
             while not await listens(self._port):
                 if process.poll() is not None:
                     raise RuntimeError(f"the Go server ended at once: {self._log.read_text()[-500:]}")
@@ -54,7 +54,7 @@ class GoProcess:
             return subprocess.Popen(self._command, stdout=output, stderr=output)
 
     def kill(self) -> None:
-        """Kill it, so that it closes nothing. Idempotent."""
+        """Kill the Go server, which closes no connection properly. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -69,13 +69,13 @@ class GoServerLevel(SocketLevel):
         self.url = f"{cloud.url}{ENDPOINT}"
         self.process = process
 
-    def internal(self) -> Json:
+    def internal_params(self) -> Json:
         return internal_params(self.cloud.url)
 
 
 @asynccontextmanager
 async def go_server(binary: Path, conversation: Conversation, janus: str) -> AsyncIterator[GoServerLevel]:
-    """Start the Go server as a conversation needs it, with its own Nextcloud; ``janus`` is the URL of its SFU."""
+    """Start the Go server as a conversation needs it, and its Nextcloud; ``janus`` is the URL of the SFU."""
     async with FakeNextcloud() as cloud:
         (port,) = free_ports(1)
         with tempfile.TemporaryDirectory(prefix="portunus-compare-") as folder:

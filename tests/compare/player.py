@@ -1,4 +1,4 @@
-"""Plays a conversation to its end and records the differences from its text."""
+"""Conversations are played to their end, and the differences from their text recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MISSING_AFTER = 2.0  # seconds until a message counts as missing; time limits ma
 
 @dataclass(frozen=True)
 class Difference:
-    """A step with another result."""
+    """Step whose result differs, with a text for the table."""
 
     conversation: str
     line: int
@@ -27,7 +27,7 @@ class Difference:
 
 
 class BufferedClient:
-    """A client that keeps messages for later steps, so that these can arrive in another order."""
+    """Client that keeps messages for later steps, which may expect them in another order."""
 
     def __init__(self, client: ConversationClient) -> None:
         self._client = client
@@ -71,7 +71,7 @@ class BufferedClient:
 
 
 class ComparingPlayer(ConversationPlayer):
-    """Continues after a step with another result, and records it."""
+    """Player that records each step whose result differs, and continues."""
 
     def __init__(self, conversation: Conversation, level: Level, peers: Peers | None = None) -> None:
         super().__init__(conversation, level)
@@ -84,7 +84,7 @@ class ComparingPlayer(ConversationPlayer):
         self.differences.append(Difference(self._played.name, self._line, text))
 
     async def play(self) -> None:
-        """Carry out each step; ``differences`` has the steps with another result."""
+        """Play each step; ``differences`` has those whose result differs."""
         if self._peers is not None:
             self.names |= await self._peers.offers(self._played)
         for line, (actor, action, *rest) in self._played.steps:
@@ -117,13 +117,13 @@ class ComparingPlayer(ConversationPlayer):
                 )
         elif actor == "nextcloud":
             await asyncio.sleep(PACE)
-            await self._nextcloud(action, rest)
+            await self._nextcloud_step(action, rest)
         elif actor == "time":
             await asyncio.sleep(rest[0])
         else:
             if self._peers is not None:
                 self.names |= await self._peers.answers(actor, rest, self.names)
-            await self._client(actor, action, rest)
+            await self._client_step(actor, action, rest)
             if not isinstance(self._clients[actor], BufferedClient):
                 self._clients[actor] = BufferedClient(self._clients[actor])
 
@@ -145,19 +145,19 @@ class ComparingPlayer(ConversationPlayer):
                 left.remove(matching)
                 self._check_order(actor, received, early)
         for pattern in left:
-            other = next((it for it in early if _alike(pattern, it)), None)
+            other = next((it for it in early if _is_variant(pattern, it)), None)
             if other is None:
                 self._record(f"{actor} does not receive {short(pattern)}")
             else:
                 early.remove(other)
-                self._learn(pattern, other)
-                self._record(f"{actor} receives {short(self._unnamed(other))} for {short(pattern)}")
+                self._bind_names(pattern, other)
+                self._record(f"{actor} receives {short(self._with_names(other))} for {short(pattern)}")
         client.buffer[:0] = early
 
     def _check_order(self, actor: str, received: Json, before: list[Json]) -> None:
         """Record the messages that arrived before a message that should precede them on the same delivery path.
 
-        The own join event comes after all others there; docs/protocol.md says so once, for all conversations.
+        The Go server sends a client's own join event after all others; docs/protocol.md explains this once.
         """
         joined = received.get("event", {}).get("join", ())
         if [entry.get("sessionid") for entry in joined] == [self.names.get(f"${actor}")]:
@@ -165,7 +165,7 @@ class ComparingPlayer(ConversationPlayer):
         for earlier in before:
             if _delivery_path(earlier) == _delivery_path(received):
                 self._record(
-                    f"{actor} receives {short(self._unnamed(earlier))} before {short(self._unnamed(received))}"
+                    f"{actor} receives {short(self._with_names(earlier))} before {short(self._with_names(received))}"
                 )
 
     async def _expect_nothing(self, actor: str, client: BufferedClient) -> None:
@@ -174,21 +174,21 @@ class ComparingPlayer(ConversationPlayer):
         while (received := await client.next(SILENCE)) is not None:
             more.append(received)
         for received in more:
-            self._record(f"{actor} receives {short(self._unnamed(received))}")
+            self._record(f"{actor} receives {short(self._with_names(received))}")
 
-    def _learn(self, pattern: Json, value: Json) -> None:
+    def _bind_names(self, pattern: Json, value: Json) -> None:
         """Bind the names that a message gives although the rest of it does not match."""
         if isinstance(pattern, str) and pattern.startswith("$"):
             self.names.setdefault(pattern, value)
         elif isinstance(pattern, dict) and isinstance(value, dict):
             for key in pattern.keys() & value.keys():
-                self._learn(pattern[key], value[key])
+                self._bind_names(pattern[key], value[key])
         elif isinstance(pattern, list) and isinstance(value, list):
             for one, other in zip(pattern, value, strict=False):
-                self._learn(one, other)
+                self._bind_names(one, other)
 
-    def _unnamed(self, value: Json) -> Json:
-        """Replace values by their names, for a readable table."""
+    def _with_names(self, value: Json) -> Json:
+        """Replace the values of names by the names, for a readable table."""
         text = json.dumps(value)
         for name, bound in self.names.items():
             if isinstance(bound, str) and len(bound) > 15:
@@ -200,15 +200,15 @@ def _delivery_path(message: Json) -> str:
     """Return the Go server's delivery path of a message; order holds only within each of the two (4.3)."""
     type, body = message.get("type"), message.get(message.get("type", ""), {})
     if type == "event":
-        by_itself = body.get("type") == "delete" or body.get("update", {}).get("all")
-        return "direct" if by_itself else "bus"
+        is_direct = body.get("type") == "delete" or body.get("update", {}).get("all")
+        return "direct" if is_direct else "bus"
     if type in ("message", "control"):
         sender = body.get("sender") or {}
         return "direct" if sender.get("type", "session") == "session" else "bus"
     return "bus" if type == "room" and "id" not in message and body.get("roomid") else "direct"
 
 
-def _alike(pattern: Json, received: Json) -> bool:
+def _is_variant(pattern: Json, received: Json) -> bool:
     """Return whether a message is a variant of the expected one."""
     if not isinstance(pattern, dict) or pattern.get("type") != received.get("type"):
         return False

@@ -1,10 +1,10 @@
-"""Take random steps on both servers; after each of them all clients must have received the same.
+"""The same random steps on both servers: after each of them all clients must have received the same.
 
 Steps with a known difference (reference 4.4, 5.3, 7.3, 7.4, 11.2) are left out: a repeated name of a virtual session,
 a Nextcloud session id again in another room, ``incall`` for all at once, a virtual session with a user id, ``control``
 to a session or user, a session twice in one list, a join of a client without Nextcloud session id, which may be one of
-its own room (4.1). Participants updates that an internal client or a resume causes are not compared: here they list all
-members of the room (7.3). Nor does a listed user leave in any of the seeds before the list is sent again.
+its own room (4.1). Participants updates that an internal client or a resume causes are not compared: those of Portunus
+list all members of the room (7.3). With none of the seeds does a listed user leave before the list is sent again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ VARYING_MEMBERS = {"lastPing", "server", "bandwidth"}
 
 
 class RandomClient:
-    """A client on one server."""
+    """Client of one server."""
 
     def __init__(self) -> None:
         self.raw: RawClient | None = None
         self.ids = ("", "")  # session and resume id
         self.received: list[Json] = []
-        self.gone = True
+        self.disconnected = True
 
     async def collect(self, raw: RawClient) -> None:
         """Append each message to ``received`` until the connection ends."""
@@ -48,7 +48,7 @@ class RandomClient:
             except TimeoutError:
                 continue
             except (AssertionError, OSError, asyncio.IncompleteReadError, ValueError):
-                self.gone = self.gone or self.raw is raw
+                self.disconnected = self.disconnected or self.raw is raw
                 return
 
 
@@ -62,8 +62,8 @@ class ComparedServer:
         self._virtual = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def carry_out(self, step: list[Json]) -> None:
-        """Carry out one step on this server."""
+    async def play(self, step: list[Json]) -> None:
+        """Play one step on this server."""
         actor, action, *rest = step
         if actor == "nextcloud":
             await self._level.send(rest[0], self._filled(rest[1]))
@@ -72,16 +72,16 @@ class ComparedServer:
         if action == "enters":
             await self._connect(client)
             auth = {"url": self._level.url, "params": self._level.ticket(USERS[actor])} if actor in USERS else {}
-            auth = auth or {"type": "internal", "params": self._level.internal()}
+            auth = auth or {"type": "internal", "params": self._level.internal_params()}
             hello = {"version": "1.0", "auth": auth, "features": rest[0]}
             _send(client, {"id": "h", "type": "hello", "hello": hello})
         elif action == "resumes":
             await self._connect(client)
             _send(client, {"id": "h", "type": "hello", "hello": {"version": "1.0", "resumeid": client.ids[1]}})
         elif action == "loses the connection" and client.raw is not None:
-            client.gone, raw, client.raw = True, client.raw, None
+            client.disconnected, raw, client.raw = True, client.raw, None
             raw.writer.close()
-        elif not client.gone:
+        elif not client.disconnected:
             _send(client, self._filled(rest[0]))
 
     def new_messages(self, lists: bool) -> dict[str, Counter[str]]:
@@ -91,10 +91,12 @@ class ComparedServer:
         """
         for name, client in self.clients.items():
             for message in client.received:
-                self._learn(name, client, message)
+                self._name_sessions(name, client, message)
         found = {}
         for name, client in self.clients.items():
-            received = [self._named(it) for it in client.received if not _is_timed(it) and (lists or not _is_list(it))]
+            received = [
+                self._with_names(it) for it in client.received if not _is_timed(it) and (lists or not _is_list(it))
+            ]
             found[name] = Counter(json.dumps(it, sort_keys=True) for it in received)
             client.received.clear()
         return found
@@ -109,10 +111,10 @@ class ComparedServer:
 
     async def _connect(self, client: RandomClient) -> None:
         await self._level.connect()
-        client.raw, client.gone = self._level.clients[-1], False
+        client.raw, client.disconnected = self._level.clients[-1], False
         self._tasks.append(asyncio.create_task(client.collect(client.raw)))
 
-    def _learn(self, name: str, client: RandomClient, message: Json) -> None:
+    def _name_sessions(self, name: str, client: RandomClient, message: Json) -> None:
         if message["type"] == "hello":
             client.ids = (message["hello"]["sessionid"], message["hello"]["resumeid"])
             self._names |= {client.ids[0]: f"${name}", client.ids[1]: f"${name}.resume"}
@@ -121,11 +123,11 @@ class ComparedServer:
                 self._virtual += 1
                 self._names[entry["sessionid"]] = f"$virtual{self._virtual}"
 
-    def _named(self, value: Json) -> Json:
+    def _with_names(self, value: Json) -> Json:
         if isinstance(value, dict):
-            return {key: self._named(member) for key, member in value.items() if key not in VARYING_MEMBERS}
+            return {key: self._with_names(member) for key, member in value.items() if key not in VARYING_MEMBERS}
         if isinstance(value, list):
-            return sorted((self._named(it) for it in value), key=lambda it: json.dumps(it, sort_keys=True))
+            return sorted((self._with_names(it) for it in value), key=lambda it: json.dumps(it, sort_keys=True))
         return self._names.get(value, value) if isinstance(value, str) else value
 
     def _filled(self, value: Json) -> Json:
@@ -150,13 +152,13 @@ def _send(client: RandomClient, message: Json) -> None:
         client.raw.send(message)
 
 
-async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Difference]:
+async def compare(seed: int, go: SocketLevel, portunus: SocketLevel) -> list[Difference]:
     """Take the same random steps on both servers, and return the first one with another effect."""
-    rng, servers = random.Random(seed), [ComparedServer(there), ComparedServer(here)]
+    rng, servers = random.Random(seed), [ComparedServer(go), ComparedServer(portunus)]
     try:
         for number in range(STEPS):
             step = [CLIENTS[number], "enters", []] if number < len(CLIENTS) else next_step(rng, servers[0].clients)
-            await asyncio.gather(*(server.carry_out(step) for server in servers))
+            await asyncio.gather(*(server.play(step) for server in servers))
             await asyncio.sleep(PACE)
             lists = step[0] != BRIDGE and step[1] != "resumes"
             messages = [server.new_messages(lists) for server in servers]
@@ -166,11 +168,10 @@ async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Diff
                     for name, late in server.new_messages(lists).items():
                         early[name] += late
             for name in CLIENTS:
-                one, other = messages[0][name], messages[1][name]
-                if one != other:
-                    text = (
-                        f"seed {seed}, after {short(step)}: {name} receives {[*(one - other)]} for {[*(other - one)]}"
-                    )
+                of_go, of_portunus = messages[0][name], messages[1][name]
+                if of_go != of_portunus:
+                    received = f"{name} receives {[*(of_go - of_portunus)]} for {[*(of_portunus - of_go)]}"
+                    text = f"seed {seed}, after {short(step)}: {received}"
                     return [Difference(RANDOM_STEPS.name, number, text)]
     finally:
         for server in servers:
@@ -179,9 +180,9 @@ async def compare(seed: int, there: SocketLevel, here: SocketLevel) -> list[Diff
 
 
 def next_step(rng: random.Random, clients: dict[str, RandomClient]) -> list[Json]:
-    """Return the next step."""
+    """Return a random step: of a client that is connected, of Nextcloud, or the resume of a disconnected client."""
     client = rng.choice(CLIENTS)
-    if clients[client].gone:
+    if clients[client].disconnected:
         return [client, "resumes"] if clients[client].ids[0] and rng.random() < 0.7 else [client, "enters", []]
     room = rng.choice("rrrs")
     return rng.choice((_client_step, _client_step, _client_step, _nextcloud_step, _nextcloud_step, _bridge_step))(

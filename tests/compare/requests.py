@@ -1,4 +1,4 @@
-"""Compares the HTTP answers of both servers: the rooms API with valid and invalid requests, and the small endpoints."""
+"""HTTP answers of both servers: the rooms API with valid and invalid requests, and the read-only endpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HEADERS = (
     {"Spreed-Signaling-Checksum": ""},
     {"Spreed-Signaling-Backend": ""},
     {"Spreed-Signaling-Checksum": "00"},
-    {"Spreed-Signaling-Backend": "https://nobody.example/"},
+    {"Spreed-Signaling-Backend": "https://unknown.example/"},
 )
 PATHS = (
     "/api/v1/welcome",
@@ -70,14 +70,14 @@ def requests(cloud: FakeNextcloud) -> list[Request]:
     return [*signed, *wrong, chunked, *(Request(path, "GET", path) for path in PATHS)]
 
 
-async def compare(there: SocketLevel, here: SocketLevel) -> list[Difference]:
+async def compare(go: SocketLevel, portunus: SocketLevel) -> list[Difference]:
     """Send the same requests to both servers and return the differences in status or in the text of a refusal."""
     found = []
-    pairs = zip(requests(there.cloud), requests(here.cloud), strict=True)
-    for number, (one, other) in enumerate(pairs, 1):
-        answers = await _ask(there.gateway, one), await _ask(here.gateway, other)
+    pairs = zip(requests(go.cloud), requests(portunus.cloud), strict=True)
+    for number, (to_go, to_portunus) in enumerate(pairs, 1):
+        answers = await _send(go.gateway, to_go), await _send(portunus.gateway, to_portunus)
         if answers[0] != answers[1]:
-            found.append(Difference("http", number, f"{one.label}: {answers[0]} for {answers[1]}"))
+            found.append(Difference("http", number, f"{to_go.label}: {answers[0]} for {answers[1]}"))
     return found
 
 
@@ -94,7 +94,7 @@ async def _chunks() -> AsyncIterator[bytes]:
     yield OK
 
 
-async def _ask(gateway: str, request: Request) -> str:
+async def _send(gateway: str, request: Request) -> str:
     headers = {name: value for name, value in request.headers.items() if value}
     body = request.body() if callable(request.body) else request.body
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as client:

@@ -14,7 +14,7 @@ from tests.conversations.form_types import Closed, Json, Name
 Flags = Annotated[int, Meta(ge=0, le=15)]  # in call, audio, video, phone
 
 
-class Joined(Closed):
+class JoinEntry(Closed):
     sessionid: Name
     userid: str
     features: Annotated[list[str], Meta(min_length=1)] | UnsetType = UNSET
@@ -26,7 +26,7 @@ class Joined(Closed):
 class JoinEvent(Closed):
     target: Literal["room"]
     type: Literal["join"]
-    join: Annotated[list[Joined], Meta(min_length=1)]
+    join: Annotated[list[JoinEntry], Meta(min_length=1)]
 
 
 class LeaveEvent(Closed):
@@ -62,7 +62,7 @@ class SwitchToEvent(Closed):
     switchto: SwitchTo
 
 
-class Listed(Closed):
+class RoomListBody(Closed):
     roomid: Name
     properties: Json | UnsetType = UNSET
 
@@ -70,16 +70,16 @@ class Listed(Closed):
 class InviteEvent(Closed):
     target: Literal["roomlist"]
     type: Literal["invite"]
-    invite: Listed
+    invite: RoomListBody
 
 
 class ListUpdateEvent(Closed):
     target: Literal["roomlist"]
     type: Literal["update"]
-    update: Listed
+    update: RoomListBody
 
 
-class Disinvited(Closed):
+class DisinviteBody(Closed):
     roomid: Name
     reason: Literal["disinvited", "deleted"]
 
@@ -87,10 +87,10 @@ class Disinvited(Closed):
 class DisinviteEvent(Closed):
     target: Literal["roomlist"]
     type: Literal["disinvite"]
-    disinvite: Disinvited
+    disinvite: DisinviteBody
 
 
-class Users(Closed):
+class ParticipantList(Closed):
     """Participants as Nextcloud lists them, with the server's own entries."""
 
     roomid: Name
@@ -107,15 +107,17 @@ class Users(Closed):
 class OwnEntry(Closed):
     """An internal or virtual session in the list of participants."""
 
-    inCall: Flags  # noqa: N815 - as it is written
-    sessionId: Name  # noqa: N815 - as it is written
-    lastPing: int  # noqa: N815 - as it is written
+    inCall: Flags  # noqa: N815 - the name on the wire
+    sessionId: Name  # noqa: N815 - the name on the wire
+    lastPing: int  # noqa: N815 - the name on the wire
     internal: Literal[True] | UnsetType = UNSET
     virtual: Literal[True] | UnsetType = UNSET
     features: list[str] | UnsetType = UNSET
 
 
-class All(Closed):
+class FlagsOfAll(Closed):
+    """The new flags of all participants of the call."""
+
     roomid: Name
     incall: int
     all: Literal[True]
@@ -127,7 +129,7 @@ class ParticipantsEvent(Closed):
     update: dict[str, Json]
 
     def __post_init__(self) -> None:
-        convert(self.update, All if "all" in self.update else Users)
+        convert(self.update, FlagsOfAll if "all" in self.update else ParticipantList)
 
 
 class FlagsBody(Closed):

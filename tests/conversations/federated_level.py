@@ -1,9 +1,9 @@
-"""The level of federation: every client is at one gateway, and the rooms that it joins are at another one.
+"""Level ``federated``: each client connects to one gateway and joins rooms of another one, the host.
 
-Each join of a room becomes a join of a room of the host, which has another id there; Nextcloud's part of a conversation
-is played by the host's Nextcloud. Internal clients connect to the host. Names are translated as reference 12.2 says,
-and nothing else: a client must receive its own session, its own users and the room under their local names, and
-sessions of others under those of the host. A message with a name that should have been rewritten is an error.
+A room has another id at the host. The host's Nextcloud plays the steps of ``nextcloud``, and internal clients connect
+to the host. Names are translated as reference 12.2 says, and nothing else: a client must receive its own session, its
+own users and the room under their local names, and sessions of others under those of the host. A message with a name
+that should have been rewritten is an error.
 
 Source: reference 12.1, 12.2.
 """
@@ -26,12 +26,12 @@ from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, RawClient
 
 PREFIX = "7040207"  # of a room's id at the host: digits, as rooms with phone calls need them
-PATIENCE = 30.0  # seconds until a wait times out
+WAIT_TIMEOUT = 30.0  # seconds
 _BARRIER = "handled by the host"
 
 
 class FederatedLevel:
-    """Two whole gateways with a Nextcloud each."""
+    """Two whole gateways, the local server and the host, with a Nextcloud each."""
 
     def __init__(self, home: SocketLevel, host: SocketLevel) -> None:
         self.home = home
@@ -39,10 +39,10 @@ class FederatedLevel:
         self.url = home.url
         self.cloud_url = home.url.rstrip("/")
         self.cloud_id = urlsplit(home.url).netloc  # of the clients' Nextcloud
-        self.remote: dict[str, str] = {}  # present or last session id at the host, by local id
-        self.local: dict[str, str] = {}  # local id, by each session id at the host
+        self.remote: dict[str, str] = {}  # current or last remote session id, by local id
+        self.local: dict[str, str] = {}  # local session id, by each remote one
         self.clients: list[RawClient] = []
-        self._asked = 0
+        self._request_count = 0
 
     async def connect(self) -> ConversationClient:
         return FederatedClient(self, await self.open(self.home))
@@ -50,7 +50,7 @@ class FederatedLevel:
     async def open(self, server: SocketLevel) -> RawClient:
         """Return a new connection to one of the gateways."""
         parts = urlsplit(server.gateway)
-        client = await RawClient.connect((parts.hostname or "", parts.port or 0), wait_timeout=PATIENCE)
+        client = await RawClient.connect((parts.hostname or "", parts.port or 0), wait_timeout=WAIT_TIMEOUT)
         self.clients.append(client)
         return client
 
@@ -60,31 +60,31 @@ class FederatedLevel:
     def token(self, userid: str, flaw: str) -> str:
         return self.home.token(userid, flaw)
 
-    def internal(self) -> Json:
-        return self.host.internal()
+    def internal_params(self) -> Json:
+        return self.host.internal_params()
 
-    def room(self, room: str, answer: Json) -> None:
-        self.host.room(PREFIX + room, answer)
+    def set_room_answer(self, room: str, answer: Json) -> None:
+        self.host.set_room_answer(PREFIX + room, answer)
 
-    def answer(self, type: str, answer: Json) -> None:
-        (self.home if type == "auth" else self.host).answer(type, renamed_rooms(answer))
+    def set_answer(self, type: str, answer: Json) -> None:
+        (self.home if type == "auth" else self.host).set_answer(type, renamed_rooms(answer))
 
-    async def asked(self) -> Json:
+    async def next_request(self) -> Json:
         """Return the next request to one of the Nextclouds; pings for federated sessions (12.3) are not counted."""
-        self._asked += 1
-        async with asyncio.timeout(PATIENCE):
-            while len(requests := self._requests()) < self._asked:  # noqa: ASYNC110 - either of two servers
+        self._request_count += 1
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while len(requests := self._requests()) < self._request_count:  # noqa: ASYNC110 - either of two servers
                 await asyncio.sleep(0.01)
-        seen = requests[self._asked - 1]
-        return self.named_here({"type": seen.type, seen.type: seen.body})
+        seen = requests[self._request_count - 1]
+        return self.to_local({"type": seen.type, seen.type: seen.body})
 
     def _requests(self) -> list[RecordedRequest]:
         requests = [*self.home.cloud.requests, *self.host.cloud.requests]
         return sorted((it for it in requests if it.type not in ("capabilities", "ping")), key=lambda it: it.time)
 
     async def send(self, room: str, request: Json) -> None:
-        mentions = mentioned_there(renamed_rooms(request), self.cloud_url)
-        await self.host.send(PREFIX + room, self.named_there(mentions))
+        mentions = with_remote_mentions(renamed_rooms(request), self.cloud_url)
+        await self.host.send(PREFIX + room, self.to_remote(mentions))
 
     async def dial(self, room: str, call: Json) -> tuple[int, Json]:
         return await self.host.dial(PREFIX + room, call)
@@ -92,7 +92,7 @@ class FederatedLevel:
     async def pass_time(self, seconds: float) -> None:
         raise AssertionError("time passes at the level of the flows only")
 
-    async def sfu(self, away: bool) -> None:
+    async def set_sfu_away(self, away: bool) -> None:
         raise AssertionError("the SFU is lost at the level of the flows only")
 
     async def drain(self) -> None:
@@ -100,46 +100,46 @@ class FederatedLevel:
 
     # -- names
 
-    def target(self, room: str, userid: str) -> Json:
-        """Return the ``federation`` object of a join; the room has the name of that in the conversation."""
+    def federation_target(self, room: str, userid: str) -> Json:
+        """Return the ``federation`` object of a join of a room of the conversation."""
         cloud = self.host.cloud
         cloud.talk.room(PREFIX + room).name = room
         target = cloud.federation(self.host.gateway, PREFIX + room, userid)
         return target if userid else {**target, "token": cloud.token("")}  # a guest has no user data
 
-    def named_there(self, value: Json, own: str = "") -> Json:
-        """Return a value with the host's names of sessions and users; ``own``: a session that keeps its local id."""
-        text = json.dumps(mapped_actors(value, self._actor_there))
+    def to_remote(self, value: Json, own: str = "") -> Json:
+        """Replace local ids and users by those of the host; ``own``: a session that keeps its local id."""
+        text = json.dumps(mapped_actors(value, self._remote_actor))
         for local, remote in self.remote.items():
             if local != own:
                 text = text.replace(local, remote)
         return json.loads(text)
 
-    def named_here(self, value: Json) -> Json:
-        """Return a value of the host with the local names of sessions, rooms, users and the server."""
-        text = json.dumps(mapped_actors(value, self._actor_here)).replace(PREFIX, "")
+    def to_local(self, value: Json) -> Json:
+        """Replace the host's ids of sessions and rooms, its users and its URL by the local ones."""
+        text = json.dumps(mapped_actors(value, self._local_actor)).replace(PREFIX, "")
         for remote, local in self.local.items():
             text = text.replace(remote, local)
         return json.loads(text.replace(self.host.url, self.url))
 
-    def _actor_there(self, type: str, id: str) -> tuple[str, str]:
+    def _remote_actor(self, type: str, id: str) -> tuple[str, str]:
         return ("federated_users", f"{id}@{self.cloud_id}") if type == "users" else (type, id)
 
-    def _actor_here(self, type: str, id: str) -> tuple[str, str]:
+    def _local_actor(self, type: str, id: str) -> tuple[str, str]:
         suffix = f"@{self.cloud_id}"
         return ("users", id.removesuffix(suffix)) if type == "federated_users" and id.endswith(suffix) else (type, id)
 
     async def settle(self, session: str) -> None:
-        """Note the session's id at the host, and wait until its earlier sessions there have ended."""
+        """Record the remote id of a session, and wait until its earlier sessions at the host have ended."""
         open_session = self.home.hub.sessions.get(session)
         seat = None if open_session is None else open_session.seat
-        present = ""
+        current = ""
         if isinstance(seat, FederatedSeat):
-            present = seat._remote.id
-            self.remote[session], self.local[present] = present, session
-        earlier = {remote for remote, local in self.local.items() if local == session} - {present}
-        async with asyncio.timeout(PATIENCE):
-            while earlier & set(self.host.hub.sessions):  # noqa: ASYNC110 - the host tells nobody
+            current = seat._remote.id
+            self.remote[session], self.local[current] = current, session
+        earlier = {remote for remote, local in self.local.items() if local == session} - {current}
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            while earlier & set(self.host.hub.sessions):  # noqa: ASYNC110 - the end of a session has no event
                 await asyncio.sleep(0.005)
 
 
@@ -158,7 +158,7 @@ class FederatedClient:
     async def send(self, message: Json) -> None:
         """Send a message, and wait until the gateway to which it goes has handled it."""
         prepared = await self._prepared(message) if isinstance(message, dict) else message
-        self._client.send(prepared)  # an internal client has another connection by now
+        self._client.send(prepared)  # after a hello an internal client has another connection
         await self._barrier()
         if self._session and not self._at_host:
             await self._level.settle(self._session)
@@ -214,31 +214,31 @@ class FederatedClient:
         elif opcode != PING:
             message = json.loads(payload)
             if message["type"] == "hello":
-                self._greeted(message["hello"])
+                self._note_session(message["hello"])
             self._received.append(message)
 
-    def _greeted(self, reply: Json) -> None:
+    def _note_session(self, reply: Json) -> None:
         self._session, self._userid = reply["sessionid"], reply["userid"]
 
     # -- names
 
     async def _prepared(self, message: Json) -> Json:
-        """Return the message as this client has to send it."""
+        """Return a message of the conversation as this client has to send it."""
         room = message.get("room")
         if message.get("type") == "hello" and isinstance(message.get("hello"), dict):
             await self._prepare_hello(message["hello"])
             return message
         if self._at_host:
-            return self._level.named_there(renamed_rooms(message))
+            return self._level.to_remote(renamed_rooms(message))
         if message.get("type") == "room" and isinstance(room, dict) and room.get("roomid"):
-            target = self._level.target(room["roomid"], self._userid)
+            target = self._level.federation_target(room["roomid"], self._userid)
             return {**message, "room": {**room, "federation": target}}
         session = self._level.home.hub.sessions.get(self._session)
         seated = session is not None and session.seat is not None
-        return self._level.named_there(message, self._session) if seated else message
+        return self._level.to_remote(message, self._session) if seated else message
 
     async def _prepare_hello(self, hello: Json) -> None:
-        """Let an internal client say hello to the host."""
+        """Connect an internal client to the host."""
         auth = hello.get("auth", {})
         if auth.get("type") == "internal":
             self._at_host = True
@@ -252,7 +252,7 @@ class FederatedClient:
             AssertionError: it has a name of the host that federation rewrites.
         """
         if self._at_host:
-            return self._without_mark(self._level.named_here(message))
+            return self._without_mark(self._level.to_local(message))
         text = json.dumps(message)
         own = [remote for remote, local in self._level.local.items() if local == self._session]
         assert not [name for name in (PREFIX, *own) if name in text], f"a name was not rewritten: {message}"
@@ -269,7 +269,7 @@ class FederatedClient:
 
 
 def renamed_rooms(value: Json) -> Json:
-    """Return a value with the host's id of each room that it names, also in comments and as a mention."""
+    """Replace each room id in a value by the host's id, also in comments and mentions."""
     if isinstance(value, dict):
         names = ("roomid", "token", "id") if value.get("type") == "call" else ("roomid", "token")
         return {
@@ -280,7 +280,7 @@ def renamed_rooms(value: Json) -> Json:
 
 
 def mapped_actors(value: Json, rule: Callable[[str, str], tuple[str, str]]) -> Json:
-    """Return a value with another name for each actor in it."""
+    """Replace type and id of each actor in a value by those of the rule."""
     if isinstance(value, list):
         return [mapped_actors(item, rule) for item in value]
     if not isinstance(value, dict):
@@ -292,13 +292,13 @@ def mapped_actors(value: Json, rule: Callable[[str, str], tuple[str, str]]) -> J
     return changed
 
 
-def mentioned_there(value: Json, server: str) -> Json:
-    """Return a value in which the host's Nextcloud mentions users as those of another server."""
+def with_remote_mentions(value: Json, server: str) -> Json:
+    """Add the server to mentions of users, which are users of another server to the host's Nextcloud."""
     if isinstance(value, list):
-        return [mentioned_there(item, server) for item in value]
+        return [with_remote_mentions(item, server) for item in value]
     if not isinstance(value, dict):
         return value
-    changed = {key: mentioned_there(item, server) for key, item in value.items()}
+    changed = {key: with_remote_mentions(item, server) for key, item in value.items()}
     for key, item in changed.items():
         if key.startswith("mention-") and isinstance(item, dict) and item.get("type") == "user":
             item.setdefault("server", server)

@@ -1,4 +1,4 @@
-"""Two of the levels at which conversations are played: the flows over fakes, and a whole gateway over sockets."""
+"""Levels ``flows`` and ``socket``: the flows over fakes, and a whole gateway over sockets."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FlowsLevel:
         self.url = CLOUD.urls[0]
         self._key = SigningKey()
         harness.nextcloud.keys[self.url] = self._key.published
-        self._asked = 0
+        self._request_count = 0
         self._clients: list[FakeClient] = []
 
     async def connect(self) -> FlowsClient:
@@ -87,23 +87,23 @@ class FlowsLevel:
         claims = _claims(userid, flaw, WALL_TIME + self.harness.services.clock())
         return (_FORGER if flaw == "forged" else self._key).sign(claims)
 
-    def internal(self) -> Json:
+    def internal_params(self) -> Json:
         return internal_params(self.url)
 
-    def room(self, room: str, answer: Json) -> None:
+    def set_room_answer(self, room: str, answer: Json) -> None:
         self.harness.nextcloud.rooms[room] = fakes.FakeRoom(**answer)
 
-    def answer(self, type: str, answer: Json) -> None:
+    def set_answer(self, type: str, answer: Json) -> None:
         given = NextcloudError("junk") if answer is None else answer
         self.harness.nextcloud.answer = lambda request: (
             given if encode_request(request).startswith(_type_prefix(type)) else None
         )
 
-    async def asked(self) -> Json:
+    async def next_request(self) -> Json:
         await settle()
-        assert self._asked < len(self.harness.nextcloud.requests), "no request was sent"
-        self._asked += 1
-        return json.loads(encode_request(self.harness.nextcloud.requests[self._asked - 1][2]))
+        assert self._request_count < len(self.harness.nextcloud.requests), "no request was sent"
+        self._request_count += 1
+        return json.loads(encode_request(self.harness.nextcloud.requests[self._request_count - 1][2]))
 
     async def send(self, room: str, request: Json) -> None:
         self.harness.rooms_api(room, request)
@@ -117,7 +117,7 @@ class FlowsLevel:
             await self.harness.sweep(1.0)
             self.harness.pings.sweep(self.harness.services.clock())
 
-    async def sfu(self, away: bool) -> None:
+    async def set_sfu_away(self, away: bool) -> None:
         await settle()
         if away:
             self.harness.mcu.lose_streams()
@@ -185,7 +185,7 @@ INPROCESS = McuSection(type="inprocess", settings=InprocessSettings(address="127
 
 
 class SocketLevel:
-    """A whole gateway."""
+    """A whole gateway and a real HTTP server as its Nextcloud."""
 
     hub: Hub
 
@@ -194,7 +194,7 @@ class SocketLevel:
         self.gateway = gateway
         self.cloud_url = ""
         self.url = cloud.url
-        self._asked = 0
+        self._request_count = 0
         self.clients: list[RawClient] = []
 
     async def connect(self) -> ConversationClient:
@@ -209,19 +209,19 @@ class SocketLevel:
     def token(self, userid: str, flaw: str) -> str:
         return (_FORGER if flaw == "forged" else self.cloud.key).sign(_claims(userid, flaw, time.time()))
 
-    def internal(self) -> Json:
+    def internal_params(self) -> Json:
         return internal_params(self.url)
 
-    def room(self, room: str, answer: Json) -> None:
+    def set_room_answer(self, room: str, answer: Json) -> None:
         self.cloud.rooms[room] = NextcloudRoom(**answer)
 
-    def answer(self, type: str, answer: Json) -> None:
+    def set_answer(self, type: str, answer: Json) -> None:
         given = web.Response(text="junk") if answer is None else answer
         self.cloud.hook = lambda seen: given if seen.type == type else None
 
-    async def asked(self) -> Json:
-        self._asked += 1
-        seen = await self.cloud.wait_for(lambda seen: seen.type != "capabilities", self._asked)
+    async def next_request(self) -> Json:
+        self._request_count += 1
+        seen = await self.cloud.wait_for(lambda seen: seen.type != "capabilities", self._request_count)
         return {"type": seen.type, seen.type: seen.body}
 
     async def send(self, room: str, request: Json) -> None:
@@ -235,7 +235,7 @@ class SocketLevel:
     async def pass_time(self, seconds: float) -> None:
         raise AssertionError("time passes at the level of the flows only")
 
-    async def sfu(self, away: bool) -> None:
+    async def set_sfu_away(self, away: bool) -> None:
         raise AssertionError("the SFU is lost at the level of the flows only")
 
     async def drain(self) -> None:

@@ -1,19 +1,19 @@
-"""The conversations that are not played at the level ``federated``, and why not."""
+"""Conversations that are not played at the level ``federated``, with the reasons."""
 
 from __future__ import annotations
 
 _NO_ROOM = "no client joins a room"
-_TIME = "time passes, which is that of the flows"
-_FAKE_SFU = "the SFU offers a stream whose publisher is not connected, as the one of the flows does"
+_TIME = "time passes, which only the level of the flows can do"
+_FAKE_SFU = "only the fake SFU of the flows offers a stream whose publisher is not connected"
 _ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4)"
-_OTHER_USERS = "events about the list of rooms reach users who are not in the room; those are their own Nextcloud's"
+_OTHER_USERS = "room list events reach users outside of the room; federated users get them from their own Nextcloud"
 
 LOCAL_ONLY = {
     "ack": _NO_ROOM,
     "dialout-refused": _NO_ROOM,
     "dialout-timeout": _TIME,
     "drain": _NO_ROOM,
-    "disinvited-away": "the host disinvites the session at once: its connection, the local server's, stands",
+    "disinvited-away": "the host ends the session at once: its connection, that of the local server, is not lost",
     "federation-refused": "it is about the connection to another server; this level has one",
     "hello": _NO_ROOM,
     "hello-again": _NO_ROOM,
@@ -22,7 +22,7 @@ LOCAL_ONLY = {
     "hello-guest": _NO_ROOM,
     "hello-internal": _NO_ROOM,
     "hello-internal-off": _NO_ROOM,
-    "hello-nextcloud-fails": "Nextcloud's answers to hello are the local one's, those to joins the host's",
+    "hello-nextcloud-fails": "the local Nextcloud answers hellos, and the host's Nextcloud joins",
     "hello-refused": _NO_ROOM,
     "hello-timeout": _TIME,
     "incall": _ALL_IN_CALL,
@@ -33,7 +33,7 @@ LOCAL_ONLY = {
     "media-relayed": _NO_ROOM,
     "messages-malformed": _NO_ROOM,
     "messages-verbatim": _NO_ROOM,
-    "nobody-publishes": _TIME,
+    "publisher-missing": _TIME,
     "publish": _NO_ROOM,
     "publish-again": _NO_ROOM,
     "publish-bad-candidate": _NO_ROOM,

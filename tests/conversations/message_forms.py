@@ -62,7 +62,7 @@ class ByeReason(Closed):
 
 
 class Bye(Closed, tag="bye"):
-    """A reply has an ``id`` and no reason, a message of the server's own a reason and no ``id``."""
+    """The end of a session: a reply has an ``id`` and no reason, an unrequested one a reason and no ``id``."""
 
     bye: ByeReason | UnsetType = UNSET
     id: Name | UnsetType = UNSET
@@ -72,14 +72,14 @@ class Bye(Closed, tag="bye"):
             raise ValueError("a reply has no reason")
 
 
-class Received(Closed):
+class AckBody(Closed):
     received: int
 
 
 class Ack(Closed, tag="ack"):
     """Acknowledged delivery, an extension for clients that announce ``ack``."""
 
-    ack: Received
+    ack: AckBody
 
 
 class Bandwidth(Closed):
@@ -115,14 +115,14 @@ class Sender(Closed):
 
 
 class Recipient(Closed):
-    """A virtual session, under the name that its internal client gave it."""
+    """A virtual session, with the id that its internal client gave it."""
 
     type: Literal["session"]
     sessionid: Name
     userid: Name | UnsetType = UNSET
 
 
-class Relayed(Closed):
+class RelayedBody(Closed):
     """A relayed message; ``sender`` is null only if the server itself sends it."""
 
     sender: Sender | None
@@ -131,11 +131,11 @@ class Relayed(Closed):
 
 
 class Message(Closed, tag="message"):
-    message: Relayed
+    message: RelayedBody
 
 
 class Control(Closed, tag="control"):
-    control: Relayed
+    control: RelayedBody
 
     def __post_init__(self) -> None:
         if self.control.sender is None:
@@ -156,34 +156,34 @@ class Description(Closed):
     sdp: Name
 
 
-class Described(Closed):
+class DescriptionData(Closed):
     """The ``data`` of an offer or answer of the SFU."""
 
     to: Name
     from_: Name = field(name="from")
     type: Literal["offer", "answer"]
-    roomType: Literal["video", "screen"]  # noqa: N815 - as it is written
+    roomType: Literal["video", "screen"]  # noqa: N815 - the name on the wire
     payload: Description
     sid: str
 
 
-class CandidateText(Closed):
+class CandidateInit(Closed):
     candidate: str
-    sdpMLineIndex: int | UnsetType = UNSET  # noqa: N815 - as it is written
-    sdpMid: str | UnsetType = UNSET  # noqa: N815 - as it is written
+    sdpMLineIndex: int | UnsetType = UNSET  # noqa: N815 - the name on the wire
+    sdpMid: str | UnsetType = UNSET  # noqa: N815 - the name on the wire
 
 
 class CandidatePayload(Closed):
-    candidate: CandidateText
+    candidate: CandidateInit
 
 
-class Candidate(Closed):
+class CandidateData(Closed):
     """The ``data`` of a candidate of the SFU."""
 
     to: Name
     from_: Name = field(name="from")
     type: Literal["candidate"]
-    roomType: Literal["video", "screen"]  # noqa: N815 - as it is written
+    roomType: Literal["video", "screen"]  # noqa: N815 - the name on the wire
     payload: CandidatePayload
     sid: str
 
@@ -239,16 +239,16 @@ class Dialout(Closed, tag="dialout"):
     dialout: DialoutFailure
 
 
-class StreamGone(Closed):
+class RepublishBody(Closed):
     """The stream that the client is asked to offer again, an extension."""
 
-    roomType: Literal["video", "screen"]  # noqa: N815 - the wire's name
+    roomType: Literal["video", "screen"]  # noqa: N815 - the name on the wire
     sid: str
     reason: Literal["lost", "drained"]
 
 
 class Republish(Closed, tag="republish"):
-    republish: StreamGone
+    republish: RepublishBody
 
 
 ServerMessage = (
@@ -289,4 +289,4 @@ def _check_media(data: Json) -> None:
         convert(data, _MEDIA[data["type"]])
 
 
-_MEDIA: dict[str, type[Closed]] = {"offer": Described, "answer": Described, "candidate": Candidate}
+_MEDIA: dict[str, type[Closed]] = {"offer": DescriptionData, "answer": DescriptionData, "candidate": CandidateData}

@@ -1,4 +1,4 @@
-"""Reads conversations and plays them at a level."""
+"""Conversations are read from files and played at a level."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SESSION_KEY = "sd:$"  # beginning of a key of transient data that names a sessio
 
 
 class ConversationClient(Protocol):
-    """A client on one connection."""
+    """Client on one connection."""
 
     async def send(self, message: Json) -> None:
         """Send an object, or a string unchanged."""
@@ -43,7 +43,7 @@ class ConversationClient(Protocol):
 
 
 class Level(Protocol):
-    """A gateway at one level."""
+    """Gateway and Nextcloud of one level."""
 
     url: str  # of the backend
     cloud_url: str  # of the Nextcloud whose users are federated users in all rooms; empty: there is none
@@ -57,16 +57,16 @@ class Level(Protocol):
     def token(self, userid: str, flaw: str) -> str:
         """Return a token of a hello 2.0; ``flaw`` is empty, ``expired``, ``early`` or ``forged``."""
 
-    def internal(self) -> Json:
+    def internal_params(self) -> Json:
         """Return ``auth.params`` of an internal client."""
 
-    def room(self, room: str, answer: Json) -> None:
+    def set_room_answer(self, room: str, answer: Json) -> None:
         """Set the answer to joins of a room."""
 
-    def answer(self, type: str, answer: Json) -> None:
+    def set_answer(self, type: str, answer: Json) -> None:
         """Set the answer to all further requests of a type: this object, or (``None``) text that is no JSON."""
 
-    async def asked(self) -> Json:
+    async def next_request(self) -> Json:
         """Return the next request to Nextcloud."""
 
     async def send(self, room: str, request: Json) -> None:
@@ -78,8 +78,8 @@ class Level(Protocol):
     async def pass_time(self, seconds: float) -> None:
         """Let time pass."""
 
-    async def sfu(self, away: bool) -> None:
-        """Let the SFU lose all streams and be away, or come back."""
+    async def set_sfu_away(self, away: bool) -> None:
+        """Have the SFU lose all streams and become unavailable, or accept streams again."""
 
     async def drain(self) -> None:
         """Begin to drain the gateway."""
@@ -121,23 +121,23 @@ class ConversationPlayer:
         self._call: asyncio.Future[tuple[int, Json]] | None = None
 
     async def play(self) -> None:
-        """Carry out each step.
+        """Play each step.
 
         Raises:
-            AssertionError: another message arrived, or none; names the line.
+            AssertionError: another message arrived, or none; the text names the line.
         """
         for number, (actor, action, *rest) in self._conversation.steps:
             try:
                 if actor == "nextcloud":
-                    await self._nextcloud(action, rest)
+                    await self._nextcloud_step(action, rest)
                 elif actor == "time":
                     await self._level.pass_time(*rest)
                 elif actor == "sfu":
-                    await self._level.sfu({"is lost": True, "is back": False}[action])
+                    await self._level.set_sfu_away({"is lost": True, "is back": False}[action])
                 elif (actor, action) == ("operator", "drains"):
                     await self._level.drain()
                 else:
-                    await self._client(actor, action, rest)
+                    await self._client_step(actor, action, rest)
             except (AssertionError, TimeoutError) as error:
                 raise AssertionError(
                     f"{self._conversation.name}, line {number}: {actor} {action}: {error!r}"
@@ -149,7 +149,7 @@ class ConversationPlayer:
         message_forms.check_message(received, mcu=self._conversation.mcu)
         return received
 
-    async def _client(self, actor: str, action: str, rest: list[Json]) -> None:
+    async def _client_step(self, actor: str, action: str, rest: list[Json]) -> None:
         if action == "connects":
             self._clients[actor] = await self._level.connect()
             return
@@ -197,12 +197,12 @@ class ConversationPlayer:
             assert matching is not None, f"received {received}"
             left.remove(matching)
 
-    async def _nextcloud(self, action: str, rest: list[Json]) -> None:
+    async def _nextcloud_step(self, action: str, rest: list[Json]) -> None:
         match action:
             case "has":
-                self._level.room(rest[0], self.fill(rest[1]))
+                self._level.set_room_answer(rest[0], self.fill(rest[1]))
             case "answers":
-                self._level.answer(rest[0], rest[1])
+                self._level.set_answer(rest[0], rest[1])
             case "sends":
                 await self._level.send(rest[0], self.fill(rest[1]))
             case "dials":
@@ -214,9 +214,9 @@ class ConversationPlayer:
                 assert status == rest[0], f"was answered {status} {body}"
                 assert self.matches(rest[1], body), f"was answered {body}"
             case "was asked":
-                asked = await self._level.asked()
-                request_forms.check_request(asked)
-                assert self.matches(rest[0], asked), f"was asked {asked}"
+                request = await self._level.next_request()
+                request_forms.check_request(request)
+                assert self.matches(rest[0], request), f"was asked {request}"
             case _:
                 raise ValueError(f"no such step: {action}")
 
@@ -252,9 +252,9 @@ class ConversationPlayer:
             case "ticket":
                 return self._level.ticket(rest)
             case "internal":
-                return self._level.internal()
+                return self._level.internal_params()
             case "internal-forged":
-                return {**self._level.internal(), "token": "forged"}
+                return {**self._level.internal_params(), "token": "forged"}
             case "token" | "token-expired" | "token-early" | "token-forged":
                 return self._level.token(rest, prefix.partition("-")[2])
             case "offer":

@@ -1,4 +1,4 @@
-"""The level of the socket with long polling: over an intact connection, and over one that breaks off answers."""
+"""Levels ``polling`` and ``cut``: long polling over intact connections, and over ones that break during answers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _BARRIER = "the only message that arrives"
 class PollingLevel(SocketLevel):
     """A whole gateway; its clients use long polling."""
 
-    def __init__(self, cloud: FakeNextcloud, gateway: str, line: str = "") -> None:
+    def __init__(self, cloud: FakeNextcloud, gateway: str, address: str = "") -> None:
         super().__init__(cloud, gateway)
-        self._line = line or gateway  # where clients connect to
+        self._address = address or gateway  # of the gateway, or of a proxy in front of it
         self.pollers: list[PollClient] = []
 
     async def connect(self) -> ConversationClient:
-        client = PollClient(self._line)
+        client = PollClient(self._address)
         await client.connect()
         self.pollers.append(client)
         return LongPollingClient(client)
@@ -63,8 +63,8 @@ class LongPollingClient:
 @asynccontextmanager
 async def polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
     """Start a gateway on a free port, and its Nextcloud."""
-    async with levels.socket_level(conversation) as under:
-        level = PollingLevel(under.cloud, under.gateway)
+    async with levels.socket_level(conversation) as socket:
+        level = PollingLevel(socket.cloud, socket.gateway)
         try:
             yield level
         finally:
@@ -74,14 +74,14 @@ async def polling_level(conversation: Conversation) -> AsyncIterator[PollingLeve
 
 @asynccontextmanager
 async def cut_polling_level(conversation: Conversation) -> AsyncIterator[PollingLevel]:
-    """Start the same behind a proxy that breaks off every other connection after some octets of an answer."""
+    """Start them behind a proxy that cuts about half of the connections after some octets of an answer."""
     rng = random.Random(conversation.name)
 
     def budget() -> int:
         return rng.choice((1 << 40, rng.randrange(1, 1500)))
 
-    async with levels.socket_level(conversation) as under, CuttingProxy(under.gateway, budget) as line:
-        level = PollingLevel(under.cloud, under.gateway, line.url)
+    async with levels.socket_level(conversation) as socket, CuttingProxy(socket.gateway, budget) as proxy:
+        level = PollingLevel(socket.cloud, socket.gateway, proxy.url)
         try:
             yield level
         finally:

@@ -86,21 +86,21 @@ def check_request(request: Json) -> None:
 # -- answers to Nextcloud
 
 
-class Accepted(Closed):
+class AcceptedCall(Closed):
     callid: Name
 
 
-class Refused(Closed):
+class RefusedCall(Closed):
     error: Error
 
 
-class Call(Closed, tag="dialout"):
+class DialoutAnswer(Closed, tag="dialout"):
     """The answer to ``dialout``; all other requests are answered with an empty object."""
 
     dialout: dict[str, Json]
 
     def __post_init__(self) -> None:
-        convert(self.dialout, Refused if "error" in self.dialout else Accepted)
+        convert(self.dialout, RefusedCall if "error" in self.dialout else AcceptedCall)
 
 
 def check_answer(status: int, answer: Json) -> None:
@@ -110,7 +110,7 @@ def check_answer(status: int, answer: Json) -> None:
         AssertionError: the answer has another form, or one of another status.
     """
     try:
-        call = convert(answer, Call)
+        call = convert(answer, DialoutAnswer)
     except (msgspec.ValidationError, ValueError) as error:
         raise AssertionError(f"not a form of the protocol: {error}; answer {answer}") from error
     assert (status == 200) == ("callid" in call.dialout), f"answer {status} {answer}"

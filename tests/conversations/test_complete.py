@@ -1,6 +1,6 @@
 """Each message and each error code has a conversation, and a row in docs/reference.md.
 
-The lists are the Structs of what clients and Nextcloud send, the messages that the gateway sends, and ``Code``.
+The lists are the Structs of the messages of clients, Nextcloud and the gateway, and ``Code``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SUBTYPES = {  # the values of members that the Structs declare as str, by the pa
         "unshareScreen",
     ),
 }
-REQUESTS = (  # members of Nextcloud's requests that may be left out, by path
+REQUEST_MEMBERS = (  # members of Nextcloud's requests that may be left out, by path
     *("invite.userids", "invite.alluserids", "invite.properties"),
     *("disinvite.userids", "disinvite.sessionids", "disinvite.alluserids"),
     *("update.userids", "update.properties", "delete.userids", "message.data"),
@@ -68,7 +68,7 @@ def sent_members() -> frozenset[str]:
 
 @cache
 def received_members() -> frozenset[str]:
-    """Return the same of the messages that clients have to receive."""
+    """Return ``path`` and ``path=value`` of each member of the messages that clients must receive."""
     return frozenset(path for message in steps("receives") for path in paths(message))
 
 
@@ -127,7 +127,7 @@ def test_each_request_of_nextcloud_is_sent(message_type: str) -> None:
     assert message_type in {request["type"] for request in steps("sends", of_nextcloud=True)}
 
 
-@pytest.mark.parametrize("path", REQUESTS)
+@pytest.mark.parametrize("path", REQUEST_MEMBERS)
 def test_each_form_of_a_request_is_sent(path: str) -> None:
     requests = list(steps("sends", of_nextcloud=True))
     forms = {f"switchto.sessions={type(it['switchto']['sessions']).__name__}" for it in requests if "switchto" in it}
@@ -153,7 +153,7 @@ def test_each_event_is_received(event: str) -> None:
 # reference 16-a
 @pytest.mark.parametrize("code", Code, ids=lambda code: str(code.name))
 def test_each_error_is_received(code: Code) -> None:
-    """Errors that share a code are told apart by their text."""
+    """Errors with the same code are distinguished by their text."""
     name, text = code.value
     errors = [it["error"] for it in steps("receives") if isinstance(it, dict) and it.get("type") == "error"]
     texts = [error.get("message") for error in errors if error["code"] == name]
@@ -192,11 +192,11 @@ def test_each_error_is_documented_and_no_other() -> None:
     codes = {code.value[0] for code in Code}
     rows = [line.split("|")[1] for line in sections()["16"].splitlines() if line.startswith("| `")]
     documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
-    assert documented - DIALOUT == codes
-    assert documented >= DIALOUT
+    assert documented - DIALOUT_ERRORS == codes
+    assert documented >= DIALOUT_ERRORS
 
 
-DIALOUT = {
+DIALOUT_ERRORS = {
     "number_missing",
     "invalid_number",
     "invalid_roomid",
@@ -208,6 +208,6 @@ DIALOUT = {
 }
 
 
-@pytest.mark.parametrize("code", sorted(DIALOUT))
+@pytest.mark.parametrize("code", sorted(DIALOUT_ERRORS))
 def test_each_error_of_a_phone_call_is_answered(code: str) -> None:
     assert any(code in msgspec.json.encode(answer).decode() for answer in steps("is answered", of_nextcloud=True))

@@ -1,4 +1,4 @@
-"""Every conversation is played at every level that it names."""
+"""Every conversation is played at every one of its levels."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ LEVELS: dict[str, tuple[Callable[..., AbstractAsyncContextManager[Level]], Calla
 }
 
 
-def played_at(conversation: Conversation) -> tuple[str, ...]:
-    """Return the levels of a conversation: those that it names, and those that follow from them."""
+def levels_of(conversation: Conversation) -> tuple[str, ...]:
+    """Return the levels at which a conversation is played: those it names, ``cut`` and ``federated``."""
     cut = ("cut",) if "polling" in conversation.levels else ()
     federated = () if conversation.name in LOCAL_ONLY else ("federated",)
     return (*conversation.levels, *cut, *federated)
@@ -35,7 +35,7 @@ def played_at(conversation: Conversation) -> tuple[str, ...]:
 CASES = [
     pytest.param(conversation, level, id=f"{conversation.name}-{level}")
     for conversation in load()
-    for level in played_at(conversation)
+    for level in levels_of(conversation)
 ]
 
 
@@ -56,13 +56,15 @@ def play(conversation: Conversation, level: str) -> ConversationPlayer:
 
 
 @pytest.mark.parametrize(("conversation", "level"), CASES)
-def test_conversation(conversation: Conversation, level: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_conversation_is_played_as_written(
+    conversation: Conversation, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
     play(conversation, level)
     assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
 
 
 def test_each_level_is_used() -> None:
-    assert {level for conversation in load() for level in played_at(conversation)} == set(LEVELS)
+    assert {level for conversation in load() for level in levels_of(conversation)} == set(LEVELS)
 
 
 def joins(conversation: Conversation) -> bool:
@@ -74,7 +76,7 @@ def joins(conversation: Conversation) -> bool:
 
 
 def test_each_conversation_that_is_not_federated_has_its_reason() -> None:
-    """A new conversation is played at this level, or stands in the list; what the reasons claim is true."""
+    """A new conversation is played at this level or is in the list; the two most common reasons are checked."""
     conversations = {conversation.name: conversation for conversation in load()}
     assert set(LOCAL_ONLY) <= set(conversations)
     timed = {name for name, it in conversations.items() if any(actor == "time" for _, (actor, *_) in it.steps)}

@@ -40,7 +40,7 @@ def test_message_outside_of_the_protocol_is_refused(message: Json) -> None:
 def test_candidate_of_the_sfu_has_its_own_form() -> None:
     data = {"type": "candidate", "to": "a", "from": "a", "roomType": "video", "sid": "", "payload": {"candidate": {}}}
     message = {"type": "message", "message": {"sender": {"type": "session", "sessionid": "a"}, "data": data}}
-    check_message(message)  # a client's own
+    check_message(message)  # relayed from a client
     with pytest.raises(AssertionError):
         check_message(message, mcu=True)
 
