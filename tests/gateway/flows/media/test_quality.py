@@ -201,11 +201,12 @@ async def test_limit_is_not_sent_again_to_a_closed_publisher() -> None:
         publisher, gate = publisher_of(alice), asyncio.Event()
         publisher.limit_gate, publisher.limit_error = gate, Rejected("gone")
         bob.send({"type": "bye", "bye": {}})
-        await asyncio.sleep(1.0)
-        alice.send({"type": "bye", "bye": {}})
-        await settle()
-        gate.set()
         await asyncio.sleep(SETTLE_TIME)
+        assert len(harness.services.tasks) == 1  # the new limit waits for the SFU's answer
+        alice.send({"type": "bye", "bye": {}})
+        await asyncio.sleep(SETTLE_TIME)  # the room is evaluated because of her end
+        gate.set()
+        await settle()
         assert len(harness.services.tasks) == 0
 
 
