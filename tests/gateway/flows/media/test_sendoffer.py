@@ -119,3 +119,24 @@ async def test_offer_that_waits_for_the_sfu_is_not_sent_after_either_side_left_t
         await settle()
         assert [message for message in bob.received() if message["type"] == "message"] == []
         assert harness.mcu.subscribers == []
+
+
+# reference 9.5-b
+async def test_sendoffer_is_refused_outside_of_the_own_room() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        neighbour, outside = await harness.member("neighbour", "next door"), await harness.hello("outside")
+        alice.received()
+        for number, client in enumerate((neighbour, outside)):
+            alice.media(client, "sendoffer", id=str(number))
+        assert [(message["id"], message["error"]["code"]) for message in alice.received()] == [
+            ("0", "not_allowed"),
+            ("1", "not_allowed"),
+        ]
+        outside.media(await harness.hello("also outside"), "sendoffer")
+        assert outside.error_codes() == ["not_allowed"]
+        alice.offer()
+        await settle()
+        alice.media(bob, "sendoffer")
+        await settle()
+        assert [message["type"] for message in bob.data()] == ["offer"]
