@@ -1,6 +1,6 @@
 # Each target sets up what it needs; scripts/ holds the steps. PYTHON=/path/to/python3 selects another Python.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full soak compare lint bench bench-quick bench-sfu deb constraints clean runtime-venv dev-venv
+.PHONY: help demo test test-full soak compare lint bench bench-quick bench-sfu deb dist constraints clean runtime-venv dev-venv
 
 PORT ?= 8080
 BIN := .venv/bin
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-quick       the costs of a message and a hello as multiples of the floor, in under a minute"
 	@echo "make bench-sfu         CPU and delay of the in-process SFU and of Janus, and their effect on messages"
 	@echo "make deb               the Debian package, in dist/"
+	@echo "make dist              wheel, context of the image and bill of materials (CycloneDX), in dist/"
 	@echo "make lint              only ruff and mypy"
 	@echo "make constraints       pin the dependencies again, within the ranges of pyproject.toml"
 	@echo "make clean             remove all files that these targets create"
@@ -36,6 +37,7 @@ lint: dev-venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy scripts/bill_of_materials.py
 
 test: dev-venv
 	@scripts/packages $(PACKAGES)
@@ -70,6 +72,9 @@ bench-sfu: dev-venv
 
 deb: runtime-venv
 	@scripts/deb dist
+
+dist: dev-venv
+	@scripts/dist dist
 
 constraints:
 	@scripts/constraints
