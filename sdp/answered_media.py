@@ -114,6 +114,8 @@ def rids_fit(offered: MediaSection, answered: MediaSection) -> bool:
 
     Each answered stream is one offered stream, with all its alternatives or some.
     """
+    if not any(section.attribute(name) is not None for section in (offered, answered) for name in ("rid", "simulcast")):
+        return True
     for answer_direction, offer_direction in (("recv", "send"), ("send", "recv")):
         offers, answers = layers(offered, offer_direction), layers(answered, answer_direction)
         if not answers.keys() <= offers.keys():

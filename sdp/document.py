@@ -54,17 +54,18 @@ class Section:
 
     def attribute(self, name: str) -> str | None:
         """Return the value of the first ``a=name`` line, ``None`` without one."""
-        return next((value for _, value in self.indexed(name)), None)
+        found = self.indexed(name)
+        return found[0][1] if found else None
 
-    def indexed(self, name: str) -> Iterator[tuple[int, str]]:
-        """Yield the position within ``lines`` and the value of each ``a=name`` line."""
+    def indexed(self, name: str) -> Sequence[tuple[int, str]]:
+        """Return position and value of each ``a=name`` line; a later edit does not change the result."""
         if self._index is None:
             self._index = {}
             for position, line in enumerate(self._lines):
                 if line.startswith("a="):
                     key, _, value = line[2:].removesuffix("\r").partition(":")
                     self._index.setdefault(key, []).append((position, value))
-        yield from self._index.get(name, ())
+        return self._index.get(name, ())
 
     def derive(self, function: Callable[[Self], _T]) -> _T:
         """Return ``function`` of this section; call it once until the next edit. The result must be immutable."""
@@ -81,8 +82,9 @@ class Section:
         self._require_editable()
         kept = [line for line in self._lines[1:] if not unwanted(line.removesuffix("\r"))]
         removed = len(self._lines) - 1 - len(kept)
-        self._lines[1:] = kept
-        self._index, self._derived = None, {}
+        if removed:
+            self._lines[1:] = kept
+            self._index, self._derived = None, {}
         return removed
 
     def insert(self, position: int, lines: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ Source: RFC 3264 6, RFC 5888 9, RFC 9143 7.3; RFC 6184 8.2.2 (format parameters)
 
 from __future__ import annotations
 
-from sdp.answered_media import differing_formats, parse_extension, shares_format
+from sdp.answered_media import differing_formats, extensions, parse_extension, shares_format
 from sdp.document import Description, MediaSection, Section, parse
 from sdp.offer_answer import bundles
 from sdp.payloads import payloads
@@ -59,7 +59,7 @@ def tidy(offer: Description, answer: Description) -> None:
     for offered, answered in zip(offer.media, answer.media, strict=False):
         if not offered.is_rtp:
             continue
-        for position, value in list(answered.indexed("msid")):  # Janus composes the track's id of the mid
+        for position, value in answered.indexed("msid"):  # Janus composes the track's id of the mid
             if value.endswith("(null)"):
                 answered.replace(position, f"a=msid:{value.removesuffix('(null)')}")
         if answered.port == 0 and not shares_format(offered, answered):
@@ -67,7 +67,8 @@ def tidy(offer: Description, answer: Description) -> None:
         _remove_feedback(answered, offered)
     if not any(section.attribute("extmap-allow-mixed") is not None for section in offer.sections()):
         for section in answer.sections():
-            section.remove(lambda line: line == "a=extmap-allow-mixed")
+            if section.attribute("extmap-allow-mixed") is not None:
+                section.remove(lambda line: line == "a=extmap-allow-mixed")
 
 
 def rejection(offer: Description) -> Description:
@@ -130,6 +131,9 @@ def _remove_feedback(answered: MediaSection, offered: MediaSection) -> None:
 
 def _remove_repeated_extensions(answered: MediaSection) -> None:
     """Remove ``a=extmap`` lines whose id or URI stands in an earlier line."""
+    ids_and_uris = [part for pair in extensions(answered) for part in pair]
+    if len(set(ids_and_uris)) == len(ids_and_uris):
+        return
     seen: set[str] = set()
 
     def unwanted(line: str) -> bool:

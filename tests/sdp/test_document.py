@@ -114,6 +114,20 @@ def test_attributes_are_found_by_their_whole_name_in_order() -> None:
     assert session.attribute("y") is None
 
 
+def test_results_of_a_section_are_kept_until_a_line_changes() -> None:
+    section = parse(BASE + AUDIO + "a=x:1\r\n").media[0]
+    calls: list[str | None] = []
+
+    def first(section: MediaSection) -> str | None:
+        calls.append(section.attribute("x"))
+        return calls[-1]
+
+    for removed, value, count in (("a=y", "1", 1), ("a=x:1", None, 2)):
+        assert section.derive(first) == section.derive(first)
+        section.remove(lambda line, removed=removed: line == removed)  # type: ignore[misc]
+        assert (section.derive(first), len(calls)) == (value, count)
+
+
 def test_inserted_lines_have_the_line_ending_of_their_section() -> None:
     crlf, bare = parse("v=0\r\nm=a 9 RTP/AVP 0\r\n").media[0], parse("v=0\nm=a 9 RTP/AVP 0").media[0]
     for media in (crlf, bare):

@@ -40,7 +40,7 @@ def adapt_for_janus(offer: Description) -> Description:
         if _is_held(section):
             section.remove(lambda line: line == "a=inactive")
             section.insert(_end(section), ["a=recvonly"])
-        for position, value in list(section.indexed("msid")):
+        for position, value in section.indexed("msid"):
             if len(value.split()) == 1:
                 section.replace(position, f"a=msid:{value.strip()} {value.strip()}")
     return copy

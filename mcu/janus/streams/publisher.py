@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 KIND_OF_TYPE = {kind.value: kind for kind in MediaKind}
 # With 0, "no limit", Janus would send no further REMB, and the client would keep to the last one.
 UNLIMITED = 100_000_000  # bit/s
+LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another turn of the event loop (some ms each)
 CONNECT_TIMEOUT = 30.0  # seconds; Janus closes a PeerConnection that is not up after 22
 
 
@@ -95,7 +96,7 @@ class JanusPublisher(HandlePeer):
             self.feed.room = await self.rooms.create(self.session, self.key, options)
             await self.handle.request(videoroom.join_publisher(self.feed.room, self.feed.id))
             answer = await self.negotiate(offer)
-            if self._answer is None or not _uses_transport(self._answer):  # Janus' PeerConnection would never come up
+            if not _uses_transport(answer):  # Janus' PeerConnection would never come up
                 raise Rejected("the offer has no medium that Janus can forward")
         except BaseException:
             self.end(None)
@@ -103,7 +104,7 @@ class JanusPublisher(HandlePeer):
         return answer
 
     async def negotiate(self, offer: SerialisedOffer) -> Description:
-        """Send an offer to Janus and return the answer; added media are offered to the subscribers.
+        """Send an offer to Janus and return the answer, corrected; added media are offered to the subscribers.
 
         Raises:
             Rejected: Janus sent no answer, or one that is not a session description.
@@ -120,11 +121,14 @@ class JanusPublisher(HandlePeer):
             raise Rejected("Janus gave no answer to the offer")
         answer = parse_and_freeze(message.jsep.sdp)
         self.offer = offer.description
-        self._answer = answer.copy()
-        mend(offer.description, self._answer)
+        corrected = answer.copy()
+        mend(offer.description, corrected)
+        self._answer = corrected.freeze()
         self._set_layers(sent.description, answer)
         self._on_answer(answer)
-        return answer
+        if len(message.jsep.sdp) > LONG_ANSWER:
+            await asyncio.sleep(0)
+        return corrected
 
     def _set_layers(self, offer: Description, answer: Description) -> None:
         """Begin with a new order of layers if the m-line with simulcast is another one than before."""
