@@ -20,6 +20,7 @@ from sdp.document import DIRECTIONS, Description, MediaSection, SdpError, Sectio
 
 MAX_LINES = 2500  # about as many as a message of 64 KiB holds of a browser's description
 MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
+MAX_MEDIA_LINE = 1024  # characters of an "m=" line; with all 128 payload types it has about 500
 MAX_GROUPS = 16  # "a=group" lines; a browser writes one
 
 _RTP = re.compile(r"(?:(?:UDP|TCP)/(?:TLS|DTLS)/)?RTP/S?AVPF?")
@@ -32,6 +33,7 @@ _OTHER_PROTOCOL = re.compile(
 )
 _PAYLOAD_TYPE = re.compile(r"[1-9]?[0-9]|1[01][0-9]|12[0-7]")
 _MAPPING = re.compile(r" *(0|[1-9][0-9]*) +([^/\s]+)/([0-9]{1,9}(?:/[0-9]{1,3})?) *")
+_LONG_MEDIA_LINE = re.compile(rf"\nm=[^\n]{{{MAX_MEDIA_LINE - 1}}}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODING_NAME = re.compile(r"(a=rtpmap: *[0-9]+ +)([^/\s]+)")
 _REGISTERED_NAMES = [
@@ -60,15 +62,17 @@ _LOWER_CASE_WORDS = {
 
 
 def check_size(text: str) -> None:
-    """Check the number of lines and media sections before a description is parsed.
+    """Check the number of lines, media sections and formats before a description is parsed.
 
     Raises:
-        SdpError: ``MAX_LINES`` or ``MAX_SECTIONS`` is exceeded.
+        SdpError: ``MAX_LINES``, ``MAX_SECTIONS`` or ``MAX_MEDIA_LINE`` is exceeded.
     """
     if text.count("\n") > MAX_LINES:
         raise SdpError("Too many lines.")
     if text.count("\nm=") > MAX_SECTIONS:
         raise SdpError("Too many media descriptions.")
+    if _LONG_MEDIA_LINE.search(text):
+        raise SdpError("Too many formats of a medium.")
 
 
 def normalise(description: Description) -> None:
@@ -155,7 +159,7 @@ def _normalise_direction(section: MediaSection) -> None:
 def _normalise_mappings(section: MediaSection) -> None:
     """Write each ``rtpmap`` in the form that the gateway reads, and remove those that only an SFU would read."""
     lines: dict[str, tuple[int, int, str]] = {}  # ordinal number, position and text of the last one, by payload type
-    mappings = list(section.indexed("rtpmap"))
+    mappings = section.indexed("rtpmap")
     for number, (position, value) in enumerate(mappings):
         match = _MAPPING.fullmatch(value)
         if match and match[1] in section.formats and _is_unambiguous(match[2]):

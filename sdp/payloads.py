@@ -14,6 +14,8 @@ from sdp.document import MediaSection
 
 PayloadType = NewType("PayloadType", int)
 
+MAX_PARAMETERS = 64  # of a payload type that are read; H264 has the most, about ten
+
 REPAIR_CODECS = frozenset(("ulpfec", "flexfec", "flexfec-03"))
 TONES_AND_NOISE = frozenset(("telephone-event", "cn"))
 AUXILIARY_CODECS = REPAIR_CODECS | TONES_AND_NOISE | {"rtx", "red"}
@@ -43,8 +45,8 @@ class Payload:
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The format parameters by lower-case name; entries other than ``name=value`` are left out."""
-        pairs = (part.partition("=") for part in self.fmtp.split(";"))
+        """The first ``MAX_PARAMETERS`` format parameters by lower-case name, without entries that have no value."""
+        pairs = (part.partition("=") for part in self.fmtp.split(";", MAX_PARAMETERS)[:MAX_PARAMETERS])
         return {name.strip().lower(): value.strip() for name, equals, value in pairs if equals}
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from sdp.normal_form import MAX_GROUPS, MAX_LINES, MAX_SECTIONS
+from sdp.normal_form import MAX_GROUPS, MAX_LINES, MAX_MEDIA_LINE, MAX_SECTIONS
 
 SIZE = 64_000  # bytes of JSON, near the limit of a message
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
@@ -72,7 +72,7 @@ def costly_offers() -> dict[str, str]:
             h264, lambda index: f"a=rtpmap:{index % 128} H264/9\r\na=fmtp:{index % 128} x=1;y=2\r\n"
         ),
         "red of all types": long_line(h264.replace("video", "audio") + red, "a=fmtp:1 1", "/1"),
-        "formats": SESSION + BUNDLE_ONE + section(0, "96" + " 9" * 29_000),
+        "formats": SESSION + BUNDLE_ONE + section(0, ("96" + " 9" * MAX_MEDIA_LINE)[: MAX_MEDIA_LINE - 40]),
         "groups": SESSION + BUNDLE_ALL * MAX_GROUPS + sections(MAX_SECTIONS),
         "groups of rejected sections": SESSION + BUNDLE_ALL * MAX_GROUPS + sections(MAX_SECTIONS, port=0),
         "sections": every_section(lambda _: ""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sdp.codecs import (
@@ -15,6 +17,7 @@ from sdp.codecs import (
     restrict,
 )
 from sdp.document import Description, parse
+from sdp.payloads import MAX_PARAMETERS
 from sdp.profiles import OTHER_PROFILE, SAME_LEVEL, SAME_PROFILE, distance
 
 AUDIO = """m=audio 9 UDP/TLS/RTP/SAVPF 111 63 9 0 8 13 110 126
@@ -90,6 +93,7 @@ def test_payload_has_codec_parameters_and_feedback_of_the_section() -> None:
     opus, red, g722, *_ = payloads(description(AUDIO).media[0])
     assert opus == Payload(PayloadType(111), "opus", 48000, 2, "minptime=10;useinbandfec=1", feedback=("transport-cc",))
     assert opus.parameters == {"minptime": "10", "useinbandfec": "1"}
+    assert replace(opus, fmtp="a=1;" * MAX_PARAMETERS + "minptime=10").parameters == {"a": "1"}
     assert (opus.is_auxiliary, red.is_auxiliary, red.parameters) == (False, True, {})
     assert (g722.codec, g722.clock_rate, g722.channels) == ("g722", 8000, 1)
     vp8, rtx, *_ = payloads(description(VIDEO).media[0])

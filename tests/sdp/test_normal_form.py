@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from sdp.document import SdpError, parse
-from sdp.normal_form import MAX_LINES, MAX_SECTIONS, check_size, normalise
+from sdp.normal_form import MAX_LINES, MAX_MEDIA_LINE, MAX_SECTIONS, check_size, normalise
 from sdp.payloads import payloads
 from tests.sdp.recorded import ALL_DESCRIPTIONS, Recorded
 from tests.sdp.test_properties import mutated_text
@@ -198,6 +198,14 @@ def test_number_of_lines_and_sections_is_bounded() -> None:
     check_size("v=0" + "\na=x" * MAX_LINES)
     with pytest.raises(SdpError, match="lines"):
         check_size("v=0" + "\na=x" * (MAX_LINES + 1))
+
+
+def test_number_of_formats_is_bounded() -> None:
+    check_size(HEAD + VIDEO.replace("96", " ".join(map(str, range(128)))))
+    line = "m=video 9 UDP/TLS/RTP/SAVPF".ljust(MAX_MEDIA_LINE - 1, "9")
+    check_size(f"{HEAD}{line}\r\n")
+    with pytest.raises(SdpError, match="formats"):
+        check_size(f"{HEAD}{line}99\r\n")
 
 
 @settings(max_examples=200)
