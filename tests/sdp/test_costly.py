@@ -1,6 +1,6 @@
 """The CPU time of a description is proportional to its size: its handling is bounded in calls, not in seconds.
 
-``python -m bench.descriptions`` measures the time of the same offers.
+``python -m bench.costly_offers`` measures the time of the same offers.
 """
 
 from __future__ import annotations

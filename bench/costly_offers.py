@@ -1,4 +1,4 @@
-"""``python -m bench.descriptions``: the longest uninterrupted work of the event loop for costly descriptions.
+"""``python -m bench.costly_offers``: the longest uninterrupted work of the event loop for costly descriptions.
 
 A gateway and an SFU, the in-process one or (``--janus``) a real Janus, receive each offer of ``tests.sdp.costly`` from
 a session of its own. Printed are, as CPU time, the longest single callback of the gateway's event loop, and the sum of
@@ -119,7 +119,7 @@ async def measure(*, janus: bool) -> None:
 
 def main() -> None:
     """Measure with one SFU."""
-    parser = argparse.ArgumentParser(prog="python -m bench.descriptions", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.costly_offers", description=__doc__.split("\n")[0])
     parser.add_argument("--janus", action="store_true", help="with a real Janus instead of the in-process SFU")
     options = parser.parse_args()
     host = report.machine("")
