@@ -16,6 +16,7 @@ MAX_CHANNELS = 32  # of one publisher
 MAX_QUEUED = 64  # messages queued for a subscriber whose channel is not open yet
 
 Message = str | bytes
+QueuedMessage = tuple[bytes, bool]  # the encoded message, and whether it is a text
 
 log = logging.getLogger("portunus.inprocess")
 
@@ -62,7 +63,8 @@ class SubscriberChannels:
     def __init__(self, transport: PeerTransport) -> None:
         self._transport = transport
         self._copies: dict[RTCDataChannel, RTCDataChannel] = {}  # by the publisher's channel
-        self._queued: dict[RTCDataChannel, deque[Message]] = {}  # for copies that are not open yet
+        # Messages for copies that are not open yet, texts encoded: their bytes count, not their characters.
+        self._queued: dict[RTCDataChannel, deque[QueuedMessage]] = {}
         self._dropped_messages = False
         self._started = False
 
@@ -81,8 +83,8 @@ class SubscriberChannels:
         self._queued[channel] = deque(maxlen=MAX_QUEUED)
 
         def on_open() -> None:
-            for message in self._queued.pop(channel, ()):
-                self._send(copy, message)
+            for encoded, is_text in self._queued.pop(channel, ()):
+                self._send(copy, encoded.decode() if is_text else encoded)
 
         copy.on("open", on_open)
 
@@ -90,8 +92,10 @@ class SubscriberChannels:
         """Send a message of the publisher's ``channel`` on its copy, once the copy is open."""
         queued = self._queued.get(channel)
         if queued is not None:
-            if sum(len(waiting) for queue in self._queued.values() for waiting in queue) + len(message) <= MAX_BUFFERED:
-                queued.append(message)
+            encoded = message.encode() if isinstance(message, str) else message
+            size = sum(len(waiting) for queue in self._queued.values() for waiting, _ in queue)
+            if size + len(encoded) <= MAX_BUFFERED:
+                queued.append((encoded, isinstance(message, str)))
         elif (copy := self._copies.get(channel)) is not None:
             self._send(copy, message)
 

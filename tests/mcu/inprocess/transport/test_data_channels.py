@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 from aiortc import RTCDataChannel
 
 from mcu.inprocess import InprocessSettings
@@ -20,7 +21,8 @@ class Channel:
     maxPacketLifeTime = maxRetransmits = None  # noqa: N815 - names of aiortc
 
 
-async def test_messages_for_channels_that_never_open_are_bounded_in_bytes() -> None:
+@pytest.mark.parametrize("message", [bytes(60_000), "ä" * 30_000, "🙂" * 15_000], ids=["bytes", "text", "emoji"])
+async def test_messages_for_channels_that_never_open_are_bounded_in_bytes(message: str | bytes) -> None:
     transport = PeerTransport(InprocessSettings(address="127.0.0.1"), RecordingTransportListener(), controlling=True)
     await transport.open()
     transport.enable_channels()
@@ -29,8 +31,8 @@ async def test_messages_for_channels_that_never_open_are_bounded_in_bytes() -> N
     subscriber.start(channels)
     for channel in channels:
         for _ in range(data_channels.MAX_QUEUED):
-            subscriber.send(channel, bytes(60_000))
-    queued = sum(len(message) for messages in subscriber._queued.values() for message in messages)
+            subscriber.send(channel, message)
+    queued = sum(len(encoded) for messages in subscriber._queued.values() for encoded, _ in messages)
     assert MAX_BUFFERED - 60_000 < queued <= MAX_BUFFERED
     subscriber.close()
     await transport.close()
