@@ -21,7 +21,7 @@ class HostRate:
         self._bucket = TokenBucket(services.settings.limits, services.clock())
 
     async def count(self, size: int) -> None:
-        """Count a message of ``size`` characters; wait while the host is too fast, so that TCP slows it down."""
+        """Count a message of ``size`` bytes; wait while the host is too fast, so that TCP slows it down."""
         bucket, limits = self._bucket, self._services.settings.limits
         bucket.messages -= 1.0
         bucket.octets -= size

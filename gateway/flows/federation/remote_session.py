@@ -140,7 +140,7 @@ class RemoteSession:
         self.send(_encoder.encode({"id": id, "type": type, type: body}).decode())
 
     async def receive(self) -> tuple[RemoteMessage | None, int]:
-        """Return the next message and its size in characters.
+        """Return the next message and its size in bytes, as it was sent.
 
         In place of a malformed message, an ``ack`` or the ``bye`` of a replaced connection, the message is ``None``.
 
@@ -158,14 +158,14 @@ class RemoteSession:
             message = remote_messages.decode(text)
         except msgspec.DecodeError:
             self._count_received()
-            return None, len(text)
+            return None, _encoded_size(text)
         if isinstance(message, Ack):
             self._confirm(message.ack.received)
-            return None, len(text)
+            return None, _encoded_size(text)
         if isinstance(message, RemoteBye) and message.bye is not None and message.bye.reason == SESSION_RESUMED:
-            return None, len(text)
+            return None, _encoded_size(text)
         self._count_received()
-        return message, len(text)
+        return message, _encoded_size(text)
 
     async def write(self) -> None:
         """Write kept and later messages to the present connection, until the connection is lost."""
@@ -317,3 +317,8 @@ class RemoteSession:
 def _size(text: str) -> int:
     """Return the greatest number of bytes of memory that a text takes: CPython stores 1 to 4 for a character."""
     return len(text) if text.isascii() else 4 * len(text)
+
+
+def _encoded_size(text: str) -> int:
+    """Return the number of bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))

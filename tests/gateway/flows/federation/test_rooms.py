@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 
 import msgspec
 import pytest
@@ -347,6 +348,20 @@ async def test_flood_of_a_host_is_slowed_down() -> None:
         assert 500 <= len(alice.received()) <= 1200
         await asyncio.sleep(20.0)
         assert alice.received()[-1] == relayed(1999)
+
+
+# attack: a flood of bytes, of which a character has up to four
+@pytest.mark.parametrize("character", ["x", "ä", "🙂"])
+async def test_bytes_of_a_host_are_limited_whatever_their_characters(character: str) -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        harness.change_settings(limits=Limits(bytes_per_second=10_000, bytes_burst=40_000))
+        alice = await seated_client(harness)
+        for number in range(100):
+            message = relayed(character * (4000 // len(character.encode())) + str(number))
+            host.connection.deliver(json.dumps(message, ensure_ascii=False))
+        await asyncio.sleep(10.0)
+        assert 30 <= len(alice.received()) <= 45  # of 4 kB each: the burst, and ten seconds of the rate
 
 
 # attack: a false number of acknowledged messages
