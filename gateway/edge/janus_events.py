@@ -63,6 +63,7 @@ class JanusEvents:
         self._proxies = proxies
         self._clock = clock
         self._open: set[web.WebSocketResponse] = set()
+        self._closing = False
         self._refused = 0  # connections being refused with a close frame
         self._warn_at = float("-inf")
 
@@ -135,13 +136,16 @@ class JanusEvents:
         log.info("a Janus opened its event connection")
         async for message in socket:
             if message.type is not WSMsgType.TEXT:
+                log.warning("an event connection of Janus ends: it sent a frame that is no text")
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
-                break
+                return
             self._receive(message.data)
-        log.info("a Janus closed its event connection")
+        if not self._closing:
+            log.info("a Janus closed its event connection, or lost it")
 
     async def close(self) -> None:
         """Close all connections, each with ``CLOSE_TIME`` for Janus' close frame."""
+        self._closing = True
         await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in list(self._open)))
 
 

@@ -61,6 +61,7 @@ class SessionEnd(Enum):
     RECONNECTED = "its client has joined again in another session (room_session_reconnected)"
     REMOVED = "it was removed from its room"
     HOST = "the server that hosts its room ended it"
+    BACKEND_CHANGED = "its backend was removed from the configuration, or is another Nextcloud now"
     OUTBOX_FULL = "too many messages wait for its client"
     STREAMS_LOST = "its streams were lost with their SFU"
 
@@ -70,7 +71,11 @@ class StreamEnd(Enum):
 
     LEFT_CALL = "its session left the call"
     LEFT_ROOM = "its session left the room"
+    ELSEWHERE = "its session joined a room of another server"
+    REMOVED = "its session was removed from the room"
+    ROOM_DELETED = "the room was deleted"
     SESSION_ENDED = "its session ended"
+    GATEWAY_ENDS = "the gateway ends"
     UNSHARED = "its client has unshared it"
     REVOKED = "the permission to publish it was withdrawn"
     NOT_IN_CALL = "its subscriber is not in the publisher's call any more"
@@ -109,6 +114,7 @@ class CallLog:
         self._ids = ids
         self._clock = clock
         self.recorder = recorder
+        self._gateway_ends = False
         # Unix times of the last refusals, oldest first, by short session id, request and error.
         self._refusals: dict[tuple[str, str, str], float] = {}
         self._minute = 0  # of the unix time
@@ -198,10 +204,16 @@ class CallLog:
         self, session: Session, key: StreamKey, room: RoomKey | None, reason: CloseReason | StreamEnd
     ) -> None:
         """Log the end of a stream that was on the SFU."""
+        if self._gateway_ends and reason is CloseReason.LOST:
+            reason = StreamEnd.GATEWAY_ENDS
         words = reason.value if isinstance(reason, StreamEnd) else _CLOSE_REASONS[reason]
         level = logging.INFO if _is_own(session, key) or reason in _FAILURES else logging.DEBUG
         text = f"{self._stream_name(session, key)}{self._in_room(room)} ended: {words}"
         self._log_step(session, CallStep.CLOSED, text, room, key, level=level)
+
+    def gateway_ends(self) -> None:
+        """Log streams that the SFU ends from now on as ended by the gateway, which stops its SFU."""
+        self._gateway_ends = True
 
     def refused(self, session: Session, key: StreamKey, room: RoomKey | None, request: str | None, code: str) -> None:
         """Log that a request about a stream was refused; once a minute for each session, request and ``code``."""

@@ -14,6 +14,7 @@ from gateway.core.session import Session
 from gateway.core.throttle import Address
 from gateway.core.token_bucket import TokenBucket
 from gateway.flows.bye import HELLO_TIMEOUT, bye
+from gateway.flows.call_log import SessionEnd
 from gateway.flows.client_connection import ClientConnection, Inbox
 from gateway.flows.ports import Connection
 from gateway.flows.postponed import Handler, Postponed, repeat
@@ -302,7 +303,7 @@ class Dispatcher:
         self._set_session(client, session)
         client.inbox = self._inboxes.setdefault(session.id, client.inbox)
         if session.evicted_by is not None:
-            self._closer.end(session)
+            self._closer.end(session, SessionEnd.REMOVED)
         return None
 
     def _set_session(self, client: ClientConnection, session: Session) -> None:

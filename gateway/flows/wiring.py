@@ -7,6 +7,7 @@ from collections.abc import Callable
 from gateway.core.throttle import ThrottledAction
 from gateway.flows.backend.pings import KeepAlivePings
 from gateway.flows.backend.requests import BackendRequests
+from gateway.flows.call_log import SessionEnd
 from gateway.flows.dispatch import Dispatcher
 from gateway.flows.draining import Draining
 from gateway.flows.federation.rooms import FederatedRooms
@@ -79,7 +80,7 @@ class Flows:
             self.services.throttling.clear(ThrottledAction.HELLO_INTERNAL)
         for session in list(self.services.hub.sessions.values()):
             if not settings.backends.may_continue(session.backend, session.url):
-                self.session_closer.end(session)
+                self.session_closer.end(session, SessionEnd.BACKEND_CHANGED)
         self.services.hub.replace_backends(settings.backends.by_id)
         if before.media_limits.subscribe_any and not settings.media_limits.subscribe_any:
             self.media.subscriptions_restricted()
@@ -96,7 +97,8 @@ class Flows:
         return (self.dispatch.sweep,)
 
     async def close(self) -> None:
-        """Cancel all background work and wait for its end."""
+        """Cancel all background work and wait for its end; the caller then stops the SFU."""
+        self.services.calls.gateway_ends()
         self.transient.close()
         await self.draining.close()
         await self.federated_rooms.close()

@@ -198,7 +198,7 @@ class BackendRequests:
         for left in self._hub.delete_room(room):
             if left.session.connection is not None:
                 self._delivery.send(left.session, no_room)
-            self._events.session_left(left, silent=True)
+            self._events.session_left(left, StreamEnd.ROOM_DELETED, silent=True)
 
     def _send_to_users(self, backend: Backend, userids: Iterable[str] | None, message: bytes) -> None:
         for userid in dict.fromkeys(userids or ()):

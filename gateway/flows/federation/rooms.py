@@ -20,6 +20,7 @@ from gateway.core.limits import exceeds
 from gateway.core.seat import Seat
 from gateway.core.session import ClientType, Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
+from gateway.flows.call_log import SessionEnd, StreamEnd
 from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable_error
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
@@ -43,7 +44,7 @@ TOKEN_LENGTH = 16_384  # characters
 class LocalSessionCloser(Protocol):
     """Ends a local session whose remote session the host has ended or disinvited."""
 
-    def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
+    def end(self, session: Session, why: SessionEnd, *, reason: str, notify_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason, if there is one."""
 
     def evict(self, session: Session, event: bytes) -> None:
@@ -112,8 +113,9 @@ class FederatedRooms:
             previous.close()
         left = self._hub.take_seat(session, seat)
         if left is not None:
-            self._events.session_left(left)
-        self._events.session_ended(session)  # also its streams, which it may have published before it joined a room
+            self._events.session_left(left, StreamEnd.ELSEWHERE)
+        # Also its streams, which it may have published before it joined a room.
+        self._events.end_streams(session, StreamEnd.ELSEWHERE)
         self._services.calls.joined_elsewhere(session)
 
     def leave_seat(self, session: Session, seat: Seat) -> None:
@@ -134,7 +136,7 @@ class FederatedRooms:
             self._previous_seat_ended[session.id] = True
             self._hub.leave_seat(session)
             return
-        self._closer.end(session, reason=reason, notify_backend=False)
+        self._closer.end(session, SessionEnd.HOST, reason=reason, notify_backend=False)
 
     def end_disinvited(self, session: Session, event: bytes) -> None:
         """See ``SeatOwner.end_disinvited``."""

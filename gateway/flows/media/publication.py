@@ -233,6 +233,8 @@ class Publication(SessionStream):
     ) -> Description:
         self._set_bitrates(message)
         self._publisher, replaced = None, self._publisher
+        if replaced is not None:
+            self._services.calls.stream_closed(self.session, self.key, self._room, CloseReason.REPLACED)
 
         def publish(seconds: float) -> Awaitable[tuple[Publisher, Description]]:
             options = self._options(preference, seconds)

@@ -117,9 +117,7 @@ class Subscription(SessionStream):
         self._lost = False
         self._queue.close()
         self._owner.remove_subscription(self.session, self.key)
-        if self._subscriber is not None:
-            self._services.calls.stream_closed(self.session, self.key, self._room, reason)
-        self._unsubscribe()
+        self._unsubscribe(reason)
 
     # -- events of the publication
 
@@ -164,7 +162,7 @@ class Subscription(SessionStream):
             offer = await self._subscribe_until(deadline)
             self._last_served = self._request_count
             if requires_same_call and not self.in_same_call():  # check again: the publisher may have left
-                self._unsubscribe()
+                self._unsubscribe(StreamEnd.NOT_IN_CALL)
                 requested = message.type == "requestoffer"
                 code = Code.NOT_ALLOWED_TO_REQUEST_OFFER if requested else Code.NOT_ALLOWED_TO_SEND_OFFER
                 raise ProtocolError(code.error())
@@ -205,7 +203,7 @@ class Subscription(SessionStream):
 
     async def _subscribe(self, seconds: float) -> Description:
         """Open a new PeerConnection in place of the current one, and return the SFU's offer."""
-        self._unsubscribe()
+        self._unsubscribe(CloseReason.REPLACED)
         location = self.session.location
         options = SubscribeOptions(seconds, self._selection, location.code, location.continent)
         subscriber, offer = await self._context.sfu.mcu.subscribe(self.key, options, self._new_listener())
@@ -227,9 +225,10 @@ class Subscription(SessionStream):
         self._services.calls.subscribed(self.session, self.key, self._room)
         return offer
 
-    def _unsubscribe(self) -> None:
+    def _unsubscribe(self, reason: CloseReason | StreamEnd) -> None:
         subscriber, self._subscriber, self._listener = self._subscriber, None, None
         if subscriber is not None:
+            self._services.calls.stream_closed(self.session, self.key, self._room, reason)
             self._context.quality.stream_unsubscribed(self.session, self.key)
             self._services.tasks.spawn(subscriber.close(), f"close {self.stream_type.value} subscriber")
 
@@ -292,7 +291,7 @@ class Subscription(SessionStream):
             log.info("a %s stream cannot be offered again yet: %s", self.stream_type.value, error)
             return
         if not self._may_receive():  # check again: the publisher may have left
-            self._unsubscribe()
+            self._unsubscribe(StreamEnd.NOT_IN_CALL)
             return
         self._last_served = self._request_count
         self._send_offer(offer, unrequested=True, renegotiates=False)

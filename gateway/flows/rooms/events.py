@@ -79,13 +79,14 @@ class RoomEvents:
         if virtual.flags:
             self.flags(virtual, room)
 
-    def session_left(self, change: RoomLeft, *, silent: bool = False) -> None:
+    def session_left(self, change: RoomLeft, why: StreamEnd = StreamEnd.LEFT_ROOM, *, silent: bool = False) -> None:
         """Close a session's streams, send the remaining members its leave event, and Nextcloud a leave request.
 
-        ``silent``: the members get no event. Nextcloud gets no request if the change has no Nextcloud session id.
+        ``why`` is for the log. ``silent``: the members get no event. Nextcloud gets no request if the change has no
+        Nextcloud session id.
         """
         session = change.session
-        self._media.end(session, StreamEnd.LEFT_ROOM)
+        self._media.end(session, why)
         self._services.calls.left_room(session, change.room)
         if not silent and change.remaining:
             self._send_leave(session.id, change.remaining, change.data)
@@ -99,9 +100,9 @@ class RoomEvents:
         """Send the remaining members the leave event of a virtual session; no participants update follows (7.3)."""
         self._send_leave(change.virtual.id, change.remaining, change.data)
 
-    def session_ended(self, session: Session) -> None:
-        """Close all streams of a session; their end is logged as that of their session."""
-        self._media.end(session, StreamEnd.SESSION_ENDED)
+    def end_streams(self, session: Session, why: StreamEnd) -> None:
+        """Close all streams of a session, for a reason that is logged."""
+        self._media.end(session, why)
 
     def request_leave(self, session: Session, room: str, room_session: str) -> None:
         """Send Nextcloud a leave request for a session, without waiting for the answer (4.2)."""

@@ -17,6 +17,7 @@ from gateway.core.pending import PendingJoin
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
+from gateway.flows.call_log import SessionEnd, StreamEnd
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
@@ -33,7 +34,7 @@ from gateway.wire.server import AlreadyJoined, RoomBody
 class DuplicateCloser(Protocol):
     """Ends a session that another session with the same Nextcloud session id replaces."""
 
-    def end(self, session: Session, *, reason: str, notify_backend: bool) -> None:
+    def end(self, session: Session, why: SessionEnd, *, reason: str, notify_backend: bool) -> None:
         """End a session; a connected client gets a ``bye`` with the reason."""
 
 
@@ -202,7 +203,7 @@ class RoomMembership:
         alike = (other.userid, other.client_type, other.actor) == (session.userid, session.client_type, session.actor)
         if not alike or not (session.userid or self._is_abandoned(other, RoomKey(session.backend.id, roomid))):
             return False
-        self._closer.end(other, reason=ROOM_SESSION_RECONNECTED, notify_backend=False)
+        self._closer.end(other, SessionEnd.RECONNECTED, reason=ROOM_SESSION_RECONNECTED, notify_backend=False)
         return True
 
     def _is_abandoned(self, other: Session, room: RoomKey) -> bool:
@@ -224,7 +225,7 @@ class RoomMembership:
             with counting_call_entries(self._services, room):
                 left_call = self._hub.set_in_call(room, session.id, pending.in_call)
             if left_call is not None:
-                self._events.session_ended(session)
+                self._events.end_streams(left_call, StreamEnd.LEFT_CALL)
         if pending.entry is not None:
             flags = in_call(pending.entry.get("inCall"))
             self._hub.update_participants(room, [Participant(session.id, pending.entry, None, flags)])

@@ -9,8 +9,8 @@ import logging
 
 from gateway.core.changes import JoinTimedOut
 from gateway.core.session import Session
-from gateway.flows.bye import ROOM_JOIN_TIMEOUT, ROOM_SESSION_RECONNECTED, bye
-from gateway.flows.call_log import SessionEnd
+from gateway.flows.bye import ROOM_JOIN_TIMEOUT, bye
+from gateway.flows.call_log import SessionEnd, StreamEnd
 from gateway.flows.end_requests import EndCause
 from gateway.flows.internal.dialout import Dialouts
 from gateway.flows.internal.virtual_sessions import VirtualSessions
@@ -19,7 +19,6 @@ from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 
-_END_BY_REASON = {ROOM_JOIN_TIMEOUT: SessionEnd.JOIN_TIMEOUT, ROOM_SESSION_RECONNECTED: SessionEnd.RECONNECTED}
 _END_BY_CAUSE = {EndCause.OUTBOX_FULL: SessionEnd.OUTBOX_FULL, EndCause.STREAMS_LOST: SessionEnd.STREAMS_LOST}
 
 log = logging.getLogger("portunus.flows")
@@ -38,13 +37,10 @@ class SessionCloser:
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
 
-    def end(
-        self, session: Session, *, reason: str = "", notify_backend: bool = True, why: SessionEnd = SessionEnd.REMOVED
-    ) -> None:
+    def end(self, session: Session, why: SessionEnd, *, reason: str = "", notify_backend: bool = True) -> None:
         """End a session; send a connected client a ``bye`` with the reason, if any, and close its connection (2.7).
 
-        Nextcloud gets a leave request for the session's room if ``notify_backend``. ``why`` is for the log, if there is
-        no reason for the client.
+        Nextcloud gets a leave request for the session's room if ``notify_backend``. ``why`` is for the log.
         """
         if session.joining is not None:
             session.joining.withdraw()
@@ -52,23 +48,23 @@ class SessionCloser:
         if reason and connection is not None:
             self._delivery.send(session, bye(reason))
         if session.room is not None and (left := self._hub.leave(session, notify_backend=notify_backend)):
-            self._events.session_left(left)
+            self._events.session_left(left, StreamEnd.SESSION_ENDED)
         if (seat := self._hub.leave_seat(session)) is not None:
             seat.close()
         closed = self._hub.close(session)
         if closed is None:
             return
-        self._services.calls.ended(session, _END_BY_REASON.get(reason, SessionEnd.HOST) if reason else why)
+        self._services.calls.ended(session, why)
         self._virtual_sessions.owner_ended(closed)
         self._dialouts.client_ended(session)
-        self._events.session_ended(session)
+        self._events.end_streams(session, StreamEnd.SESSION_ENDED)
         if connection is not None:
             connection.finish()
 
     def bye(self, session: Session, message: ClientMessage) -> None:
         """Answer the ``bye`` of a client, and end its session (2.7)."""
         self._delivery.send(session, server.encode(server.Bye(id=message.id or "")))
-        self.end(session, why=SessionEnd.BYE)
+        self.end(session, SessionEnd.BYE)
 
     def evict(self, session: Session, event: bytes) -> None:
         """End a session that is no longer allowed in its room, once ``event`` is delivered to its client (2.7).
@@ -79,9 +75,9 @@ class SessionCloser:
             if session.joining is not None:
                 session.joining.withdraw()
             self._hub.evict(session, event)
-            self._events.session_ended(session)
+            self._events.end_streams(session, StreamEnd.REMOVED)
         else:
-            self.end(session)
+            self.end(session, SessionEnd.REMOVED)
 
     async def serve_end_requests(self) -> None:
         """End the sessions that other flows must not end themselves; runs until it is cancelled.
@@ -94,12 +90,15 @@ class SessionCloser:
             if cause is EndCause.OUTBOX_FULL:
                 log.warning("a session ends: its outbox is full")
             try:
-                self.end(session, notify_backend=cause is not EndCause.STREAMS_LOST, why=_END_BY_CAUSE[cause])
+                self.end(session, _END_BY_CAUSE[cause], notify_backend=cause is not EndCause.STREAMS_LOST)
             except Exception:  # the requests for other sessions are still served
                 log.exception("a session was not ended")
 
     def sweep(self, now: float) -> None:
         """End the sessions whose time is over; called once a second (2.5)."""
         for expired in self._hub.sweep(now):
-            timed_out = isinstance(expired, JoinTimedOut)
-            self.end(expired.session, reason=ROOM_JOIN_TIMEOUT if timed_out else "", why=SessionEnd.AWAY)
+            if isinstance(expired, JoinTimedOut):
+                self.end(expired.session, SessionEnd.JOIN_TIMEOUT, reason=ROOM_JOIN_TIMEOUT)
+            else:
+                evicted = expired.session.evicted_by is not None
+                self.end(expired.session, SessionEnd.REMOVED if evicted else SessionEnd.AWAY)

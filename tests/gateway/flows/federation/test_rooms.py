@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from gateway.core.limits import FederationRules, Limits
+from gateway.flows.call_log import SessionEnd
 from tests.gateway.flows.federation.fake_host import NO_ANSWER, REMOTE_ID, FakeHost, error
 from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client, types_of
 from tests.gateway.flows.harness import Json
@@ -428,7 +429,7 @@ async def test_session_that_ends_during_the_join_leaves_no_seat_and_no_connectio
         client = await harness.hello("alice")
         request_join(client)
         await settle()
-        harness.flows.session_closer.end(client.session)
+        harness.flows.session_closer.end(client.session, SessionEnd.REMOVED)
         host.connection.deliver({"type": "room", "id": host.sent("room")[0]["id"], "room": {"roomid": "R"}})
         await asyncio.sleep(20.0)
         assert harness.hub.seated == {}

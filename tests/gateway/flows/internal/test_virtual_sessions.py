@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.core.limits import Limits
+from gateway.flows.call_log import SessionEnd
 from gateway.flows.ports import NextcloudError
 from gateway.wire.backend import PingEntry, PingRequest, RoomRequest, SessionRequest
 from tests.gateway.flows.fakes import FakeRoom
@@ -188,7 +189,7 @@ async def test_virtual_session_is_removed_if_its_owner_or_room_ends_before_the_a
         if ended == "room":
             alice.leave()
         else:
-            harness.flows.session_closer.end(bridge.session)
+            harness.flows.session_closer.end(bridge.session, SessionEnd.REMOVED)
         harness.nextcloud.gate.set()
         await settle()
         assert [request.action for request in harness.nextcloud.sessions()] == ["add", "remove"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.flows.call_log import SessionEnd
 from gateway.flows.ports import NextcloudError
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FakeClient, FlowHarness
@@ -221,7 +222,7 @@ async def test_exchange_of_a_session_that_left_meanwhile_is_undone(gone: str) ->
         alice.join(nc="nc-2")
         await settle()
         if gone == "bye":
-            harness.flows.session_closer.end(alice.session)
+            harness.flows.session_closer.end(alice.session, SessionEnd.REMOVED)
         else:
             harness.rooms_api("r", {"type": "delete", "delete": {}})
         held.set()
@@ -240,7 +241,7 @@ async def test_ended_join_is_not_undone_while_another_session_joins_with_its_nex
         harness.nextcloud.gate = second
         again.join(nc="nc")
         await settle()
-        harness.flows.session_closer.end(alice.session)
+        harness.flows.session_closer.end(alice.session, SessionEnd.REMOVED)
         first.set()
         await settle()
         second.set()
