@@ -7,6 +7,8 @@ wait in the inbox. Messages whose handlers do not wait are handled at once, with
 
 from __future__ import annotations
 
+import logging
+
 import msgspec
 
 from gateway.core.acknowledged import AcknowledgedOutbox
@@ -36,6 +38,8 @@ PAUSE_JOIN_AT_SIZE = 262_144
 # Messages that this server handles itself when the client's room is at another server (12.1).
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
 WITHDRAWS_JOIN = frozenset({"bye", "room"})  # messages that withdraw such a room's unanswered join (12.3-e)
+
+log = logging.getLogger("portunus.flows")
 
 _INVALID_FORMAT = server.encode(server.ErrorMessage(Code.INVALID_FORMAT.error()))
 _TOO_MANY = server.encode(server.ErrorMessage(Code.TOO_MANY_REQUESTS.error()))
@@ -206,25 +210,13 @@ class Dispatcher:
         except msgspec.DecodeError:
             self._send(client, _INVALID_FORMAT)
             return
-        type = message.type or ""
-        handler = self._handlers.get(type)
-        self._message_counts[type if handler is not None or type == "ack" else "unknown"] += 1
         try:
-            if session is None:
-                work = self._handle_hello(client, message)
-            elif session.seat is not None and type not in HANDLED_HERE:
-                session.seat.forward(text, message)
-                return
-            elif handler is not None:
-                try:
-                    work = handler(session, message)
-                except Postponed as postponed:
-                    work = repeat(handler, session, message, postponed)
-            else:
-                self._handle_other(client, session, message)
-                return
+            work = self._begin(client, session, message, text)
         except ProtocolError as error:
             self._fail(client, message, error.error)
+            return
+        except Exception:
+            self._fail_internally(client, message)
             return
         if work is not None:
             inbox.busy = True
@@ -236,6 +228,30 @@ class Dispatcher:
             work = self._answer_failure(client, message, work)
             self._services.tasks.spawn(self._run_handler(client, inbox, work), "request")
 
+    def _begin(
+        self, client: ClientConnection, session: Session | None, message: ClientMessage, text: str
+    ) -> Work | None:
+        """Handle a message, and return the rest of its handler if that has to wait.
+
+        Raises:
+            ProtocolError: the request cannot be carried out.
+        """
+        type = message.type or ""
+        handler = self._handlers.get(type)
+        self._message_counts[type if handler is not None or type == "ack" else "unknown"] += 1
+        if session is None:
+            return self._handle_hello(client, message)
+        if session.seat is not None and type not in HANDLED_HERE:
+            session.seat.forward(text, message)
+        elif handler is not None:
+            try:
+                return handler(session, message)
+            except Postponed as postponed:
+                return repeat(handler, session, message, postponed)
+        else:
+            self._handle_other(client, session, message)
+        return None
+
     async def _answer_failure(self, client: ClientConnection, message: ClientMessage, work: Work) -> None:
         """Run the rest of a handler, and send its error unless the session has ended meanwhile."""
         try:
@@ -243,6 +259,15 @@ class Dispatcher:
         except ProtocolError as error:
             if client.session is None or client.session.open:
                 self._fail(client, message, error.error)
+        except Exception:
+            self._fail_internally(client, message)
+
+    def _fail_internally(self, client: ClientConnection, message: ClientMessage) -> None:
+        """Log a fault of this program with its traceback; the client, which waits for a reply, learns only of it."""
+        type = message.type if message.type in self._handlers else "unknown"
+        log.exception("a message of type %s was not handled", type)
+        if client.session is None or client.session.open:
+            self._fail(client, message, Code.INTERNAL_ERROR.error())
 
     def _handle_other(self, client: ClientConnection, session: Session, message: ClientMessage) -> None:
         """Handle an acknowledgement; ignore a message of an unknown type, and refuse one without a type (2.4)."""
