@@ -36,12 +36,13 @@ def session_key(session: SessionId) -> str:
 class TransientData:
     """The transient data of one room; only the hub changes the values."""
 
-    __slots__ = ("_entries", "encoded", "size")
+    __slots__ = ("_entries", "encoded", "encoded_parts", "size")
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
         self.size = 0  # bytes of all keys and values
         self.encoded: bytes | None = None  # the message with all values, until the next change
+        self.encoded_parts: list[bytes] | None = None  # several messages with all values, until the next change
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -65,7 +66,7 @@ class TransientData:
             entry.expires_at = expires_at
             return None
         kept = Raw(bytes(value))
-        self.encoded = None
+        self._forget_encoded()
         self._entries[key] = _Entry(kept, expires_at)
         self.size += _size(key, kept) - (0 if entry is None else _size(key, entry.value))
         return TransientChange(key, kept, None if entry is None else entry.value)
@@ -76,8 +77,11 @@ class TransientData:
         if entry is None:
             return None
         self.size -= _size(key, entry.value)
-        self.encoded = None
+        self._forget_encoded()
         return TransientChange(key, None, entry.value)
+
+    def _forget_encoded(self) -> None:
+        self.encoded = self.encoded_parts = None
 
     def expires_at(self, key: str) -> float | None:
         """Return the expiry time of a value; ``None``: it does not expire, or there is none."""

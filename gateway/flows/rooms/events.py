@@ -23,6 +23,7 @@ from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.join_lists import join_event, list_parts
+from gateway.flows.rooms.transient_lists import transient_list
 from gateway.flows.services import Services, room_request
 from gateway.wire import server
 from gateway.wire.backend import ParticipantEntry, RoomRequest
@@ -51,8 +52,7 @@ class RoomEvents:
         """Send a session the state of its new room, and the other members its join event (4.3)."""
         session, room = change.session, change.room
         self.permissions_changed(session)
-        if len(room.transient):
-            self._delivery.send_list(session, [_all_transient_data(room)])
+        self._delivery.send_list(session, transient_list(session, room))
         form = form_for(session, Content.PARTICIPANT)
         self._delivery.send(session, join_event(session, form))
         virtuals = list(room.virtuals.values())
@@ -200,11 +200,3 @@ def _participants_event(room: Room, users: list[ParticipantEntry]) -> bytes:
 def _flags_event(virtual: VirtualSession) -> bytes:
     body = FlagsBody(virtual.room.id, virtual.id, virtual.flags)
     return server.encode(Event(EventBody("participants", "flags", flags=body)))
-
-
-def _all_transient_data(room: Room) -> bytes:
-    """Return the message with all values, which is encoded once for all newcomers until a value changes."""
-    transient = room.transient
-    if transient.encoded is None:
-        transient.encoded = server.encode(server.Transient(TransientBody("initial", data=transient.values())))
-    return transient.encoded
