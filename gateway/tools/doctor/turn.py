@@ -7,6 +7,7 @@ lets every client reach servers behind the operator's firewall.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 import socket
@@ -34,6 +35,7 @@ from gateway.tools.doctor.steps import Outcome, failed, ok
 from gateway.tools.doctor.target import Target
 
 ANSWER_LIMIT = 8.0  # seconds for one allocation and all requests that a step makes with it
+DELETE_LIMIT = 1.0  # seconds for the deletion of an allocation
 PEER_PORT = 9  # discard; a permission covers all ports of an address, and no packet is sent there
 FORBIDDEN_PEERS = {  # peer that the relay must refuse -> line of turnserver.conf that makes it refuse
     "127.0.0.1": "denied-peer-ip=127.0.0.0-127.255.255.255",
@@ -182,8 +184,18 @@ async def _allocation(credentials: ExaminedTurnCredentials, uri: str) -> AsyncIt
     try:
         await client.connect()
         yield server[0], client
-        await client.delete()
     finally:
-        opened.close()
-        if client.refresh_task is not None:
-            client.refresh_task.cancel()
+        try:
+            await _delete(client)
+        finally:
+            opened.close()
+
+
+async def _delete(client: TurnClientProtocol) -> None:
+    """Delete the allocation, also one whose answer was lost; else it would occupy a port of the relay for minutes."""
+    if client.refresh_task is not None:
+        client.refresh_task.cancel()
+    if client.integrity_key is not None:  # the server has answered, and may have made an allocation
+        with contextlib.suppress(TimeoutError, OSError):
+            async with asyncio.timeout(DELETE_LIMIT):
+                await client.delete()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
+from aioice import stun
+from aioice.turn import make_integrity_key
 
 from gateway.config import TurnSection
 from gateway.tools.doctor import turn
@@ -47,6 +51,57 @@ async def credentials(coturn: Coturn) -> ExaminedTurnCredentials:
     made = ExaminedTurnCredentials()
     assert (await obtain_credentials(made, Target(""), TurnSection(secret=coturn.secret))).state == "ok"
     return made
+
+
+class SilentRelay(asyncio.DatagramProtocol):
+    """A TURN server that allocates an address, and answers no request about it but the deletion."""
+
+    REALM, NONCE, RELAYED = "realm", b"nonce", ("127.0.0.1", 40_000)
+
+    def __init__(self, credentials: ExaminedTurnCredentials, *, answers_allocation: bool) -> None:
+        self._key = make_integrity_key(credentials.username, self.REALM, credentials.password)
+        self._username, self._answers_allocation = credentials.username, answers_allocation
+        self.deleted = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        known = "USERNAME" in request.attributes
+        answer = stun.Message(
+            request.message_method,
+            stun.Class.RESPONSE if known else stun.Class.ERROR,
+            transaction_id=request.transaction_id,
+        )
+        if not known:
+            answer.attributes.update({"ERROR-CODE": (401, ""), "NONCE": self.NONCE, "REALM": self.REALM})
+        elif request.message_method is stun.Method.ALLOCATE and self._answers_allocation:
+            answer.attributes.update({"LIFETIME": 600, "XOR-RELAYED-ADDRESS": self.RELAYED})
+            answer.attributes["XOR-MAPPED-ADDRESS"] = address
+        elif request.message_method is stun.Method.REFRESH and request.attributes["LIFETIME"] == 0:
+            self.deleted.set()
+            answer.attributes["LIFETIME"] = 0
+        else:
+            return
+        if known:
+            answer.add_message_integrity(self._key)
+        self._transport.sendto(bytes(answer), address)
+
+
+@pytest.mark.parametrize("step", [allocate, check_forbidden_peers])
+async def test_allocation_is_deleted_when_the_server_stops_answering(
+    monkeypatch: pytest.MonkeyPatch, step: Callable[[ExaminedTurnCredentials, str], Awaitable[Outcome]]
+) -> None:
+    monkeypatch.setattr(turn, "ANSWER_LIMIT", 0.3)
+    credentials = ExaminedTurnCredentials("name", "password")
+    relay = SilentRelay(credentials, answers_allocation=step is check_forbidden_peers)
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: relay, local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    outcome = await step(credentials, f"turn:127.0.0.1:{port}?transport=udp")
+    assert outcome.state == "failed"
+    assert relay.deleted.is_set()
+    transport.close()
 
 
 @pytest.mark.full
