@@ -18,7 +18,7 @@ PINNED_OPTIONS = (
 
 
 def run(*command: str | Path, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end and return its output; the failure of the test shows output and errors."""
+    """Run a command that must succeed, and return its output."""
     done = attempt(*command, cwd=cwd, env=env)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout

@@ -1,4 +1,4 @@
-"""A package index on loopback: the simple API (PEP 503) over wheels on disk, and wheels made for it."""
+"""Package index on loopback: the simple API (PEP 503) over a folder of wheels, and wheels made for it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
     """Serve files and log nothing."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Drop the line that the base class would print."""
+        """Log no request."""
 
 
 @contextlib.contextmanager

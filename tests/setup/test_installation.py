@@ -1,4 +1,4 @@
-"""Set-up installs the pinned files and nothing else, whatever else the package index holds."""
+"""Set-up installs the pinned files and nothing else, whichever other releases the package index has."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_pip_refuses_a_pinned_file_with_one_changed_byte(damaged_index: str, tre
 def test_uv_refuses_a_pinned_file_with_one_changed_byte(damaged_index: str, tree: Path, tmp_path: Path) -> None:
     env = environment(damaged_index, tmp_path)
     run(UV, "venv", cwd=tree, env=env)
-    del env["UV_PYTHON"]  # which would go before .venv
+    del env["UV_PYTHON"]  # it would take precedence over .venv
     refused = attempt(UV, "pip", "sync", "--require-hashes", "constraints-dev.txt", cwd=tree, env=env)
     assert refused.returncode != 0
     assert "Hash mismatch for `pluggy" in refused.stderr

@@ -31,7 +31,7 @@ def test_each_requirement_of_pyproject_is_pinned_within_its_range(file: Path, gr
         assert requirement.specifier.contains(specifier.version), requirement
 
 
-def test_tools_are_pinned_beside_the_same_files_that_portunus_runs_with() -> None:
+def test_development_pins_include_the_runtime_pins() -> None:
     assert set(blocks(RUNTIME)) <= set(blocks(DEVELOPMENT))
 
 

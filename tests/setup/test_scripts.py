@@ -1,4 +1,4 @@
-"""The scripts that `make` calls choose the Python and say what is missing."""
+"""Scripts that ``make`` calls: they choose the Python and name missing programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_named_python_that_is_too_old_or_missing_is_refused(exists: bool, tmp_pa
 
 
 def test_missing_debian_package_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
-    """As a user who is not root and may not use sudo."""
+    """The user is not root and may not use sudo."""
     for name, script in {"dpkg-query": "exit 1", "apt-get": "exit 1", "sudo": "exit 1", "id": "echo 1000"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
