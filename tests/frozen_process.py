@@ -7,21 +7,21 @@ import signal
 import time
 from pathlib import Path
 
-LIMIT = 60.0  # seconds until all threads have stopped; measured 0.001
+STOP_TIMEOUT = 60.0  # seconds until all threads have stopped; measured 0.001
 
 
 def freeze(process: int) -> None:
     """Stop a process with SIGSTOP, and return when all its threads have stopped.
 
     ``os.kill`` returns before that: on a busy machine a thread that waits for a processor may still answer a request
-    that is sent afterwards. Resume the process with SIGCONT.
+    that is sent later. Resume the process with SIGCONT.
 
     Raises:
         TimeoutError: a thread still runs.
         FileNotFoundError, ProcessLookupError: the process has ended.
     """
     os.kill(process, signal.SIGSTOP)
-    deadline = time.monotonic() + LIMIT
+    deadline = time.monotonic() + STOP_TIMEOUT
     while thread_states(process) != {"T"}:
         if time.monotonic() > deadline:
             raise TimeoutError(f"process {process} does not stop")

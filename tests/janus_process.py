@@ -1,4 +1,4 @@
-"""A real Janus on 127.0.0.1 for the tests: started from ``janus-config/``; its rooms and handles can be listed.
+"""Real Janus on 127.0.0.1, configured from ``janus-config/``; its rooms and handles can be listed.
 
 Rooms and handles are read through Janus' own APIs, without any code of the product (docs/janus.md, "In the tests").
 """
@@ -32,14 +32,14 @@ ROOT = Path(__file__).resolve().parent.parent
 API_SECRET = "api-secret-of-the-tests"
 ADMIN_SECRET = "admin-secret-of-the-tests"
 ADMIN_KEY = "admin-key-of-the-tests"
-START = 60.0  # seconds; measured 0.1 on an idle machine
-STOP = 30.0  # seconds; measured 0.2
-ANSWER = 30.0  # seconds for an answer of Janus; measured 0.01
+START_TIMEOUT = 60.0  # seconds; measured 0.1 on an idle machine
+STOP_TIMEOUT = 30.0  # seconds; measured 0.2
+ANSWER_TIMEOUT = 30.0  # seconds for an answer of Janus; measured 0.01
 
 
 @dataclass(frozen=True)
 class JanusInstallation:
-    """A Janus on this machine."""
+    """Installation of Janus on this machine."""
 
     version: str  # major and minor
     executable: Path
@@ -47,10 +47,10 @@ class JanusInstallation:
     command: str  # installs it
 
     def check_installed(self) -> None:
-        """Check that it is installed.
+        """Check that this Janus is installed.
 
         Raises:
-            pytest.UsageError: it is not; the text names the command that installs it.
+            pytest.UsageError: it is missing; the text names the command that installs it.
         """
         if not self.executable.exists():
             raise pytest.UsageError(f"the tests need a real Janus {self.version}: {self.command}")
@@ -67,7 +67,7 @@ _selected = [SYSTEM_JANUS]  # the last one is the installation of each new ``Jan
 
 @contextlib.contextmanager
 def select_janus(version: str) -> Iterator[JanusInstallation]:
-    """Have each new ``JanusProcess`` run this version in the context."""
+    """Make this version the one that each new ``JanusProcess`` of the block runs."""
     _selected.append(INSTALLATIONS[version])
     yield _selected[-1]
     _selected.pop()
@@ -81,7 +81,7 @@ def janus_version(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 class JanusProcess:
-    """One Janus with its own directory and ports; an async context manager.
+    """Process of Janus with its own directory and ports; an async context manager.
 
     ``values`` are those of ``janus-config/fill.py``. Ports stay the same over ``stop`` and ``start``.
     """
@@ -120,18 +120,18 @@ class JanusProcess:
 
     @property
     def log(self) -> Path:
-        """The file into which Janus writes its log."""
+        """Return the file into which Janus writes its log."""
         return Path(self._directory.name) / "janus.log"
 
     @property
     def pid(self) -> int:
-        """The process id of the running Janus."""
+        """Return the process id of the running Janus."""
         assert self._process is not None, "Janus was not started"
         return self._process.pid
 
     @property
     def runs(self) -> bool:
-        """Whether Janus runs: neither stopped nor crashed."""
+        """Return whether Janus runs: it is neither stopped nor crashed."""
         return self._process is not None and self._process.poll() is None
 
     async def start(self) -> None:
@@ -143,7 +143,7 @@ class JanusProcess:
         """
         self._launch()
         wanted = {int(self.values[name]) for name in ("WS_PORT", "ADMIN_PORT")}
-        async with asyncio.timeout(START):
+        async with asyncio.timeout(START_TIMEOUT):
             while not wanted <= listening_ports(self.pid):  # another process at these ports would be taken for Janus
                 if not self.runs:
                     raise RuntimeError(f"Janus ended at once:\n{self.log.read_text()[-3000:]}")
@@ -183,7 +183,7 @@ class JanusProcess:
         process.send_signal(signal_number)
         process.send_signal(signal.SIGCONT)  # a frozen process handles the signal only then
         try:
-            await asyncio.to_thread(process.wait, STOP)
+            await asyncio.to_thread(process.wait, STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
@@ -229,7 +229,7 @@ class JanusProcess:
 
 
 class JanusApi:
-    """A WebSocket to one of Janus' APIs: one request at a time, without any code of the product."""
+    """WebSocket to one of Janus' APIs: one request at a time, without any code of the product."""
 
     def __init__(self, url: str, protocol: str, secrets: dict[str, str]) -> None:
         self._url, self._protocol = url, protocol
@@ -251,7 +251,7 @@ class JanusApi:
         """Send a request and return its answer; acks and other messages are ignored."""
         transaction = str(next(self._transactions))
         await self._socket.send_json({**request, **self._secrets, "transaction": transaction})
-        async with asyncio.timeout(ANSWER):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             while True:
                 answer: dict[str, Any] = await self._socket.receive_json()
                 if answer.get("transaction") == transaction and answer["janus"] != "ack":

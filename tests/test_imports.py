@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OWN_PACKAGES = ("gateway", "mcu", "sdp")
 
-# What each part may import of ours; the longest name that fits a module counts. A name stands for all below it, and
-# each part may import itself.
+# What each part may import of the packages of this repository. The longest name that fits a module counts; a name
+# stands for all modules below it, and each part may import itself.
 ALL = OWN_PACKAGES
 EDGE = (
     "gateway.wire",
@@ -45,7 +45,8 @@ FLOW_SERVICES = (  # what every folder of the flows may import
     "gateway.flows.tasks",
     "gateway.flows.throttling",
 )
-SFU_SHARED = ("mcu.base", "mcu.listener_gate", "mcu.publisher_registry", "mcu.stream_gauges")  # may each SFU import
+# The parts that each SFU may import.
+SFU_SHARED = ("mcu.base", "mcu.listener_gate", "mcu.publisher_registry", "mcu.stream_gauges")
 RULES: dict[str, tuple[str, ...]] = {
     "sdp": (),
     "mcu": (),
@@ -173,7 +174,7 @@ PURE_EXCEPTIONS = {
     "gateway.wire.client": frozenset({"json"}),  # msgspec refuses a lone surrogate escape that has to be relayed
 }
 
-# Packages of others, and the parts that may know them; a package that is not named is free to all but the pure layers.
+# Third-party packages, and the parts that may import them; msgspec is free, and any other package is forbidden.
 WEB = ("gateway.edge", "gateway.app", "gateway.tools", "gateway.cli", "mcu.janus")
 THIRD_PARTY: dict[str, tuple[str, ...]] = {
     "aiohttp": WEB,
@@ -230,7 +231,7 @@ def is_module(name: str) -> bool:
 
 
 def violations(source: str, module: str, is_package: bool = False) -> list[str]:
-    """Return what a module must not import, one sentence each."""
+    """Return a sentence for each import that a module must not have."""
     found = []
     part = max((name for name in RULES if is_within(module, name)), key=len)
     for line, name in imported_modules(source, module, is_package):
@@ -261,7 +262,7 @@ def sources() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_keep_their_direction(path: Path) -> None:
+def test_module_imports_only_what_its_part_may(path: Path) -> None:
     parts = path.relative_to(ROOT).with_suffix("").parts
     is_package = parts[-1] == "__init__"
     module = ".".join(parts[:-1] if is_package else parts)
@@ -344,6 +345,6 @@ def test_allowed_imports_are_not_reported(module: str, source: str) -> None:
     assert violations(source, module) == []
 
 
-def test_every_source_file_is_looked_at() -> None:
+def test_every_source_file_is_checked() -> None:
     assert len(sources()) > 20
     assert ROOT / "gateway" / "wire" / "token.py" in sources()

@@ -1,4 +1,4 @@
-"""Portunus runs from its wheel in a fresh virtual environment outside the tree."""
+"""Portunus as a wheel, installed in a new virtual environment outside the tree."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ type = "inprocess"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the tree, without the files that earlier builds left."""
     copy = copy_tree(tmp_path_factory.mktemp("source"))
-    (copy / "janus-config" / "__pycache__").mkdir(exist_ok=True)  # which Python leaves when a program imports fill.py
+    (copy / "janus-config" / "__pycache__").mkdir(exist_ok=True)  # Python creates it when a program imports fill.py
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", copy / "dist", ".", cwd=copy)
     (built,) = (copy / "dist").iterdir()
     return built

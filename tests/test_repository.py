@@ -1,4 +1,4 @@
-"""The repository as a whole: its documents match the code, and no file depends on one machine."""
+"""Repository as a whole: its documents match the code, and no file depends on one machine."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def test_names_of_the_glossary_exist_in_the_code() -> None:
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
 def test_configuration_that_a_document_shows_can_be_loaded(name: str, tmp_path: Path) -> None:
     blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text(), re.M)
-    (shown,) = [block for block in blocks if "[http]" in block]
+    (example,) = [block for block in blocks if "[http]" in block]
     file = tmp_path / "portunus.toml"
-    file.write_text(dedent(shown).replace('"…"', '"6d1f0c7b2e9a4583b7c6d5e4f3a29180"'))
+    file.write_text(dedent(example).replace('"…"', '"6d1f0c7b2e9a4583b7c6d5e4f3a29180"'))
     loaded = config.load(file, {})
     assert loaded.mcu.type == "janus"
     assert [backend.urls for backend in loaded.backends] == [("https://cloud.example.com/",)]
@@ -175,7 +175,7 @@ def configuration_keys() -> set[str]:
     for section in msgspec.structs.fields(config.Config):
         if section.encode_name != "backend":
             keys |= {f"{section.encode_name}.{name}" for name in section.type.__struct_encode_fields__}
-    keys.remove("mcu.settings")  # what stands under the SFU's own name
+    keys.remove("mcu.settings")  # its keys are under the name of the SFU
     for name in factory.names():
         settings = factory.settings_type(name)
         settings = getattr(settings, "__args__", (settings,))[0]  # several of them

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from gateway.tools.configuration.init import Site, write_set
 from tests.ports import PortBlock
-from tests.programs import find_program
+from tests.programs import find_program, wait_until_listening
 
-START_TIMEOUT = 60.0  # seconds
+STOP_TIMEOUT = 60.0  # seconds
 
 
 class Coturn:
@@ -40,22 +40,14 @@ class Coturn:
         self._process = await asyncio.create_subprocess_exec(
             program, "-c", str(self.file), stdout=DEVNULL, stderr=DEVNULL
         )
-        async with asyncio.timeout(START_TIMEOUT):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    return
+        await wait_until_listening("127.0.0.1", self.port)
 
     async def stop(self) -> None:
         """Stop coturn. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
-            await asyncio.wait_for(process.wait(), START_TIMEOUT)
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
