@@ -139,6 +139,26 @@ def timeline(
         click.echo(line)
 
 
+@main.command()
+@click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="Configuration (TOML).")
+def health(path: Path) -> None:
+    """Ask the gateway of a configuration whether it answers, for the health check of a container.
+
+    The exit status is 3 if it does not.
+    """
+    from gateway import config
+    from gateway.tools import health as tool
+
+    try:
+        loaded = config.load(path, os.environ)
+        click.echo(f"a gateway answers on {tool.check(loaded)}")
+    except config.ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    except tool.Unhealthy as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(3)
+
+
 @main.command("room-id")
 @click.argument("room")
 @click.option("-c", "--config", "path", required=True, type=click.Path(path_type=Path), help="Configuration (TOML).")

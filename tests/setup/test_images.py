@@ -1,0 +1,66 @@
+"""The images and compose files: users, read-only file systems and health checks. No container engine is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.cli import main
+from gateway.tools.configuration.init import TEMPLATES
+from tests.setup.pins import ROOT
+
+IMAGES = [ROOT / "Dockerfile", ROOT / "janus-config" / "Dockerfile"]
+COMPOSITIONS = [ROOT / "compose.yaml", TEMPLATES / "compose.yaml"]
+
+
+def instruction(image: Path, name: str) -> list[str]:
+    """Return the arguments of an instruction in its last occurrence, a JSON array."""
+    found: list[str] = json.loads(re.findall(rf"^ *{name} (\[.*\])$", image.read_text(), re.M)[-1])
+    return found
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda path: path.parent.name)
+def test_image_runs_as_a_user_of_its_own(image: Path) -> None:
+    (user,) = re.findall(r"^USER (\w+)$", image.read_text(), re.M)
+    created = re.search(r"useradd(?: --uid (\d+))? --system --no-create-home (\w+)", image.read_text())
+    assert created is not None
+    assert user in created.groups()
+
+
+def test_health_check_of_the_gateway_is_a_command_for_the_configuration_that_it_serves() -> None:
+    program, command, *options = instruction(IMAGES[0], "    CMD")
+    assert instruction(IMAGES[0], "ENTRYPOINT") == [program]
+    assert instruction(IMAGES[0], "CMD") == ["serve", *options]
+    assert command in main.commands
+
+
+def test_health_check_of_janus_fails_if_nothing_listens_at_its_address() -> None:
+    program, *options = instruction(IMAGES[1], "    CMD")
+    assert program == "python3"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = {"JANUS_LISTEN": "127.0.0.1", "JANUS_WS_PORT": str(listening.getsockname()[1])}
+        assert subprocess.run([sys.executable, *options], env=os.environ | address, timeout=30).returncode == 0
+    done = subprocess.run([sys.executable, *options], env=os.environ | address, timeout=30, stderr=subprocess.DEVNULL)
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("composition", COMPOSITIONS, ids=["repository", "template"])
+@pytest.mark.parametrize(("service", "folder"), [("gateway", "/run/portunus"), ("janus", "/run/media")])
+def test_service_of_an_own_image_has_a_read_only_root_and_no_capabilities(
+    composition: Path, service: str, folder: str
+) -> None:
+    found = re.search(rf"^  {service}:\n((?:    .*\n|\n)+)", composition.read_text(), re.M)
+    assert found is not None
+    text = found[1]
+    assert "    read_only: true\n" in text
+    assert "    cap_drop:\n      - ALL\n" in text
+    assert "      - no-new-privileges:true\n" in text
+    assert re.findall(r"tmpfs:\n      - (\S+)", text) == [f"{folder}:mode=1777"]
+    assert all(volume.endswith(":ro") for volume in re.findall(r"^      - (\./\S+)", text, re.M))
