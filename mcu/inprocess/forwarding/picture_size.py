@@ -1,8 +1,8 @@
 """Reads the picture size from the first packet of a keyframe; simulcast layers are ordered by it.
 
 Source: RFC 6386 9.1 (VP8), RFC 9628 4.2 (VP9 scalability structure), VP9 Bitstream Specification 6.2, RFC 6184 5.7 and
-ITU-T H.264 7.3.2.1.1 (sequence parameter set), AV1 Bitstream Specification 5.5 (sequence header) and RTP Payload Format
-For AV1 (AOM) 4.3.
+ITU-T H.264 7.3.2.1.1 (sequence parameter set), RFC 7798 4.4.2 and ITU-T H.265 7.3.2.2 and 7.3.3 (sequence parameter
+set, profile), AV1 Bitstream Specification 5.5 (sequence header) and RTP Payload Format For AV1 (AOM) 4.3.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ _VP9_RGB = 7  # color_space without chroma subsampling
 _H264_PARAMETER_SET, _H264_STAP_A = 7, 24  # nal_unit_type
 # Values of profile_idc with which chroma_format_idc and scaling lists precede the size.
 _H264_WITH_CHROMA = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
+_H265_PARAMETER_SET, _H265_AGGREGATION = 33, 48  # nal_unit_type
+_H265_PROFILE_BITS = 88  # of profile space, tier, idc, compatibility and constraint flags
 _AV1_SEQUENCE_HEADER = 1  # obu_type
 _MAX_LEADING_ZEROS = 32  # of an Exp-Golomb code
 
@@ -56,8 +58,8 @@ class _BitReader:
 def picture_area(codec: str, payload: bytes) -> int:
     """Return the number of pixels of the keyframe that starts in an RTP payload; 0 if the size cannot be read.
 
-    ``codec`` is a lower-case encoding name; only VP8, VP9, H264 and AV1 are read. For H264 whole macroblocks count,
-    without cropping; for AV1 the greatest picture of the sequence.
+    ``codec`` is a lower-case encoding name; only VP8, VP9, H264, H265 and AV1 are read. For H264 and H265 whole blocks
+    count, without cropping; for AV1 the greatest picture of the sequence.
     """
     parse = _PARSERS.get(codec)
     if parse is None:
@@ -147,10 +149,13 @@ def _h264_area(payload: bytes) -> int:
 
 def _h264_units(payload: bytes) -> Iterator[bytes]:
     """Yield the NAL units of a packet: those of a STAP-A, otherwise the whole payload."""
-    if not payload or payload[0] & 0x1F != _H264_STAP_A:
-        yield payload
-        return
-    at = 1
+    if payload and payload[0] & 0x1F == _H264_STAP_A:
+        return _aggregated_units(payload, 1)
+    return iter((payload,))
+
+
+def _aggregated_units(payload: bytes, at: int) -> Iterator[bytes]:
+    """Yield the NAL units behind the header of an aggregation packet, which ends at ``at``."""
     while at + 2 < len(payload):
         end = at + 2 + int.from_bytes(payload[at : at + 2], "big")
         yield payload[at + 2 : end]
@@ -184,6 +189,29 @@ def _skip_h264_picture_order(fields: _BitReader) -> None:
         fields.read_golomb()
         for _ in range(min(fields.read_golomb(), 255)):
             fields.read_golomb()
+
+
+def _h265_area(payload: bytes) -> int:
+    aggregated = len(payload) > 2 and _h265_type(payload) == _H265_AGGREGATION
+    units = _aggregated_units(payload, 2) if aggregated else iter((payload,))
+    unit = next((unit for unit in units if unit and _h265_type(unit) == _H265_PARAMETER_SET), None)
+    if unit is None:
+        return 0
+    fields = _BitReader(unit[2:256].replace(b"\0\0\x03", b"\0\0"))  # without emulation prevention
+    fields.read(4)  # sps_video_parameter_set_id
+    sub_layers = fields.read(3)  # beyond the first one
+    fields.read(1 + _H265_PROFILE_BITS + 8)  # sps_temporal_id_nesting_flag, profile, general_level_idc
+    present = [(fields.read(1), fields.read(1)) for _ in range(sub_layers)]
+    fields.read(2 * (8 - sub_layers) if sub_layers else 0)  # reserved_zero_2bits
+    for has_profile, has_level in present:
+        fields.read(_H265_PROFILE_BITS * has_profile + 8 * has_level)
+    fields.read_golomb()  # sps_seq_parameter_set_id
+    fields.read(fields.read_golomb() == 3)  # separate_colour_plane_flag behind chroma_format_idc
+    return fields.read_golomb() * fields.read_golomb()
+
+
+def _h265_type(unit: bytes) -> int:
+    return unit[0] >> 1 & 0x3F
 
 
 def _av1_area(payload: bytes) -> int:
@@ -253,5 +281,6 @@ _PARSERS: dict[str, Callable[[bytes], int]] = {
     "vp8": _vp8_area,
     "vp9": _vp9_area,
     "h264": _h264_area,
+    "h265": _h265_area,
     "av1": _av1_area,
 }

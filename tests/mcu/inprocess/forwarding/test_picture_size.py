@@ -22,7 +22,10 @@ def encoded(encoder: str, width: int, height: int, pixels: str = "yuv420p", **op
     context.width, context.height, context.pix_fmt = width, height, pixels
     context.time_base = Fraction(1, 30)
     context.options = options
-    packets = [*context.encode(av.VideoFrame(width, height, pixels)), *context.encode(None)]
+    frame = av.VideoFrame(width, height, pixels)  # with whatever the memory held
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    packets = [*context.encode(frame), *context.encode(None)]
     return bytes(packets[0])
 
 
@@ -178,6 +181,36 @@ def test_h264_parameters_without_the_end_of_a_golomb_code_have_no_size() -> None
     assert picture_area("h264", b"\x67\x42\x00\x1f" + bytes(100)) == 0
 
 
+# -- H265
+
+H265_PARAMETERS = {  # of x265, by what they have; all in whole blocks of 8 x 8
+    (640 * 360, "one layer"): "42010101600000030090000003000003003fa00502016965959a4932b9a020000003002000000303",
+    (176 * 144, "three temporal layers"): (
+        "42010401600000030090000003000003003c0000a01620245965652b295964932b9a020000030002"
+    ),
+    (1280 * 720, "fields"): "42010101600000030040000003000003005da00280802d165959a4932b9a1a000003000200000300",
+    (648 * 368, "cropping"): "42010101600000030090000003000003003fa005120171c9265959a4932b9a020000030002000003",
+}
+
+
+@pytest.mark.parametrize(("area", "name"), H265_PARAMETERS)
+def test_h265_size_is_read_from_a_packet_and_an_aggregation_packet(area: int, name: str) -> None:
+    unit = bytes.fromhex(H265_PARAMETERS[area, name])
+    video_parameters = bytes.fromhex("40010c01ffff01600000030090000003000003003f959809")
+    aggregated = b"\x60\x01" + b"".join(len(one).to_bytes(2, "big") + one for one in (video_parameters, unit))
+    for payload in (unit, aggregated):
+        assert starts_keyframe("h265", payload)
+        assert picture_area("h265", payload) == area
+    for payload in (video_parameters, unit[:20], b"\x60\x01\0\2\x42", b"\x42", b""):
+        assert picture_area("h265", payload) == 0
+
+
+def test_h265_size_is_read_after_layers_with_profile_and_level() -> None:
+    head = (0, 4), (2, 3), (1, 1), (0, 88), (93, 8), (0b1101, 4), (0, 12), (0, 88), (90, 8), (93, 8)
+    size = golomb(0), golomb(3), (0, 1), golomb(640), golomb(360)  # without subsampling of chroma
+    assert picture_area("h265", b"\x42\x01" + bits(*head, *size)) == 640 * 360
+
+
 # -- AV1
 
 
@@ -251,13 +284,13 @@ def test_av1_size_is_read_after_rarely_used_fields(fields: tuple[tuple[int, int]
 
 
 def test_codec_without_a_parser_has_no_size() -> None:
-    assert picture_area("h265", bytes(50)) == 0
+    assert picture_area("h263", bytes(50)) == 0
 
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_random_bytes_raise_nothing(codec: str) -> None:
     rng = random.Random(11)
-    starts = {"vp8": b"\x10", "vp9": b"\x0a", "h264": b"\x67", "h265": b"", "av1": b"\x18\x08"}
+    starts = {"vp8": b"\x10", "vp9": b"\x0a", "h264": b"\x67", "h265": b"\x42\x01", "av1": b"\x18\x08"}
     for _ in range(5_000):
         payload = rng.randbytes(rng.randrange(60))
         picture_area(codec, payload)
