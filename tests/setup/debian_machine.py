@@ -24,7 +24,7 @@ COMMAND_TIMEOUT = 100.0  # seconds; an upgrade waits for the drain
 
 
 class DebianMachine:
-    """The running machine; its files are below ``files``."""
+    """Running machine; its files are below ``files``."""
 
     def __init__(self, files: Path, leader: int) -> None:
         self.files = files
@@ -92,7 +92,7 @@ async def debian_machine(folder: Path, network: Path) -> AsyncIterator[DebianMac
             *nspawn, *options, stdin=DEVNULL, stdout=log, stderr=log, env={"NOTIFY_SOCKET": str(notifications)}
         )
         try:
-            machine = DebianMachine(files, await _booted(receiver))
+            machine = DebianMachine(files, await _wait_until_booted(receiver))
             try:
                 yield machine
             except BaseException as error:
@@ -114,7 +114,7 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
-async def _booted(receiver: socket.socket) -> int:
+async def _wait_until_booted(receiver: socket.socket) -> int:
     """Wait until the machine has booted, and return the process id of its first process."""
     leader = 0
     async with asyncio.timeout(BOOT_TIMEOUT):

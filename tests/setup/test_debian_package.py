@@ -63,7 +63,7 @@ async def install(machine: DebianMachine, package: Path) -> str:
 
 
 async def configure(machine: DebianMachine, nextcloud: FakeNextcloud) -> None:
-    """Do what the file tells the operator to do, with an SFU that needs no other program."""
+    """Configure the gateway as the comments of its file say, with an SFU that needs no other program."""
     file = machine.files / "etc" / "portunus" / "portunus.toml"
     text = file.read_text().replace("https://cloud.example.com/", nextcloud.url)
     text = re.sub(r'type = "janus"\n\n\[\[mcu\.janus\]\]\nurl = .*\n', 'type = "inprocess"\n', text)
@@ -138,7 +138,7 @@ async def wait_for_drain(http: aiohttp.ClientSession) -> None:
             async with http.get(f"{GATEWAY}/readyz") as answer:
                 if (await answer.json()).get("draining"):
                     return
-            await asyncio.sleep(0.05)  # the begin of a drain has no event for clients
+            await asyncio.sleep(0.05)  # clients get no event when a drain begins
 
 
 @pytest.mark.full

@@ -1,4 +1,4 @@
-"""What ``make dist`` builds: the same bytes each time, a sufficient context of the image, all packages in the bill."""
+"""Artifacts of ``make dist``: reproducible, with the image's whole context, and a bill of materials of all packages."""
 
 from __future__ import annotations
 

@@ -4,46 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.edge.service_manager import ServiceManager
-
-
-class Notifications:
-    """The notification socket of a service manager."""
-
-    def __init__(self, address: str) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(address)
-        self._socket.settimeout(10)
-
-    def receive(self) -> list[str]:
-        """Wait for a notification and return its assignments."""
-        return self._socket.recv(4096).decode().split("\n")
-
-    async def wait_for(self, assignment: str) -> list[str]:
-        """Wait for a notification with an assignment; drop others."""
-        while assignment not in (received := await asyncio.to_thread(self.receive)):
-            pass
-        return received
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-@contextmanager
-def notifications(address: str) -> Iterator[Notifications]:
-    receiver = Notifications(address)
-    try:
-        yield receiver
-    finally:
-        receiver.close()
+from tests.gateway.edge.notification_socket import notifications
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -67,7 +34,7 @@ def test_states_are_sent_with_their_texts(address: str) -> None:
         assert receiver.receive()[0] == "STOPPING=1"
 
 
-async def test_watchdog_is_fed_twice_in_its_time_and_a_new_status_is_sent_once(tmp_path: Path) -> None:
+async def test_keep_alive_is_sent_twice_in_a_watchdog_period_and_each_status_once(tmp_path: Path) -> None:
     address, texts = str(tmp_path / "notify"), ["one", "one", "two"]
     with notifications(address) as receiver:
         environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())}
@@ -89,7 +56,7 @@ async def test_watchdog_is_fed_twice_in_its_time_and_a_new_status_is_sent_once(t
         {"WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"},
     ],
 )
-def test_watchdog_of_another_process_is_not_fed(variables: dict[str, str]) -> None:
+def test_process_without_a_watchdog_of_its_own_sends_no_keep_alive(variables: dict[str, str]) -> None:
     assert ServiceManager({"NOTIFY_SOCKET": "/run/none"} | variables).watchdog_period is None
 
 
@@ -99,7 +66,7 @@ async def test_process_without_a_service_manager_sends_nothing() -> None:
     manager.stopping()
 
 
-def test_service_manager_that_is_gone_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_notification_socket_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "none")}).ready("listens")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "No such file" in caplog.text

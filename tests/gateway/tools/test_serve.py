@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.gateway.edge.test_service_manager import notifications
+from tests.gateway.edge.notification_socket import notifications
 
 SECRET = "6d1f0c7b2e9a4583b7c6d5e4f3a29180"
 # A service manager sets the descriptors and the process id between fork and exec.

@@ -24,13 +24,13 @@ def listening() -> Iterator[socket.socket]:
         yield sock
 
 
-def passed(sock: socket.socket, index: int = 0) -> None:
+def pass_socket(sock: socket.socket, index: int = 0) -> None:
     """Copy a socket to a descriptor that a child process would inherit."""
     os.dup2(sock.fileno(), FIRST + index)
 
 
 def test_socket_is_taken_and_neither_it_nor_its_variables_are_inherited(listening: socket.socket) -> None:
-    passed(listening)
+    pass_socket(listening)
     environ = announced()
     (taken,) = take(environ, PROCESS, FIRST)
     with taken:
@@ -46,7 +46,7 @@ def test_sockets_of_another_process_are_not_taken(environ: dict[str, str]) -> No
 
 
 @pytest.mark.parametrize("count", ["-1", "some", "99999999999"])
-def test_count_that_is_none_is_refused(count: str) -> None:
+def test_invalid_count_of_descriptors_is_refused(count: str) -> None:
     with pytest.raises(PassedSocketError, match="LISTEN_FDS is no number of descriptors"):
         take(announced(count), PROCESS, FIRST)
 
@@ -56,8 +56,8 @@ def test_descriptor_that_is_missing_or_does_not_listen_is_named(listening: socke
         take(announced(), PROCESS, FIRST)
     with socket.create_connection(listening.getsockname()) as connected, socket.socket(type=socket.SOCK_DGRAM) as udp:
         for sock in (connected, udp):
-            passed(listening)
-            passed(sock, 1)
+            pass_socket(listening)
+            pass_socket(sock, 1)
             with pytest.raises(PassedSocketError, match=rf"descriptor {FIRST + 1} \(without a name\) .* Accept=no"):
                 take(announced("2"), PROCESS, FIRST)
 

@@ -22,13 +22,12 @@ from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
 from gateway.edge.http.tls_handshake import STEPS_IN_TURN, HandshakeTurns
 from gateway.limited_log import LimitedLog
 from tests.gateway.certificates import make_certificate
-
-PATIENCE = 30.0  # seconds
+from tests.gateway.edge.raw_client import WAIT_TIMEOUT
 
 
 @dataclass
 class TlsServer:
-    """A running server; ``turns`` has the turn of the event loop in which each ClientHello was read."""
+    """Server over TLS; ``turns`` has the turn of the event loop in which each ClientHello was read."""
 
     address: tuple[str, int]
     certificate: Path
@@ -83,7 +82,7 @@ async def tls_server(folder: Path, *, limit: float = 0.0, idle: int = 0) -> Asyn
 
 
 def client_hello() -> bytes:
-    """Return the first octets of a client."""
+    """Return the octets of a ClientHello."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     connection = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(incoming, outgoing, server_hostname="gateway.example")
     with pytest.raises(ssl.SSLWantReadError):
@@ -97,7 +96,7 @@ def handshakes() -> list[asyncio.Task[None]]:
 
 
 async def has_ended(reader: asyncio.StreamReader) -> bool:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT):
         try:
             return await reader.read(1) == b""
         except ConnectionError:
@@ -108,7 +107,7 @@ async def test_few_handshakes_are_carried_out_in_one_turn_of_the_event_loop(tmp_
     async with tls_server(tmp_path) as server:
         clients = [socket.create_connection(server.address) for _ in range(30)]
         hello = client_hello()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while len(handshakes()) < len(clients):  # noqa: ASYNC110 - the server accepts them
                 await asyncio.sleep(0)
             for client in clients:
@@ -126,7 +125,7 @@ async def test_request_that_arrives_with_the_end_of_the_handshake_is_answered(tm
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
         reader, writer = await asyncio.open_connection(*server.address)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while True:
                 try:
                     client.do_handshake()
@@ -151,7 +150,7 @@ async def test_handshake_that_never_ends_is_closed_in_time(tmp_path: Path, octet
     async with tls_server(tmp_path, limit=0.2) as server:
         reader, writer = await asyncio.open_connection(*server.address)
         writer.write(octets)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not await has_ended(reader):
                 pass
         assert server.expired == 1
@@ -164,7 +163,7 @@ async def test_octets_that_are_no_handshake_close_the_connection(
     async with tls_server(tmp_path) as server:
         reader, writer = await asyncio.open_connection(*server.address)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(WAIT_TIMEOUT):
             while not await has_ended(reader):
                 pass
         writer.close()
@@ -183,21 +182,22 @@ async def test_handshakes_that_are_not_done_count_as_idle_connections(tmp_path: 
             writer.close()
 
 
-async def test_connections_that_are_reset_during_the_handshake_leave_nothing(tmp_path: Path) -> None:
-    async with tls_server(tmp_path, limit=PATIENCE) as server:
-        for size in (0, 1, 100, 1000):
-            client = socket.create_connection(server.address)
+async def test_handshakes_of_connections_that_are_reset_end_at_once(tmp_path: Path) -> None:
+    sizes = (0, 1, 100, len(client_hello()))
+    async with tls_server(tmp_path, limit=2 * WAIT_TIMEOUT) as server, asyncio.timeout(WAIT_TIMEOUT):
+        clients = [socket.create_connection(server.address) for _ in sizes]
+        while len(running := handshakes()) < len(clients):  # noqa: ASYNC110 - the server accepts them
+            await asyncio.sleep(0)
+        for client, size in zip(clients, sizes, strict=True):
             client.sendall(client_hello()[:size])
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.close()
-        async with asyncio.timeout(PATIENCE):
-            while running := handshakes():
-                await asyncio.wait(running)
-        assert server.expired == 0
+        await asyncio.wait(running)
+        assert (handshakes(), server.expired) == ([], 0)
 
 
 async def test_peers_take_turns() -> None:
-    turns: HandshakeTurns = HandshakeTurns()
+    turns = HandshakeTurns()
     done: list[str] = []
     for peer in "aaaabc":
         turns.put(peer, functools.partial(done.append, peer))

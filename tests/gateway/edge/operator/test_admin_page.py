@@ -1,4 +1,4 @@
-"""The admin page over HTTP: log-in, cookies, CSRF tokens, and what is served to nobody else."""
+"""The admin page over HTTP: log-in, cookies, CSRF tokens, and requests that need a log-in."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_every_request_needs_a_login() -> None:
         assert not gateway._services.drain.active
 
 
-def test_the_table_of_requests_is_complete() -> None:
+def test_table_of_requests_is_complete() -> None:
     routes = Gateway(config())._admin_page.routes("")
     served = {(route.method, route.path.removeprefix("/admin/api/")) for route in routes if "/api/" in route.path}
     assert served - {("POST", "login")} == {*REQUESTS, ("GET", "login")}
@@ -103,7 +103,7 @@ async def test_changes_need_the_csrf_token_of_the_login() -> None:
         assert await status(client, "DELETE", f"{page}api/drain", headers=headers) == 409  # over: there are no calls
 
 
-async def test_a_login_shows_the_state_until_it_is_ended() -> None:
+async def test_login_shows_the_state_until_it_is_ended() -> None:
     async with browser() as (_, client, page):
         token = await log_in(client, page)
         async with client.get(f"{page}api/snapshot") as response:
@@ -117,7 +117,7 @@ async def test_a_login_shows_the_state_until_it_is_ended() -> None:
         assert await status(client, "GET", f"{page}api/snapshot") == 401
 
 
-async def test_the_cookie_is_sent_by_the_page_only() -> None:
+async def test_cookie_is_sent_by_the_page_only() -> None:
     async with browser() as (_, client, page):
         for origin, secure in (("https://signal.example.com", True), ("http://127.0.0.1", False)):
             body = {"secret": SECRET}
@@ -128,7 +128,7 @@ async def test_the_cookie_is_sent_by_the_page_only() -> None:
             assert not any(attribute.startswith(("Path", "Domain", "expires")) for attribute in attributes)
 
 
-async def test_the_page_runs_scripts_of_its_own_only() -> None:
+async def test_page_runs_scripts_of_its_own_only() -> None:
     async with browser() as (_, client, page):
         async with client.get(page) as response:
             policy = response.headers["Content-Security-Policy"]
@@ -143,7 +143,7 @@ async def test_the_page_runs_scripts_of_its_own_only() -> None:
             assert await status(client, "GET", page + name) == 404, name
 
 
-async def test_a_path_without_a_slash_leads_to_the_page_below_any_prefix() -> None:
+async def test_path_without_a_slash_leads_to_the_page_below_any_prefix() -> None:
     async with (
         browser() as (_, client, page),
         client.get(page.rstrip("/"), allow_redirects=False) as response,
@@ -184,7 +184,7 @@ async def test_wrong_secrets_are_throttled_and_a_right_one_is_not(
         (b"[" * 4000, "application/json", 400),
     ],
 )
-async def test_a_malformed_login_gets_an_error(body: bytes, content_type: str, expected: int) -> None:
+async def test_malformed_login_gets_an_error(body: bytes, content_type: str, expected: int) -> None:
     async with browser() as (_, client, page):
         headers = {"Content-Type": content_type}
         assert await status(client, "POST", f"{page}api/login", data=body, headers=headers) == expected
@@ -209,7 +209,7 @@ def test_logins_expire_and_are_bounded() -> None:
     assert [logins.find(token) is not None for token in tokens] == [False] + [True] * admin_logins.MAX_LOGINS
 
 
-async def test_the_doctor_runs_once_at_a_time_and_its_failure_is_told() -> None:
+async def test_doctor_runs_once_at_a_time_and_its_failure_is_shown() -> None:
     async def examination() -> bytes:
         again = await status(client, "POST", f"{page}api/doctor", headers={"X-CSRF-Token": token})
         if again == 409:
@@ -223,13 +223,13 @@ async def test_the_doctor_runs_once_at_a_time_and_its_failure_is_told() -> None:
             assert (await response.json())["error"] == "the doctor cannot begin: it is an example"
 
 
-async def test_a_gateway_without_a_file_has_no_doctor() -> None:
+async def test_gateway_without_a_file_has_no_doctor() -> None:
     async with browser() as (_, client, page):
         headers = {"X-CSRF-Token": await log_in(client, page)}
         assert await status(client, "POST", f"{page}api/doctor", headers=headers) == 404
 
 
-async def test_the_examination_returns_the_steps_of_the_doctor(tmp_path: Path) -> None:
+async def test_examination_returns_the_steps_of_the_doctor(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     file.write_text(
         f'[http]\nlisten = ["127.0.0.1:9"]\n[sessions]\nsecret = "{OTHER_SECRET}"\n'
@@ -240,7 +240,7 @@ async def test_the_examination_returns_the_steps_of_the_doctor(tmp_path: Path) -
     assert {result["step"]: result["state"] for result in results}["TCP"] == "failed"  # nothing listens there
 
 
-async def test_an_examination_that_cannot_begin_says_why(tmp_path: Path) -> None:
+async def test_examination_that_cannot_begin_names_the_reason(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     certificate, key = make_certificate(tmp_path)
     file.write_text(
@@ -253,7 +253,7 @@ async def test_an_examination_that_cannot_begin_says_why(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("secret", ["short", "change-me-change-me"])
-def test_a_weak_secret_is_refused(secret: str, tmp_path: Path) -> None:
+def test_weak_secret_is_refused(secret: str, tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     file.write_text(f'[sessions]\nsecret = "{OTHER_SECRET}"\n[admin]\nsecret = "{secret}"\n')
     with pytest.raises(ConfigError, match=r"admin\.secret"):
