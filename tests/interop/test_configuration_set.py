@@ -104,7 +104,7 @@ def janus_commands(folder: Path) -> tuple[list[str], list[str], dict[str, str]]:
     (start,) = re.findall(r"^ExecStart=(.*)$", unit, re.M)
     (file,) = re.findall(r"^EnvironmentFile=(.*)$", unit, re.M)
     environment = dict(re.findall(r"^(\w+)=(.*)$", Path(file).read_text(), re.M))
-    # what NEXT-STEPS.md has the administrator compile
+    # NEXT-STEPS.md has the administrator compile the library
     environment |= {"JANUS_DATACHANNELS": str(libraries() / "libjanus_datachannels.so"), "JANUS_EVENT_LOOPS": "1"}
     return shlex.split(prepare), shlex.split(start), environment
 
@@ -172,7 +172,7 @@ async def test_coturn_serves_clients_with_the_secret_and_relays_to_no_loopback_a
 
 
 async def relay(port: str, secret: str) -> str:
-    """Have coturn's own client ask for a relay to a loopback address; return what it prints."""
+    """Have coturn's own client ask for a relay to a loopback address; return its output."""
     command = (find_program("turnutils_uclient", "coturn"), "-W", secret, "-u", "user", "-p", port, "-e", "127.0.0.1")
     process = await asyncio.create_subprocess_exec(
         *command, "-n", "1", "-m", "1", "-y", "127.0.0.1", stdout=subprocess.PIPE, stderr=subprocess.STDOUT

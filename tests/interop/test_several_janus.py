@@ -1,4 +1,4 @@
-"""A whole gateway with two real Janus: failover, draining, placement by country, and what the gateway reports."""
+"""A whole gateway with two real Janus: failover, draining, placement by country, and the states that it reports."""
 
 from __future__ import annotations
 

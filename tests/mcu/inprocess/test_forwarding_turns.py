@@ -70,7 +70,7 @@ async def test_keyframe_for_many_subscribers_is_forwarded_in_many_turns_and_in_o
     publisher.receive(*range(KEYFRAME))
     by_turn = await growth_by_turn(lambda: publisher.sent, KEYFRAME * SUBSCRIBERS)
     assert max(by_turn) < PACKETS_IN_TURN + SUBSCRIBERS
-    # no turn passes without packets, and each uses up what it may forward
+    # no turn passes without packets, and each forwards as many as it may
     assert all(packets > PACKETS_IN_TURN - SUBSCRIBERS for packets in by_turn[:-1])
     assert [subscriber.sequences for subscriber in publisher.subscribers] == [list(range(KEYFRAME))] * SUBSCRIBERS
 

@@ -32,7 +32,7 @@ from tests.mcu.contract.clients import KEY, sender, viewer
 from tests.mcu.descriptions import parse_frozen
 from tests.sdp.recorded import BY_ID
 
-UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
+UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("unpublished"), StreamType.VIDEO)
 SHORT_TIMEOUT = 0.3  # seconds, in place of longer timeouts
 
 

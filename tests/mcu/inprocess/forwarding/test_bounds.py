@@ -1,4 +1,4 @@
-"""Limits on what one client can make the SFU store, send and look up."""
+"""Limits on the packets and bytes that the SFU stores, sends and looks up for one client."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from mcu.inprocess.counters import LayerCounters, SentMediaCounters
 from mcu.inprocess.transport.impairment import MAX_DELAY, ImpairedLink, Impairment
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender, viewer
 
-UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("nobody"), StreamType.VIDEO)
+UNPUBLISHED_STREAM = StreamKey(BackendId("cloud"), PublisherId("unpublished"), StreamType.VIDEO)
 
 
 def received(mcu: InprocessMcu) -> LayerCounters:

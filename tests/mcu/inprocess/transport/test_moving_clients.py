@@ -21,7 +21,7 @@ Address = tuple[str, int]
 
 
 class NatSocket(asyncio.DatagramProtocol):
-    """One socket of a NAT; forwards datagrams from outside to the client, and those of the client to the SFU."""
+    """One socket of a NAT; forwards datagrams from outside to the client, and the client's to the SFU."""
 
     def __init__(self, nat: Nat, *, outside: bool) -> None:
         self._nat = nat

@@ -1,4 +1,4 @@
-"""The reasons of failed connections to Janus: what listens at the port, in words and without an address."""
+"""The reasons of failed connections to Janus: the server at the port is recognised, and no address is named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.ports import free_ports
 
 
 async def reason(url: str) -> str:
-    """Fail to connect to Janus' WebSocket API at a URL, and return the reason."""
+    """Connect to a URL that is not that of Janus' WebSocket API, and return the reason of the failure."""
     async with aiohttp.ClientSession() as http:
         with pytest.raises((OSError, aiohttp.ClientError)) as caught:
             await http.ws_connect(url, protocols=[SUBPROTOCOL])
@@ -99,7 +99,7 @@ async def test_server_that_accepts_any_subprotocol_but_janus_is_no_admin_port() 
         await runner.cleanup()
 
 
-def test_refusal_names_what_to_compare() -> None:
+def test_refusal_names_the_settings_to_compare() -> None:
     assert "compare mcu.janus.api_secret with the api_secret in janus.jcfg" in refusal(JanusError(403, "Unauthorized"))
     assert refusal(JanusError(490, "Unknown")) == "it refuses this gateway: Janus: Unknown (490)"
 

@@ -131,6 +131,7 @@ async def test_media_whose_event_was_lost_are_reported(proxied_janus: JanusBehin
     proxied_janus.proxy.drop_next('"janus":"webrtcup"')
     _, _, listener = await call.publish()
     await listener.until(lambda: (MediaKind.AUDIO, True) in listener.media)
+    assert proxied_janus.proxy.dropped.is_set()
 
 
 async def test_a_room_whose_destruction_event_was_lost_ends_its_stream(proxied_janus: JanusBehindProxy) -> None:
@@ -140,6 +141,7 @@ async def test_a_room_whose_destruction_event_was_lost_ends_its_stream(proxied_j
     proxied_janus.proxy.drop_next('"videoroom":"destroyed"')
     session.control.send({"request": "destroy", "room": publisher.feed.room})
     assert await listener.close_reason() is CloseReason.FAILED
+    assert proxied_janus.proxy.dropped.is_set()
 
 
 async def test_a_publisher_that_does_not_connect_after_the_claim_fails(

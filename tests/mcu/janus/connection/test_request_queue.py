@@ -1,4 +1,4 @@
-"""The queue of requests to Janus: its order, and what a broken connection does to unanswered requests."""
+"""The queue of requests to Janus: its order, and unanswered requests after a broken connection."""
 
 from __future__ import annotations
 
