@@ -14,6 +14,7 @@ from mcu.base import (
     IceCandidate,
     McuStatus,
     MediaKind,
+    Publisher,
     PublisherId,
     PublishOptions,
     StreamKey,
@@ -153,6 +154,14 @@ async def offer_of_closed_peer() -> Description:
     """Return an offer whose peer is closed already, so that it never connects."""
     async with PublishingPeer(1, 440.0, video=False) as peer:
         return parse_frozen(await peer.offer())
+
+
+async def publish_unconnected(
+    mcu: JanusMcu, options: PublishOptions = PUBLISH, listener: WaitableListener | None = None
+) -> Publisher:
+    """Publish a stream whose client never connects."""
+    publisher, _ = await mcu.publish(CAMERA, await offer_of_closed_peer(), options, listener or WaitableListener())
+    return publisher
 
 
 async def renegotiate(publisher: JanusPublisher, peer: PublishingPeer) -> None:
