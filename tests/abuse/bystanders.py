@@ -5,8 +5,8 @@ name, prints ``ready`` when all clients are in their rooms, and at the next line
 JSON with an ``Experience``. ``PID`` is the gateway's process.
 
 A delay has two parts: that of the gateway, and the time for which the machine ran other programs although the gateway
-or this process was ready to run. The kernel counts the latter, so a busy machine cannot fail a test and an idle one
-excuses nothing.
+or this process was ready to run. The kernel counts the latter, and it is subtracted: a busy machine makes
+no test fail, and an idle one hides no delay.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Experience:
 
     sent: int = 0
     lost: int = 0
-    worst: float = 0.0  # including what the machine caused
+    worst: float = 0.0  # the longest delay, that of the machine included
     own: float = 0.0  # the longest delay that the gateway caused
     room_sent: int = 0
     room_lost: int = 0  # over all receivers

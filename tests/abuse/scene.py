@@ -34,7 +34,7 @@ FOLDER = Path(__file__).parents[2]
 
 
 class Scene:
-    """A running gateway and its Nextcloud; ``lines`` collects what the gateway logs."""
+    """A running gateway and its Nextcloud; ``lines`` are the lines of the gateway's log."""
 
     def __init__(self, url: str, cloud: FakeNextcloud, process: Process, lines: list[str]) -> None:
         self.url = url
@@ -54,7 +54,7 @@ class Scene:
 
     @asynccontextmanager
     async def undisturbed(self, memory: int) -> AsyncIterator[None]:
-        """Run the bystanders, and check at the end that none was disturbed; ``memory`` is in bytes."""
+        """Run the bystanders, and check at the end that none was disturbed; ``memory``: the allowed growth in bytes."""
         async with self.watched(memory):
             yield
         seen = self.experience
@@ -67,7 +67,7 @@ class Scene:
     async def watched(self, memory: int) -> AsyncIterator[Machine]:
         """Run the bystanders and store their ``experience`` and the ``growth`` of the gateway; check nothing.
 
-        Yields what counts the time for which the machine did not run gateway and bystanders.
+        Yields the counter of the time for which the machine did not run gateway and bystanders.
         """
         arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url)
         bystanders = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Bodies of strangers' HTTP requests: they are bounded in all, and end with their own request (reference 1.4)."""
+"""Bodies of unauthenticated HTTP requests: bounded in total, and dropped with their request (reference 1.4)."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ REFUSED: tuple[Head, ...] = (
 
 
 @pytest.mark.parametrize("form", PLAUSIBLE)
-async def test_incomplete_bodies_with_a_plausible_signature(tmp_path: Path, form: str) -> None:
+async def test_incomplete_bodies_with_a_plausible_signature_are_bounded_in_memory(tmp_path: Path, form: str) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=96 << 20):
         octets = PLAUSIBLE[form](scene) + b"\xff" * (SIZE - 1)
         await asyncio.gather(*(post(scene, octets) for _ in range(REQUESTS)))
 
 
-async def test_incomplete_bodies_of_requests_that_are_refused(tmp_path: Path) -> None:
+async def test_bodies_of_refused_requests_are_not_kept(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=64 << 20):
         bodies = [with_body(form(scene)) for form in REFUSED]
         await asyncio.gather(*(post(scene, bodies[number % len(bodies)]) for number in range(REQUESTS)))

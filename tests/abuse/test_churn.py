@@ -22,7 +22,7 @@ DURATION = 2.0  # seconds of an attack
 Attack = Callable[[Scene], Awaitable[None]]
 
 
-async def repeated(scene: Scene, attack: Attack) -> None:
+async def repeat(scene: Scene, attack: Attack) -> None:
     """Run the attack again and again for ``DURATION``."""
     end = time.monotonic() + DURATION
     while time.monotonic() < end:
@@ -37,8 +37,8 @@ async def connect_and_send_junk(scene: Scene) -> None:
         await client.wait_closed()
 
 
-async def request(scene: Scene) -> None:
-    """Send 50 requests at once on one TCP connection."""
+async def send_pipelined_requests(scene: Scene) -> None:
+    """Send 50 requests on one TCP connection without waiting for the responses."""
     reader, writer = await asyncio.open_connection(*scene.address)
     writer.write(b"GET /api/v1/welcome HTTP/1.1\r\nHost: h\r\n\r\n" * 50)
     for _ in range(50):
@@ -60,22 +60,22 @@ async def post_junk(scene: Scene) -> None:
                     return
 
 
-async def resume_junk(scene: Scene) -> None:
-    """Open a connection and guess resume ids."""
+async def guess_resume_ids(scene: Scene) -> None:
+    """Open a connection and guess resume ids until it is closed."""
     async with await scene.connect() as client:
         hello = {"type": "hello", "hello": {"version": "1.0", "resumeid": "A" * 48}}
         client.writer.write(masked(json.dumps(hello)) * 100)
         await client.wait_closed()
 
 
-async def test_churn(tmp_path: Path) -> None:
-    attacks = (connect_and_send_junk, request, post_junk, resume_junk)
+async def test_short_connections_and_requests_delay_no_other_client(tmp_path: Path) -> None:
+    attacks = (connect_and_send_junk, send_pipelined_requests, post_junk, guess_resume_ids)
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
-        await asyncio.gather(*(repeated(scene, attack) for attack in attacks for _ in range(15)))
+        await asyncio.gather(*(repeat(scene, attack) for attack in attacks for _ in range(15)))
 
 
 @pytest.mark.parametrize("recipient", ["room", "session"])
-async def test_flood_of_short_messages_in_sessions(tmp_path: Path, recipient: str) -> None:
+async def test_floods_of_short_messages_delay_no_other_client(tmp_path: Path, recipient: str) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=64 << 20):
         flooders = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(20)]
         to = {"type": recipient, "sessionid": "A" * 48} if recipient == "session" else {"type": recipient}

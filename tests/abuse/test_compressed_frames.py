@@ -52,8 +52,8 @@ FORMS = {
 }
 
 
-class Bomber(FakeNextcloud):
-    """A Nextcloud that answers hellos of mallory with a bomb."""
+class BombingNextcloud(FakeNextcloud):
+    """A Nextcloud that answers hellos of mallory with a decompression bomb."""
 
     async def _record(self, request: RecordedRequest) -> Json | web.StreamResponse | None:
         if (request.body.get("params") or {}).get("userid") == "mallory":
@@ -62,9 +62,9 @@ class Bomber(FakeNextcloud):
 
 
 async def test_nothing_of_a_client_is_decompressed(tmp_path: Path) -> None:
-    async with running(tmp_path, cloud=Bomber()) as scene:
+    async with running(tmp_path, cloud=BombingNextcloud()) as scene:
         async with scene.undisturbed(memory=128 << 20), asyncio.timeout(5 * PATIENCE):
-            attacks: list[Attack] = [send_compressed_bodies, be_answered_with_a_bomb]
+            attacks: list[Attack] = [send_compressed_bodies, receive_a_bomb_of_nextcloud]
             for octets in FORMS.values():
                 attacks += [partial(offer_compression, octets=octets), partial(compress_in_a_session, octets=octets)]
             await asyncio.gather(*(attack(scene) for attack in attacks for _ in range(ATTACKERS)))
@@ -102,8 +102,8 @@ async def send_compressed_bodies(scene: Scene) -> None:
                 assert answer.status in (400, 403, 429)
 
 
-async def be_answered_with_a_bomb(scene: Scene) -> None:
-    """Have a hello answered with a body that becomes a thousand times as long."""
+async def receive_a_bomb_of_nextcloud(scene: Scene) -> None:
+    """Send a hello that Nextcloud answers with a body that decompresses to a thousand times its size."""
     async with await scene.connect() as client:
         assert (await client.receive())["type"] == "welcome"
         auth = {"url": scene.cloud.url, "params": scene.cloud.ticket("mallory")}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.full
 CONNECTIONS = 2000
 
 
-async def test_thousands_of_connections_without_a_request(tmp_path: Path) -> None:
+async def test_thousands_of_idle_connections_leave_room_for_other_clients(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
         silent = [await asyncio.open_connection(*scene.address) for _ in range(CONNECTIONS)]
         async with await scene.connect() as client:

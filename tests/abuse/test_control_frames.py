@@ -31,7 +31,7 @@ FRAMES = {
 }
 
 
-async def test_flood_of_frames_without_a_hello(tmp_path: Path) -> None:
+async def test_flood_of_frames_before_a_hello_ends_its_connection(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
         ended = await asyncio.gather(*(flood(scene, name) for name in FRAMES for _ in range(ATTACKERS)))
         assert all(ended)

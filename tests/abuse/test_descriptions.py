@@ -1,4 +1,4 @@
-"""Session descriptions are limited by their size, which determines their CPU time (docs/protocol.md, "Limits")."""
+"""Floods of session descriptions: limited in bytes, which bound their CPU time (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def offer(line: Callable[[int], str]) -> str:
 
 
 @pytest.mark.parametrize("form", sorted(LINES))
-async def test_flood_of_large_offers(tmp_path: Path, form: str) -> None:
+async def test_flood_of_large_offers_reaches_the_limits_and_ends_its_connection(tmp_path: Path, form: str) -> None:
     async with running(tmp_path, LOW_RATES, mcu=IN_PROCESS) as scene, scene.undisturbed(memory=64 << 20):
         errors = await flood(scene, offer(LINES[form]))
         assert errors["too_many_requests"] > 1
@@ -58,7 +58,7 @@ async def test_flood_of_large_offers(tmp_path: Path, form: str) -> None:
         assert await scene.limits_met("bytes_per_second") == 1  # which closed the connection
 
 
-async def test_large_offers_of_several_senders(tmp_path: Path) -> None:
+async def test_large_offers_of_several_senders_delay_no_other_client(tmp_path: Path) -> None:
     async with running(tmp_path, mcu=IN_PROCESS) as scene, scene.undisturbed(memory=64 << 20):
         senders = [await scene.attacker(f"mallory {number}", room="attacked") for number in range(SENDERS)]
         message = offer(LINES["rids"])

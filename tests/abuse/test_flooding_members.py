@@ -85,7 +85,7 @@ async def test_flooding_members_end_no_other_session(tmp_path: Path) -> None:
 
 
 async def flood(client: RawClient, form: Callable[[int, str], list[Json]], reader_id: str) -> None:
-    """Send messages as fast as the gateway reads them, and discard what the client receives."""
+    """Send messages as fast as the gateway reads them, and discard the received ones."""
     reading = asyncio.create_task(client.wait_closed())
     end, number = time.monotonic() + DURATION, 0
     with contextlib.suppress(ConnectionError, TimeoutError):

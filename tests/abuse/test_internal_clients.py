@@ -1,4 +1,4 @@
-"""Floods of internal clients: the members of the room stay, others are undisturbed (docs/protocol.md, "Limits")."""
+"""Floods of internal clients end no member of the room and delay no other client (docs/protocol.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FLOODS: tuple[Callable[[int], list[Json]], ...] = (
 )
 
 
-async def test_floods_about_the_virtual_sessions_of_a_room(tmp_path: Path) -> None:
+async def test_floods_about_virtual_sessions_end_no_member(tmp_path: Path) -> None:
     async with running(tmp_path, CONFIGURATION) as scene, scene.undisturbed(memory=64 << 20):
         member = await scene.attacker("member", room=ROOM, receive_buffer=65536)
         reading = asyncio.create_task(read_slowly(member))
@@ -81,7 +81,7 @@ async def test_floods_about_the_virtual_sessions_of_a_room(tmp_path: Path) -> No
             while (await bridge.receive()).get("id") != "end":
                 pass
         await asyncio.gather(*(flood(bridge, messages) for bridge, messages in zip(bridges, FLOODS, strict=True)))
-        assert not reading.done(), "a member was ended"
+        assert not reading.done(), "the connection of a member was closed"
         assert await scene.limits_met("relayed_bytes_per_second") > 0
         assert await scene.limits_met("id_length") > 0
         reading.cancel()
@@ -100,7 +100,7 @@ async def internal_client(scene: Scene) -> RawClient:
 
 
 async def flood(client: RawClient, messages: Callable[[int], list[Json]]) -> None:
-    """Send messages as fast as the gateway reads them, and drop all that is received."""
+    """Send messages as fast as the gateway reads them, and discard the received ones."""
     reading = asyncio.create_task(client.wait_closed())
     end, number = time.monotonic() + DURATION, 0
     with contextlib.suppress(ConnectionError, TimeoutError):

@@ -14,13 +14,16 @@ from tests.abuse.scene import running
 pytestmark = pytest.mark.full
 
 SESSIONS = 134
-LONGEST = [f"feature-{number:02}".ljust(64, "x") for number in range(63)] + [FEATURE]  # the most that limits permit
+LONG_FEATURES = [f"feature-{number:02}".ljust(64, "x") for number in range(63)] + [
+    FEATURE
+]  # the most that limits permit
 
 
-async def test_sessions_that_never_acknowledge_in_a_room_with_long_features(tmp_path: Path) -> None:
+async def test_sessions_that_never_acknowledge_in_a_crowded_room_are_bounded_in_memory(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=64 << 20):
         members = [
-            await scene.attacker(f"mallory {number}", room="crowded", features=LONGEST) for number in range(SESSIONS)
+            await scene.attacker(f"mallory {number}", room="crowded", features=LONG_FEATURES)
+            for number in range(SESSIONS)
         ]
         async with TalkClient(scene.url, scene.cloud.url) as newcomer:
             await newcomer.hello(scene.cloud.ticket("newcomer"))

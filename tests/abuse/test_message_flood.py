@@ -15,7 +15,7 @@ pytestmark = pytest.mark.full
 
 
 @pytest.mark.parametrize("attackers", [20])
-async def test_flood_of_invalid_messages(tmp_path: Path, attackers: int) -> None:
+async def test_flood_of_invalid_messages_ends_its_connection(tmp_path: Path, attackers: int) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
         await asyncio.gather(*(flood(scene) for _ in range(attackers)))
         assert await scene.limits_met("messages_per_second") == attackers

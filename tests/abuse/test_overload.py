@@ -50,13 +50,13 @@ class Member:
             except (asyncio.IncompleteReadError, ConnectionError):
                 opcode, payload = CLOSE, b""
             if opcode == TEXT:
-                self._take(json.loads(payload))
+                self._record(json.loads(payload))
             self.closed = opcode == CLOSE
 
-    def _take(self, message: dict[str, object]) -> None:
+    def _record(self, message: dict[str, object]) -> None:
         if message["type"] == "message":
-            sender, *what, _ = message["message"]["data"]  # type: ignore[index]
-            self.received[sender].append(what)
+            sender, *entry, _ = message["message"]["data"]  # type: ignore[index]
+            self.received[sender].append(entry)
             self.count += 1
         elif message.get("id") == END["id"]:
             self.answered = True
@@ -81,10 +81,10 @@ async def test_messages_are_delivered_once_and_in_order_or_the_receivers_session
         for recipient in members:
             for sender in senders:
                 expected = [
-                    what
+                    entry
                     for number in range(COUNT)
-                    for what in ([recipient.name, number], ["room", number])
-                    if recipient is not sender and (what[0] == "room" or recipient in (readers[0], late))
+                    for entry in ([recipient.name, number], ["room", number])
+                    if recipient is not sender and (entry[0] == "room" or recipient in (readers[0], late))
                 ]
                 found = recipient.received[sender.name]
                 assert found == (expected[: len(found)] if recipient.closed else expected), (

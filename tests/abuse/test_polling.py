@@ -1,4 +1,4 @@
-"""Floods of long-polling requests cost bounded memory and disturb nobody (docs/protocol.md, "Long polling")."""
+"""Floods of long-polling requests: bounded in memory, no other client is delayed (docs/protocol.md, "Long polling")."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OBJECTS = [b"{}"] * ((MAX_BODY - 10_000) // 3)  # many times their size as Pytho
 TEXTS = ['"😀234567890123456789012345678901234"'.encode()] * (MAX_MESSAGES - 100)  # four bytes for each character
 
 
-class Forgetful(FakeNextcloud):
+class UnresponsiveNextcloud(FakeNextcloud):
     """A Nextcloud that does not answer hellos of mallory until ``resumed`` is set."""
 
     def __init__(self) -> None:
@@ -40,20 +40,20 @@ class Forgetful(FakeNextcloud):
         return await super()._record(request)
 
 
-async def test_floods_of_long_polling(tmp_path: Path) -> None:
-    cloud = Forgetful()
+async def test_floods_of_long_polling_are_bounded_in_memory_and_delay_no_other_client(tmp_path: Path) -> None:
+    cloud = UnresponsiveNextcloud()
     connector = aiohttp.TCPConnector(limit=0)
     async with running(tmp_path, cloud=cloud) as scene, aiohttp.ClientSession(connector=connector) as http:
         async with scene.undisturbed(memory=128 << 20), asyncio.timeout(5 * PATIENCE):
-            await asyncio.gather(*(waiting_posts(scene, http, junk) for junk in (OBJECTS, TEXTS)))
-            await open_fetches(scene, http)
-            await requests_with_guessed_secrets(scene, http)
-            await incomplete_bodies(scene, http)
+            await asyncio.gather(*(keep_posts_waiting(scene, http, junk) for junk in (OBJECTS, TEXTS)))
+            await keep_fetches_open(scene, http)
+            await guess_secrets(scene, http)
+            await send_incomplete_bodies(scene, http)
         cloud.resumed.set()
 
 
-async def opened(scene: Scene, http: aiohttp.ClientSession) -> str:
-    """Open a connection and return its secret."""
+async def open_polling_connection(scene: Scene, http: aiohttp.ClientSession) -> str:
+    """Open a long-polling connection and return its secret."""
     async with http.post(scene.url + "/spreed/poll") as answer:
         secret = (await answer.json())["secret"]
     assert isinstance(secret, str)
@@ -76,13 +76,13 @@ def post(messages: list[bytes]) -> bytes:
     return body
 
 
-async def waiting_posts(scene: Scene, http: aiohttp.ClientSession, junk: list[bytes]) -> None:
+async def keep_posts_waiting(scene: Scene, http: aiohttp.ClientSession, junk: list[bytes]) -> None:
     """Let posts full of junk wait for ``DURATION`` behind a hello that Nextcloud does not answer."""
 
     async def attack() -> None:
         auth = {"url": scene.cloud.url, "params": scene.cloud.ticket("mallory")}
         hello = json.dumps({"type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        secret = await opened(scene, http)
+        secret = await open_polling_connection(scene, http)
         body = post([json.dumps(hello).encode(), *[b'"x"'] * 70, *junk])  # 64 waiting messages pause the connection
         posts = [asyncio.create_task(status_of(scene, http, secret, body)) for _ in range(MAX_POSTS)]
         await asyncio.wait(posts, timeout=DURATION)
@@ -92,9 +92,9 @@ async def waiting_posts(scene: Scene, http: aiohttp.ClientSession, junk: list[by
     await asyncio.gather(*(attack() for _ in range(CONNECTIONS)))
 
 
-async def open_fetches(scene: Scene, http: aiohttp.ClientSession) -> None:
+async def keep_fetches_open(scene: Scene, http: aiohttp.ClientSession) -> None:
     """Leave fetches open: a newer one of a connection replaces the one before it."""
-    secrets = [await opened(scene, http) for _ in range(FETCHES)]
+    secrets = [await open_polling_connection(scene, http) for _ in range(FETCHES)]
     await asyncio.gather(*(status_of(scene, http, secret, b'{"received":0}') for secret in secrets))  # the welcome
     waiting = [asyncio.create_task(status_of(scene, http, secret, b'{"received":1}')) for secret in secrets]
     replaced = [asyncio.create_task(status_of(scene, http, secrets[0], b'{"received":1}')) for _ in secrets]
@@ -107,16 +107,16 @@ async def open_fetches(scene: Scene, http: aiohttp.ClientSession) -> None:
     await asyncio.gather(*waiting, *replaced, return_exceptions=True)
 
 
-async def requests_with_guessed_secrets(scene: Scene, http: aiohttp.ClientSession) -> None:
+async def guess_secrets(scene: Scene, http: aiohttp.ClientSession) -> None:
     """Send requests of connections that do not exist: their bodies are not read."""
     body = post(OBJECTS)
     answers = await asyncio.gather(*(status_of(scene, http, f"guessed {n}", body) for n in range(STRANGERS)))
     assert set(answers) <= {0, 404}
 
 
-async def incomplete_bodies(scene: Scene, http: aiohttp.ClientSession) -> None:
-    """Announce long bodies with the right secret, and leave them incomplete; the connection then is of no use."""
-    secret = await opened(scene, http)
+async def send_incomplete_bodies(scene: Scene, http: aiohttp.ClientSession) -> None:
+    """Announce long bodies with the right secret, and leave them incomplete, which makes the connection unusable."""
+    secret = await open_polling_connection(scene, http)
     head = f"POST /spreed/poll HTTP/1.1\r\nHost: h\r\n{SECRET_HEADER}: {secret}\r\nContent-Length: {MAX_BODY}\r\n\r\n"
     writers = []
     for _ in range(STALLED):

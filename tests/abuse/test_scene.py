@@ -1,4 +1,4 @@
-"""The checks of the bystanders: they detect a gateway that stands still, and do not blame it for a busy machine."""
+"""The checks of the bystanders: they detect a gateway that stands still, and do not count a busy machine's delays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.frozen_process import freeze
 pytestmark = pytest.mark.full
 
 
-async def test_bystanders_without_an_attack(tmp_path: Path) -> None:
+async def test_bystanders_without_an_attack_are_undisturbed(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=16 << 20):
         await asyncio.sleep(1)
 
@@ -63,7 +63,7 @@ class ScriptedMachine(Machine):
         return self._withheld
 
 
-def test_gateway_is_not_blamed_for_what_the_machine_withheld() -> None:
+def test_time_that_the_machine_withheld_is_not_counted_as_delay_of_the_gateway() -> None:
     client = TalkClient("http://gateway.example", "http://cloud.example")
     receiver = Receiver(client, ScriptedMachine(withheld=1007.0))
     for number, withheld in enumerate((1000.0, 1004.0, 1002.0)):
@@ -77,7 +77,7 @@ def test_gateway_is_not_blamed_for_what_the_machine_withheld() -> None:
 
 @asynccontextmanager
 async def busy() -> AsyncIterator[int]:
-    """Run a process that never sleeps, and return its id."""
+    """Run a process that never sleeps, and yield its id."""
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
     try:
         yield process.pid

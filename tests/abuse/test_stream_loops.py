@@ -23,13 +23,13 @@ BURST = 100  # requests of one session
 LIMITS = f"[limits]\nstream_requests_per_second = 10\nstream_requests_burst = {BURST}\n"
 
 
-async def test_requests_for_all_streams_in_a_loop(tmp_path: Path) -> None:
+async def test_loops_of_requests_for_streams_delay_no_other_client(tmp_path: Path) -> None:
     """Each request opens a PeerConnection in place of the one before it."""
     async with (
         running(tmp_path, LIMITS, mcu=MCU) as scene,
         AsyncExitStack() as stack,
     ):
-        publishers = [await published(scene, stack, f"publisher {number}") for number in range(PUBLISHERS)]
+        publishers = [await publish_camera(scene, stack, f"publisher {number}") for number in range(PUBLISHERS)]
         attackers = [await scene.attacker(f"mallory {number}", room=ROOM) for number in range(ATTACKERS)]
         async with scene.undisturbed(memory=96 << 20):
             await asyncio.gather(*(request_all(attacker, publishers) for attacker in attackers))
@@ -38,12 +38,12 @@ async def test_requests_for_all_streams_in_a_loop(tmp_path: Path) -> None:
             client.writer.transport.abort()
 
 
-async def published(scene: Scene, stack: AsyncExitStack, name: str) -> RawClient:
+async def publish_camera(scene: Scene, stack: AsyncExitStack, name: str) -> RawClient:
     """Publish a camera that is connected; return the publishing client."""
     client = await scene.attacker(name, room=ROOM)
     peer = await stack.enter_async_context(PublishingPeer(1, 440.0, audio=False, channels=()))
     payload = {"type": "offer", "sdp": await peer.offer()}
-    client.send(to(client, {"type": "offer", "sid": "1", "roomType": "video", "payload": payload}))
+    client.send(message_to(client, {"type": "offer", "sid": "1", "roomType": "video", "payload": payload}))
     while (data := (await client.receive()).get("message", {}).get("data", {})).get("type") != "answer":
         pass
     await peer.accept(data["payload"]["sdp"])
@@ -53,7 +53,7 @@ async def published(scene: Scene, stack: AsyncExitStack, name: str) -> RawClient
 
 async def request_all(client: RawClient, publishers: list[RawClient]) -> None:
     """Request the streams in turn, more often than the limit permits, and wait for the reply to the last request."""
-    requests = [to(publisher, {"type": "requestoffer", "roomType": "video"}) for publisher in publishers]
+    requests = [message_to(publisher, {"type": "requestoffer", "roomType": "video"}) for publisher in publishers]
     for message in [*requests * (2 * BURST // PUBLISHERS), {"id": "end", "type": "message"}]:
         client.send(message)
         await asyncio.sleep(0.005)
@@ -61,7 +61,7 @@ async def request_all(client: RawClient, publishers: list[RawClient]) -> None:
         pass
 
 
-def to(recipient: RawClient, data: Json) -> Json:
+def message_to(recipient: RawClient, data: Json) -> Json:
     """Return a message to the session of a client."""
     return {
         "type": "message",
