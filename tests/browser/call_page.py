@@ -55,6 +55,13 @@ OPEN_SOCKET = """(url => new Promise(resolve => {
 }))"""
 
 
+async def joining_page(browser: Browser, url: str, name: str, **choices: str) -> CallPage:
+    """Open the page and press Join, as ``CallPage.join`` does, without waiting for the call."""
+    page = await CallPage.open(browser, url)
+    await page.join(name, **choices)
+    return page
+
+
 class CallPage:
     """One user's page. ``problems`` has the errors and warnings of its console."""
 
@@ -115,35 +122,35 @@ class CallPage:
         """Wait until a tile's label, which screen readers read, contains these words."""
         script = f"name => ({_TILE})(name)?.getAttribute('aria-label') ?? ''"
 
-        async def described() -> str:
+        async def read_label() -> str:
             return str(await self.page.evaluate(script, label))
 
         def fits(text: str) -> bool:
             return bool(text) and all(word in text for word in words)
 
-        await self._until(f"tile {label!r} {words!r}", described, fits, wait)
+        await self._until(f"tile {label!r} {words!r}", read_label, fits, wait)
 
     async def until_tile_showed(self, label: str, *words: str, wait: float = WAIT) -> None:
         """Wait until a tile's label has contained these words, even briefly."""
 
-        async def described() -> list[str]:
+        async def read_labels() -> list[str]:
             return [text for text in await self.shown_texts("tiles") if text.startswith(f"{label}, ")]
 
         def fits(texts: list[str]) -> bool:
             return any(all(word in text for word in words) for text in texts)
 
-        await self._until(f"tile {label!r} with {words!r}", described, fits, wait)
+        await self._until(f"tile {label!r} with {words!r}", read_labels, fits, wait)
 
     async def until_no_tile(self, label: str, wait: float = WAIT) -> None:
         """Wait until a tile is gone."""
 
-        async def there() -> bool:
+        async def exists() -> bool:
             return bool(await self.page.evaluate(f"name => Boolean(({_TILE})(name))", label))
 
-        await self._until(f"no tile {label!r}", there, lambda is_there: not is_there, wait)
+        await self._until(f"no tile {label!r}", exists, lambda found: not found, wait)
 
     async def until_advances(self, label: str, frames: int = 10, wait: float = WAIT) -> None:
-        """Wait until a tile's video has played so many more frames, and its time has advanced."""
+        """Wait until a tile's video has played ``frames`` more frames, and its time has advanced."""
         first: dict[str, float] | None = None
 
         async def played() -> dict[str, float] | None:

@@ -53,14 +53,14 @@ class SignalingRelay:
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             writer.transport.abort()
             return
-        pair = {writer, far_writer}
+        pair = {writer, target_writer}
         self._writers |= pair
         try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+            await asyncio.gather(self._pump(reader, target_writer), self._pump(target_reader, writer))
         finally:
             self._writers -= pair
 
@@ -87,7 +87,7 @@ class MediaRelay:
 
     async def __aenter__(self) -> Self:
         for port in self._ports:
-            await self.open(_Near(self, port), (MEDIA_ADDRESS, port), None)
+            await self.open(_ClientSide(self, port), (MEDIA_ADDRESS, port), None)
         return self
 
     async def __aexit__(
@@ -105,12 +105,12 @@ class MediaRelay:
         self._transports.append(transport)
 
 
-class _Near(asyncio.DatagramProtocol):
-    """The clients' side of one port: each client gets a socket of its own on the far side."""
+class _ClientSide(asyncio.DatagramProtocol):
+    """The clients' side of one port: each client has a socket of its own on the SFU's side."""
 
     def __init__(self, media: MediaRelay, port: int) -> None:
         self._media, self._port = media, port
-        self._far: dict[tuple[str, int], _Far] = {}
+        self._sfu_sides: dict[tuple[str, int], _SfuSide] = {}
         self._opening: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -120,21 +120,21 @@ class _Near(asyncio.DatagramProtocol):
         if self._media.cut:
             return
         self._media.forwarded += 1
-        far = self._far.get(addr)
-        if far is None:
-            far = self._far[addr] = _Far(self._media, self, addr)
-            opening = asyncio.create_task(self._media.open(far, ("127.0.0.1", 0), ("127.0.0.1", self._port)))
+        sfu_side = self._sfu_sides.get(addr)
+        if sfu_side is None:
+            sfu_side = self._sfu_sides[addr] = _SfuSide(self._media, self, addr)
+            opening = asyncio.create_task(self._media.open(sfu_side, ("127.0.0.1", 0), ("127.0.0.1", self._port)))
             self._opening.add(opening)
             opening.add_done_callback(self._opening.discard)
-        elif far.transport is not None:  # ICE sends its first request again
-            far.transport.sendto(data)
+        elif sfu_side.transport is not None:  # ICE sends its first request again
+            sfu_side.transport.sendto(data)
 
 
-class _Far(asyncio.DatagramProtocol):
+class _SfuSide(asyncio.DatagramProtocol):
     """One client's socket towards the SFU."""
 
-    def __init__(self, media: MediaRelay, near: _Near, client: tuple[str, int]) -> None:
-        self._media, self._near, self._client = media, near, client
+    def __init__(self, media: MediaRelay, client_side: _ClientSide, client: tuple[str, int]) -> None:
+        self._media, self._client_side, self._client = media, client_side, client
         self.transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,4 +142,4 @@ class _Far(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if not self._media.cut:
-            self._near.transport.sendto(data, self._client)
+            self._client_side.transport.sendto(data, self._client)

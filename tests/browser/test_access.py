@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -11,20 +10,10 @@ from playwright.async_api import Browser
 
 from gateway.tools.demo import Demo
 from tests.browser.call_page import OPEN_SOCKET, CallPage
-from tests.browser.conftest import inprocess
 
 pytestmark = pytest.mark.full
 
 SMALL_SCREEN = {"viewport": {"width": 360, "height": 640}}
-
-
-@pytest.fixture
-async def inprocess_demo() -> AsyncIterator[Demo]:
-    """A demo gateway with the in-process SFU."""
-    demo = Demo("127.0.0.1", 0, inprocess())
-    await demo.start()
-    yield demo
-    await demo.stop()
 
 
 async def focused_element(page: CallPage) -> tuple[str, str, str]:
@@ -53,7 +42,7 @@ async def tab_to(page: CallPage, id: str) -> None:
     raise AssertionError(f"Tab does not reach {id!r}")
 
 
-async def test_a_call_needs_the_keyboard_only(browser: Browser, inprocess_demo: Demo) -> None:
+async def test_the_page_can_be_used_with_the_keyboard_only(browser: Browser, inprocess_demo: Demo) -> None:
     bob = await CallPage.open(browser, inprocess_demo.url)
     await bob.join("Bob")
     ada = await CallPage.open(browser, inprocess_demo.url)
@@ -120,7 +109,7 @@ async def test_nothing_is_wider_than_a_small_screen(browser: Browser, inprocess_
     assert box["x"] + box["width"] <= 360
 
 
-async def test_the_text_has_contrast(browser: Browser, inprocess_demo: Demo) -> None:
+async def test_text_contrasts_with_its_background(browser: Browser, inprocess_demo: Demo) -> None:
     for scheme in ("light", "dark"):
         ada = await CallPage.open(browser, inprocess_demo.url, color_scheme=scheme)
         await ada.join("Ada", wanted="generated")

@@ -13,11 +13,11 @@ from playwright.async_api import Browser
 from gateway.tools.demo import Demo
 from tests.browser.call_page import WAIT, CallPage
 from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
-from tests.browser.conftest import inprocess, janus
+from tests.browser.conftest import demo_with, inprocess, janus
 from tests.janus_process import JanusProcess
 
 
-async def in_call(browser: Browser, demo: Demo, *names: str, **choices: str) -> list[CallPage]:
+async def join_all(browser: Browser, demo: Demo, *names: str, **choices: str) -> list[CallPage]:
     """Open a page for each name, join one after another, and return when each page shows all members."""
     pages = []
     for name in names:
@@ -38,10 +38,8 @@ async def see_and_hear_each_other(pages: dict[str, CallPage]) -> None:
 
 
 async def test_two_people_see_and_hear_each_other(browser: Browser) -> None:
-    demo = Demo("127.0.0.1", 0, inprocess())
-    await demo.start()
-    try:
-        ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    async with demo_with(inprocess()) as demo:
+        ada, bob = await join_all(browser, demo, "Ada", "Bob")
         await see_and_hear_each_other({"Ada": ada, "Bob": bob})
         await ada.page.click("#mute")
         await bob.until_tile("Ada", "microphone muted", "camera on")
@@ -50,13 +48,11 @@ async def test_two_people_see_and_hear_each_other(browser: Browser) -> None:
         await bob.until_no_tile("Ada")
         await bob.until_state("nobody else is in the call")
         assert ada.problems + bob.problems == []
-    finally:
-        await demo.stop()
 
 
 @pytest.mark.full
 async def test_a_third_person_joins_a_running_call(browser: Browser, demo: Demo) -> None:
-    ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    ada, bob = await join_all(browser, demo, "Ada", "Bob")
     await see_and_hear_each_other({"Ada": ada, "Bob": bob})
     cleo = await CallPage.open(browser, demo.url)
     await cleo.join("Cleo")
@@ -76,9 +72,7 @@ globalThis.setInterval = (work, pause, ...more) => real(work, Math.max(pause, 10
 
 @pytest.mark.full
 async def test_a_page_in_the_background_sends_the_state_speaking(browser: Browser) -> None:
-    demo = Demo("127.0.0.1", 0, inprocess())
-    await demo.start()
-    try:
+    async with demo_with(inprocess()) as demo:
         ada, bob = [await CallPage.open(browser, demo.url) for _ in range(2)]
         await ada.page.add_init_script(BACKGROUND)
         await ada.page.reload()
@@ -89,26 +83,19 @@ async def test_a_page_in_the_background_sends_the_state_speaking(browser: Browse
         await ada.page.click("#mute")
         await bob.until_tile("Ada", "microphone muted")
         assert ada.problems + bob.problems == []
-    finally:
-        await demo.stop()
 
 
 @pytest.mark.full
 async def test_states_arrive_through_a_janus_without_the_data_channel_module(browser: Browser) -> None:
-    async with JanusProcess(DATACHANNELS="") as process:
-        demo = Demo("127.0.0.1", 0, janus(process))
-        await demo.start()
-        try:
-            ada, bob = await in_call(browser, demo, "Ada", "Bob")
-            await ada.page.click("#mute")
-            await bob.until_tile("Ada", "microphone muted", "camera on")
-        finally:
-            await demo.stop()
+    async with JanusProcess(DATACHANNELS="") as process, demo_with(janus(process)) as demo:
+        ada, bob = await join_all(browser, demo, "Ada", "Bob")
+        await ada.page.click("#mute")
+        await bob.until_tile("Ada", "microphone muted", "camera on")
 
 
 @pytest.mark.full
 async def test_a_camera_switched_off_and_on_is_shown_to_the_others(browser: Browser, demo: Demo) -> None:
-    ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    ada, bob = await join_all(browser, demo, "Ada", "Bob")
     await bob.until_advances("Ada")
     await ada.page.click("#camera")
     await bob.until_tile("Ada", "camera off")
@@ -119,7 +106,7 @@ async def test_a_camera_switched_off_and_on_is_shown_to_the_others(browser: Brow
 
 @pytest.mark.full
 async def test_a_camera_added_to_a_call_without_one_reaches_the_others(browser: Browser, demo: Demo) -> None:
-    ada, bob = await in_call(browser, demo, "Ada", "Bob", wanted="audio")
+    ada, bob = await join_all(browser, demo, "Ada", "Bob", wanted="audio")
     await bob.until_audio_received("Ada")
     await ada.page.click("#camera")
     await bob.until_tile("Ada", "camera on")
@@ -128,7 +115,7 @@ async def test_a_camera_added_to_a_call_without_one_reaches_the_others(browser: 
 
 @pytest.mark.full
 async def test_a_shared_screen_reaches_present_and_later_members(browser: Browser, demo: Demo) -> None:
-    ada, bob = await in_call(browser, demo, "Ada", "Bob")
+    ada, bob = await join_all(browser, demo, "Ada", "Bob")
     await ada.page.click("#share")
     await bob.until_advances("Ada's screen")
     await bob.until_people("Ada", "shares the screen")
@@ -144,7 +131,7 @@ async def test_a_shared_screen_reaches_present_and_later_members(browser: Browse
 @pytest.mark.full
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 async def test_a_chosen_codec_is_sent_and_received(browser: Browser, demo: Demo, codec: str) -> None:
-    ada, bob = await in_call(browser, demo, "Ada", "Bob", **{"lobby-videocodec": codec})
+    ada, bob = await join_all(browser, demo, "Ada", "Bob", **{"lobby-videocodec": codec})
     await see_and_hear_each_other({"Ada": ada, "Bob": bob})
     for stats in (await ada.sent(), await bob.received("Ada"), await bob.sent(), await ada.received("Bob")):
         assert stats["codec"].lower() == f"video/{codec}"
@@ -153,7 +140,7 @@ async def test_a_chosen_codec_is_sent_and_received(browser: Browser, demo: Demo,
 
 @pytest.mark.full
 async def test_choosing_another_codec_during_the_call_publishes_again(browser: Browser, demo: Demo) -> None:
-    ada, bob = await in_call(browser, demo, "Ada", "Bob", **{"lobby-videocodec": "vp8"})
+    ada, bob = await join_all(browser, demo, "Ada", "Bob", **{"lobby-videocodec": "vp8"})
     await bob.until_advances("Ada")
     await ada.page.click("#show-settings")
     await ada.page.select_option("#call-videocodec", "h264")
@@ -170,14 +157,14 @@ async def test_choosing_another_codec_during_the_call_publishes_again(browser: B
     await bob.until_advances("Ada")
 
 
-# What the encoder of the page's camera aims at, in bit/s: what it sends depends on the machine.
+# The target bitrate of the encoder of the page's camera, in bit/s; the bitrate that it sends depends on the machine.
 TARGET_BITRATE = """portunus.call.publishing.connection("video").getStats().then(report => [...report.values()]
   .find(one => one.type === "outbound-rtp" && one.kind === "video")?.targetBitrate ?? 0)"""
 
 
 @pytest.fixture
-async def restless(tmp_path: Path) -> AsyncIterator[Browser]:
-    """Chromium with a camera that shows noise, for which an encoder uses any bitrate that it may."""
+async def noisy_browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    """Run Chromium with a camera that shows noise, for which an encoder uses any bitrate that it may."""
     picture = tmp_path / "noise.y4m"
     write_noise(picture)
     async with chromium(FAKE_DEVICES, CAMERA_GRANTED, f"--use-file-for-fake-video-capture={picture}") as running:
@@ -193,10 +180,10 @@ def write_noise(path: Path) -> None:
 
 
 @pytest.mark.full
-async def test_a_chosen_bitrate_is_not_exceeded(restless: Browser, demo: Demo) -> None:
-    ada = await CallPage.open(restless, demo.url)
+async def test_a_chosen_bitrate_is_not_exceeded(noisy_browser: Browser, demo: Demo) -> None:
+    ada = await CallPage.open(noisy_browser, demo.url)
     await ada.join("Ada", **{"lobby-bitrate": "200000"})
-    bob = await CallPage.open(restless, demo.url)
+    bob = await CallPage.open(noisy_browser, demo.url)
     await bob.join("Bob")
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")

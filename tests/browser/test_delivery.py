@@ -10,10 +10,9 @@ import pytest
 from playwright.async_api import Page
 
 from gateway.config import McuSection
-from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage
 from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
-from tests.browser.conftest import inprocess
+from tests.browser.conftest import demo_with, inprocess
 from tests.gateway.cutting_proxy import CuttingProxy
 
 COUNT = 150  # messages in each direction
@@ -48,15 +47,10 @@ EXCHANGE = """async ([brokenUrl, url, count]) => {
 
 @pytest.fixture
 async def page() -> AsyncIterator[tuple[Page, str]]:
-    demo = Demo("127.0.0.1", 0, McuSection())
-    await demo.start()
-    try:
-        async with chromium() as browser:
-            opened = await browser.new_page(bypass_csp=True)  # the proxy is not the page's own host
-            await opened.goto(demo.url)
-            yield opened, demo.url.rstrip("/")
-    finally:
-        await demo.stop()
+    async with demo_with(McuSection()) as demo, chromium() as browser:
+        opened = await browser.new_page(bypass_csp=True)  # the proxy is not the page's own host
+        await opened.goto(demo.url)
+        yield opened, demo.url.rstrip("/")
 
 
 ALL_RECEIVED = "count => receivedNumbers().every((numbers) => numbers.includes(count - 1))"
@@ -132,7 +126,7 @@ COUNT_MISSED = """async ([address, rounds, each]) => {
   const write = async () => {
     const recipient = { type: "session", sessionid: alice.sessionId };
     bob.send({ type: "message", message: { recipient, data: { type: "count", n: ++last } } });
-    await bob.request({ type: "" }).catch(() => {}); // an error; what was sent before is done by then
+    await bob.request({ type: "" }).catch(() => {}); // an error; the messages before it are handled by then
   };
   for (let round = 0; round < rounds; round += 1) {
     broken = true;
@@ -158,22 +152,17 @@ async def test_page_counts_messages_that_arrive_together_with_its_hello_reply(pa
 
 @pytest.mark.full
 async def test_a_call_works_over_long_polling_alone() -> None:
-    demo = Demo("127.0.0.1", 0, inprocess())
-    await demo.start()
-    try:
-        async with chromium(FAKE_DEVICES, CAMERA_GRANTED) as browser:
-            pages = {}
-            for name in ("Ada", "Bob"):
-                page = pages[name] = await CallPage.open(browser, demo.url)
-                await page.page.evaluate(NO_WEBSOCKET)
-                await page.join(name)
-            for own, page in pages.items():
-                await page.until_state("Connected, in the call with 1 other")
-                for other in pages.keys() - {own}:
-                    await page.until_advances(other)
-                    await page.until_audio_received(other)
-                assert page.problems == []
-            await pages["Ada"].page.click("#leave")
-            await pages["Bob"].until_no_tile("Ada")
-    finally:
-        await demo.stop()
+    async with demo_with(inprocess()) as demo, chromium(FAKE_DEVICES, CAMERA_GRANTED) as browser:
+        pages = {}
+        for name in ("Ada", "Bob"):
+            page = pages[name] = await CallPage.open(browser, demo.url)
+            await page.page.evaluate(NO_WEBSOCKET)
+            await page.join(name)
+        for own, page in pages.items():
+            await page.until_state("Connected, in the call with 1 other")
+            for other in pages.keys() - {own}:
+                await page.until_advances(other)
+                await page.until_audio_received(other)
+            assert page.problems == []
+        await pages["Ada"].page.click("#leave")
+        await pages["Bob"].until_no_tile("Ada")

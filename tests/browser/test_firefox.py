@@ -10,6 +10,7 @@ import pytest
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
 from tests.browser.call_page import OPEN_SOCKET
+from tests.browser.conftest import demo_with
 from tests.browser.firefox import Firefox, firefox
 
 WAIT = 60.0
@@ -48,17 +49,12 @@ async def test_two_people_see_and_hear_each_other_in_firefox(demo: Demo) -> None
 
 @pytest.mark.full
 async def test_the_page_opens_sockets_to_its_own_host_only_in_firefox() -> None:
-    demo = Demo("127.0.0.1", 0, McuSection())
-    await demo.start()
-    try:
-        async with firefox() as browser:
-            tab = await browser.open(demo.url)
-            own = demo.url.replace("http", "ws") + "spreed"
-            foreign = own.replace("127.0.0.1", "localhost")  # the same server, but not the same origin
-            assert await browser.evaluate(tab, f"{OPEN_SOCKET}({own!r})") == "open"
-            assert await browser.evaluate(tab, f"{OPEN_SOCKET}({foreign!r})") == "connect-src"
-    finally:
-        await demo.stop()
+    async with demo_with(McuSection()) as demo, firefox() as browser:
+        tab = await browser.open(demo.url)
+        own = demo.url.replace("http", "ws") + "spreed"
+        foreign = own.replace("127.0.0.1", "localhost")  # the same server, but not the same origin
+        assert await browser.evaluate(tab, f"{OPEN_SOCKET}({own!r})") == "open"
+        assert await browser.evaluate(tab, f"{OPEN_SOCKET}({foreign!r})") == "connect-src"
 
 
 async def until(browser: Firefox, tab: str, condition: str, good: Any) -> Any:

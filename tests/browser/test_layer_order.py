@@ -21,10 +21,10 @@ pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
 @pytest.fixture(params=["inprocess", "janus with admin api", "janus with events"])
 async def call(request: pytest.FixtureRequest) -> AsyncIterator[TwoPageCall]:
-    """A call over each SFU that shows the sizes."""
+    """Yield a call over each SFU that can measure the layers."""
     async with AsyncExitStack() as stack:
         if request.param == "inprocess":
-            yield await stack.enter_async_context(two_page_call(inprocess(), GeoIpSection()))
+            yield await stack.enter_async_context(two_page_call(inprocess()))
             return
         janus = JanusProcess()
         settings = JanusServerSettings(janus.url, api_secret=API_SECRET, admin_key=ADMIN_KEY)
@@ -38,7 +38,7 @@ async def call(request: pytest.FixtureRequest) -> AsyncIterator[TwoPageCall]:
             )
         call = await stack.enter_async_context(two_page_call(McuSection("janus", settings=(settings,)), GeoIpSection()))
         if request.param == "janus with events":
-            janus.values["EVENTS_URL"] = call.url.replace("http", "ws", 1) + "/spreed"
+            janus.values["EVENTS_URL"] = call.gateway.url.replace("http", "ws", 1) + "/spreed"
         await stack.enter_async_context(janus)
         yield call
 
@@ -47,20 +47,20 @@ async def test_substream_2_is_the_largest_picture_whatever_the_layers_are_called
     ada, bob = call.ada, call.bob
     await ada.publish("qhf", ("r0", "r1", "r2"))  # as webrtc-pc scales by default
     await bob.subscribe(ada)
-    await bob.sees(HEIGHTS["f"])
-    await bob.choose(ada, substream=0)
-    await bob.sees(HEIGHTS["q"])
+    await bob.wait_for_height(HEIGHTS["f"])
+    await bob.select(ada, substream=0)
+    await bob.wait_for_height(HEIGHTS["q"])
     await ada.publish("qhf", ("h", "m", "l"))  # names that lie
-    await bob.sees(HEIGHTS["q"], connections=2)
+    await bob.wait_for_height(HEIGHTS["q"], connections=2)
     for substream, size in ((2, "f"), (1, "h")):
-        await bob.choose(ada, substream=substream)
-        await bob.sees(HEIGHTS[size])
+        await bob.select(ada, substream=substream)
+        await bob.wait_for_height(HEIGHTS[size])
     await ada.publish("fqh", ("r0", "r1", "r2"))  # places that mislead
-    await bob.sees(HEIGHTS["h"], connections=3)
+    await bob.wait_for_height(HEIGHTS["h"], connections=3)
     for substream, size in ((0, "q"), (2, "f")):
-        await bob.choose(ada, substream=substream)
-        await bob.sees(HEIGHTS[size])
-    assert await call.complaints() == []
+        await bob.select(ada, substream=substream)
+        await bob.wait_for_height(HEIGHTS[size])
+    assert await call.errors() == []
 
 
 async def test_an_old_janus_gets_the_largest_layer_only_of_a_codec_whose_layers_it_would_mix() -> None:
@@ -71,6 +71,6 @@ async def test_an_old_janus_gets_the_largest_layer_only_of_a_codec_whose_layers_
         ada, bob = call.ada, call.bob
         await ada.publish("fqh", codec="av1", accepted="f")
         await bob.subscribe(ada, {"substream": 0})
-        await bob.sees(HEIGHTS["f"])
-        await bob.receives(ALL_TEMPORAL_LAYERS, ada, "f")
-        assert await call.complaints() == []
+        await bob.wait_for_height(HEIGHTS["f"])
+        await bob.wait_for_share(ALL_TEMPORAL_LAYERS, ada, "f")
+        assert await call.errors() == []

@@ -24,7 +24,7 @@ _CANDIDATE_ADDRESSES = r"""[...portunus.call.publishing.connection("video").loca
 
 @pytest.fixture
 async def mcu(request: pytest.FixtureRequest) -> AsyncIterator[McuSection]:
-    """Each SFU on addresses other than loopback: the in-process one with its defaults, Janus on the first address."""
+    """Yield each SFU on addresses other than loopback: the in-process one on all, Janus on the first."""
     async with AsyncExitStack() as stack:
         if request.param == "inprocess":
             yield McuSection(type="inprocess", settings=factory.settings_type("inprocess")())

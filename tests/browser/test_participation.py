@@ -2,58 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from playwright.async_api import Browser
 
 from gateway.tools.demo import Demo
-from tests.browser.call_page import CallPage
-from tests.browser.conftest import inprocess
+from tests.browser.call_page import CallPage, joining_page
 
 pytestmark = pytest.mark.full
 
-# Holds requests for devices in ``asked`` until they are granted, and keeps the granted tracks in ``given``.
+# Holds requests for devices in ``pending`` until they are granted, and keeps the granted tracks in ``granted``.
 _GATE = """method => {
   const media = navigator.mediaDevices;
   const real = media[method].bind(media);
-  globalThis.asked = [];
-  globalThis.given = [];
-  media[method] = async (...wish) => {
-    await new Promise(grant => asked.push(grant));
-    const stream = await real(...wish);
-    given.push(...stream.getTracks());
+  globalThis.pending = [];
+  globalThis.granted = [];
+  media[method] = async (...args) => {
+    await new Promise(grant => pending.push(grant));
+    const stream = await real(...args);
+    granted.push(...stream.getTracks());
     return stream;
   };
 }"""
-_GRANT = "for (const grant of asked.splice(0)) grant()"
-_DEVICES_GIVEN = "given.length > 0 && asked.length === 0"
-_LIVE_TRACKS = "given.filter(track => track.readyState === 'live').length"
+_GRANT = "for (const grant of pending.splice(0)) grant()"
+_DEVICES_GIVEN = "granted.length > 0 && pending.length === 0"
+_LIVE_TRACKS = "granted.filter(track => track.readyState === 'live').length"
 _NOTHING_LIVE = f"{_DEVICES_GIVEN} && {_LIVE_TRACKS} === 0"
 
 
-@pytest.fixture
-async def demo() -> AsyncIterator[Demo]:
-    """A demo gateway with the in-process SFU."""
-    running = Demo("127.0.0.1", 0, inprocess())
-    await running.start()
-    yield running
-    await running.stop()
-
-
-async def joined_page(browser: Browser, demo: Demo, name: str, **choices: str) -> CallPage:
-    page = await CallPage.open(browser, demo.url)
-    await page.join(name, **choices)
+async def connected_page(browser: Browser, inprocess_demo: Demo, name: str) -> CallPage:
+    """Open a page in the call whose media are connected."""
+    page = await joining_page(browser, inprocess_demo.url, name)
     await page.until_state("Connected")
     return page
 
 
-async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(browser: Browser, demo: Demo) -> None:
-    ada = await joined_page(browser, demo, "Ada")
+async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(
+    browser: Browser, inprocess_demo: Demo
+) -> None:
+    ada = await connected_page(browser, inprocess_demo, "Ada")
     await ada.page.evaluate(_GATE, "getDisplayMedia")
     for _ in range(2):
         await ada.page.click("#share")
-    assert await ada.page.evaluate("asked.length") == 1
+    assert await ada.page.evaluate("pending.length") == 1
     await ada.page.evaluate(_GRANT)
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
     await ada.page.click("#share")
@@ -64,8 +54,8 @@ async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(b
 
 
 @pytest.mark.parametrize("button", ["share", "camera"])
-async def test_devices_granted_after_leaving_are_closed(browser: Browser, demo: Demo, button: str) -> None:
-    ada = await joined_page(browser, demo, "Ada")
+async def test_devices_granted_after_leaving_are_closed(browser: Browser, inprocess_demo: Demo, button: str) -> None:
+    ada = await connected_page(browser, inprocess_demo, "Ada")
     if button == "camera":
         await ada.page.click("#camera")  # off
     await ada.page.evaluate(_GATE, "getDisplayMedia" if button == "share" else "getUserMedia")
@@ -78,14 +68,14 @@ async def test_devices_granted_after_leaving_are_closed(browser: Browser, demo: 
     assert ada.problems == []
 
 
-async def test_leaving_during_the_device_dialog_does_not_join(browser: Browser, demo: Demo) -> None:
-    ada = await CallPage.open(browser, demo.url)
+async def test_leaving_during_the_device_dialog_does_not_join(browser: Browser, inprocess_demo: Demo) -> None:
+    ada = await CallPage.open(browser, inprocess_demo.url)
     await ada.page.evaluate(_GATE, "getUserMedia")
     await ada.join("Ada")
     await ada.page.evaluate("dispatchEvent(new Event('pagehide'))")  # the browser may bring the page back
-    bob = await joined_page(browser, demo, "Bob")
+    bob = await connected_page(browser, inprocess_demo, "Bob")
     await ada.page.evaluate(_GRANT)
-    await ada.until("devices that were let go", _NOTHING_LIVE)
+    await ada.until("devices that were released", _NOTHING_LIVE)
     await ada.page.click("#join")
     await ada.page.evaluate(_GRANT)
     await ada.until_state("in the call with 1 other")
@@ -99,13 +89,13 @@ _REJOINS = """() => {
   globalThis.renewed = 0;
   call.renew = () => { renewed += 1; renew(); };
   globalThis.refusals = 1;
-  globalThis.fetch = (...wish) => (refusals-- > 0 ? Promise.reject(new Error("not now")) : fetch(...wish));
+  globalThis.fetch = (...args) => (refusals-- > 0 ? Promise.reject(new Error("not now")) : fetch(...args));
 }"""
 _LOSE_SESSION = "() => portunus.signaling.dispatchEvent(new CustomEvent('session', {detail: {resumed: false}}))"
 
 
-async def test_a_session_lost_again_while_rejoining_joins_once(browser: Browser, demo: Demo) -> None:
-    ada = await joined_page(browser, demo, "Ada")
+async def test_a_session_lost_again_while_rejoining_joins_once(browser: Browser, inprocess_demo: Demo) -> None:
+    ada = await connected_page(browser, inprocess_demo, "Ada")
     await ada.page.evaluate(_REJOINS)
     await ada.page.evaluate(_LOSE_SESSION)
     await ada.until_notice("not now")  # tried again in 2 s
@@ -120,18 +110,21 @@ async def test_a_session_lost_again_while_rejoining_joins_once(browser: Browser,
 _CALL_REFUSED_ONCE = """() => {
   const fetch = globalThis.fetch;
   let refusals = 1;
-  globalThis.fetch = (url, ...wish) =>
-    url.endsWith("/call") && refusals-- > 0 ? Promise.reject(new Error("not now")) : fetch(url, ...wish);
+  globalThis.fetch = (url, ...args) =>
+    url.endsWith("/call") && refusals-- > 0 ? Promise.reject(new Error("not now")) : fetch(url, ...args);
 }"""
 
 
-async def test_entering_the_call_at_the_second_attempt_shows_the_others(browser: Browser, demo: Demo) -> None:
-    ada, bob = await joined_page(browser, demo, "Ada"), await joined_page(browser, demo, "Bob")
+async def test_entering_the_call_at_the_second_attempt_shows_the_others(browser: Browser, inprocess_demo: Demo) -> None:
+    ada, bob = (
+        await connected_page(browser, inprocess_demo, "Ada"),
+        await connected_page(browser, inprocess_demo, "Bob"),
+    )
     await bob.until_advances("Ada")
     await ada.page.evaluate(_CALL_REFUSED_ONCE)
-    await demo.stop_gateway()
+    await inprocess_demo.stop_gateway()
     await ada.until_notice("The gateway cannot be reached")
-    await demo.start_gateway()
+    await inprocess_demo.start_gateway()
     for page, other in ((ada, "Bob"), (bob, "Ada")):
         await page.until_state("in the call with 1 other")
         await page.until_advances(other)

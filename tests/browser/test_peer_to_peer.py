@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from playwright.async_api import Browser, Page
 
-from gateway.app import Gateway
-from gateway.config import Config, HttpSection, McuSection, SessionsSection
-from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_rooms import nextcloud_session
+from gateway.config import McuSection
+from tests.browser.page_gateway import PageGateway, page_gateway
 
 pytestmark = pytest.mark.full
 
 PAGE = Path(__file__).parent / "peer_to_peer.html"
-ROOM = "kitchen"
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
-WAIT = 60.0  # seconds for what takes a negotiation
-FRAMES = 10  # that a video has to advance by
+WAIT = 60.0  # seconds for a step with a negotiation
+FRAMES = 10  # by which a video has to advance
 
 Measured = dict[str, Any]
 
@@ -56,12 +50,10 @@ class PeerPage:
 
 
 class RoomWithoutSfu:
-    """A gateway without an SFU, its Nextcloud, and a server of the page."""
+    """A room on a gateway without an SFU, and the browser of its members."""
 
-    def __init__(self, gateway: str, nextcloud: FakeNextcloud, page: str, browser: Browser) -> None:
+    def __init__(self, gateway: PageGateway, browser: Browser) -> None:
         self._gateway = gateway
-        self._nextcloud = nextcloud
-        self._page = page
         self._browser = browser
 
     async def enter(self, name: str) -> PeerPage:
@@ -70,70 +62,39 @@ class RoomWithoutSfu:
         person = PeerPage(name, page, [])
         page.on("pageerror", lambda error: person.problems.append(str(error)))
         page.on("console", lambda message: person.problems.append(message.text))
-        await page.goto(self._page)
-        settings = {
-            "url": self._gateway.replace("http", "ws", 1) + "/spreed",
-            "auth": {"url": self._nextcloud.url, "params": self._nextcloud.ticket(name)},
-            "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)},
-        }
+        await page.goto(self._gateway.page_url)
         async with asyncio.timeout(WAIT):
-            person.id = await page.evaluate("settings => enter(settings)", settings)
+            person.id = await page.evaluate("settings => enter(settings)", self._gateway.settings(name))
         return person
 
-    async def call(self, *people: PeerPage) -> None:
-        """Put these members into the call, as Nextcloud does."""
-        for person in people:
-            await self._nextcloud.talk.set_in_call(ROOM, nextcloud_session(person.name), 7)
+    async def set_in_call(self, *people: PeerPage) -> None:
+        """Have these members join the call."""
+        await self._gateway.set_in_call(*(person.name for person in people))
 
 
 @pytest.fixture
 async def room(browser: Browser) -> AsyncIterator[RoomWithoutSfu]:
-    async with AsyncExitStack() as stack:
-        nextcloud = await stack.enter_async_context(FakeNextcloud())
-        gateway = Gateway(
-            Config(
-                sessions=SessionsSection(secret=SECRET),
-                http=HttpSection(listen=("127.0.0.1:0",)),
-                backends=(nextcloud.backend(),),
-                mcu=McuSection(type="none"),
-            )
-        )
-        (url,) = await gateway.start()
-        nextcloud.gateway = url
-        stack.push_async_callback(gateway.stop)
-        yield RoomWithoutSfu(url, nextcloud, await serve(stack), browser)
+    async with page_gateway(McuSection(type="none"), PAGE) as gateway:
+        yield RoomWithoutSfu(gateway, browser)
 
 
-async def serve(stack: AsyncExitStack) -> str:
-    async def answer(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGE)
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}/"
-
-
-def goes_on_from(first: Measured) -> Callable[[Measured], bool]:
+def advanced_since(first: Measured) -> Callable[[Measured], bool]:
     """Return a check for video that has advanced, and for audio."""
 
-    def test(seen: Measured) -> bool:
+    def check(seen: Measured) -> bool:
         advanced = seen["frames"] >= first["frames"] + FRAMES and seen["time"] > first["time"]
         return bool(advanced and seen["energy"] > 0)
 
-    return test
+    return check
 
 
 async def test_two_pages_see_and_hear_each_other_without_an_sfu(room: RoomWithoutSfu) -> None:
     people = [await room.enter(name) for name in ("ada", "bob")]
-    await room.call(*people)
+    await room.set_in_call(*people)
     ports = []
     for person, other in (people, people[::-1]):
         first = await person.until(other, lambda seen: seen["frames"] > 0 and seen["time"] > 0)
-        last = await person.until(other, goes_on_from(first))
+        last = await person.until(other, advanced_since(first))
         assert last["connection"] == "connected"
         assert last["offered"] == (person.id > other.id)
         assert "mcu" not in await person.page.evaluate("page.features")

@@ -27,7 +27,7 @@ from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 from tests.gateway.certificates import make_certificate, make_signed_certificate
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.netns import SERVER_ADDRESS, TwoHosts, two_hosts
-from tests.programs import find_program, nginx_command
+from tests.programs import find_program, nginx_command, wait_until_listening
 
 pytestmark = pytest.mark.full
 
@@ -36,7 +36,7 @@ RELAY_ADDRESS, SFU_ADDRESS = "198.51.100.1", "198.51.100.7"  # the client has no
 GATEWAY_PORT, HTTPS_PORT, TURN_PORT = 8080, 8443, 3478
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 API_KEY = "key-of-the-page"
-START_TIMEOUT = 60.0  # seconds until a program accepts connections
+STOP_TIMEOUT = 60.0  # seconds until a program has ended
 # Gives each PeerConnection the TURN servers and credentials that the gateway has for its clients.
 USE_RELAY = """async url => {
   const { uris, username, password } = await (await fetch(url)).json();
@@ -100,19 +100,11 @@ async def running_program(*command: str, port: int) -> AsyncIterator[None]:
     """Run a program until the context ends; wait until it accepts connections."""
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL)
     try:
-        async with asyncio.timeout(START_TIMEOUT):
-            while True:
-                try:
-                    _, writer = await asyncio.open_connection(SERVER_ADDRESS, port)
-                except OSError:
-                    await asyncio.sleep(0.05)
-                else:
-                    writer.close()
-                    break
+        await wait_until_listening(SERVER_ADDRESS, port)
         yield
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), START_TIMEOUT)
+        await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
 
 
 @asynccontextmanager
@@ -172,9 +164,9 @@ async def test_call_over_tls_through_nginx_and_media_through_coturn_only(name: s
             async with browser(hosts, tmp_path / "home") as chrome:
                 url = f"https://{DOMAIN}:{HTTPS_PORT}/standalone-signaling/"
                 ada, bob = await CallPage.open(chrome, url), await CallPage.open(chrome, url)
-                for page, who in ((ada, "Ada"), (bob, "Bob")):
+                for page, person in ((ada, "Ada"), (bob, "Bob")):
                     await page.page.evaluate(USE_RELAY, f"{url}turn/credentials?service=turn&api={API_KEY}")
-                    await page.join(who)
+                    await page.join(person)
                 await ada.until_advances("Bob")
                 await bob.until_advances("Ada")
                 for page in (ada, bob):

@@ -7,9 +7,8 @@ import asyncio
 import pytest
 from playwright.async_api import Browser
 
-from tests.browser.call_page import CallPage
-from tests.browser.conftest import janus
-from tests.browser.test_trouble import demo_with, joined_page
+from tests.browser.call_page import CallPage, joining_page
+from tests.browser.conftest import demo_with, janus
 from tests.janus_process import JanusProcess
 
 pytestmark = pytest.mark.full
@@ -22,8 +21,8 @@ _RECORD = """globalThis.asked = [];
 
 
 async def two_pages(browser: Browser, url: str) -> tuple[CallPage, CallPage]:
-    """Two pages that receive each other, and the first one's screen."""
-    ada, bob = await joined_page(browser, url, "Ada"), await joined_page(browser, url, "Bob")
+    """Open two pages that receive each other; the first one also shares its screen."""
+    ada, bob = await joining_page(browser, url, "Ada"), await joining_page(browser, url, "Bob")
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")
     await ada.page.click("#share")

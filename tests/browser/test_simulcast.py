@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from playwright.async_api import Page
 
-from gateway.app import Gateway
-from gateway.config import Config, GeoIpSection, HttpSection, McuSection, SessionsSection
-from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_rooms import nextcloud_session
+from gateway.config import GeoIpSection, McuSection
 from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
+from tests.browser.page_gateway import NO_LOCATIONS, PageGateway, page_gateway
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).parent / "simulcast.html"
-ROOM = "kitchen"
 WAIT = 60.0  # seconds for a step with a negotiation or a keyframe; measured below 5 on an idle machine
-FRAMES = 40  # of the publisher, for which those that arrive are counted
+FRAMES = 40  # encoded by the publisher while the frames that arrive are counted
 ALL_TEMPORAL_LAYERS, BASE_TEMPORAL_LAYER = (0.8, 1.2), (0.1, 0.4)  # shares of the frames: all, and a quarter
 HEIGHTS = {"q": 90, "h": 180, "f": 360}  # quarter, half, full
 RATES = {"q": 80_000, "h": 150_000, "f": 400_000}  # bit/s
@@ -70,19 +66,19 @@ class SimulcastPage:
         async with asyncio.timeout(WAIT):
             await self.page.evaluate("selection => subscribe(selection)", [publisher.id, layers])
 
-    async def choose(self, publisher: SimulcastPage, **layers: int) -> None:
+    async def select(self, publisher: SimulcastPage, **layers: int) -> None:
         """Select layers with ``selectStream``."""
-        await self.page.evaluate("selection => choose(selection)", [publisher.id, layers])
+        await self.page.evaluate("selection => select(selection)", [publisher.id, layers])
 
-    async def sees(self, height: int, connections: int = 0) -> None:
-        """Wait until frames of that height are shown, after at least so many earlier connections."""
+    async def wait_for_height(self, height: int, connections: int = 0) -> None:
+        """Wait until frames of that height are shown, after at least ``connections`` connections were opened."""
         await self._until(
             "received()",
             lambda seen: seen["height"] == height and seen["shown"] == height and seen["connections"] >= connections,
         )
 
-    async def receives(self, share: tuple[float, float], publisher: SimulcastPage, rid: str) -> None:
-        """Wait until a share of the publisher's frames of a layer arrives that is between these two."""
+    async def wait_for_share(self, share: tuple[float, float], publisher: SimulcastPage, rid: str) -> None:
+        """Wait until the share of the publisher's frames of a layer that arrives is between these two."""
         least, most = share
         async with asyncio.timeout(WAIT):
             while not least <= await self._received_share(publisher, rid) <= most:
@@ -106,7 +102,7 @@ class SimulcastPage:
         measured: Measured = {}
         try:
             async with asyncio.timeout(WAIT):
-                while not wanted(measured := await self.page.evaluate(script)):  # noqa: ASYNC110 - as above
+                while not wanted(measured := await self.page.evaluate(script)):  # noqa: ASYNC110 - a page can only be polled
                     await asyncio.sleep(0.1)
         except TimeoutError:
             errors = await self.page.evaluate("page.errors")
@@ -125,70 +121,37 @@ class TwoPageCall:
 
     ada: SimulcastPage
     bob: SimulcastPage
-    gateway: Gateway
-    config: Config
-    url: str  # of the gateway
+    gateway: PageGateway
 
-    async def complaints(self) -> list[str]:
-        """Return the errors of the pages and those that the gateway sent."""
+    async def errors(self) -> list[str]:
+        """Return the errors of the pages and of the gateway's replies."""
         people = (self.ada, self.bob)
-        return [error for it in people for error in (*it.problems, *await it.page.evaluate("page.errors"))]
+        return [error for one in people for error in (*one.problems, *await one.page.evaluate("page.errors"))]
 
 
 @pytest.fixture
 async def call(mcu: McuSection) -> AsyncIterator[TwoPageCall]:
-    async with two_page_call(mcu, GeoIpSection()) as call:
+    async with two_page_call(mcu) as call:
         yield call
 
 
 @asynccontextmanager
-async def two_page_call(mcu: McuSection, geoip: GeoIpSection) -> AsyncIterator[TwoPageCall]:
-    """Bring two pages into a call over a gateway with that SFU."""
+async def two_page_call(mcu: McuSection, geoip: GeoIpSection = NO_LOCATIONS) -> AsyncIterator[TwoPageCall]:
+    """Open two pages that are in a call over a gateway with that SFU."""
     async with AsyncExitStack() as stack:
-        nextcloud = await stack.enter_async_context(FakeNextcloud())
-        config = Config(
-            sessions=SessionsSection(secret="6f1b0c7d9ae24835b6cf01d27e9a4488"),
-            http=HttpSection(listen=("127.0.0.1:0",)),
-            backends=(nextcloud.backend(),),
-            mcu=mcu,
-            geoip=geoip,
-        )
-        gateway = Gateway(config)
-        (url,) = await gateway.start()
-        nextcloud.gateway = url
-        stack.push_async_callback(gateway.stop)
-        page = await serve(stack)
+        gateway = await stack.enter_async_context(page_gateway(mcu, PAGE, geoip))
         browser = await stack.enter_async_context(chromium(FAKE_DEVICES, CAMERA_GRANTED, SMALL_LAYERS))
         people = []
         for name in ("ada", "bob"):
             person = SimulcastPage(await (await browser.new_context()).new_page(), [])
             listen(person)
-            await person.page.goto(page)
-            settings = {
-                "url": url.replace("http", "ws", 1) + "/spreed",
-                "auth": {"url": nextcloud.url, "params": nextcloud.ticket(name)},
-                "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)},
-            }
+            await person.page.goto(gateway.page_url)
             async with asyncio.timeout(WAIT):
-                person.id = await person.page.evaluate("settings => enter(settings)", settings)
+                person.id = await person.page.evaluate("settings => enter(settings)", gateway.settings(name))
             people.append(person)
-        for name in ("ada", "bob"):
-            await nextcloud.talk.set_in_call(ROOM, nextcloud_session(name), 7)
+        await gateway.set_in_call("ada", "bob")
         ada, bob = people
-        yield TwoPageCall(ada, bob, gateway, config, url)
-
-
-async def serve(stack: AsyncExitStack) -> str:
-    async def answer(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGE)
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        yield TwoPageCall(ada, bob, gateway)
 
 
 @pytest.mark.parametrize("rids", ["qhf", "fhq"])
@@ -197,35 +160,35 @@ async def test_a_subscriber_selects_simulcast_and_temporal_layers(call: TwoPageC
     assert "simulcast" in await bob.page.evaluate("page.features")
     await ada.publish(rids)
     await bob.subscribe(ada)
-    await bob.sees(HEIGHTS["f"])  # without a selection the highest layer
-    await bob.choose(ada, substream=0)
-    await bob.sees(HEIGHTS["q"])
-    await bob.choose(ada, substream=2)
-    await bob.sees(HEIGHTS["f"])
-    await bob.choose(ada, substream=1)
-    await bob.sees(HEIGHTS["h"])
-    await bob.receives(ALL_TEMPORAL_LAYERS, ada, "h")
-    await bob.choose(ada, temporal=0)
-    await bob.receives(BASE_TEMPORAL_LAYER, ada, "h")
-    await bob.choose(ada, temporal=2)
-    await bob.receives(ALL_TEMPORAL_LAYERS, ada, "h")
-    await bob.sees(HEIGHTS["h"])
-    assert await call.complaints() == []
+    await bob.wait_for_height(HEIGHTS["f"])  # without a selection the highest layer
+    await bob.select(ada, substream=0)
+    await bob.wait_for_height(HEIGHTS["q"])
+    await bob.select(ada, substream=2)
+    await bob.wait_for_height(HEIGHTS["f"])
+    await bob.select(ada, substream=1)
+    await bob.wait_for_height(HEIGHTS["h"])
+    await bob.wait_for_share(ALL_TEMPORAL_LAYERS, ada, "h")
+    await bob.select(ada, temporal=0)
+    await bob.wait_for_share(BASE_TEMPORAL_LAYER, ada, "h")
+    await bob.select(ada, temporal=2)
+    await bob.wait_for_share(ALL_TEMPORAL_LAYERS, ada, "h")
+    await bob.wait_for_height(HEIGHTS["h"])
+    assert await call.errors() == []
 
 
-async def test_a_selection_in_the_request_outlives_the_connection(call: TwoPageCall) -> None:
+async def test_a_selection_in_the_request_applies_to_later_connections_too(call: TwoPageCall) -> None:
     ada, bob = call.ada, call.bob
     await ada.publish("qhf")
     await bob.subscribe(ada, {"substream": 0})
-    await bob.sees(HEIGHTS["q"])
-    await bob.choose(ada, substream=1)
-    await bob.sees(HEIGHTS["h"])
+    await bob.wait_for_height(HEIGHTS["q"])
+    await bob.select(ada, substream=1)
+    await bob.wait_for_height(HEIGHTS["h"])
     await bob.subscribe(ada, {"substream": 2, "temporal": 0})
-    await bob.sees(HEIGHTS["f"])
-    await bob.receives(BASE_TEMPORAL_LAYER, ada, "f")
-    await bob.choose(ada, substream=0)
-    await bob.sees(HEIGHTS["q"])
+    await bob.wait_for_height(HEIGHTS["f"])
+    await bob.wait_for_share(BASE_TEMPORAL_LAYER, ada, "f")
+    await bob.select(ada, substream=0)
+    await bob.wait_for_height(HEIGHTS["q"])
     await ada.publish("fhq")  # bob gets an offer of the new connection without a request
-    await bob.sees(HEIGHTS["q"], connections=3)
-    await bob.receives(BASE_TEMPORAL_LAYER, ada, "q")
-    assert await call.complaints() == []
+    await bob.wait_for_height(HEIGHTS["q"], connections=3)
+    await bob.wait_for_share(BASE_TEMPORAL_LAYER, ada, "q")
+    assert await call.errors() == []

@@ -29,17 +29,19 @@ async def test_a_subscriber_selects_layers_of_a_stream_from_another_janus() -> N
         ada, bob = call.ada, call.bob
         await ada.publish("qhf")
         near = msgspec.structs.replace(near, draining=False)
-        await call.gateway.reload(msgspec.structs.replace(call.config, mcu=McuSection("janus", settings=(far, near))))
+        await call.gateway.gateway.reload(
+            msgspec.structs.replace(call.gateway.config, mcu=McuSection("janus", settings=(far, near)))
+        )
         async with asyncio.timeout(WAIT):
             while not await janus[1].handles():  # noqa: ASYNC110 - Janus can only be polled
                 await asyncio.sleep(0.05)
         await bob.subscribe(ada)
-        await bob.sees(HEIGHTS["f"])
+        await bob.wait_for_height(HEIGHTS["f"])
         assert [len(await one.rooms()) for one in janus] == [1, 1]
         assert [len(await one.handles()) for one in janus] == [2, 2]
         for substream, name in ((0, "q"), (2, "f"), (1, "h")):
-            await bob.choose(ada, substream=substream)
-            await bob.sees(HEIGHTS[name])
-        await bob.receives(ALL_TEMPORAL_LAYERS, ada, "h")
-        await bob.choose(ada, temporal=0)
-        await bob.receives(BASE_TEMPORAL_LAYER, ada, "h")
+            await bob.select(ada, substream=substream)
+            await bob.wait_for_height(HEIGHTS[name])
+        await bob.wait_for_share(ALL_TEMPORAL_LAYERS, ada, "h")
+        await bob.select(ada, temporal=0)
+        await bob.wait_for_share(BASE_TEMPORAL_LAYER, ada, "h")

@@ -13,30 +13,25 @@ import asyncio
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 
-from gateway.app import Gateway
-from gateway.config import Config, HttpSection, McuSection, SessionsSection
-from gateway.tools.fake_nextcloud import FakeNextcloud
-from gateway.tools.talk_rooms import nextcloud_session
+from gateway.config import McuSection
 from tests.browser.chromium import CAMERA_GRANTED, FAKE_DEVICES, chromium
 from tests.browser.firefox import firefox
+from tests.browser.page_gateway import page_gateway
 
 full = pytest.mark.full
 
 PAGE = Path(__file__).parent / "transceivers.html"
-ROOM = "kitchen"
 PARTICIPANTS = ("ada", "bob")
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 STEPS = ("stop", "replace", "readd", "recycle")
 ORDERS = tuple(itertools.permutations(STEPS))
-# each step in each place, and directly behind each other step
+# each step at each position, and directly after each other step
 FEW_ORDERS = tuple(
     tuple(STEPS[at] for at in order) for order in ((0, 1, 3, 2), (1, 2, 0, 3), (2, 3, 1, 0), (3, 0, 2, 1))
 )
@@ -72,45 +67,10 @@ BROWSERS = {"chromium": chromium_page, "firefox": firefox_page}
 @pytest_asyncio.fixture(params=list(BROWSERS))
 async def call(request: pytest.FixtureRequest, mcu: McuSection) -> AsyncIterator[Evaluate]:
     """Run a gateway and a browser whose page has two sessions in one call."""
-    async with AsyncExitStack() as stack:
-        nextcloud = await stack.enter_async_context(FakeNextcloud())
-        gateway = Gateway(
-            Config(
-                sessions=SessionsSection(secret=SECRET),
-                http=HttpSection(listen=("127.0.0.1:0",)),
-                backends=(nextcloud.backend(),),
-                mcu=mcu,
-            )
-        )
-        (url,) = await gateway.start()
-        nextcloud.gateway = url
-        stack.push_async_callback(gateway.stop)
-        evaluate = await stack.enter_async_context(BROWSERS[request.param](await serve(stack)))
-        settings = [
-            {
-                "url": url.replace("http", "ws", 1) + "/spreed",
-                "auth": {"url": nextcloud.url, "params": nextcloud.ticket(name)},
-                "room": {"roomid": ROOM, "sessionid": nextcloud_session(name)},
-            }
-            for name in PARTICIPANTS
-        ]
-        await evaluate("enter", settings)
-        for name in PARTICIPANTS:
-            await nextcloud.talk.set_in_call(ROOM, nextcloud_session(name), 7)
+    async with page_gateway(mcu, PAGE) as gateway, BROWSERS[request.param](gateway.page_url) as evaluate:
+        await evaluate("enter", [gateway.settings(name) for name in PARTICIPANTS])
+        await gateway.set_in_call(*PARTICIPANTS)
         yield evaluate
-
-
-async def serve(stack: AsyncExitStack) -> str:
-    async def answer(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(PAGE)
-
-    app = web.Application()
-    app.router.add_get("/", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}/"
 
 
 async def play(call: Evaluate, media: str, orders: Sequence[Sequence[str]]) -> int:

@@ -16,9 +16,9 @@ from playwright.async_api import Browser
 
 from gateway.config import McuSection
 from gateway.tools.demo import Demo
-from tests.browser.call_page import CallPage
+from tests.browser.call_page import joining_page
 from tests.browser.chromium import CAMERA_DENIED, CAMERA_GRANTED, FAKE_DEVICES, NO_CAMERA, chromium
-from tests.browser.conftest import inprocess, janus
+from tests.browser.conftest import demo_with, inprocess, janus
 from tests.browser.network import MEDIA_ADDRESS, MediaRelay, SignalingRelay
 from tests.frozen_process import freeze
 from tests.janus_process import JanusProcess
@@ -27,29 +27,6 @@ from tests.ports import lease_block
 ROOM = "kitchen"
 OUTAGE = 10.0  # seconds
 pytestmark = pytest.mark.full
-
-
-@asynccontextmanager
-async def demo_with(mcu: McuSection) -> AsyncIterator[Demo]:
-    demo = Demo("127.0.0.1", 0, mcu)
-    await demo.start()
-    try:
-        yield demo
-    finally:
-        await demo.stop()
-
-
-@pytest.fixture
-async def inprocess_demo() -> AsyncIterator[Demo]:
-    """A demo gateway with the in-process SFU, for tests that do not depend on the SFU."""
-    async with demo_with(inprocess()) as demo:
-        yield demo
-
-
-async def joined_page(browser: Browser, url: str, name: str, **choices: str) -> CallPage:
-    page = await CallPage.open(browser, url)
-    await page.join(name, **choices)
-    return page
 
 
 @pytest.mark.parametrize(
@@ -65,8 +42,8 @@ async def test_without_devices_the_page_sends_a_generated_picture(
     browser: Browser, inprocess_demo: Demo, flags: tuple[str, ...], sentence: str
 ) -> None:
     async with chromium(*flags) as without:
-        ada = await joined_page(without, inprocess_demo.url, "Ada")
-        bob = await joined_page(browser, inprocess_demo.url, "Bob")
+        ada = await joining_page(without, inprocess_demo.url, "Ada")
+        bob = await joining_page(browser, inprocess_demo.url, "Bob")
         await ada.until_notice(sentence)
         await bob.until_advances("Ada")
         await bob.until_tile("Ada", "microphone on" if NO_CAMERA in flags else "microphone muted", "camera on")
@@ -74,8 +51,8 @@ async def test_without_devices_the_page_sends_a_generated_picture(
 
 
 async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser, inprocess_demo: Demo) -> None:
-    ada = await joined_page(browser, inprocess_demo.url, "Ada", wanted="listen")
-    bob = await joined_page(browser, inprocess_demo.url, "Bob")
+    ada = await joining_page(browser, inprocess_demo.url, "Ada", wanted="listen")
+    bob = await joining_page(browser, inprocess_demo.url, "Bob")
     await ada.until_notice("You take part as a listener")
     await ada.until_advances("Bob")
     await bob.until_people("Ada", "listening")
@@ -83,7 +60,7 @@ async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser
 
 
 async def test_a_missing_stream_is_named(browser: Browser, inprocess_demo: Demo) -> None:
-    ada = await joined_page(browser, inprocess_demo.url, "Ada")
+    ada = await joining_page(browser, inprocess_demo.url, "Ada")
     await ada.until_state("Connected")
     async with silent_participant(inprocess_demo.url, "Zoe"):
         await ada.until_notice("does not find the stream of Zoe (client_not_found)")
@@ -100,17 +77,17 @@ async def silent_participant(url: str, name: str) -> AsyncIterator[None]:
             ticket = await response.json()
         auth = {"url": ticket["url"], "params": {"ticket": ticket["ticket"]}}
         await socket.send_json({"id": "1", "type": "hello", "hello": {"version": "1.0", "auth": auth}})
-        await reply(socket, "1")
+        await wait_for_reply(socket, "1")
         room = {"roomid": ticket["roomid"], "sessionid": ticket["session"]}
         await socket.send_json({"id": "2", "type": "room", "room": room})
-        await reply(socket, "2")
+        await wait_for_reply(socket, "2")
         async with client.post(f"{url}demo/api/call", json={"session": ticket["session"], "flags": 7}) as response:
             assert response.status == 200
         yield
         await socket.send_json({"type": "bye"})
 
 
-async def reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
+async def wait_for_reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
     async with asyncio.timeout(60):
         while (await socket.receive_json()).get("id") != id:
             pass
@@ -119,11 +96,11 @@ async def reply(socket: aiohttp.ClientWebSocketResponse, id: str) -> None:
 async def test_media_that_cannot_connect_are_reported_and_retried(browser: Browser) -> None:
     async with network("inprocess") as (demo, media):
         media.cut = True
-        ada = await joined_page(browser, demo.url, "Ada")
+        ada = await joining_page(browser, demo.url, "Ada")
         await ada.until_state("Connecting picture and sound")
         await ada.until_notice("The media connection failed: your picture and sound do not reach the server")
         assert not any(state.startswith("Connected") for state in await ada.shown_texts("state"))
-        bob = await joined_page(browser, demo.url, "Bob")
+        bob = await joining_page(browser, demo.url, "Bob")
         await bob.until_tile("Ada")
         media.cut = False
         await bob.until_advances("Ada")
@@ -132,7 +109,7 @@ async def test_media_that_cannot_connect_are_reported_and_retried(browser: Brows
 
 @asynccontextmanager
 async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaRelay]]:
-    """A demo gateway whose media go through a relay that can be cut."""
+    """Run a demo gateway whose media pass a relay that can be cut; yield both."""
     async with AsyncExitStack() as stack:
         block = stack.enter_context(lease_block())
         first, last = block.first, block.first + 39
@@ -151,8 +128,8 @@ async def network(sfu: str) -> AsyncIterator[tuple[Demo, MediaRelay]]:
 
 async def test_an_interrupted_connection_is_resumed_while_media_continue(browser: Browser, demo: Demo) -> None:
     async with SignalingRelay(port_of(demo)) as signaling:
-        ada = await joined_page(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
-        bob = await joined_page(browser, demo.url, "Bob")
+        ada = await joining_page(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
+        bob = await joining_page(browser, demo.url, "Bob")
         await ada.until_advances("Bob")
         session = await ada.session_id()
         await signaling.cut()
@@ -160,7 +137,7 @@ async def test_an_interrupted_connection_is_resumed_while_media_continue(browser
         await ada.until_state("Gateway away, connecting again")
         await ada.until_advances("Bob")
         await bob.until_advances("Ada")
-        cleo = await joined_page(browser, demo.url, "Cleo")
+        cleo = await joining_page(browser, demo.url, "Cleo")
         await cleo.until_advances("Ada")
         await ada.page.click("#share")  # a request in the meantime is carried out after the resume
         await signaling.restore()
@@ -174,8 +151,8 @@ async def test_an_interrupted_connection_is_resumed_while_media_continue(browser
 
 async def test_media_continue_while_the_gateway_is_stopped_and_continued(browser: Browser) -> None:
     async with JanusProcess() as janus_process, demo_process(janus_process.url) as (url, process):
-        ada = await joined_page(browser, url, "Ada")
-        bob = await joined_page(browser, url, "Bob")
+        ada = await joining_page(browser, url, "Ada")
+        bob = await joining_page(browser, url, "Bob")
         await ada.until_advances("Bob")
         await bob.until_advances("Ada")
         session = await ada.session_id()
@@ -194,7 +171,7 @@ async def test_media_continue_while_the_gateway_is_stopped_and_continued(browser
 
 @asynccontextmanager
 async def demo_process(janus: str) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """A demo gateway in its own process, with its address."""
+    """Run a demo gateway in a process of its own; yield its URL and the process."""
     command = (sys.executable, "-m", "tests.browser.demo_process", janus)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
@@ -209,8 +186,8 @@ async def demo_process(janus: str) -> AsyncIterator[tuple[str, asyncio.subproces
 
 
 async def test_after_a_restart_of_the_gateway_the_page_keeps_its_tiles(browser: Browser, demo: Demo) -> None:
-    ada = await joined_page(browser, demo.url, "Ada")
-    bob = await joined_page(browser, demo.url, "Bob")
+    ada = await joining_page(browser, demo.url, "Ada")
+    bob = await joining_page(browser, demo.url, "Bob")
     for page, other in ((ada, "Bob"), (bob, "Ada")):
         await page.until_advances(other)
         await page.page.evaluate("for (const tile of document.querySelectorAll('.tile:not(.own)')) tile.before = true")
@@ -231,8 +208,8 @@ async def test_after_a_restart_of_the_gateway_the_page_keeps_its_tiles(browser: 
 
 async def test_a_call_recovers_after_a_restart_of_janus(browser: Browser) -> None:
     async with JanusProcess() as janus_process, demo_with(janus(janus_process)) as demo:
-        ada = await joined_page(browser, demo.url, "Ada")
-        bob = await joined_page(browser, demo.url, "Bob")
+        ada = await joining_page(browser, demo.url, "Ada")
+        bob = await joining_page(browser, demo.url, "Bob")
         await bob.until_advances("Ada")
         await janus_process.kill()
         await ada.until_state("interrupted, waiting for the network")
@@ -245,8 +222,8 @@ async def test_a_call_recovers_after_a_restart_of_janus(browser: Browser) -> Non
 @pytest.mark.parametrize("sfu", ["inprocess", "janus"])
 async def test_a_screen_share_survives_ten_seconds_without_network(browser: Browser, sfu: str) -> None:
     async with network(sfu) as (demo, media), SignalingRelay(port_of(demo)) as signaling:
-        ada = await joined_page(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
-        bob = await joined_page(browser, demo.url, "Bob")
+        ada = await joining_page(browser, f"http://127.0.0.1:{signaling.port}/", "Ada")
+        bob = await joining_page(browser, demo.url, "Bob")
         await ada.page.click("#share")
         await bob.until_advances("Ada's screen")
         assert media.forwarded > 0
