@@ -190,9 +190,9 @@ async def test_a_changed_admin_key_holds_from_the_next_session_on(
     publisher = await publish_unconnected(mcu)
     await publisher.close()
     await janus.kill()
+    await states.until(lambda status: not status.ready)  # before Janus is back
     janus.values["ADMIN_KEY"] = "another"
     await janus.start()
-    await states.until(lambda status: not status.ready)
     await states.until(lambda status: status.ready)
     await publish_unconnected(mcu)
     await mcu.stop()
