@@ -70,7 +70,7 @@ def measure(bench: Bench, servers: Sequence[Server], load: MessageLoad) -> Row:
     with contextlib.ExitStack() as stack:
         loaded_servers = {}
         for server in servers:
-            loaded_servers[server.name], sent, delivered = stack.enter_context(_open(bench, server, load))
+            loaded_servers[server.name], sent, delivered = stack.enter_context(open_load(bench, server, load))
             if load.floor and server.name == PORTUNUS:
                 loaded_servers[FLOOR] = stack.enter_context(_floor(bench, load, sent, delivered))
         order = [loaded.server for loaded in loaded_servers.values()]
@@ -92,10 +92,10 @@ def latency(bench: Bench, servers: Sequence[Server], load: MessageLoad, rate: fl
     names = ("median", "90th percentile", "99th percentile")
     rows = [Row(f"{load.work.split(',')[0]}, {name}", f"{load.text}, {rate:g} a second", "ms") for name in names]
     with contextlib.ExitStack() as stack:
-        loaded_servers = [stack.enter_context(_open(bench, server, load))[0] for server in servers]
+        loaded_servers = [stack.enter_context(open_load(bench, server, load))[0] for server in servers]
         for number in range(bench.rounds + 1):
             for loaded in loaded_servers:
-                _run_load(bench, load, loaded, bench.seconds, rate)
+                run_load(bench, load, loaded, bench.seconds, rate)
                 for row, microseconds in zip(rows, loaded.latencies, strict=False):
                     if number:
                         row.figures.setdefault(loaded.server.name, []).append(microseconds / 1000)
@@ -107,10 +107,10 @@ def _alternate(bench: Bench, load: MessageLoad, loaded_servers: Sequence[LoadedS
         loaded.seconds, loaded.deliveries = 0.0, 0
     for _ in range(SLICES):
         for loaded in loaded_servers:
-            _run_load(bench, load, loaded, seconds / SLICES, 0)
+            run_load(bench, load, loaded, seconds / SLICES, 0)
 
 
-def _run_load(bench: Bench, load: MessageLoad, loaded: LoadedServer, seconds: float, rate: float) -> None:
+def run_load(bench: Bench, load: MessageLoad, loaded: LoadedServer, seconds: float, rate: float) -> None:
     """Run the load on one server, and add its CPU time and deliveries."""
     before = loaded.server.cpu()
     arguments = (seconds, rate, load.size, load.senders, loaded.frames)
@@ -120,7 +120,7 @@ def _run_load(bench: Bench, load: MessageLoad, loaded: LoadedServer, seconds: fl
 
 
 @contextlib.contextmanager
-def _open(bench: Bench, server: Server, load: MessageLoad) -> Iterator[tuple[LoadedServer, int, bytes]]:
+def open_load(bench: Bench, server: Server, load: MessageLoad) -> Iterator[tuple[LoadedServer, int, bytes]]:
     """Open the sessions of a load, each group in its room; also yields a message's length and a delivered frame."""
     room = unique_room("messages")
     with sessions(bench, server, load.groups * load.size) as clients:
