@@ -22,7 +22,7 @@ from gateway.edge.clients.traffic import TrafficCounters
 from gateway.edge.clients.websocket_connection import CLOSE_TIME, WebSocketConnection
 from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.new_connection import UpgradeRequest
-from gateway.edge.http.receive_buffer import widen
+from gateway.edge.http.receive_buffer import WEBSOCKET_SIZE, widen
 from gateway.edge.http.request_head import RequestHead
 from gateway.flows.dispatch import Dispatcher
 
@@ -104,7 +104,7 @@ class WebSocketEndpoint:
         early: bytes,
         on_lost: Callable[[Exception | None], object] | None = None,
     ) -> None:
-        widen(transport)
+        widen(transport, WEBSOCKET_SIZE)
         self._last_id += 1
         connection = WebSocketConnection(ConnectionId(self._last_id), address, self, transport, on_lost)
         connection.user_agent = request.headers.get("User-Agent", "")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from aiohttp import ClientError, StreamReader, web
 
-from gateway.edge.http.receive_buffer import NARROW_SIZE, widen
+from gateway.edge.http.receive_buffer import BODY_SIZE, NARROW_SIZE, widen
 from gateway.standstill import PeerTimeout
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class BodyReader:
         """
         length = request.content_length or 0
         if length > NARROW_SIZE:
-            widen(request.transport)
+            widen(request.transport, BODY_SIZE)
         return await self._in_time(request.content.readexactly(length))
 
     async def discard(self, request: web.Request) -> None:

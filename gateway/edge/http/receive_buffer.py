@@ -14,7 +14,10 @@ from collections.abc import Iterable
 from typing import Any
 
 NARROW_SIZE = 32_768  # bytes; Linux accepts up to 1.5 times as many
-WIDE_SIZE = 262_144  # bytes, for WebSockets, and for bodies that a handler reads
+BODY_SIZE = 262_144  # bytes, for bodies that a handler reads
+# Bytes, for WebSockets: the longest message. What clients have sent beyond the gateway's capacity waits there, and
+# delays all other messages when their load ends; a slow network carries such a message in one round trip.
+WEBSOCKET_SIZE = 65_536
 
 
 def narrow(listening: Iterable[Any]) -> None:
@@ -23,8 +26,8 @@ def narrow(listening: Iterable[Any]) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_SIZE)
 
 
-def widen(transport: asyncio.BaseTransport | None) -> None:
-    """Give a connection whose request was accepted a large receive buffer; ``None``: the connection has ended."""
+def widen(transport: asyncio.BaseTransport | None, size: int) -> None:
+    """Give a connection whose request was accepted a larger receive buffer; ``None``: the connection has ended."""
     of_transport = None if transport is None else transport.get_extra_info("socket")
     if of_transport is None or of_transport.family == socket.AF_UNIX:
         return
@@ -32,7 +35,7 @@ def widen(transport: asyncio.BaseTransport | None) -> None:
         # The object that uvloop returned makes a socket for each call; this is one for both calls.
         sock = socket.socket(of_transport.family, of_transport.type, of_transport.proto, of_transport.fileno())
         try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE_SIZE)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, WIDE_SIZE)  # Linux leaves it narrow
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, size)  # Linux leaves it narrow
         finally:
             sock.detach()
