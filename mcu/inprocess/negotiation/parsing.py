@@ -100,7 +100,7 @@ def read_answer(
         superseded = section.mid not in (None, offer.mid) or (offer.rejected and not section.rejected)
         answered.append(None if superseded else _answered_section(section, offer))
     used = [section for section in answer.media if not section.rejected]
-    return tuple(answered), _transport(answer, used) if used else None
+    return tuple(answered), _transport(answer, used, "active") if used else None
 
 
 def _bundled_sections(description: Description) -> frozenset[int]:
@@ -252,8 +252,13 @@ def _answered_section(answer: MediaSection, offer: SubscriberSection) -> Answere
     return AnsweredSection(answer.direction in ("sendrecv", "recvonly"), payload.type, rtx)
 
 
-def _transport(description: Description, sections: Sequence[MediaSection]) -> RemoteTransportDescription:
-    """Return the transport parameters of a bundle; session-level values where the sections lack them."""
+def _transport(
+    description: Description, sections: Sequence[MediaSection], default_setup: str = "actpass"
+) -> RemoteTransportDescription:
+    """Return the transport parameters of a bundle; session-level values where the sections lack them.
+
+    An answer without ``a=setup`` is active (RFC 4145 4.1), an offer leaves the choice to the SFU.
+    """
 
     def first(name: str) -> str:
         values = (section.attribute(name) for section in (*sections, description.session))
@@ -281,7 +286,7 @@ def _transport(description: Description, sections: Sequence[MediaSection]) -> Re
         ufrag=ufrag,
         password=password,
         fingerprints=tuple(fingerprints),
-        setup=first("setup") or "actpass",
+        setup=first("setup") or default_setup,
         candidates=tuple(dict.fromkeys(candidates)),
         ice_lite=description.session.attribute("ice-lite") is not None,
         sctp_port=sctp_port,

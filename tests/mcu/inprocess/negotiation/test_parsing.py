@@ -165,6 +165,15 @@ def test_answer_may_reject_all_sections() -> None:
     assert all(entry is not None and entry.rejected and not entry.receives for entry in accepted)
 
 
+@pytest.mark.parametrize(("line", "expected"), [("", "active"), ("a=setup:passive\r\n", "passive")])
+def test_answer_without_a_dtls_role_is_active(line: str, expected: str) -> None:
+    sections = subscriber_sections(read_offer(parse_frozen(CAMERA), NO_PREFERENCE))
+    text = str(write_offer(sections, TRANSPORT, setup="actpass", version=1))
+    _, remote = read_answer(parse_frozen(text.replace("a=setup:actpass\r\n", line)), sections)
+    assert remote is not None
+    assert remote.setup == expected
+
+
 def test_section_of_an_answer_to_a_superseded_offer_is_skipped() -> None:
     sections = subscriber_sections(read_offer(parse_frozen(CAMERA), NO_PREFERENCE))
     text = str(write_offer(sections, TRANSPORT, setup="actpass", version=1))
