@@ -83,9 +83,9 @@ def _violations(offer: Description, answer: Description) -> Iterator[Violation]:
 def unusable_parts(offer: Description, answer: Description) -> list[Violation]:
     """Return the rules that a client's answer breaks and that make it unusable for an SFU.
 
-    Clients that are no browsers break other rules, which does no harm. Sections have to be those of the offer. An
-    accepted section needs a codec of the offer, and no payload type of the offer for another codec: Janus (1.1.2 and
-    1.4.1) crashes when it sends a medium under the payload type of its retransmissions.
+    Clients that are no browsers break other rules, which does no harm. Sections have to be those of the offer, with its
+    mids or none. An accepted section needs a codec of the offer, and no payload type of the offer for another codec:
+    Janus (1.1.2 and 1.4.1) crashes when it sends a medium under the payload type of its retransmissions.
     """
     if len(offer.media) != len(answer.media):
         return [Violation(Rule.SECTIONS)]
@@ -94,6 +94,8 @@ def unusable_parts(offer: Description, answer: Description) -> list[Violation]:
     if accepted and not _has_usable_transport(answer, accepted):
         found.append(Violation(Rule.TRANSPORT))
     for index, (offered, answered) in enumerate(zip(offer.media, answer.media, strict=True)):
+        if answered.mid is not None and answered.mid != offered.mid:
+            found.append(Violation(Rule.MID, index))
         if offered.kind.lower() != answered.kind.lower():
             found.append(Violation(Rule.MEDIA_TYPE, index))
         elif offered.is_rtp and not answered.rejected and not has_codec_of(offered, answered):

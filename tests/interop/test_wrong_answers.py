@@ -32,6 +32,11 @@ def without_dtls_role(answer: str) -> str:
     return re.sub("a=setup:(active|passive)", "a=setup:actpass", answer)
 
 
+def with_other_mids(answer: str) -> str:
+    """Name sections that no offer has: the in-process SFU would send nothing."""
+    return answer.replace("a=mid:", "a=mid:x")
+
+
 def with_held_connection(answer: str) -> str:
     return re.sub("a=setup:(active|passive)", "a=setup:holdconn", answer)
 
@@ -41,6 +46,7 @@ CHANGES: list[Callable[[str], str]] = [
     without_last_section,
     with_short_ufrag,
     without_dtls_role,
+    with_other_mids,
     with_held_connection,
 ]
 

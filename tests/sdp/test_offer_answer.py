@@ -362,6 +362,7 @@ def unusable(answer: str) -> list[str]:
         ("a=rtpmap:97 rtx/90000\na=fmtp:97 apt=96", "a=rtpmap:97 VP8/90000", ["formats of section 1"]),
         ("SAVPF 111 0", "SAVPF 13", ["formats of section 0"]),
         ("m=audio", "m=video", ["media type of section 0"]),
+        ("a=mid:1", "a=mid:x", ["mid of section 1"]),
         ("a=ice-ufrag:abcd", "a=ice-ufrag:abc", [TRANSPORT]),
         ("a=setup:active", "a=setup:holdconn", [TRANSPORT]),
         ("a=setup:active", "a=setup:actpass", [TRANSPORT]),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from mcu.base import Rejected
 from sdp.document import Description
 from sdp.mending import mend, tidy
-from sdp.offer_answer import Violation, is_valid_answer, offer_violations, unusable_parts, violations
+from sdp.offer_answer import Rule, Violation, is_valid_answer, offer_violations, unusable_parts, violations
 
 
 class UnusableDescription(Rejected):
@@ -48,15 +48,24 @@ def checked_offer(offer: Description, previous: Description | None) -> Descripti
 def check_client_answer(offers: Sequence[Description], answer: Description) -> None:
     """Check that an SFU can use a client's answer to one of the offers on its connection, the latest last.
 
-    A client may answer an offer that another one has superseded meanwhile, and that has fewer sections.
+    A client may answer an offer that another one has superseded meanwhile, and that has fewer sections or other mids.
 
     Raises:
         UnusableDescription: the answer must not reach the SFU; the stream stays as it was negotiated before.
     """
     answered = (offer for offer in reversed(offers) if len(offer.media) == len(answer.media))
-    broken = unusable_parts(next(answered, offers[-1]), answer) if offers else []
+    found = unusable_parts(next(answered, offers[-1]), answer) if offers else []
+    broken = [violation for violation in found if not _has_earlier_mid(offers, answer, violation)]
     if broken:
         raise UnusableDescription(f"the client's answer is invalid: {', '.join(map(str, broken))}")
+
+
+def _has_earlier_mid(offers: Sequence[Description], answer: Description, violation: Violation) -> bool:
+    """Return whether an answer breaks a rule only by the mid that the section had in an earlier offer."""
+    if violation.rule is not Rule.MID:
+        return False
+    index = violation.section
+    return answer.media[index].mid in {offer.media[index].mid for offer in offers if len(offer.media) > index}
 
 
 def _require_valid(type: str, broken: list[Violation]) -> None:

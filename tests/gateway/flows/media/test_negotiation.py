@@ -207,7 +207,12 @@ async def test_answer_of_a_client_that_does_not_fit_is_refused_and_the_right_one
         (offered,) = bob.data()
         (subscriber,) = harness.mcu.subscribers
         right = answer()
-        for wrong in (right.partition("m=video")[0], right.replace("m=video", "m=audio"), right.replace("VP8", "VP9")):
+        for wrong in (
+            right.partition("m=video")[0],
+            right.replace("m=video", "m=audio"),
+            right.replace("VP8", "VP9"),
+            right.replace("a=mid:1", "a=mid:2"),
+        ):
             payload = {"type": "answer", "sdp": wrong}
             data = {"type": "answer", "roomType": "video", "sid": offered["sid"], "payload": payload}
             bob.send_message(alice, data, id="answer")
@@ -221,3 +226,19 @@ async def test_answer_of_a_client_that_does_not_fit_is_refused_and_the_right_one
         assert bob.received() == []
         assert len(subscriber.answers) == 1
         assert not subscriber.closed
+
+
+# reference 9.4-h
+async def test_answer_may_have_the_mid_of_an_earlier_offer() -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        subscriber = await subscribe(bob, alice)
+        stopped = subscriber_offer("two").replace("m=video 9", "m=video 0")
+        reused = subscriber_offer("three").replace("a=mid:1", "a=mid:2")
+        for text in (stopped, reused):
+            subscriber.listener.on_offer(parse_frozen(text))
+        for mid in ("1", "2"):
+            bob.media(alice, "answer", payload={"type": "answer", "sdp": answer().replace("a=mid:1", f"a=mid:{mid}")})
+            await settle()
+        assert [data["type"] for data in bob.data()] == ["offer", "offer"]
+        assert len(subscriber.answers) == 2
