@@ -15,9 +15,8 @@ from aiohttp import web
 
 from gateway.app import Gateway
 from gateway.edge.http import write_limit
-from gateway.edge.http.write_limit import WRITE_TIMEOUT
+from gateway.edge.http.write_limit import WRITE_TIMEOUT, WriteTimeoutHandler
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.raw_client import RawClient
 from tests.gateway.test_app import config
 
 SHORT_TIMEOUT = 0.1  # seconds, instead of WRITE_TIMEOUT
@@ -136,10 +135,46 @@ async def test_timer_does_not_run_between_requests_of_a_kept_connection(monkeypa
         writer.close()
 
 
+class FullTransport(asyncio.Transport):
+    """Transport whose write buffer does not drain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.protocol: asyncio.BaseProtocol | None = None
+        self.aborted = asyncio.Event()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        assert self.protocol is not None
+        return self.protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        return
+
+    def is_closing(self) -> bool:
+        return self.aborted.is_set()
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+    close = abort
+
+
 @pytest.mark.usefixtures("short_timeout")
-async def test_write_timeout_does_not_apply_to_a_websocket() -> None:
-    async with served_application() as address, await RawClient.connect(address) as client:
-        assert (await client.receive())["type"] == "welcome"
-        await asyncio.sleep(3 * SHORT_TIMEOUT)
-        client.send({"id": "x", "type": "room", "room": {"roomid": "r"}})
-        assert (await client.receive())["error"]["code"] == "hello_expected"
+@pytest.mark.parametrize("is_websocket", [True, False])
+async def test_write_timeout_ends_when_a_websocket_takes_over_the_transport(is_websocket: bool) -> None:
+    async def never(request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError("no request is sent")
+
+    handler = WriteTimeoutHandler(web.Server(never), loop=asyncio.get_running_loop())
+    transport = FullTransport()
+    transport.set_protocol(handler)
+    handler.connection_made(transport)
+    handler.pause_writing()
+    if is_websocket:
+        transport.set_protocol(asyncio.Protocol())
+    await asyncio.sleep(2 * SHORT_TIMEOUT)
+    assert transport.aborted.is_set() is not is_websocket
+    handler.connection_lost(None)
