@@ -16,7 +16,7 @@ async def drain(path: Path, *arguments: str) -> Result:
     return await run_command("drain", "--socket", str(path), *arguments)
 
 
-async def test_drain_is_begun_state_and_cancelled(path: Path) -> None:
+async def test_drain_is_begun_shown_and_cancelled(path: Path) -> None:
     async with admin_harness(path) as harness:
         await harness.callers("alice", "bob")
         await harness.hello("carol")
