@@ -49,6 +49,26 @@ async def test_join_of_an_ended_session_is_undone() -> None:
 REFUSED_JOIN = {"type": "error", "error": {"code": "no_such_room", "message": "?"}}
 
 
+# reference 4.1-i
+@pytest.mark.parametrize(
+    ("nc", "answer"),
+    [("nc-alice", REFUSED_JOIN), ("nc-alice", {"type": "auth", "auth": {}}), ("", None)],
+    ids=["refused", "another answer", "no Nextcloud session id"],
+)
+async def test_join_of_an_ended_session_that_left_nothing_at_nextcloud_is_not_undone(nc: str, answer: Any) -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.hello("alice")
+        held = harness.nextcloud.gate = asyncio.Event()
+        harness.nextcloud.answer = lambda request: answer
+        alice.join(nc=nc)
+        await settle()
+        harness.flows.session_closer.end(alice.session)
+        held.set()
+        await settle()
+        assert len(harness.nextcloud.joins()) == 1
+        assert harness.nextcloud.leaves() == []
+
+
 # reference 4.1-j
 @pytest.mark.parametrize(
     ("answer", "held"),
