@@ -165,6 +165,15 @@ async def test_control_without_the_permission_is_ignored(permissions: list[str])
         assert bob.received() == alice.received() == []
 
 
+async def test_control_without_the_permission_does_not_use_the_relay_budget_of_the_room() -> None:
+    async with FlowHarness() as harness:
+        harness.nextcloud.rooms["r"] = FakeRoom(permissions=[])
+        alice = await harness.member("alice")
+        before = harness.room().relay_budget.left
+        send_control(alice, {"type": "room"})
+        assert harness.room().relay_budget.left == before
+
+
 # reference 5.3-a
 async def test_control_with_the_permission_is_delivered() -> None:
     async with FlowHarness() as harness:
