@@ -1,8 +1,9 @@
-"""Run the tests of the flows in virtual time, and let exceptions in callbacks and tasks fail them."""
+"""Run the tests of the flows in virtual time, and let logged errors fail them."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
@@ -18,8 +19,12 @@ def pytest_asyncio_loop_factories(
 
 
 @pytest.fixture(autouse=True)
-def fail_on_unhandled_exceptions(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Check that the event loop has logged no exception: it ends a callback or task, but not the test."""
+def fail_on_logged_errors(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Check that no error was logged: an exception ends a callback, a task or a request, but not the test.
+
+    A test that expects an error of the gateway asks for ``caplog``, and checks its records itself.
+    """
     yield
-    records = [record for record in caplog.get_records("call") if record.name == "asyncio"]
-    assert [record.getMessage() for record in records if record.levelno >= logging.ERROR] == []
+    expected = "caplog" in inspect.signature(request.function).parameters
+    errors = [record for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
+    assert [record.getMessage() for record in errors if record.name == "asyncio" or not expected] == []

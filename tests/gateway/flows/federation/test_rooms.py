@@ -260,7 +260,7 @@ async def test_join_reply_without_a_room_is_a_refusal() -> None:
 
 
 async def test_fault_in_a_seat_ends_the_membership_and_sends_the_client_an_error(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("a fault")
@@ -275,6 +275,7 @@ async def test_fault_in_a_seat_ends_the_membership_and_sends_the_client_an_error
         messages = alice.received()
         assert [message["type"] for message in messages] == ["error", "room"]
         assert messages[0]["error"]["code"] == "internal_error"
+        assert "RuntimeError: a fault" in caplog.text
         host.connections[1].deliver(relayed(2))
         await settle()
         assert bob.received() == [relayed(2)]

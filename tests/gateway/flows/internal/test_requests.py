@@ -367,11 +367,30 @@ async def test_internal_client_of_another_backend_cannot_subscribe() -> None:
 
 
 # reference 2.4-f
-async def test_well_formed_internal_messages_of_other_clients_are_ignored() -> None:
+@pytest.mark.parametrize(
+    ("type", "body"),
+    [
+        ("incall", {"incall": 7}),
+        ("addsession", {"sessionid": "p", "roomid": "r"}),
+        ("dialout", {"type": "status", "roomid": "r", "status": {"callid": "c", "status": "ringing"}}),
+    ],
+)
+async def test_internal_message_of_another_client_has_no_effect(type: str, body: Json) -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.received()
+        alice.send_internal(type, id="i", **body)
+        await settle()
+        assert alice.received() == bob.received() == []
+        assert harness.nextcloud.sessions() == []
+        assert not harness.hub.virtuals
+
+
+async def test_malformed_internal_message_of_another_client_is_invalid() -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
-        for body in (None, {}, {"type": "incall", "incall": {"incall": 0}}):
-            alice.send({"id": "i", "type": "internal", "internal": body})
+        alice.send({"id": "i", "type": "internal", "internal": None})
+        alice.send({"id": "i", "type": "internal", "internal": {}})
         assert alice.error_codes() == ["invalid_format", "invalid_format"]
 
 
