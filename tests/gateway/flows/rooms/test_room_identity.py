@@ -62,7 +62,7 @@ async def test_join_of_an_ended_session_that_left_nothing_at_nextcloud_is_not_un
         harness.nextcloud.answer = lambda request: answer
         alice.join(nc=nc)
         await settle()
-        harness.flows.session_closer.end(alice.session)
+        harness.flows.session_closer.end(alice.session, SessionEnd.REMOVED)
         held.set()
         await settle()
         assert len(harness.nextcloud.joins()) == 1
