@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 SECRET_HEADER = "Spreed-Signaling-Poll"
 WAIT_TIMEOUT = 15.0  # seconds that ``receive`` waits
-PAUSE = 0.02  # seconds between a failed request and its repetition
+PAUSE = 0.02  # seconds before a request that repeats one without effect
 REQUEST_TIMEOUT = 40.0  # seconds after which a request counts as failed; the gateway answers a fetch within 25
 
 
@@ -49,12 +49,17 @@ class PollClient:
             aiohttp.ClientResponseError: the gateway refuses it.
         """
         self._http = aiohttp.ClientSession()
-        while not self._secret:
-            try:
-                async with self._http.post(self._url, raise_for_status=True) as response:
-                    self._secret = (await response.json())["secret"]
-            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
-                self.failed += 1
+        try:
+            while not self._secret:
+                try:
+                    async with self._http.post(self._url, raise_for_status=True) as response:
+                        self._secret = (await response.json())["secret"]
+                except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+                    self.failed += 1
+                    await asyncio.sleep(PAUSE)
+        except BaseException:
+            await self._http.close()
+            raise
         self._tasks = [
             asyncio.create_task(self._fetch(), name="poll-fetch"),
             asyncio.create_task(self._post(), name="poll-post"),
@@ -117,6 +122,8 @@ class PollClient:
                     self._incoming.put_nowait(message)
             if "closed" in answer:
                 self.close_code = answer["closed"]
+            elif not answer.get("messages"):  # a proxy may answer at once
+                await asyncio.sleep(PAUSE)
         self._incoming.put_nowait(None)
 
     async def _post(self) -> None:
@@ -128,6 +135,9 @@ class PollClient:
                 answer = await self._request({"first": self._accepted + 1, "messages": batch})
                 if "accepted" not in answer:
                     return
+                if answer["accepted"] <= self._accepted:  # the gateway is busy
+                    await asyncio.sleep(PAUSE)
+                    continue
                 del self._outgoing[: answer["accepted"] - self._accepted]
                 self._accepted = answer["accepted"]
 

@@ -12,6 +12,8 @@ const ATTEMPTS = 4; // of one request, then the connection is closed
 const PAUSE_SECONDS = 1; // by which the pause before an attempt grows; the second attempt has none
 const BATCH = 50; // messages in one request
 
+const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+
 export class PollingSocket extends EventTarget {
   #url;
   #secret = "";
@@ -70,6 +72,7 @@ export class PollingSocket extends EventTarget {
       while (this.#outgoing.length && !this.#over) {
         const body = { first: this.#accepted + 1, messages: this.#outgoing.slice(0, BATCH) };
         const { accepted } = await this.#request(body);
+        if (accepted <= this.#accepted) await pause(PAUSE_SECONDS); // the gateway is busy
         this.#outgoing.splice(0, accepted - this.#accepted);
         this.#accepted = accepted;
       }
@@ -91,7 +94,7 @@ export class PollingSocket extends EventTarget {
       } catch (error) {
         const opening = !this.#secret; // a failure is reported at once, so that the caller tries again
         if (this.#over || opening || error instanceof RangeError || attempt === ATTEMPTS) throw error;
-        await new Promise((resolve) => setTimeout(resolve, PAUSE_SECONDS * 1000 * (attempt - 1)));
+        await pause(PAUSE_SECONDS * (attempt - 1));
       }
     }
   }
