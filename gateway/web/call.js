@@ -141,6 +141,7 @@ export class Call extends EventTarget {
     if (this.#inCall) {
       const own = this.#signaling.sessionId;
       const callMembers = this.roster.callMembers().filter(({ sessionId }) => sessionId !== own);
+      this.#forgetStates(callMembers);
       this.receiving.setCallMembers(callMembers);
       this.publishing.setCallMembers(callMembers.map(({ sessionId }) => sessionId));
       const members = callMembers.map(({ sessionId }) => sessionId).join();
@@ -148,6 +149,12 @@ export class Call extends EventTarget {
       this.#lastMembers = members;
     }
     this.#emit("members", {});
+  }
+
+  /** Drop the states of sessions that are not in the call any more: nothing is known of them if they come back. */
+  #forgetStates(callMembers) {
+    const present = new Set(callMembers.map(({ sessionId }) => sessionId));
+    for (const sessionId of this.#states.keys()) if (!present.has(sessionId)) this.#states.delete(sessionId);
   }
 
   #scheduleRepeats() {

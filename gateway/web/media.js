@@ -27,7 +27,7 @@ export class LocalMedia {
     this.realAudio = false;
     this.realVideo = false;
     this.reasons = []; // why devices are missing: "permission" | "insecure" | "camera" | "microphone" | "devices"
-    this.onEnded = () => {}; // called with the track's kind when a device is gone
+    this.onEnded = () => {}; // called with the kind of track when a device is gone, whose track is replaced already
   }
 
   /**
@@ -75,7 +75,7 @@ export class LocalMedia {
     this.#stopPicture();
     this.audio?.stop();
     this.audio = null;
-    this.audioOn = false;
+    this.audioOn = this.realAudio = false;
   }
 
   async #openWanted(withVideo) {
@@ -104,7 +104,7 @@ export class LocalMedia {
   }
 
   #useTrack(track) {
-    track.addEventListener("ended", () => this.onEnded(track.kind));
+    track.addEventListener("ended", () => this.#lose(track));
     if (track.kind === "audio") {
       this.audio?.stop();
       this.audio = track;
@@ -115,6 +115,20 @@ export class LocalMedia {
       this.video = track;
       this.realVideo = true;
     }
+  }
+
+  /** Put silence, or no picture, in place of the track of a device that is gone. */
+  #lose(track) {
+    if (track === this.audio) {
+      this.audio = silence();
+      this.audio.enabled = this.audioOn = this.realAudio = false;
+      this.reasons = [...new Set(["microphone", ...this.reasons])];
+    } else if (track === this.video) {
+      this.#stopPicture();
+    } else {
+      return; // another track has replaced it
+    }
+    this.onEnded(track.kind);
   }
 
   #generatePicture() {

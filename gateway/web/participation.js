@@ -320,15 +320,15 @@ export class Participation {
     this.paint();
   }
 
-  async #deviceGone(kind) {
-    if (kind === "video" && this.media.video) {
-      await this.toggleCamera();
-    } else if (kind === "audio") {
-      this.media.setAudio(false);
-      this.call.sendState({ audio: false });
+  #deviceGone(kind) {
+    if (this.#over) return;
+    if (this.call) {
+      this.call.publishing.setTrack("video", kind, this.media[kind]);
+      this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });
+      if (kind === "audio") this.#detectSpeech();
+      else backend.call(this.#joinAnswer.session, this.#callFlags()).catch(() => {}); // it may have been the only one
       this.paint();
     }
-    if (this.#over) return;
     this.#view.notices.show("devices", sentences.deviceGone[kind], this.#tryAgain());
   }
 

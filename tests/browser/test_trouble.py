@@ -29,6 +29,18 @@ OUTAGE = 10.0  # seconds
 pytestmark = pytest.mark.full
 
 
+# The browser reports that a device is gone, and finds none of its kind any more.
+_LOSE_DEVICE = """kind => {
+  const {mediaDevices} = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
+  mediaDevices.getUserMedia = async constraints => {
+    if (constraints[kind]) throw new DOMException("gone", "NotFoundError");
+    return open(constraints);
+  };
+  const senders = portunus.call.publishing.connection("video").getSenders();
+  senders.find(({track}) => track?.kind === kind).track.dispatchEvent(new Event("ended"));
+}"""
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -48,6 +60,24 @@ async def test_without_devices_the_page_sends_a_generated_picture(
         await bob.until_advances("Ada")
         await bob.until_tile("Ada", "microphone on" if NO_CAMERA in flags else "microphone muted", "camera on")
         await ada.until_advances("Bob")
+
+
+async def test_a_lost_microphone_is_shown_as_off_and_cannot_be_switched_on(
+    browser: Browser, inprocess_demo: Demo
+) -> None:
+    ada = await joining_page(browser, inprocess_demo.url, "Ada")
+    bob = await joining_page(browser, inprocess_demo.url, "Bob")
+    await bob.until_tile("Ada", "microphone on", "camera on")
+    await ada.page.evaluate(_LOSE_DEVICE, "audio")
+    await bob.until_tile("Ada", "microphone muted", "camera on")
+    await ada.page.click("#mute")
+    await ada.until_notice("No microphone was found")
+    await ada.page.click("text=Try again")  # the device is still missing
+    await ada.page.evaluate(_LOSE_DEVICE, "video")
+    await bob.until_tile("Ada", "microphone muted", "camera off")
+    shown = [text for text in await bob.shown_texts("tiles") if text.startswith("Ada, ")]
+    since_loss = shown[[("muted" in text) for text in shown].index(True) :]
+    assert not [text for text in since_loss if "microphone on" in text]
 
 
 async def test_a_listener_gets_a_notice_and_receives_the_others(browser: Browser, inprocess_demo: Demo) -> None:
