@@ -3,6 +3,7 @@
 from gateway.config.effective import Setting, effective_settings
 from gateway.config.geoip import GeoIpSection
 from gateway.config.loading import load, load_with_source
+from gateway.config.problems import ConfigError
 from gateway.config.schema import json_schema
 from gateway.config.sections import (
     NO_MCU,
@@ -17,7 +18,7 @@ from gateway.config.sections import (
     TurnSection,
     listen_address,
 )
-from gateway.config.source import ConfigError, Origin
+from gateway.config.source import Origin
 
 __all__ = [
     "NO_MCU",

@@ -30,8 +30,7 @@ _instance = re.compile(r"[A-Za-z0-9._-]{0,32}")
 def check_config(config: Config, source: ConfigSource) -> Config:
     """Check all values and return the configuration with networks and country codes in canonical form.
 
-    Raises:
-        ConfigError: a value is not allowed.
+    Values that are not allowed are reported to ``source``.
     """
     _check_http(config.http, source)
     _check_secrets(config, source)
@@ -42,9 +41,7 @@ def check_config(config: Config, source: ConfigSource) -> Config:
     _check_federation(config.federation, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     if not _instance.fullmatch(mcu.instance):
-        raise source.error(
-            "mcu.instance", "may contain only letters, digits, dots, hyphens and underscores, at most 32"
-        )
+        source.report("mcu.instance", "may contain only letters, digits, dots, hyphens and underscores, at most 32")
     return msgspec.structs.replace(
         config,
         http=msgspec.structs.replace(
@@ -70,22 +67,22 @@ def _networks(texts: Iterable[str], key: str, source: ConfigSource) -> tuple[str
         try:
             found.append(str(ip_network(text, strict=False)))
         except ValueError:
-            raise source.error(f"{key}[{index}]", f'"{text}" is neither an IP address nor a network') from None
+            source.report(f"{key}[{index}]", f'"{text}" is neither an IP address nor a network')
     return tuple(found)
 
 
 def _check_http(http: HttpSection, source: ConfigSource) -> None:
     if not http.listen:
-        raise source.error("http.listen", "needs at least one address")
+        source.report("http.listen", "needs at least one address")
     for index, text in enumerate(http.listen):
         try:
             listen_address(text)
         except ValueError as error:
-            raise source.error(f"http.listen[{index}]", f'"{text}": {error}') from None
+            source.report(f"http.listen[{index}]", f'"{text}": {error}')
     if bool(http.certificate) != bool(http.key):
         missing, given = ("key", "certificate") if http.certificate else ("certificate", "key")
-        raise source.error(f"http.{missing}", f"is missing, http.{given} is given; TLS needs both")
-    if http.certificate:
+        source.report(f"http.{missing}", f"is missing, http.{given} is given; TLS needs both")
+    elif http.certificate:
         _check_tls(http, source)
 
 
@@ -94,11 +91,12 @@ def _check_tls(http: HttpSection, source: ConfigSource) -> None:
         try:
             Path(path).read_bytes()
         except OSError as error:
-            raise source.error(key, f"{path} cannot be read ({error.strerror})") from None
+            source.report(key, f"{path} cannot be read ({error.strerror})")
+            return
     try:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(http.certificate, http.key)
     except (ssl.SSLError, ValueError):
-        raise source.error("http.certificate", "this file and http.key are not a PEM certificate and its key") from None
+        source.report("http.certificate", "this file and http.key are not a PEM certificate and its key")
 
 
 def _check_federation(federation: FederationRules, source: ConfigSource) -> None:
@@ -108,7 +106,7 @@ def _check_federation(federation: FederationRules, source: ConfigSource) -> None
     try:
         ssl.create_default_context().load_verify_locations(path)
     except (OSError, ssl.SSLError, ValueError):
-        raise source.error("federation.certificate_authorities", f"{path} is not a readable PEM file") from None
+        source.report("federation.certificate_authorities", f"{path} is not a readable PEM file")
 
 
 def is_placeholder(secret: str) -> bool:
@@ -126,30 +124,30 @@ def session_secret_problem(secret: str) -> str:
 def _check_secrets(config: Config, source: ConfigSource) -> None:
     problem = session_secret_problem(config.sessions.secret)
     if problem:
-        raise source.error("sessions.secret", f"{problem}; make one with: openssl rand -hex 32")
+        source.report("sessions.secret", f"{problem}; make one with: openssl rand -hex 32")
     shared = [(f"backend[{index}].secret", backend.secret) for index, backend in enumerate(config.backends)]
     if config.nextcloud.allow_any:
         shared.append(("nextcloud.secret", config.nextcloud.secret))
     if is_placeholder(config.internal.secret):
-        raise source.error("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
+        source.report("internal.secret", "is a placeholder; make one with: openssl rand -hex 32")
     admin = config.admin.secret
     if admin and (len(admin) < MIN_ADMIN_SECRET or is_placeholder(admin)):
         problem = f"needs {MIN_ADMIN_SECRET} characters or more, and is no placeholder"
-        raise source.error("admin.secret", f"{problem}; make one with: openssl rand -hex 32")
+        source.report("admin.secret", f"{problem}; make one with: openssl rand -hex 32")
     for key, secret in shared:
         if not secret or is_placeholder(secret):
-            raise source.error(key, "is empty or a placeholder; it must be the secret of that Nextcloud")
+            source.report(key, "is empty or a placeholder; it must be the secret of that Nextcloud")
 
 
 def _check_test_controls(config: Config, source: ConfigSource) -> None:
     """Refuse test controls if the gateway listens on more than loopback addresses."""
     if not config.test_controls:
         return
-    for text in config.http.listen:
+    for text in () if source.problems.concern("http.listen") else config.http.listen:
         address = listen_address(text)
         if address is not None and not _is_loopback(address[0]):
             problem = f"may only be true if all addresses of http.listen are loopback addresses; {text} is none"
-            raise source.error(f"mcu.{config.mcu.type}.test_controls", problem)
+            source.report(f"mcu.{config.mcu.type}.test_controls", problem)
 
 
 def _is_loopback(host: str) -> bool:
@@ -162,12 +160,12 @@ def _is_loopback(host: str) -> bool:
 def _check_turn(turn: TurnSection, source: ConfigSource) -> None:
     for name, value in (("api_key", turn.api_key), ("secret", turn.secret)):
         if turn.servers and not value:
-            raise source.error(f"turn.{name}", "is missing; turn.servers needs it")
+            source.report(f"turn.{name}", "is missing; turn.servers needs it")
         if is_placeholder(value):
-            raise source.error(f"turn.{name}", "is a placeholder")
+            source.report(f"turn.{name}", "is a placeholder")
     for index, server in enumerate(turn.servers):
         if not server.startswith(("turn:", "turns:", "stun:", "stuns:")):
-            raise source.error(
+            source.report(
                 f"turn.servers[{index}]", f'"{server}" is not the URI of a TURN or STUN server, like turn:host:3478'
             )
 
@@ -179,35 +177,39 @@ def _check_quality(config: Config, source: ConfigSource) -> None:
         for index, backend in enumerate(config.backends)
     ]
     for section, quality in [("quality", config.quality), *of_backends]:
+        if section != "quality" and quality == config.quality:  # it has no rules of its own
+            continue
         for name in ("room_budget", "ceiling", "screen"):
             if 0 < getattr(quality, name) < quality.floor:
-                raise source.error(f"{section}.{name}", f"is less than the floor, {quality.floor}")
+                source.report(f"{section}.{name}", f"is less than the floor, {quality.floor}")
         for name, known in (("audiocodecs", AUDIO_CODECS), ("videocodecs", VIDEO_CODECS)):
             for index, codec in enumerate(getattr(quality, name)):
                 if codec not in known and codec != ANY_CODEC:
                     expected = ", ".join(sorted(known))
-                    raise source.error(f"{section}.{name}[{index}]", f'"{codec}" is none of {expected}, {ANY_CODEC}')
+                    source.report(f"{section}.{name}[{index}]", f'"{codec}" is none of {expected}, {ANY_CODEC}')
 
 
 def _check_backends(config: Config, source: ConfigSource) -> None:
     if not config.backends and not config.nextcloud.allow_any:
-        raise source.error("backend", "is missing; add a [[backend]] with id, urls and secret")
+        source.report("backend", "is missing; add a [[backend]] with id, urls and secret")
     for index, backend in enumerate(config.backends):
         section = f"backend[{index}]"
         if not backend.id or backend.id == COMPAT:
-            raise source.error(f"{section}.id", f'must not be empty or "{COMPAT}"')
+            source.report(f"{section}.id", f'must not be empty or "{COMPAT}"')
         if not backend.urls:
-            raise source.error(f"{section}.urls", "needs at least one URL")
+            source.report(f"{section}.urls", "needs at least one URL")
         for number, url in enumerate(backend.urls):
             try:
                 canonical(url)
             except ValueError as error:
                 text = f"{error}; write it like https://cloud.example.com/"
-                raise source.error(f"{section}.urls[{number}]", text) from None
+                source.report(f"{section}.urls[{number}]", text)
         for name in ("session_limit", "max_stream_bitrate", "max_screen_bitrate"):
             if getattr(backend, name) < 0:
-                raise source.error(f"{section}.{name}", "must not be negative")
+                source.report(f"{section}.{name}", "must not be negative")
+    if source.problems.concern("backend"):
+        return
     try:
         Backends(config.backends)
     except ValueError as error:
-        raise source.error("backend", str(error)) from None
+        source.report("backend", str(error))

@@ -29,21 +29,17 @@ class GeoIpSection(Struct, frozen=True):
 
 
 def check_section(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
-    """Check the section and return it with codes in upper case.
-
-    Raises:
-        ConfigError: a value is not allowed.
-    """
+    """Check the section, report values that are not allowed, and return it with codes in upper case."""
     if not is_path_or_url(geoip.database):
-        raise source.error("geoip.database", "is neither a path nor a file, http or https URL")
+        source.report("geoip.database", "is neither a path nor a file, http or https URL")
     for key, code in geoip.overrides.items():
         if not _is_network(key):
-            raise source.error("geoip.overrides", f'"{key}" is neither an IP address nor a network')
+            source.report("geoip.overrides", f'"{key}" is neither an IP address nor a network')
         if not _country.fullmatch(code):
-            raise source.error(f"geoip.overrides.{key}", f'"{code}" is not a country code of two letters')
+            source.report(f"geoip.overrides.{key}", f'"{code}" is not a country code of two letters')
     for key, code in geoip.continents.items():
         if not _country.fullmatch(key) or code.upper() not in CONTINENTS:
-            raise source.error(f"geoip.continents.{key}", f"expected country = one of {', '.join(CONTINENTS)}")
+            source.report(f"geoip.continents.{key}", f"expected country = one of {', '.join(CONTINENTS)}")
     return msgspec.structs.replace(
         geoip,
         overrides={key: code.upper() for key, code in geoip.overrides.items()},

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from gateway.config.checks import check_config
+from gateway.config.problems import ConfigError
 from gateway.config.sections import NO_MCU, Config, McuSection
 from gateway.config.source import PREFIX, ConfigSource
 from mcu import factory
@@ -19,7 +20,8 @@ def load(path: str | Path, environ: Mapping[str, str]) -> Config:
     """Read the configuration.
 
     Raises:
-        ConfigError: the configuration is invalid; the text is one sentence that names file or variable, and key.
+        ConfigError: the configuration is invalid; the text is one sentence about the first problem, which names file
+            or variable, and key. ``all`` has all problems.
     """
     return load_with_source(path, environ)[0]
 
@@ -35,12 +37,21 @@ def load_with_source(path: str | Path, environ: Mapping[str, str]) -> tuple[Conf
     source.read(file_schema(types), environ)
     mcu = source.values.get("mcu")
     sections = {name: mcu.pop(name) for name in types if name in mcu} if isinstance(mcu, dict) else {}
-    config: Config = source.convert(source.values, Config)
-    settings = {name: source.convert(values, types[name], "mcu", name) for name, values in sections.items()}
-    if config.mcu.type != NO_MCU:
-        chosen = _sfu_settings(config.mcu.type, settings, types, source)
-        config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
-    return check_config(config, source), source
+    try:
+        config: Config = source.convert(source.values, Config)
+    except ConfigError:
+        source.problems.raise_first()
+        raise
+    try:
+        settings = {name: source.convert(values, types[name], "mcu", name) for name, values in sections.items()}
+        if config.mcu.type != NO_MCU:
+            chosen = _sfu_settings(config.mcu.type, settings, types, source)
+            config = msgspec.structs.replace(config, mcu=msgspec.structs.replace(config.mcu, settings=chosen))
+    except ConfigError as error:  # of the SFU; the other sections are checked nevertheless
+        source.problems.add(error)
+    config = check_config(config, source)
+    source.problems.raise_first()
+    return config, source
 
 
 def _is_named(sfu: str, values: dict[str, Any], environ: Mapping[str, str]) -> bool:

@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, inspect
 
+from gateway.config.problems import ConfigError, Problems, replace_by_stand_in
 from gateway.config.toml_lines import KeyPath, find_lines
+from gateway.config.variable_text import value_of_text
 
 PREFIX = "PORTUNUS_"
 SEPARATOR = "__"  # between the levels of a key in a variable's name: PORTUNUS_HTTP__LISTEN is http.listen
@@ -23,24 +25,9 @@ FILE_SUFFIX = "_file"  # secret_file = "path" reads secret from a file
 
 _BYTE_ORDER_MARK = "\ufeff"
 _LISTS = inspect.VarTupleType | inspect.ListType
-_booleans = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _secret = re.compile(r"secret|token|.+_(?:secret|token|key)")
 _missing_field = re.compile(r"Object missing required field `(?P<key>.*)`")
 _place = re.compile(r"(?P<text>.*) - at `\$\.?(?P<key>.*)`", re.DOTALL)
-
-
-class ConfigError(Exception):
-    """The configuration is invalid; the text is one sentence that names file or variable, and key.
-
-    ``key`` is empty if no key is known, and ``line`` is 0 if the value is not in the file; ``problem`` is the text
-    without its origin.
-    """
-
-    def __init__(self, text: str, key: str = "", line: int = 0, problem: str = "") -> None:
-        super().__init__(text)
-        self.key = key
-        self.line = line
-        self.problem = problem or text
 
 
 class Origin(Struct, frozen=True):
@@ -74,38 +61,55 @@ class ConfigSource:
         self._origins: dict[str, str] = {}  # dotted key -> environment variable, or file and ``…_file`` key
         self._overridden: dict[KeyPath, str] = {}  # environment variables by path of the key
         self._lines: dict[KeyPath, int] | None = None  # None: not searched for yet
+        self.problems = Problems()
         self.files: dict[KeyPath, Path] = {}  # path of a value -> the file from which it was read
         self._text, self.values = _read_toml(path)
 
     def read(self, schema: inspect.StructType, environ: Mapping[str, str]) -> None:
         """Override the file's values from the environment, and read the files that ``…_file`` keys name.
 
-        Raises:
-            ConfigError: a key or variable is not in ``schema``, a variable has a wrong value, or a file cannot be read.
+        Problems are collected: keys or variables that are not in ``schema``, wrong values of variables, and files that
+        cannot be read.
         """
         self._schema = schema
         self._check_keys(self.values, self._schema, ())
         given = [(_key_path(name), name) for name in environ if name.startswith(PREFIX) and SEPARATOR in name]
         # indices of a list in numeric order, since each may append one item
         for keys, name in sorted(given, key=lambda item: [str(key).zfill(9) for key in item[0]]):
-            self._override(keys, name, environ[name])
+            try:
+                self._override(keys, name, environ[name])
+            except ConfigError as error:
+                self.problems.add(error)
         self._read_files(self.values, self._schema, ())
 
     def convert(self, values: object, type: Any, *keys: str | int) -> Any:
-        """Convert the plain data at the path ``keys`` to a type.
+        """Convert the plain data at the path ``keys`` to a type; problems are collected, with stand-ins in their place.
 
         Raises:
-            ConfigError: a value is missing or of the wrong type.
+            ConfigError: a value is missing or of the wrong type, and there is no stand-in for it.
         """
-        try:
-            return msgspec.convert(values, type)
-        except msgspec.ValidationError as error:
-            match = _place.fullmatch(str(error))
-            text, below = (match["text"], match["key"]) if match else (str(error), "")
-            missing = _missing_field.fullmatch(text)
-            parts = [_dotted_key(keys), below, missing["key"] if missing else ""]
-            at = ".".join(filter(None, parts)).replace(".[", "[")
-            raise self.error(at, "is missing" if missing else _in_toml_terms(text)) from None
+        while True:
+            try:
+                return msgspec.convert(values, type)
+            except msgspec.ValidationError as error:
+                self._replace(values, inspect.type_info(type), keys, error)
+
+    def _replace(self, values: object, schema: inspect.Type, keys: KeyPath, error: msgspec.ValidationError) -> None:
+        match = _place.fullmatch(str(error))
+        text, below = (match["text"], match["key"]) if match else (str(error), "")
+        missing = _missing_field.fullmatch(text)
+        parts = [_dotted_key(keys), below, missing["key"] if missing else ""]
+        at = ".".join(filter(None, parts)).replace(".[", "[")
+        problem = self.error(at, "is missing" if missing else _in_toml_terms(text))
+        self.problems.add(problem)
+        within = ".".join(filter(None, parts[1:])).replace(".[", "[")
+        if self.problems.is_replaced(at) or not replace_by_stand_in(values, schema, within):
+            raise problem from None
+        self.problems.note_replaced(at)
+
+    def report(self, key: str, text: str) -> None:
+        """Collect a problem with the value of ``key``."""
+        self.problems.add(self.error(key, text))
 
     def error(self, key: str, text: str) -> ConfigError:
         """Return an error that names the origin of ``key`` and the problem with its value."""
@@ -156,7 +160,7 @@ class ConfigSource:
                 raise ConfigError(f"{name} is unknown; did you mean {self._nearest_variable(keys)}?")
             schema = below
             if last:
-                self._set(node, key, _from_text(text, schema, name))
+                self._set(node, key, value_of_text(text, schema, name))
                 self._origins[_dotted_key(keys)] = name
                 self._overridden[keys] = name
             else:
@@ -179,12 +183,14 @@ class ConfigSource:
     # --- keys
 
     def _check_keys(self, node: object, schema: inspect.Type, at: KeyPath) -> None:
-        for key, value, below in _children(node, schema):
-            if below is None:
+        for key, value, below in list(_children(node, schema)):
+            if below is None and isinstance(node, dict):
                 problem = f"is unknown; did you mean {self._suggest(at, key, schema)}?"
                 name, line = _dotted_key((*at, key)), self.lines.get((*at, key), 0)
-                raise ConfigError(f"{self.path}: {name} {problem}", name, line, problem)
-            self._check_keys(value, below, (*at, key))
+                self.problems.add(ConfigError(f"{self.path}: {name} {problem}", name, line, problem))
+                del node[key]
+            elif below is not None:
+                self._check_keys(value, below, (*at, key))
 
     def _suggest(self, at: KeyPath, key: str | int, schema: inspect.Type) -> str:
         siblings = [field.encode_name for field in schema.fields] if isinstance(schema, inspect.StructType) else []
@@ -201,8 +207,9 @@ class ConfigSource:
             if isinstance(node, dict) and isinstance(key, str) and _is_file_key(key, schema):
                 name = key.removesuffix(FILE_SUFFIX)
                 if name in node:
-                    raise self.error(_dotted_key((*at, key)), f"{name} is given as well; one of the two is enough")
-                node[name] = self._read_value_file((*at, key), value)
+                    self.report(_dotted_key((*at, key)), f"{name} is given as well; one of the two is enough")
+                else:
+                    node[name] = self._read_value_file((*at, key), value)
                 del node[key]
                 self._origins.setdefault(_dotted_key((*at, name)), f"{self.path}: {_dotted_key((*at, key))}")
             elif below is not None:
@@ -210,14 +217,18 @@ class ConfigSource:
         _mask(node)
 
     def _read_value_file(self, keys: KeyPath, value: object) -> str:
-        if not isinstance(value, str):
-            raise self.error(_dotted_key(keys), "expected the path of a file")
-        path = self.path.parent / value
-        self.files[_value_key_path(keys)] = path
-        try:
-            return path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            raise self.error(_dotted_key(keys), f"{value} cannot be read ({_reason(error)})") from None
+        """Return the text of the file that a ``…_file`` key names; empty, and a problem, if it cannot be read."""
+        problem = "expected the path of a file"
+        if isinstance(value, str):
+            path = self.path.parent / value
+            self.files[_value_key_path(keys)] = path
+            try:
+                return path.read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, ValueError) as error:
+                problem = f"{value} cannot be read ({_reason(error)})"
+        self.report(_dotted_key(keys), problem)
+        self.problems.note_replaced(_dotted_key(_value_key_path(keys)))
+        return ""
 
 
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
@@ -337,51 +348,6 @@ def _key_path(variable: str) -> KeyPath:
 
 def _dotted_key(keys: KeyPath) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
-
-
-# --- text of variables
-
-
-def _from_text(text: str, schema: inspect.Type, name: str) -> object:
-    """Parse a variable's text according to the type of its key."""
-    if isinstance(schema, inspect.UnionType):  # a string or a list: the text decides
-        types = [member for member in schema.types if not isinstance(member, inspect.NoneType)]
-        if len(types) == 1:
-            return _from_text(text, types[0], name)
-        lists = [member for member in types if isinstance(member, _LISTS)]
-        return _from_text(text, lists[0], name) if lists and ("," in text or text.startswith("[")) else text
-    if isinstance(schema, inspect.BoolType):
-        if text.lower() not in _booleans:
-            raise ConfigError(f"{name}: expected true or false")
-        return _booleans[text.lower()]
-    if isinstance(schema, inspect.IntType | inspect.FloatType):
-        try:
-            return int(text) if isinstance(schema, inspect.IntType) else float(text)
-        except ValueError:
-            raise ConfigError(f"{name}: expected a number") from None
-    if isinstance(schema, _LISTS):
-        return _list_from_text(text, name)
-    if isinstance(schema, inspect.DictType):
-        return _table_from_text(text, name)
-    if isinstance(schema, inspect.StructType):
-        raise ConfigError(f"{name}: names a whole section, not a value")
-    return text
-
-
-def _list_from_text(text: str, name: str) -> object:
-    if not text.lstrip().startswith("["):
-        return [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        raise ConfigError(f"{name}: expected a JSON list, or values with commas between them") from None
-
-
-def _table_from_text(text: str, name: str) -> object:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-    if not all(separator for _, separator, _ in pairs):
-        raise ConfigError(f"{name}: expected key=value pairs with commas between them")
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 _toml_type_names = {

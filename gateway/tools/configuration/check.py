@@ -17,12 +17,12 @@ from gateway.tools.configuration.names import check_names
 def check(path: Path, environ: Mapping[str, str], account: pwd.struct_passwd | None) -> list[Finding]:
     """Return the problems of a configuration; ``account`` is the gateway's user, ``None`` to look at the file only.
 
-    A file that cannot be loaded has one finding: its first problem.
+    A file that cannot be loaded has one finding for each of its problems.
     """
     try:
         config, source = load_with_source(path, environ)
     except ConfigError as error:
-        return [loading_failure(error, str(path))]
+        return [loading_failure(problem, str(path)) for problem in error.all]
     findings = Findings(source)
     advise(config, source, findings)
     if account is not None:

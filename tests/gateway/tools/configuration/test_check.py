@@ -98,7 +98,7 @@ def test_nothing_is_found_in_a_configuration_without_problems(folder: Path) -> N
         ("https://localhost/", "cloud", 7, "backend[0].urls[0]", "https://cloud.example.com/"),
         ('"janus"', '"jitsi"', 10, "mcu.type", "janus"),
         ("ws://127.0.0.1:8188", "http://127.0.0.1", 11, "mcu.janus[0]", "ws://"),
-        ("[mcu]", "[turn]\nservers = ['turn:h']\n[mcu]", 9, "turn.api_key", "turn.servers"),
+        ("[mcu]", "[turn]\nsecret = 'x1y2'\nservers = ['turn:h']\n[mcu]", 9, "turn.api_key", "turn.servers"),
         ("[[mcu.janus]]", "[[mcu.janus]", 0, "", "line 11"),
     ],
 )
@@ -113,6 +113,32 @@ def test_invalid_file_has_one_finding_with_key_line_and_remedy(
     assert done.exit_code == 1
     assert f"error: {found.place}: " in done.output
     assert "1 error, 0 warnings" in done.output
+
+
+def test_invalid_file_has_a_finding_for_each_problem(folder: Path) -> None:
+    text = TEXT.replace('["127.0.0.1:0"]', '["127.0.0.1:0", "nowhere", 5]\nlisten_on = 1')
+    text = text.replace(SECRET, "short").replace('id = "cloud"', "id = 5").replace("https://localhost/", "ftp:x")
+    text = text.replace('secret = "5f0c0d1e9a"', "secret_file = 'missing'\nsession_limit = -1")
+    text += "[limits]\nid_length = 'long'\n"
+    found = findings(folder, text, PORTUNUS_MCU__TIMEOUT="soon")
+    expected = {
+        "http.listen_on": 3,
+        "": 0,  # of a variable
+        "backend[0].secret_file": 9,
+        "http.listen[2]": 2,
+        "backend[0].id": 7,
+        "limits.id_length": 16,
+        "http.listen[1]": 2,
+        "sessions.secret": 5,
+        "backend[0].urls[0]": 8,
+        "backend[0].session_limit": 10,
+    }
+    assert {finding.key: finding.line for finding in found} == expected
+    assert len(found) == len(expected)
+    assert [finding.problem for finding in found if not finding.key] == ["PORTUNUS_MCU__TIMEOUT: expected a number"]
+    assert all(finding.level == "error" and finding.remedy for finding in found)
+    done = config_check(folder / "portunus.toml", "--no-world")
+    assert (done.exit_code, "9 errors, 0 warnings" in done.output) == (1, True)
 
 
 def test_value_of_the_environment_is_named_by_its_variable(folder: Path) -> None:
