@@ -42,6 +42,7 @@ class Scene:
         self.process = process
         self.lines = lines
         self.experience = Experience()
+        self.bystanders = 0  # the process id of the bystanders during ``watched``
         self.growth = 0  # bytes by which the resident memory grew at most during the last ``undisturbed``
         self._base = 0
         self._most = 0
@@ -67,12 +68,13 @@ class Scene:
     async def watched(self, memory: int) -> AsyncIterator[Machine]:
         """Run the bystanders and store their ``experience`` and the ``growth`` of the gateway; check nothing.
 
-        Yields the counter of the time for which the machine did not run gateway and bystanders.
+        Yields the counter of the time for which the machine did not run the gateway.
         """
         arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url)
         bystanders = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdin=PIPE, stdout=PIPE, cwd=FOLDER
         )
+        self.bystanders = bystanders.pid
         assert bystanders.stdin is not None
         assert bystanders.stdout is not None
         try:
@@ -83,7 +85,7 @@ class Scene:
             self._base = self._most = self.resident()
             sampling = asyncio.create_task(self._sample())
             try:
-                yield Machine(self.process.pid, bystanders.pid)
+                yield Machine(self.process.pid)
             finally:
                 sampling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
