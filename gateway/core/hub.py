@@ -286,7 +286,8 @@ class Hub:
     def evict(self, session: Session, event: bytes) -> None:
         """Mark a session without a connection to end once the queued ``event`` is delivered (2.7, 5.6).
 
-        The session leaves the call at once. A session that leaves the room before the delivery loses the mark.
+        The session leaves the call at once, and cannot enter it. A session that leaves the room before the delivery
+        loses the mark.
         """
         if session.evicted_by is None:
             session.evicted_by = event
@@ -382,7 +383,8 @@ class Hub:
         if member is None:
             return None
         if in_call:
-            room.in_call.add(session)
+            if member.evicted_by is None:
+                room.in_call.add(session)
             return None
         room.in_call.discard(session)
         return member
@@ -390,7 +392,11 @@ class Hub:
     def set_all_in_call(self, room: Room, in_call: bool) -> CallMembershipChanged:
         """Let all clients enter the call, or all members and virtual sessions leave it (7.4)."""
         if in_call:
-            clients = tuple(member for member in room.members.values() if member.client_type is ClientType.CLIENT)
+            clients = tuple(
+                member
+                for member in room.members.values()
+                if member.client_type is ClientType.CLIENT and member.evicted_by is None
+            )
             new = [member.id for member in clients if member.id not in room.in_call]
             room.in_call.update(new)
             room.participants.left_call.difference_update(member.id for member in clients)

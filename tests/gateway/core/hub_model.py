@@ -81,12 +81,18 @@ class HubModel:
     def members_of(self, key: RoomKey) -> set[str]:
         return {id for id, room in self.rooms_of.items() if room == key}
 
+    def may_enter_call(self, id: str) -> bool:
+        """Return whether a session or virtual session is not marked as evicted."""
+        return all(session.evicted_by is None for session in self.open if session.id == id)
+
     def set_everyone_in_call(self, room: Room, value: bool) -> None:
         present = self.members_of(room.key)
         change = self.hub.set_all_in_call(room, value)
         if value:
             self.in_call |= {
-                other.id for other in self.open if other.id in present and other.client_type is ClientType.CLIENT
+                other.id
+                for other in self.open
+                if other.id in present and other.client_type is ClientType.CLIENT and other.evicted_by is None
             }
         else:
             assert {other.id for other in change.ended} == (present & self.in_call) - self.virtuals.keys()

@@ -209,7 +209,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         present = id in self.members_of(room.key)
         ended = self.hub.set_in_call(room, SessionId(id), value)
         assert (ended is not None) is (present and not value and id not in self.virtuals)
-        if present:
+        if present and (not value or self.may_enter_call(id)):
             (self.in_call.add if value else self.in_call.discard)(id)
 
     @rule(name=st.sampled_from(["cloud", "limited"]), end=st.booleans())
@@ -222,7 +222,8 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         for id in sorted(self.members_of(RoomKey(name, "r1"))):
             assert room is not None
             self.hub.set_in_call(room, SessionId(id), True)
-            self.in_call.add(id)
+            if self.may_enter_call(id):
+                self.in_call.add(id)
         if end and room is not None:
             self.set_everyone_in_call(room, False)
 

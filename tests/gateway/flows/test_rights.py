@@ -15,7 +15,15 @@ from mcu.base import StreamType
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.federation.fake_host import FakeHost
 from tests.gateway.flows.federation.seats import request_join
-from tests.gateway.flows.harness import CLOUD, INTERNAL_SECRET, OTHER_CLOUD, FakeClient, FlowHarness, internal_params
+from tests.gateway.flows.harness import (
+    CLOUD,
+    INTERNAL_SECRET,
+    OTHER_CLOUD,
+    FakeClient,
+    FlowHarness,
+    Json,
+    internal_params,
+)
 from tests.gateway.flows.media.calls import publish, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
 
@@ -265,6 +273,23 @@ async def test_right_is_kept_or_ends_with_a_change_as_the_table_says(change: str
         await CHANGES[change](scene)
         await settle()
         assert await RIGHTS[right](scene) is (cell == "kept")
+
+
+@pytest.mark.parametrize(
+    "incall",
+    [None, {"incall": 7, "all": True}, {"changed": [{"sessionId": "nc-alice", "inCall": 7}], "users": []}],
+)
+async def test_no_stream_is_offered_to_a_session_that_was_disinvited_while_disconnected(incall: Json | None) -> None:
+    async with FlowHarness(without_permissions=True) as harness:
+        scene = await in_a_call(harness)
+        await disinvited_while_disconnected_only(scene)
+        if incall is not None:
+            harness.rooms_api("r", {"type": "incall", "incall": incall})
+        scene.bob.received()
+        scene.bob.send_message(scene.alice, {"type": "sendoffer", "roomType": "video"})
+        await settle()
+        assert scene.bob.error_codes() == ["not_allowed"]
+        assert not await may_receive(scene)
 
 
 @pytest.mark.parametrize(("change", "kept"), [(joins_denied, False), (joins_another, True)])
