@@ -239,6 +239,10 @@ OFFERS: dict[str, list[tuple[str, str]]] = {
         (offer(AUDIO, TEXT.replace("text 9", "text 0"), VIDEO, group="0 1"), "101"),
         (offer(AUDIO, media("video 9 96 97", "v", VP8), VIDEO, group="0 v 1"), "111"),
     ],
+    "transport-in-a-section-that-is-rejected": [
+        (offer(TEXT, media("video 0 96 97", "1", VP8, "a=rtcp-mux", transport=BUNDLE_ONLY), group="t 1"), "01"),
+        (offer(TEXT, VIDEO, group="t 1"), "01"),
+    ],
     "retransmission-only": [(offer(AUDIO, media("video 9 97", "1", RTX), group="0 1"), "10")],
     "retransmission-only-first": [(offer(media("video 9 97", "1", RTX), AUDIO, group="1 0"), "01")],
     "red-and-fec-only": [

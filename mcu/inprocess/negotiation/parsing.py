@@ -77,7 +77,12 @@ def read_offer(offer: Description, codec_preference: CodecPreference, *, renegot
     if not accepted and not (renegotiation and description.media):
         raise Rejected("The offer has no medium that this SFU can forward.")
     used = [section.section for section in accepted]
-    return PublisherOffer(description, sections, _transport(description, used) if used else None)
+    grouped = {mid for group in bundles(description) if used and used[0].mid in group for mid in group}
+    # The transport is described in the group's first section (RFC 9143 7), even if the SFU rejects that one.
+    offered = sorted(
+        (section for section in description.media if section.mid in grouped), key=lambda one: one not in used
+    )
+    return PublisherOffer(description, sections, _transport(description, offered or used) if used else None)
 
 
 def read_answer(
