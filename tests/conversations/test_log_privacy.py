@@ -11,7 +11,7 @@ import pytest
 
 from gateway import log
 from tests.conversations.player import load
-from tests.conversations.test_conversations import play
+from tests.conversations.playing import play
 from tests.gateway.flows.media.descriptions import CANDIDATE
 
 PRIVATE_VALUES = {

@@ -1,6 +1,7 @@
-"""An event loop with virtual time: a wait for a timer ends at once, so that no test of the flows takes real time.
+"""Event loop with virtual time: a wait for a timer ends at once, so that time limits are tested without real time.
 
-The flows do no input or output: when no callback is ready, they can only wait for a timer.
+The clock advances only when no callback is ready and no socket has an event. Sockets of loopback can be used, since the
+kernel delivers their data at once.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import io
 import logging
@@ -10,13 +9,11 @@ import random
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from string import ascii_uppercase
 
 import aiohttp
-import maxminddb
 import msgspec
 import pytest
 from aiohttp import web
@@ -31,27 +28,8 @@ from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDa
 from gateway.edge.geo.geoip import GeoIp
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.edge.geo import mmdb
+from tests.gateway.edge.geo.sources import DATABASE, ELSEWHERE, JAPANESE, OTHER, SWISS, FakeGeoIpSettings, country
 from tests.gateway.edge.serving import served_routes
-
-SWISS, JAPANESE, ELSEWHERE = "192.0.2.7", "2001:db8::1", "203.0.113.1"
-DATABASE = mmdb.write(
-    {"192.0.2.0/24": mmdb.country_record("CH", "EU"), "2001:db8::/32": mmdb.country_record("JP", "AS")}
-)
-OTHER = mmdb.write({"192.0.2.0/24": mmdb.country_record("FR", "EU")})
-
-
-@dataclass
-class FakeGeoIpSettings:
-    """Settings of the section ``[geoip]``."""
-
-    database: str = ""
-    license_key: str = ""
-    overrides: dict[str, str] = field(default_factory=dict)
-    continents: dict[str, str] = field(default_factory=dict)
-
-
-def country(geoip: GeoIp, address: str = SWISS) -> str:
-    return geoip.locate(ip_address(address)).country
 
 
 def archived(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Country.mmdb") -> bytes:
@@ -268,24 +246,6 @@ def test_licence_key_alone_selects_maxmind() -> None:
 
 
 # -- updates
-
-
-class ScriptedSource:
-    """Database source that answers each read with the next of the given results."""
-
-    def __init__(self, *answers: bytes | str | None) -> None:
-        self.answers = list(answers)
-        self.times: list[float] = []  # of the reads
-        self.empty = asyncio.Event()
-
-    async def read(self) -> maxminddb.Reader | None:
-        self.times.append(asyncio.get_running_loop().time())
-        answer = self.answers.pop(0)
-        if not self.answers:
-            self.empty.set()
-        if isinstance(answer, str):
-            raise UnusableDatabase(answer)
-        return None if answer is None else database._open(io.BytesIO(answer))
 
 
 async def test_changed_configuration_applies_at_once(tmp_path: Path, log_lines: list[str]) -> None:

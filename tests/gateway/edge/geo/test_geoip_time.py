@@ -6,7 +6,7 @@ import asyncio
 import itertools
 
 from gateway.edge.geo.geoip import START_TIMEOUT, GeoIp
-from tests.gateway.edge.geo.test_geoip import DATABASE, OTHER, FakeGeoIpSettings, ScriptedSource, country
+from tests.gateway.edge.geo.sources import DATABASE, OTHER, FakeGeoIpSettings, ScriptedSource, country
 
 
 # reference 14.3-b
