@@ -211,6 +211,6 @@ def test_copy_keeps_the_rules_of_the_repository(copy: Path) -> None:
 
 
 def test_contract_tests_without_media_pass_on_the_third_sfu(copy: Path) -> None:
-    chosen = "example and (unpublished_stream or refused_offer)"
+    chosen = "example and (unpublished_stream or refused_offer) and not tones"  # the example knows no codecs
     output = python(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests/mcu/contract", "-k", chosen)
     assert re.search(r"(?m)^\.\. +\[100%\]$", output), output

@@ -22,7 +22,7 @@ def encoded(encoder: str, width: int, height: int, pixels: str = "yuv420p", **op
     context.width, context.height, context.pix_fmt = width, height, pixels
     context.time_base = Fraction(1, 30)
     context.options = options
-    frame = av.VideoFrame(width, height, pixels)  # with whatever the memory held
+    frame = av.VideoFrame(width, height, pixels)  # its memory is not initialised
     for plane in frame.planes:
         plane.update(bytes(plane.buffer_size))
     packets = [*context.encode(frame), *context.encode(None)]
