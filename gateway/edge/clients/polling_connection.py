@@ -227,7 +227,9 @@ class PollingConnection:
         try:
             message = _texts.decode(posted)
         except msgspec.DecodeError:
-            if self._owner.dispatch.received_frame(client, 0):
+            size = len(posted)  # like a binary message of a WebSocket, it counts against the limits
+            self._owner.counters.bytes_in += size
+            if self._owner.dispatch.received_frame(client, size):
                 self._owner.dispatch.received_binary(client)
             return
         if (size := len(message.encode(errors="surrogatepass"))) > MESSAGE_LIMIT:

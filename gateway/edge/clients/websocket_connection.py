@@ -21,7 +21,7 @@ from gateway.core.ids import ConnectionId
 from gateway.core.outbox import Outbox
 from gateway.core.throttle import Address
 from gateway.edge.clients.frame_input import FrameInput
-from gateway.edge.clients.frame_reader import CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
+from gateway.edge.clients.frame_reader import BINARY, CLOSE, FRAGMENT, PING, PONG, TEXT, Frame
 from gateway.edge.clients.frames import encode_frame
 from gateway.edge.clients.receipts import Receipts
 from gateway.flows.client_connection import ClientConnection
@@ -306,7 +306,7 @@ class WebSocketConnection(asyncio.Protocol):
         if opcode == TEXT:
             self.handle_text(value, size)  # type: ignore[arg-type]  # a text message's value is a str
             return
-        if opcode == FRAGMENT:
+        if opcode in (FRAGMENT, BINARY):
             self._counters.bytes_in += size
         if self._client is not None and self._endpoint.dispatch.received_frame(self._client, size):
             self._handle_other(self._client, opcode, value)

@@ -423,6 +423,18 @@ async def test_message_that_is_not_a_text_is_answered_with_invalid_format() -> N
             assert (await client.receive())["error"]["code"] == "invalid_format"
 
 
+async def test_octets_of_a_message_that_is_not_a_text_count() -> None:
+    async with polling_server() as (url, harness):
+        harness.change_settings(limits=Limits(bytes_before_hello=1000))
+        async with PollClient(url) as client:
+            await client.receive()
+            for code in ("invalid_format", "too_many_requests"):
+                client.send_raw({"text": "x" * 600})
+                assert (await client.receive())["error"]["code"] == code
+        assert harness.counters.limits_met["bytes_before_hello"] == 1
+        assert harness.counters.bytes_in > 1200
+
+
 async def test_session_stays_after_its_connection_is_closed() -> None:
     async with polling_server() as (url, harness), PollClient(url) as client:
         await client.receive()
