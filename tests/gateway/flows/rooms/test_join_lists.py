@@ -6,6 +6,7 @@ import json
 from itertools import chain
 
 import pytest
+from msgspec import Raw
 
 from gateway.core.acknowledged import FEATURE
 from gateway.core.visibility import Form
@@ -35,6 +36,22 @@ async def test_list_is_sent_in_parts_that_contain_each_member_once_and_in_order(
         assert own == [newcomer.sessionid]
         assert len(parts) > 1
         assert list(chain.from_iterable(parts)) == [member.sessionid for member in members]
+
+
+async def test_parts_are_measured_in_the_form_that_the_recipient_gets() -> None:
+    async with FlowHarness() as harness:
+        for number in range(40):
+            member = await harness.member(f"m{number}")
+            member.session.user = Raw(json.dumps({"displayname": "x" * 2000}).encode())
+        room = harness.room()
+        for session in room.members.values():
+            session.join_entries.clear()
+        full, without_names = (
+            list_parts(room, room.members.values(), form) for form in (Form.FULL, Form.WITHOUT_NAMES)
+        )
+        assert max(map(len, full)) < PART_SIZE + 200
+        assert (len(full), len(without_names)) == (3, 1)
+        assert len(json.loads(without_names[0])["event"]["join"]) == 40
 
 
 async def test_full_parts_are_the_same_bytes_for_all_joining_sessions() -> None:
