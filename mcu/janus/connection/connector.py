@@ -157,7 +157,7 @@ class JanusConnector:
         return self._session
 
     async def _run(self) -> None:
-        self._disconnected_at, refusals = self._clock(), 0
+        self._disconnected_at, refusals, hurried = self._clock(), 0, False
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=TCP_TIMEOUT)) as http:
             while True:
                 if self._claimable is None:
@@ -165,9 +165,11 @@ class JanusConnector:
                 begun, claimable = self._clock(), self._claimable
                 state, reason = await self._attempt(http)
                 lasted = state is SfuState.READY and self._clock() - begun > MIN_LIFETIME
-                if lasted or claimable is not self._claimable:
-                    refusals = 0  # Janus was there a moment ago: connect again at once
+                if lasted or (claimable is not self._claimable and not hurried):
+                    # Janus was there a moment ago: connect again at once, but not again and again.
+                    refusals, hurried = 0, not lasted
                     continue
+                hurried = False
                 refusals = refusals + 1 if state is SfuState.REFUSED else 0
                 if state is not SfuState.READY:
                     if self._claimable is None and reason != self.reason:

@@ -73,11 +73,15 @@ class FakeJanus:
             received = json.loads(frame.data)
             self.requests.append(received)
             self._changed.set()
-            of_janus = self.answers.get(received["janus"], self._default_answer(received["janus"]))
-            answer = self.answers.get(received.get("body", {}).get("request"), of_janus)
-            if answer is not None:
-                await socket.send_json({**answer, "transaction": received["transaction"]})
+            await self.answer(socket, received)
         return socket
+
+    async def answer(self, socket: web.WebSocketResponse, received: dict[str, Any]) -> None:
+        """Answer a request as ``answers`` says, or as Janus does."""
+        of_janus = self.answers.get(received["janus"], self._default_answer(received["janus"]))
+        answer = self.answers.get(received.get("body", {}).get("request"), of_janus)
+        if answer is not None:
+            await socket.send_json({**answer, "transaction": received["transaction"]})
 
     def _default_answer(self, janus: str) -> dict[str, Any] | None:
         if janus == "info":

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
@@ -380,3 +381,34 @@ async def test_no_secret_and_no_description_reaches_the_log(
         await mcu.stop()
     for private in ("hush-hush", "tock-en", "127.0.0.1", "ice-ufrag", "anna"):
         assert private not in caplog.text
+
+
+class FlappingJanus(FakeJanus):
+    """A Janus that refuses claims, and closes each connection as soon as its session can be used."""
+
+    async def answer(self, socket: web.WebSocketResponse, received: dict[str, Any]) -> None:
+        await super().answer(socket, received)
+        if received.get("body", {}).get("request") == "destroy":  # of the room that was created on trial
+            await socket.close()
+
+
+async def test_a_janus_that_closes_each_connection_is_not_tried_again_and_again_without_a_pause(
+    states: RecordedStates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused = asyncio.Event()
+
+    def back_off(*_: float) -> float:
+        paused.set()
+        return 3600.0
+
+    monkeypatch.setattr("mcu.janus.connection.connector.back_off", back_off)
+    async with FlappingJanus() as fake:
+        info = {"janus": "server_info", "data_channels": True, "plugins": {PLUGIN: {}}, "reclaim-session-timeout": 5}
+        fake.answers["info"] = info
+        fake.answers["claim"] = {"janus": "error", "error": {"code": 458, "reason": "No such session"}}
+        mcu = JanusMcu((JanusServerSettings(fake.url),), timeout=WAIT)
+        await mcu.start(states)
+        async with asyncio.timeout(WAIT):
+            await paused.wait()
+        assert len(fake.sockets) <= 3
+        await mcu.stop()
