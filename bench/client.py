@@ -13,7 +13,7 @@ import struct
 from types import TracebackType
 from typing import Any, Self
 
-CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
+CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
 FINAL = 0x80
 TIMEOUT = 20.0  # seconds for each answer
 
@@ -101,7 +101,7 @@ class BenchClient:
         while self._buffer:
             first, payload = self._read_frame()
             if first & 0x0F == PING:
-                self.socket.sendall(client_frame(payload, 0xA))
+                self.socket.sendall(client_frame(payload, PONG))
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message as one frame."""
@@ -135,7 +135,7 @@ class BenchClient:
                 if first & FINAL:
                     return message
             elif opcode == PING:
-                self.socket.sendall(client_frame(payload, 0xA))
+                self.socket.sendall(client_frame(payload, PONG))
             elif opcode == CLOSE:
                 raise ServerRefused("the server closed the connection")
 

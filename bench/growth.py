@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench import messages, processes, report
 from bench.__main__ import open_bench, raise_descriptor_limit
-from bench.client import BenchClient
+from bench.client import PONG, BenchClient, client_frame
 from bench.messages import MessageLoad
 from bench.plot import Panel, Point, render
 from bench.runner import Bench, end_sessions
@@ -51,19 +51,21 @@ def measure_sessions(bench: Bench, server: Server, counts: Sequence[int]) -> Cur
     clients: list[BenchClient] = []
     with contextlib.ExitStack() as stack:
         _cost_of_a_delivery(bench, server, PAIRS)  # the first sessions load what the process loads once
-        empty = server.resident()
+        empty = server.private()
         for count in counts:
+            _answer_pings(clients)
             while len(clients) < count:
                 client = stack.enter_context(BenchClient(server.port))
                 client.upgrade(server.port)
                 client.hello(bench.site.backend(), f"idle{len(clients):05d}")
                 clients.append(client)
+            _answer_pings(clients)
             bench.rest(1.0)
-            resident, before = server.resident(), server.cpu()
+            used, before = server.private(), server.cpu()
             idle = IDLE_SECONDS * min(1.0, bench.scale)
             time.sleep(idle)
-            curves["memory"].append((count, resident / 1e6))
-            curves["growth"].append((count, (resident - empty) / count / 1000))
+            curves["memory"].append((count, used / 1e6))
+            curves["growth"].append((count, (used - empty) / count / 1000))
             curves["rest"].append((count, (server.cpu() - before) / idle * 1000))
             curves["message"].append((count, _cost_of_a_delivery(bench, server, PAIRS)))
             print(
@@ -71,6 +73,12 @@ def measure_sessions(bench: Bench, server: Server, counts: Sequence[int]) -> Cur
             )
         end_sessions(clients)
     return curves
+
+
+def _answer_pings(clients: Sequence[BenchClient]) -> None:
+    """Send a pong of each client: the gateway closes the connection of a client that is silent for a minute."""
+    for client in clients:
+        client.socket.sendall(client_frame(b"", PONG))
 
 
 def _cost_of_a_delivery(bench: Bench, server: Server, load: MessageLoad) -> float:
@@ -89,7 +97,7 @@ def panels(rooms: Curves, sessions: Curves) -> tuple[list[Panel], list[Panel]]:
     """Return the panels of the two images."""
     of_rooms = {"message": "CPU of a message to the room, µs", "delivery": "CPU of each delivery, µs"}
     of_sessions = {
-        "memory": "resident memory, MB",
+        "memory": "memory, MB",
         "growth": "memory per session, kB",
         "rest": "CPU at rest, ms per second",
         "message": "CPU of a message to a session, µs",

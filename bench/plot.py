@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 340, 260  # of a panel, in pixels
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 44  # margins around the area of the points
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 34, 44  # margins around the area of the points
 LINEAR_RANGE = 15.0  # greatest quotient of two values on a linear axis
 
 Point = tuple[float, float]

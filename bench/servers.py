@@ -36,8 +36,15 @@ class Server:
 
     def resident(self) -> int:
         """Return the server's resident memory in bytes."""
+        return self._memory("VmRSS:")
+
+    def private(self) -> int:
+        """Return the server's own memory in bytes, also what is swapped out: without files that it has mapped."""
+        return self._memory("RssAnon:") + self._memory("VmSwap:")
+
+    def _memory(self, name: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name):
                 return int(line.split()[1]) * 1024
         raise NotStarted(f"{self.name} has ended")
 
