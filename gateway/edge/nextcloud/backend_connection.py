@@ -16,8 +16,10 @@ from aiohttp.streams import StreamReader
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
+PIECE = 4096  # bytes that are parsed in one turn of the event loop: 3 ms if they are chunks of one byte
 _PARSER_BUFFER = 1 << 16  # bytes; aiohttp's parser pauses when it holds more than twice as many of a decompressed body
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
+_TOO_LARGE = "the backend's answer is too large"
 _INTERIM_STATUSES = frozenset({100, *range(102, 200)})  # RFC 9110, 15.2; the parser knows that they have no body
 
 
@@ -99,6 +101,8 @@ class BackendConnection(asyncio.Protocol):
         self._message: RawResponseMessage | None = None  # the head of the answer
         self._payload: StreamReader | None = None  # the part of the body that is not in ``_body`` yet
         self._body = bytearray()
+        self._unparsed = bytearray()  # received; reading is paused meanwhile
+        self._received = 0  # bytes since the request was sent
         self._silent = True  # no byte of the answer has arrived
         self._spoiled = False  # another message followed the answer
         self._held = False  # the parser has paused
@@ -117,7 +121,7 @@ class BackendConnection(asyncio.Protocol):
             self._answer.set_exception(Unreachable(silent=True))
             return self._answer
         self._parser = HttpResponseParser(self, self._loop, _PARSER_BUFFER, read_until_eof=True)  # type: ignore[arg-type]
-        self._message, self._payload, self._body = None, None, bytearray()
+        self._received = 0
         self._silent, self._spoiled, self.reusable = True, False, False
         self._transport.write(request)
         return self._answer
@@ -139,6 +143,35 @@ class BackendConnection(asyncio.Protocol):
             self.abort()
             return
         self._silent = False
+        self._received += len(data)
+        if self._received > 2 * self._max_body:  # chunk headers and interim answers included
+            self._fail(RequestFailed("error_reading_body", _TOO_LARGE))
+        elif self._unparsed:
+            self._unparsed += data
+        elif len(data) > PIECE and self._transport is not None:
+            self._transport.pause_reading()
+            self._unparsed += data
+            self._parse_piece()
+        else:
+            self._parse(data)
+
+    def _parse_piece(self) -> None:
+        """Parse the next piece of what was received, and the others in later turns of the event loop."""
+        if self._parser is None or self._transport is None:  # the answer is complete, or there will be none
+            self._unparsed.clear()
+            return
+        piece = bytes(self._unparsed[:PIECE])
+        del self._unparsed[:PIECE]
+        self._parse(piece)
+        if self._unparsed:
+            self._loop.call_soon(self._parse_piece)
+        elif self.is_open:
+            self._transport.resume_reading()
+
+    def _parse(self, data: bytes) -> None:
+        parser = self._parser
+        if parser is None:
+            return
         try:
             self._held = True
             while self._held and self._parser is not None:
@@ -193,14 +226,25 @@ class BackendConnection(asyncio.Protocol):
             return
         self._body += payload.read_nowait()
         if len(self._body) > self._max_body:
-            self._fail(RequestFailed("error_reading_body", "the backend's answer is too large"))
+            self._fail(RequestFailed("error_reading_body", _TOO_LARGE))
         elif payload.is_eof():
             # ``feed_eof`` returns what it has of a message that follows.
             ended = self._transport is not None and parser.feed_eof() is None
-            self.reusable = ended and not (self._spoiled or message.should_close)
-            answer, self._parser = self._answer, None
+            self.reusable = ended and not (self._spoiled or self._unparsed or message.should_close)
+            reply = Reply(message.code, message.headers, bytes(self._body))
+            answer = self._end_request()
             if answer is not None and not answer.done():
-                answer.set_result(Reply(message.code, message.headers, bytes(self._body)))
+                answer.set_result(reply)
+
+    def _end_request(self) -> asyncio.Future[Reply] | None:
+        """Forget the request, and return its future.
+
+        A failed one refers to the frames that have waited for it, and so to this connection: without this, it and what
+        it has received would stay in memory until the garbage collector runs.
+        """
+        answer, self._answer, self._parser = self._answer, None, None
+        self._message, self._payload, self._body = None, None, bytearray()
+        return answer
 
     def _break_off(self, cause: BaseException | None = None) -> None:
         error: RequestFailed = Unreachable(silent=self._silent)
@@ -210,8 +254,9 @@ class BackendConnection(asyncio.Protocol):
         self._fail(error)
 
     def _fail(self, error: RequestFailed) -> None:
-        self._parser, self.reusable = None, False
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(error)
+        self.reusable = False
+        answer = self._end_request()
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
         if self._transport is not None:
             self._transport.abort()

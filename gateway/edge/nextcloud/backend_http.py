@@ -192,6 +192,7 @@ class BackendHttp:
             origin.close(connection)
             if answer.done() and not answer.cancelled():
                 answer.exception()  # cancelled in the turn in which the request failed: the error counts as seen
+            del answer  # it refers to the error, which refers to this frame
             raise
         if connection.reusable and not origin.is_closed:
             connection.idle_since = asyncio.get_running_loop().time()

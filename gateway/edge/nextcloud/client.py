@@ -122,10 +122,7 @@ class NextcloudClient:
             status = reply.status
             answer = _unwrap(reply)
         except (TimeoutError, RequestFailed) as error:
-            failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _TIMEOUT_MESSAGE)
-            self._counters.backend_errors[backend.id, failed.label] += 1
-            self._fail(backend, url, subject, failed.status if status is None else status, explanation(failed))
-            raise NextcloudError(str(failed)) from error
+            raise NextcloudError(self._failed(backend, url, subject, status, error)) from error
         code = answer.error.code if answer.type == "error" and answer.error is not None else ""
         if code in _CONFIGURATION_ERRORS:
             self._fail(backend, url, subject, status, f"error {code}{_NOT_ACCEPTED}{SHARED_SECRET % backend.id}")
@@ -135,6 +132,15 @@ class NextcloudClient:
         else:
             self._health.record_success(backend)
         return answer
+
+    def _failed(
+        self, backend: Backend, url: str, subject: str, status: int | None, error: TimeoutError | RequestFailed
+    ) -> str:
+        """Count and log the failure of a request, and return the text for the client."""
+        failed = error if isinstance(error, RequestFailed) else RequestFailed("timeout", _TIMEOUT_MESSAGE)
+        self._counters.backend_errors[backend.id, failed.label] += 1
+        self._fail(backend, url, subject, failed.status if status is None else status, explanation(failed))
+        return str(failed)
 
     def _fail(self, backend: Backend, url: str, subject: str, status: int | None, reason: str) -> None:
         """Log a failure, and report it by ``problem``: clients receive only ``internal_error``."""
