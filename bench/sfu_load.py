@@ -1,7 +1,7 @@
-"""Raw RTP peers: a publisher that sends frames encoded beforehand, and subscribers that count packets.
+"""RTP peers without codecs: a publisher that sends frames encoded beforehand, and subscribers that count packets.
 
-Each packet bears its send time in its last bytes; some of the subscribers decrypt their packets and read it. The peers
-are made of the in-process SFU's own transport and descriptions, which are the same on both sides of a call.
+Each packet carries its send time in its last bytes; some of the subscribers decrypt their packets and read it. The
+peers use the in-process SFU's own transport and SDP functions, which work for either end of a connection.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _RTX = Payload(PayloadType(97), "rtx", CLOCK_RATE, 1, fmtp="apt=96", apt=Payload
 
 
 def encoded_frames() -> list[list[bytes]]:
-    """Return the RTP payloads of ``FRAMES`` frames, the first a keyframe."""
+    """Return the RTP payloads of each of ``FRAMES`` frames; the first is a keyframe."""
     encoder = Vp8Encoder()
     encoder.target_bitrate = BITS_PER_SECOND
     generator = np.random.default_rng(1)
@@ -59,7 +59,7 @@ def encoded_frames() -> list[list[bytes]]:
 
 
 class _Peer:
-    """One end of a connection."""
+    """A transport whose peer is the SFU; it ignores all media."""
 
     def __init__(self, *, controlling: bool) -> None:
         self.connected = asyncio.Event()
@@ -73,7 +73,7 @@ class _Peer:
         self.connected.set()
 
     def on_lost(self, reason: CloseReason) -> None:
-        """Ignore the event: the measurement then has no packets."""
+        """Ignore the event: the packet counts show the loss."""
 
     def on_rtp(self, data: bytes) -> None:
         """Ignore the packet."""
@@ -123,7 +123,7 @@ class RtpPublisher(_Peer):
         self.transport.connect(remote, dtls_client=remote.setup != "active")
 
     def start(self) -> None:
-        """Start to send."""
+        """Start to send frames, in a task."""
         self._task = asyncio.create_task(self._send())
 
     async def close(self) -> None:
@@ -135,19 +135,19 @@ class RtpPublisher(_Peer):
     async def _send(self) -> None:
         extension = rtp.pack_extension([(EXTENSION_IDS["video"][MID], b"0")])
         flags = rtp.VERSION_BITS | rtp.EXTENSION_BIT
-        sequence, step, begun = 0, 0, time.monotonic()
+        sequence, frame_number, begun = 0, 0, time.monotonic()
         while True:
-            frame = self._frames[step % len(self._frames)]
+            frame = self._frames[frame_number % len(self._frames)]
             for index, payload in enumerate(frame):
-                second = _VP8.type | (0x80 if index == len(frame) - 1 else 0)
-                timestamp = step * CLOCK_RATE // FRAMES_PER_SECOND & 0xFFFFFFFF
-                header = rtp.HEADER.pack(flags, second, sequence & 0xFFFF, timestamp, self._section.ssrc)
+                marker_and_type = _VP8.type | (0x80 if index == len(frame) - 1 else 0)
+                timestamp = frame_number * CLOCK_RATE // FRAMES_PER_SECOND & 0xFFFFFFFF
+                header = rtp.HEADER.pack(flags, marker_and_type, sequence & 0xFFFF, timestamp, self._section.ssrc)
                 stamp = time.monotonic_ns().to_bytes(STAMP_SIZE, "big")
                 self.transport.send_rtp(header + extension + payload[:-STAMP_SIZE] + stamp)
                 sequence += 1
                 self.packets += 1
-            step += 1
-            await asyncio.sleep(max(0.0, begun + step / FRAMES_PER_SECOND - time.monotonic()))
+            frame_number += 1
+            await asyncio.sleep(max(0.0, begun + frame_number / FRAMES_PER_SECOND - time.monotonic()))
 
 
 class RtpSubscriber(_Peer):
@@ -168,7 +168,7 @@ class RtpSubscriber(_Peer):
         return str(write_answer(read, local, dtls_client=True, version=1))
 
     def on_connected(self) -> None:
-        """Set ``connected``, and count packets undecrypted from now on, unless this is a probe."""
+        """Set ``connected``; from then on only a probe decrypts its packets, the other subscribers count them."""
         super().on_connected()
         if not self._probe:
             self.transport._ice.receive_srtp = self._count

@@ -1,7 +1,7 @@
 """Bitrate limits in a session description.
 
-Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A limit applies to the peer that *receives* the
-description: write it into the description for the sender of the media.
+Source: RFC 8866 5.8 (``b=AS``), RFC 3890 6.2 (``b=TIAS``). A limit in a description applies to
+the media that its *receiver* sends.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from sdp.document import Description, MediaSection, Section
 
 MAX_BITRATE = 2**31 - 1  # bit/s; browsers read bandwidths as signed 32-bit numbers
-MIN_AUDIO_BITRATE = 6000  # bit/s, where Opus begins (RFC 6716 2.1.1); Chromium refuses an answer with less
+MIN_AUDIO_BITRATE = 6000  # bit/s, the lowest of Opus (RFC 6716 2.1.1); Chromium rejects an answer with less
 _LINE_TYPES_BEFORE_BANDWIDTH = frozenset("vosiuepcm")  # line types that stand before b= (RFC 8866 5)
 
 

@@ -43,7 +43,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class SessionExpired:
-    """A session had no connection for too long."""
+    """A session had no connection until the time limit for a resume had passed."""
 
     session: Session
 
@@ -57,7 +57,7 @@ class JoinTimedOut:
 
 @dataclass(frozen=True, slots=True)
 class CallMembershipChanged:
-    """All clients entered the call, or all sessions left it (7.4)."""
+    """The result of an ``incall`` request with ``all``: members entered the call, or all sessions left it (7.4)."""
 
-    notified: tuple[Session, ...]  # sessions that get the event; empty: nothing has changed
+    notified: tuple[Session, ...]  # members to send the event to; empty: the call was like this before
     ended: tuple[Session, ...]  # sessions that left the call: their streams must end

@@ -31,7 +31,7 @@ from mcu.base import (
 from mcu.inprocess.connection_turns import ConnectionTurns
 from mcu.inprocess.counters import StreamCounters
 from mcu.inprocess.forwarding_turns import ForwardingTurns
-from mcu.inprocess.negotiation.parsing import preference, read_offer
+from mcu.inprocess.negotiation.parsing import codec_preference, read_offer
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
@@ -87,7 +87,7 @@ class InprocessMcu:
     ) -> tuple[InprocessPublisher, Description]:
         """Publish a stream; a rejected offer replaces nothing."""
         self._require_ready()
-        parsed = read_offer(offer, preference(options))
+        parsed = read_offer(offer, codec_preference(options))
         async with self._publishers.time_limit(options.timeout), self._publishers.replacement(key) as before:
             self._require_ready()
             if before is not None:

@@ -31,7 +31,7 @@ from mcu.inprocess.forwarding.rtcp_feedback import RtcpFeedback
 from mcu.inprocess.forwarding_turns import ForwardingQueue, ForwardingTurns
 from mcu.inprocess.negotiation.generation import write_answer
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, PublisherOffer
-from mcu.inprocess.negotiation.parsing import preference, read_offer
+from mcu.inprocess.negotiation.parsing import codec_preference, read_offer
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
 from mcu.inprocess.transport.data_channels import PublisherChannels
@@ -79,7 +79,7 @@ class InprocessPublisher:
         self.stream_id = secrets.token_hex(8)  # of the MediaStream in the offers to subscribers
         self.impairments: dict[StreamLeg, Impairment] = {}
         self._options = options
-        self._preference = preference(options)
+        self._preference = codec_preference(options)
         self._limit = 0  # bit/s, 0 = none
         self._on_change = on_change
         self._keep_task = keep_task

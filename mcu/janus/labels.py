@@ -1,7 +1,7 @@
 """Labels of this gateway's objects on Janus: a room's description and a handle's ``opaque_id``. Pure.
 
-    portunus|<instance>|<backend>|<session>|<video or screen>     a stream's room, and its handles on every Janus
-    portunus|<instance>|<backend>|<session>|<video or screen>|remote     the room of a stream's copy on another Janus
+    portunus|<instance>|<backend>|<publisher>|<video or screen>     a stream's room, and its handles on every Janus
+    portunus|<instance>|<backend>|<publisher>|<video or screen>|remote     the room of a stream's copy on another Janus
     portunus|<instance>                                           the control handle, and the test room of a new session
 
 The *instance* identifies the gateway: it is the same after a restart of that gateway, and different for any other
@@ -17,7 +17,7 @@ from mcu.base import BackendId, PublisherId, StreamKey, StreamType
 
 PREFIX = "portunus"  # the first field of each label
 REMOTE = "remote"  # the last field of the label of a copy's room
-INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,32}")
+INSTANCE_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,32}")
 _TYPES = {type.value: type for type in StreamType}
 
 
@@ -44,7 +44,7 @@ def stream_label(instance: str, key: StreamKey, *, remote: bool = False) -> str:
 def parse_label(text: str) -> JanusLabel | None:
     """Return the fields of a label; ``None`` if it is not a label of this version of the gateway."""
     parts = text.split("|")
-    if parts[0] != PREFIX or len(parts) < 2 or not INSTANCE.fullmatch(parts[1]):
+    if parts[0] != PREFIX or len(parts) < 2 or not INSTANCE_PATTERN.fullmatch(parts[1]):
         return None
     if len(parts) == 2:
         return JanusLabel(parts[1])

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcu.janus.labels import INSTANCE
+from mcu.janus.labels import INSTANCE_PATTERN
 
 SCHEMES = ("ws://", "wss://")
 CONTINENTS = ("AF", "AN", "AS", "EU", "NA", "OC", "SA")
@@ -90,7 +90,7 @@ def instance_name(configured: str) -> str:
     Raises:
         ValueError: the configured name cannot be part of a label.
     """
-    if configured and not INSTANCE.fullmatch(configured):
+    if configured and not INSTANCE_PATTERN.fullmatch(configured):
         raise ValueError("an instance is 1 to 32 letters, digits, dots, hyphens or underscores")
     return configured or secrets.token_hex(6)
 

@@ -1,4 +1,4 @@
-"""The page by keyboard, by screen reader and on a small screen, and its isolation from other hosts."""
+"""Accessibility of the demo page (keyboard, screen reader, small screen, contrast); its isolation from other hosts."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ SMALL_SCREEN = {"viewport": {"width": 360, "height": 640}}
 async def focused_element(page: CallPage) -> tuple[str, str, str]:
     """Return id, role and accessible name of the focused element."""
     devtools = await page.page.context.new_cdp_session(page.page)
-    found = await devtools.send("Runtime.evaluate", {"expression": "document.activeElement"})
-    at = {"objectId": found["result"]["objectId"], "fetchRelatives": False}
-    node: dict[str, Any] = (await devtools.send("Accessibility.getPartialAXTree", at))["nodes"][0]
+    evaluated = await devtools.send("Runtime.evaluate", {"expression": "document.activeElement"})
+    query = {"objectId": evaluated["result"]["objectId"], "fetchRelatives": False}
+    node: dict[str, Any] = (await devtools.send("Accessibility.getPartialAXTree", query))["nodes"][0]
     id = await page.page.evaluate("document.activeElement.id")
     await devtools.detach()
     return str(id), str(node["role"]["value"]), str(node.get("name", {}).get("value", ""))
 
 
 async def tab_to(page: CallPage, id: str) -> None:
-    """Press Tab until an element has the focus; each one on the way has a name and shows that it is focused."""
+    """Press Tab until the element ``id`` has the focus; assert a name and an outline of each element on the way."""
     for _ in range(30):
         await page.page.keyboard.press("Tab")
-        now, role, name = await focused_element(page)
+        focused, role, name = await focused_element(page)
         if await page.page.evaluate("document.activeElement === document.body"):
-            continue  # between the last and the first control
-        assert name, f"{role} {now!r} has no name"
+            continue  # after the last control Tab leaves the page once
+        assert name, f"{role} {focused!r} has no name"
         outline = "getComputedStyle(document.activeElement).outlineStyle"
         assert await page.page.evaluate(outline) != "none", f"the focus on {name!r} cannot be seen"
-        if now == id:
+        if focused == id:
             return
     raise AssertionError(f"Tab does not reach {id!r}")
 
@@ -118,21 +118,23 @@ async def test_text_contrasts_with_its_background(browser: Browser, inprocess_de
             assert await ada.page.evaluate(_CONTRAST, selector) >= 4.5, (scheme, selector)
 
 
-# WCAG 2.1, 1.4.3: relative luminance of the text against the first background below it that is not transparent.
+# Contrast ratio (WCAG 2.1, 1.4.3) of the text and the nearest background, its own or an ancestor's, that is opaque.
 _CONTRAST = """selector => {
   const parse = colour => colour.match(/[\\d.]+/g).map(Number);
   const luminance = ([r, g, b]) => [r, g, b].map(one => one / 255)
     .map(one => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
     .reduce((sum, one, index) => sum + one * [0.2126, 0.7152, 0.0722][index], 0);
-  let ground = document.querySelector(selector);
-  const text = luminance(parse(getComputedStyle(ground).color));
-  while (parse(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
-  const behind = luminance(parse(getComputedStyle(ground).backgroundColor));
-  return (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
+  let element = document.querySelector(selector);
+  const text = luminance(parse(getComputedStyle(element).color));
+  while (parse(getComputedStyle(element).backgroundColor)[3] === 0) element = element.parentElement;
+  const background = luminance(parse(getComputedStyle(element).backgroundColor));
+  return (Math.max(text, background) + 0.05) / (Math.min(text, background) + 0.05);
 }"""
 
 
-async def test_names_are_text_and_nothing_is_loaded_from_other_hosts(browser: Browser, inprocess_demo: Demo) -> None:
+async def test_names_are_shown_as_text_and_nothing_is_loaded_from_other_hosts(
+    browser: Browser, inprocess_demo: Demo
+) -> None:
     name = "<img src=x onerror=alert(1)>"
     ada = await CallPage.open(browser, inprocess_demo.url)
     requested: list[str] = []

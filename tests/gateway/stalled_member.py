@@ -1,4 +1,4 @@
-"""A member of a room that stops reading."""
+"""A client that joins a room and then stops reading from its socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge.raw_client import RawClient
 
-RECEIVE_BUFFER = 4096  # bytes of the client's socket
+RECEIVE_BUFFER = 4096  # bytes, SO_RCVBUF of the client's socket
 
 
 async def stalled_member(url: str, cloud: FakeNextcloud, room: str, name: str) -> tuple[RawClient, str]:

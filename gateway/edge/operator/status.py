@@ -1,7 +1,7 @@
-"""The endpoints for welcome, statistics, metrics and health.
+"""The read-only HTTP endpoints: welcome, statistics, server information, metrics and health.
 
 Source: reference 1.3, 14.4. Extensions: ``/healthz`` answers while the process runs; ``/readyz`` reports
-whether calls can be served, and to addresses in ``stats.allowed`` the states of SFUs and backends with the reasons.
+whether calls can be served, and to addresses in ``stats.allowed`` the state of each SFU and backend, too.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _nosniff = {"X-Content-Type-Options": "nosniff"}
 
 
 class Status:
-    """Serves the read-only endpoints; the functions are called for each request.
+    """Serves the read-only endpoints.
 
-    ``stats`` returns the object of ``/api/v1/stats``, ``readiness`` the content of ``/readyz``.
+    Each request calls the function that makes its content: ``stats`` for ``/api/v1/stats``, ``server_info`` for
+    ``/api/v1/serverinfo``, ``metrics`` for ``/metrics``, ``readiness`` for ``/readyz``.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Status:
         self._welcome = json.dumps({"nextcloud-spreed-signaling": "Welcome", "version": version}, separators=(",", ":"))
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
-        """Return the routes, below ``prefix``."""
+        """Return the routes, with ``prefix`` before each path."""
         handlers: dict[str, Handler] = {
             "/api/v1/welcome": self._answer_welcome,
             "/api/v1/stats": self._restricted(self._answer_stats),
@@ -62,10 +63,10 @@ class Status:
         return web.Response(text=self._welcome + "\n", content_type="application/json")
 
     async def _answer_stats(self, request: web.Request) -> web.Response:
-        return _indented(self._stats())
+        return _json_response(self._stats())
 
     async def _answer_server_info(self, request: web.Request) -> web.Response:
-        return _indented(self._server_info())
+        return _json_response(self._server_info())
 
     async def _answer_metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
@@ -76,7 +77,7 @@ class Status:
     async def _answer_ready(self, request: web.Request) -> web.Response:
         readiness = self._readiness()
         document = readiness.document(complete=self._is_allowed(request))
-        return _indented(document, status=200 if readiness.serving else 503)
+        return _json_response(document, status=200 if readiness.serving else 503)
 
     def _is_allowed(self, request: web.Request) -> bool:
         """Return whether the client is in ``stats.allowed``; a proxy that is not trusted hides the client's address."""
@@ -92,6 +93,6 @@ class Status:
         return checked
 
 
-def _indented(document: Mapping[str, Any], status: int = 200) -> web.Response:
+def _json_response(document: Mapping[str, Any], status: int = 200) -> web.Response:
     text = json.dumps(document, indent=2)
     return web.Response(status=status, text=text, content_type="application/json", headers=_nosniff)

@@ -1,4 +1,4 @@
-"""Limit of the rate at which a host may send to one client: the rate at which a client may send.
+"""Rate limit of the messages that a host sends to one client: the same limit as for messages that a client sends.
 
 Source: docs/threat-model.md, "Federation".
 """
@@ -10,21 +10,21 @@ import asyncio
 from gateway.core.token_bucket import TokenBucket
 from gateway.flows.services import Services
 
-REFILL_INTERVAL = 0.05  # seconds between two checks whether the host may send again
+RETRY_INTERVAL = 0.05  # seconds between two attempts to refill the token bucket
 
 
-class HostRate:
-    """Limits the messages that a host sends for one client; the count goes on when the seat connects again."""
+class HostRateLimiter:
+    """Limits the messages that a host sends to one client; a reconnect of the seat does not refill the bucket."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._bucket = TokenBucket(services.settings.limits, services.clock())
 
-    async def count(self, size: int) -> None:
-        """Count a message of ``size`` bytes; wait while the host is too fast, so that TCP slows it down."""
+    async def throttle(self, size: int) -> None:
+        """Take the tokens of a message of ``size`` bytes; wait for them if need be, so that TCP slows the host."""
         bucket, limits = self._bucket, self._services.settings.limits
         bucket.messages -= 1.0
         bucket.octets -= size
-        spent = bucket.messages < 0.0 or bucket.octets < 0.0
-        while spent and not bucket.refill(limits, self._services.clock()):  # noqa: ASYNC110 - tokens come with time
-            await asyncio.sleep(REFILL_INTERVAL)
+        exhausted = bucket.messages < 0.0 or bucket.octets < 0.0
+        while exhausted and not bucket.refill(limits, self._services.clock()):  # noqa: ASYNC110 - tokens accrue with time
+            await asyncio.sleep(RETRY_INTERVAL)

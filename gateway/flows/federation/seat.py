@@ -20,7 +20,7 @@ import msgspec
 from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.flows.federation.host_messages import HostMessages
-from gateway.flows.federation.host_rate import HostRate
+from gateway.flows.federation.host_rate import HostRateLimiter
 from gateway.flows.federation.remote_room import (
     RemoteRoom,
     UnansweredJoin,
@@ -80,7 +80,7 @@ class FederatedSeat:
         self._join: UnansweredJoin | None = None
         self._withdrawn: WithdrawnJoin | None = None  # until the host has answered the join after it
         self._joins = 0  # requests so far, for their ids
-        self._rate = HostRate(services)
+        self._rate_limiter = HostRateLimiter(services)
         self._messages = HostMessages(services, session, list_bytes)
         self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
         self._task: asyncio.Task[None] | None = None
@@ -221,7 +221,7 @@ class FederatedSeat:
                 message, size = await self._remote.receive()
                 if message is not None and self._state not in (SeatState.RENEWING, SeatState.CLOSED):
                     self._handle(message)
-                await self._rate.count(size)
+                await self._rate_limiter.throttle(size)
         except RemoteConnectionLost:
             self._remote.abort()
         finally:

@@ -1,9 +1,9 @@
-"""Parsing of clients' descriptions into the parameters that the SFU uses.
+"""Parse the clients' session descriptions into the parameters that the SFU uses.
 
-One codec is negotiated per media section: the first in the preferred order that the SFU forwards, with its
-retransmission. All media share one bundle; a section outside of it, or without such a codec, is rejected with port 0.
+One codec is negotiated per media section: of the codecs that the SFU forwards the most preferred one, with its RTX
+format. All media share one BUNDLE group; a section outside of it, or without such a codec, is rejected with port 0.
 
-Source: RFC 8829 5 (offers and answers), RFC 9143 (bundle), RFC 5761 (rtcp-mux), RFC 5576 and RFC 4588 (SSRCs and
+Source: RFC 8829 5 (offers and answers), RFC 9143 (BUNDLE), RFC 5761 (rtcp-mux), RFC 5576 and RFC 4588 (SSRCs and
 retransmission), RFC 8853 and RFC 8851 (simulcast), RFC 8841 (data channels).
 """
 
@@ -40,28 +40,28 @@ MAX_DIGITS = 10  # of a 32 bit number
 MAX_SSRC = (1 << 32) - 1
 MAX_REMOTE_MESSAGE_SIZE = (1 << 32) - 1  # bytes, greatest ``a=max-message-size`` that is read
 MAX_PORT = 65535
-MAX_FMTP = 2048  # characters of a codec's parameters; with H264 parameter sets a few hundred
+MAX_FMTP = 2048  # characters of a codec's format parameters; H264 ones with parameter sets have a few hundred
 MAX_EXTENSION_ID = 255  # RFC 8285, two-byte headers
 
 
-def preference(options: PublishOptions) -> CodecPreference:
-    """Return the codec preference of the options."""
+def codec_preference(options: PublishOptions) -> CodecPreference:
+    """Return the codec preference that a publisher requests by ``options``."""
     return CodecPreference(
         options.audiocodecs, options.videocodecs, options.vp9profile.lower(), options.h264profile.lower()
     )
 
 
-def read_offer(offer: Description, codec_preference: CodecPreference, *, renegotiation: bool = False) -> PublisherOffer:
-    """Parse a publisher's offer, with its codecs ordered by ``codec_preference``; ``offer`` itself is not edited.
+def read_offer(offer: Description, preference: CodecPreference, *, renegotiation: bool = False) -> PublisherOffer:
+    """Parse a publisher's offer, with its codecs ordered by ``preference``; ``offer`` itself is not edited.
 
-    Only a renegotiation may have no accepted section. One transport has one SCTP association (RFC 8841 9.2), so a
-    second section of data channels is rejected.
+    Only in a renegotiation may the SFU reject all sections of an offer. One transport has one SCTP association (RFC
+    8841 9.2), so a second section of data channels is rejected.
 
     Raises:
         Rejected: the offer lacks transport parameters, has no medium that the SFU forwards, or repeats a mid.
     """
     description = offer.copy()
-    prefer(description, codec_preference)
+    prefer(description, preference)
     bundled = _bundled_sections(description)
     multiplexed = any(description.media[index].attribute("rtcp-mux") is not None for index in bundled)
     data = next((index for index in sorted(bundled) if _has_data_channels(description.media[index])), None)
@@ -109,7 +109,7 @@ def read_answer(
 
 
 def _bundled_sections(description: Description) -> frozenset[int]:
-    """Return the indices of the sections that share one transport: the first bundle, else the first section in use."""
+    """Return the indices of sections that share a transport: the first BUNDLE group, else the first used section."""
     used = {index: section for index, section in enumerate(description.media) if not section.rejected}
     group = frozenset(next((group for group in bundles(description) if group), ()))
     if group:
@@ -118,9 +118,9 @@ def _bundled_sections(description: Description) -> frozenset[int]:
 
 
 def _publisher_section(section: MediaSection, index: int, *, multiplexed: bool) -> PublisherSection | None:
-    """Return the section if it is accepted; ``multiplexed``: a section of its bundle has ``a=rtcp-mux``.
+    """Return the section if it is accepted; ``multiplexed``: a section of its BUNDLE group has ``a=rtcp-mux``.
 
-    By RFC 8829 5.2.1 only the first section of a bundle has the attributes of the transport.
+    By RFC 8829 5.2.1 only one section of a BUNDLE group has the transport attributes.
     """
     mid = section.mid or str(index)  # without a mid the section is the only one
     if not _is_printable_ascii(mid):
@@ -155,7 +155,7 @@ def _publisher_section(section: MediaSection, index: int, *, multiplexed: bool) 
 def _has_data_channels(section: MediaSection) -> bool:
     """Return whether the section negotiates data channels, by RFC 8841 or by the older ``a=sctpmap``.
 
-    Drafts in between had the older protocol with the format ``webrtc-datachannel``.
+    Some drafts of RFC 8841 combine the older protocol with the newer format, ``webrtc-datachannel``.
     """
     if section.protocol == OLD_SCTP_PROTOCOL and "webrtc-datachannel" not in section.formats:
         return any(value.split()[1:2] == ["webrtc-datachannel"] for value in section.attributes("sctpmap"))
@@ -184,7 +184,7 @@ def _choose_codec(section: MediaSection) -> NegotiatedCodec | None:
 
 
 def _is_forwarded_fmtp(fmtp: str) -> bool:
-    """Return whether format parameters may stand in each offer to a subscriber."""
+    """Return whether format parameters are safe to copy into the offers to subscribers."""
     return len(fmtp) <= MAX_FMTP and _is_printable_ascii(fmtp)
 
 
@@ -206,7 +206,7 @@ def _extension_ids(section: MediaSection) -> dict[str, int]:
 
 
 def _read_ssrcs(section: MediaSection) -> tuple[tuple[OfferedStream, ...], frozenset[int]]:
-    """Return the RTP streams of a section by its SSRCs: those of a SIM group, else one; and its other SSRCs."""
+    """Return the RTP streams of a section by its SSRCs: one per SSRC of a SIM group, else one; and the other SSRCs."""
     listed: dict[int, None] = {}
     for value in section.attributes("ssrc"):
         ssrc = _decimal(value.split(" ")[0], MAX_SSRC)
@@ -260,9 +260,9 @@ def _answered_section(answer: MediaSection, offer: SubscriberSection) -> Answere
 def _transport(
     description: Description, sections: Sequence[MediaSection], default_setup: str = "actpass"
 ) -> RemoteTransportDescription:
-    """Return the transport parameters of a bundle; session-level values where the sections lack them.
+    """Return the transport parameters of a BUNDLE group; session-level values where its sections lack them.
 
-    An answer without ``a=setup`` is active (RFC 4145 4.1), an offer leaves the choice to the SFU.
+    Without ``a=setup`` an answer is taken as active, the value that RFC 5763 5 recommends, and an offer as actpass.
     """
 
     def first(name: str) -> str:

@@ -40,14 +40,14 @@ async def test_errors_of_sendoffer_are_sent_to_its_sender() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         alice.received()
-        foreign = await harness.hello("x", OTHER_CLOUD)
-        alice.media(bob, "sendoffer", id="late")
-        await asyncio.sleep(10.1)
+        foreign = await harness.hello("foreign", OTHER_CLOUD)
+        alice.media(bob, "sendoffer", id="no publication")
+        await asyncio.sleep(10.1)  # the time for which a sendoffer waits for the publication
         alice.send_message(
             {"type": "session", "sessionid": "unknown"}, {"type": "sendoffer", "roomType": "video"}, id="unknown"
         )
         alice.media(foreign, "sendoffer", id="foreign")
-        alice.media(alice, "sendoffer", id="own")
+        alice.media(alice, "sendoffer", id="own")  # ignored
         harness.mcu.subscribe_error = Rejected("no")
         alice.offer()
         alice.media(bob, "sendoffer", id="refused")
@@ -57,7 +57,7 @@ async def test_errors_of_sendoffer_are_sent_to_its_sender() -> None:
         alice.media(bob, "sendoffer", id="forbidden screen", room_type="screen")
         errors = {message["id"]: message["error"]["code"] for message in alice.received() if message["type"] == "error"}
         assert errors == {
-            "late": "client_not_found",
+            "no publication": "client_not_found",
             "unknown": "client_not_found",
             "foreign": "client_not_found",
             "refused": "processing_failed",
@@ -122,19 +122,19 @@ async def test_offer_that_waits_for_the_sfu_is_not_sent_after_either_side_left_t
 
 
 # reference 9.5-b
-async def test_sendoffer_is_refused_outside_of_the_own_room() -> None:
+async def test_sendoffer_to_a_session_outside_of_the_senders_room_is_refused() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
-        neighbour, outside = await harness.member("neighbour", "next door"), await harness.hello("outside")
+        other_room, no_room = await harness.member("other", "other room"), await harness.hello("no room")
         alice.received()
-        for number, client in enumerate((neighbour, outside)):
+        for number, client in enumerate((other_room, no_room)):
             alice.media(client, "sendoffer", id=str(number))
         assert [(message["id"], message["error"]["code"]) for message in alice.received()] == [
             ("0", "not_allowed"),
             ("1", "not_allowed"),
         ]
-        outside.media(await harness.hello("also outside"), "sendoffer")
-        assert outside.error_codes() == ["not_allowed"]
+        no_room.media(await harness.hello("no room either"), "sendoffer")
+        assert no_room.error_codes() == ["not_allowed"]
         alice.offer()
         await settle()
         alice.media(bob, "sendoffer")
