@@ -19,6 +19,11 @@ from tests.setup.pins import ROOT
 
 ARCHIVE = ROOT / "build" / "debian-12.tar"
 BOOT_TIMEOUT = 60.0  # seconds
+DIAGNOSES = (  # shown with a failure
+    ("journalctl", "--unit=portunus*", "--lines=60"),
+    ("systemctl", "status", "--no-pager", "portunus.service", "portunus.socket"),
+    ("sh", "-c", "for p in /proc/[0-9]*; do echo $p $(tr '\\0' ' ' <$p/cmdline) $(cat $p/wchan); done"),
+)
 END_TIMEOUT = 20.0  # seconds
 COMMAND_TIMEOUT = 100.0  # seconds; an upgrade waits for the drain
 
@@ -96,11 +101,12 @@ async def debian_machine(folder: Path, network: Path) -> AsyncIterator[DebianMac
             try:
                 yield machine
             except BaseException as error:
-                error.add_note((await machine.attempt("journalctl", "-u", "portunus*", "-n", "60"))[1])
+                for command in DIAGNOSES:
+                    error.add_note((await machine.attempt(*command))[1])
                 raise
         finally:
             await _end(process)
-            shutil.rmtree(files)  # 200 MB that pytest would keep
+            shutil.rmtree(files, ignore_errors=True)  # 200 MB that pytest would keep
 
 
 async def _end(process: Process) -> None:

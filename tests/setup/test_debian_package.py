@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import sys
+from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.interop.member import Member
 from tests.media.loopback import loopback
 from tests.netns import lone_host
 from tests.setup.commands import run
-from tests.setup.debian_machine import DebianMachine, debian_machine
+from tests.setup.debian_machine import COMMAND_TIMEOUT, DebianMachine, debian_machine
 from tests.setup.pins import ROOT
 
 __all__ = ["loopback"]
@@ -63,14 +64,26 @@ async def install(machine: DebianMachine, package: Path) -> str:
 
 
 async def configure(machine: DebianMachine, nextcloud: FakeNextcloud) -> None:
-    """Configure the gateway as the comments of its file say, with an SFU that needs no other program."""
+    """Do what the file tells the operator to do, with an SFU that needs no other program."""
     file = machine.files / "etc" / "portunus" / "portunus.toml"
     text = file.read_text().replace("https://cloud.example.com/", nextcloud.url)
     text = re.sub(r'type = "janus"\n\n\[\[mcu\.janus\]\]\nurl = .*\n', 'type = "inprocess"\n', text)
     file.write_text(f'{text}\n[mcu.inprocess]\naddress = "127.0.0.1"\n')
     check = await machine.run("portunus", "config", "check", "/etc/portunus/portunus.toml", "--user", "portunus")
     assert "error" not in check
+    drop_in = machine.files / "etc" / "systemd" / "system" / "portunus.service.d" / "limit.conf"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[Service]\nTimeoutStopSec=5\n")  # the gateway has to ask for the time that a drain needs
+    await machine.run("systemctl", "daemon-reload")
     await machine.run("systemctl", "restart", "portunus.service")
+
+
+async def read_until(process: Process, part: str) -> None:
+    """Wait for a line of the output of a process."""
+    assert process.stdout is not None
+    async with asyncio.timeout(COMMAND_TIMEOUT):
+        while part not in (await process.stdout.readline()).decode():
+            assert not process.stdout.at_eof()
 
 
 async def welcome(http: aiohttp.ClientSession) -> str:
@@ -109,8 +122,9 @@ async def upgrade_over_call(
     await anna.publish()
     await ben.request_offer(anna)
     await ben.wait_for_picture(anna)
+    log = await machine.start("journalctl", "--follow", "--lines=0", "--unit=portunus.service")
     installing = asyncio.create_task(install(machine, package))
-    await wait_for_drain(http)
+    await read_until(log, "draining: no new sessions are accepted")
     late = await stack.enter_async_context(TalkClient(GATEWAY, nextcloud.url))
     with pytest.raises(RequestRefused, match="shutdown_scheduled"):
         await late.hello(nextcloud.ticket("late"))
@@ -118,6 +132,7 @@ async def upgrade_over_call(
     await anna.publish("screen", audio=False, channels=())  # the old process serves the call in full
     await anna.offer_stream_to(ben)
     await ben.wait_for_picture(anna, "screen")
+    await read_until(log, "draining: sessions in calls: 2;")  # the progress after 10 s: the unit's own limit is over
     assert not installing.done()
     for member in (anna, ben):
         await nextcloud.talk.set_in_call("4711", member.room_session, 0)
@@ -130,15 +145,6 @@ async def upgrade_over_call(
     await anna.client.connect()
     with pytest.raises(RequestRefused, match="no_such_session"):
         await anna.client.resume()
-
-
-async def wait_for_drain(http: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            async with http.get(f"{GATEWAY}/readyz") as answer:
-                if (await answer.json()).get("draining"):
-                    return
-            await asyncio.sleep(0.05)  # clients get no event when a drain begins
 
 
 @pytest.mark.full
@@ -168,6 +174,7 @@ async def check_removal(machine: DebianMachine) -> None:
     assert (machine.files / "etc" / "portunus" / "secrets" / "backend").exists()
     assert not (machine.files / "usr" / "lib" / "portunus").exists()
     await machine.run("dpkg", "--purge", "portunus")
+    shutil.rmtree(machine.files / "etc" / "systemd" / "system" / "portunus.service.d")
     for name in ("etc/portunus", "var/lib/portunus"):
         assert not (machine.files / name).exists()
     assert await machine.run("find", "/etc/systemd", "/var/lib/systemd", "-name", "portunus*") == ""
