@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from aioice.stun import Message
 
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.transport.dtls_records import dtls_records
+from mcu.inprocess.transport.stun_rate import StunRate
 
 RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
@@ -38,7 +40,14 @@ class IceTransport(aioice.Connection):
     sockets and credentials (docs/mcu.md). "Transport" means that of the client here.
     """
 
-    def __init__(self, settings: InprocessSettings, receive: Callable[[bytes], object], *, controlling: bool) -> None:
+    def __init__(
+        self,
+        settings: InprocessSettings,
+        receive: Callable[[bytes], object],
+        *,
+        controlling: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(ice_controlling=controlling)
         self._settings = settings
         self._pair: CandidatePair | None = None  # the nominated pair that ``_destination`` belongs to
@@ -54,6 +63,8 @@ class IceTransport(aioice.Connection):
         self._former_sources: frozenset[tuple[str, int]] = frozenset()  # after a renewal: those of the old transport
         self._doubtful_address: tuple[str, int] | None = None  # of the transport in use or the next one
         self._settling: asyncio.TimerHandle | None = None
+        self._clock = clock
+        self._client_rate, self._strangers_rate = StunRate(), StunRate()
 
     async def get_component_candidates(
         self,
@@ -132,6 +143,14 @@ class IceTransport(aioice.Connection):
     def is_source(self, address: tuple[str, int]) -> bool:
         """Return whether a datagram other than STUN may come from an address."""
         return address in self._sources
+
+    def may_read_stun(self, address: tuple[str, int]) -> bool:
+        """Return whether a STUN message from an address may be read, and count it if so.
+
+        Strangers have a rate of their own, so that they cannot displace the checks of the client.
+        """
+        rate = self._client_rate if address in self._sources else self._strangers_rate
+        return rate.take(self._clock())
 
     def request_received(self, message: Message, addr: tuple[str, int], protocol: StunProtocol) -> None:
         """Answer a connectivity check; store the source of an authentic check that arrives before ``connect``."""
@@ -306,7 +325,7 @@ class _DemultiplexingSocket(StunProtocol):
             if self._ice.is_source(addr[:2]):
                 for record in dtls_records(data):
                     self._ice.data_received(record, COMPONENT)
-        elif first < 4 and len(data) <= MAX_STUN:
+        elif first < 4 and len(data) <= MAX_STUN and self._ice.may_read_stun(addr[:2]):
             try:
                 super().datagram_received(data, addr)
             except Exception:

@@ -14,7 +14,7 @@ from aiortc.rtcsctptransport import DataChunk, SackChunk
 
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.forwarding import rtp
-from mcu.inprocess.transport import peer_transport
+from mcu.inprocess.transport import peer_transport, stun_rate
 from mcu.inprocess.transport.aiortc_internals import dtls
 from mcu.inprocess.transport.aiortc_internals import ice as ice_limits
 from mcu.inprocess.transport.aiortc_internals import sctp as sctp_limits
@@ -23,6 +23,7 @@ from mcu.inprocess.transport.aiortc_internals.ice import IceTransport
 from mcu.inprocess.transport.aiortc_internals.sctp import SctpTransport
 from mcu.inprocess.transport.dtls_records import dtls_records
 from mcu.inprocess.transport.peer_transport import PeerTransport
+from mcu.inprocess.transport.stun_rate import StunRate
 from sdp.candidates import parse
 from tests.mcu.inprocess.transport.test_peer_transport import RecordingTransportListener, connection
 
@@ -76,6 +77,53 @@ async def test_stun_messages_longer_than_a_packet_are_dropped_unread() -> None:
             answer = stun.parse_message(await loop.sock_recv(client, 2048))
         assert answer.transaction_id == checks[1].transaction_id
     await ice.close()
+
+
+async def checks_answered(ice: IceTransport, client: socket.socket, count: int) -> int:
+    """Send checks, and return the number of success responses."""
+    answered = 0
+    for _ in range(count):
+        client.sendto(bytes(connectivity_check(ice, "x")), ("127.0.0.1", ice.local_candidates[0].port))
+        for _ in range(4):  # turns of the loop: the datagram is read in one, the answer sent at once
+            await asyncio.sleep(0)
+        try:
+            while client.recv(2048)[:2] == b"\x01\x01":  # a success response
+                answered += 1
+        except BlockingIOError:
+            pass
+    return answered
+
+
+async def test_flood_of_strangers_leaves_the_checks_of_the_client_their_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stun_rate, "RATE", 0.0)  # so that the speed of the machine does not matter
+    ice = IceTransport(SETTINGS, lambda data: None, controlling=False)
+    await ice.gather_candidates()
+    ice.set_remote("abcd", "a" * 22, lite=False)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger,
+    ):
+        for end in (client, stranger):
+            end.bind(("127.0.0.1", 0))
+            end.setblocking(False)
+        address, port = client.getsockname()
+        ice.add(aioice.Candidate("1", 1, "udp", 1, address, port, "host"))
+        for _ in range(500):
+            stranger.sendto(b"\x00\x01" + bytes(18), ("127.0.0.1", ice.local_candidates[0].port))
+            await asyncio.sleep(0)
+        assert await checks_answered(ice, client, 100) == stun_rate.BURST
+    await ice.close()
+
+
+def test_messages_above_the_burst_are_read_at_the_rate() -> None:
+    rate = StunRate()
+    assert sum(rate.take(1000.0) for _ in range(200)) == stun_rate.BURST
+    assert sum(rate.take(1001.0) for _ in range(200)) == stun_rate.BURST  # no more than the burst is saved up
+    for step in range(1, 51):
+        assert rate.take(1001.0 + 1.001 * step / stun_rate.RATE)
+        assert not rate.take(1001.0 + 1.001 * step / stun_rate.RATE)
 
 
 def test_each_record_of_a_datagram_is_read_and_large_ones_are_dropped() -> None:
