@@ -74,7 +74,9 @@ async def test_fault_in_a_join_and_in_a_hello_is_answered(caplog: pytest.LogCapt
         assert [reply["type"] for reply in replies_to(bob, "hello")] == ["hello"]
 
 
-async def test_fault_in_a_message_that_waited_does_not_hold_back_those_behind_it() -> None:
+async def test_fault_in_a_message_that_waited_does_not_hold_back_those_behind_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with FlowHarness() as harness:
         alice = await harness.member("alice")
         alice.received()
@@ -87,3 +89,4 @@ async def test_fault_in_a_message_that_waited_does_not_hold_back_those_behind_it
         harness.nextcloud.gate.set()
         await settle()
         assert [message["id"] for message in alice.received() if "id" in message] == ["j", "c", "l"]
+        assert tracebacks(caplog) == [SECRET]
