@@ -373,6 +373,19 @@ def test_first_evicting_event_stays_until_the_session_leaves() -> None:
     assert not member.accepts_messages
 
 
+def test_evicted_session_does_not_enter_the_call_again() -> None:
+    hub = Hub()
+    member, other = open_session(hub), open_session(hub, "bob")
+    room = join_room(hub, member)
+    join_room(hub, other)
+    hub.set_in_call(room, member.id, True)
+    hub.evict(member, b"event")
+    hub.set_in_call(room, member.id, True)
+    assert room.in_call == set()
+    hub.set_in_call(room, other.id, True)
+    assert room.in_call == {other.id}
+
+
 # -- limits per network
 
 
