@@ -1,13 +1,13 @@
-"""Two gateways with a Nextcloud each: clients of ``home`` join rooms of ``host``."""
+"""Two gateways with a Nextcloud each: clients of ``home`` join rooms of ``host``.
+
+Here the gateways are in the process of the test; ``federated_processes`` runs them as processes of their own.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +21,6 @@ from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.cutting_proxy import CuttingProxy
-from tests.gateway.served import PORTUNUS
 from tests.ports import free_ports
 
 Json = dict[str, Any]
@@ -32,19 +31,15 @@ INPROCESS = McuSection(type="inprocess", settings=InprocessSettings(address="127
 ROOM, REMOTE_ROOM = "localroom", "remoteroom"
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FederatedServers:
     """Two gateways and their Nextclouds; ``host`` is reached through ``proxy``, which may cut connections."""
 
-    home: Gateway
     home_url: str
     home_cloud: FakeNextcloud
-    host: Gateway
     host_url: str
     host_cloud: FakeNextcloud
     proxy: CuttingProxy
-    sfu: bool
-    stack: AsyncExitStack  # of the gateway of ``host``
     budgets: list[int] = field(default_factory=list)  # bytes of the host to forward on the next connections
 
     def target(self, userid: str, room: str = REMOTE_ROOM, **token: Any) -> Json:
@@ -78,13 +73,6 @@ class FederatedServers:
             await client.join(REMOTE_ROOM, nextcloud_session(userid))
             yield client
 
-    async def restart_host(self) -> None:
-        """Stop the gateway of ``host``, and start another one at its address, which knows no session."""
-        await self.host.stop()
-        await self.stack.aclose()
-        listen = urlsplit(self.host_url).netloc
-        self.host, _ = await self.stack.enter_async_context(running_gateway("host", self.host_cloud, self.sfu, listen))
-
     async def join(self, client: TalkClient, userid: str, room_session: str = "", **token: Any) -> Json:
         """Join the room of ``host`` as a client of ``home``."""
         federation = self.target(userid, **token)
@@ -92,114 +80,95 @@ class FederatedServers:
         return await client.request("room", room)
 
 
+@dataclass(kw_only=True)
+class FederatedGateways(FederatedServers):
+    """Two gateways in the process of the test, which can look into them."""
+
+    home: Gateway
+    host: Gateway
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)  # of ``host``
+
+    async def restart_host(self) -> None:
+        """Stop the gateway of ``host``, and start another one at its address, which knows no session."""
+        await self.host.stop()
+        await self.stack.aclose()
+        listen = urlsplit(self.host_url).netloc
+        self.host, _ = await self.stack.enter_async_context(running_gateway("host", self.host_cloud, listen=listen))
+
+
+@asynccontextmanager
+async def two_nextclouds() -> AsyncIterator[tuple[FakeNextcloud, FakeNextcloud]]:
+    """Run the Nextclouds of ``home`` and of ``host``; users of the other one may join the room of each."""
+    async with FakeNextcloud(secret=SECRETS["home"]) as home, FakeNextcloud(secret=SECRETS["host"]) as host:
+        for cloud in (home, host):
+            cloud.features.append("federation-v2")
+            cloud.rooms[REMOTE_ROOM] = NextcloudRoom({"name": "remote"}, list(PERMISSIONS))
+        yield home, host
+
+
 @asynccontextmanager
 async def two_servers(
     *, sfu: bool = False, host_sfu: McuSection | None = None, rules: Json | None = None, **home: Any
-) -> AsyncIterator[FederatedServers]:
-    """Run two gateways, both with the in-process SFU (``sfu``), or the host with another one.
+) -> AsyncIterator[FederatedGateways]:
+    """Run two gateways in the process of the test, with in-process SFUs (``sfu``), or the host with another one.
 
     ``rules`` replace those of federation, ``home`` sections of the configuration of ``home``.
     """
     budgets: list[int] = []
-    async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
-        host_cloud.features.append("federation-v2")
-        host_cloud.rooms[REMOTE_ROOM] = NextcloudRoom({"name": "remote"}, list(PERMISSIONS))
-        async with AsyncExitStack() as stack:
-            host, host_url = await stack.enter_async_context(running_gateway("host", host_cloud, host_sfu or sfu))
-            proxy = CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60)
-            async with proxy:
-                port = urlsplit(proxy.url).port
-                allowed: Json = {"allow_insecure": True, "ports": (port,), "allowed": ("127.0.0.0/8",)}
-                home.setdefault("federation", FederationRules(**(allowed | (rules or {}))))
-                async with running_gateway("home", home_cloud, sfu, **home) as (gateway, home_url):
-                    yield FederatedServers(
-                        gateway, home_url, home_cloud, host, host_url, host_cloud, proxy, sfu, stack, budgets
-                    )
-
-
-class HostProcess:
-    """A process of ``portunus serve`` for ``host``, at a fixed port, so that it can be started again."""
-
-    def __init__(self, folder: Path, cloud: FakeNextcloud) -> None:
-        (port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{port}"
-        self._file = folder / "host.toml"
-        self._file.write_text(
-            f'[http]\nlisten = ["127.0.0.1:{port}"]\n[sessions]\nsecret = "{SECRETS["host"]}"\n'
-            f'[[backend]]\nid = "host"\nurls = ["{cloud.url}"]\nsecret = "{cloud.secret}"\n'
-        )
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        """Start it, and wait until it listens."""
-        self._process = await asyncio.create_subprocess_exec(
-            PORTUNUS, "serve", "-c", str(self._file), stdout=PIPE, stderr=DEVNULL
-        )
-        assert self._process.stdout is not None
-        async with asyncio.timeout(60.0):
-            assert b"listens" in await self._process.stdout.readline()
-
-    async def kill(self) -> None:
-        """Kill it, so that it closes nothing. Idempotent."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            await process.wait()
-
-
-@asynccontextmanager
-async def with_host_process(folder: Path) -> AsyncIterator[tuple[FederatedServers, HostProcess]]:
-    """Run ``home`` here and ``host`` in a process of its own; ``FederatedServers.host`` is not that of ``host``."""
-    async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
-        host_cloud.features.append("federation-v2")
-        process = HostProcess(folder, host_cloud)
-        await process.start()
-        proxy = CuttingProxy(process.url, lambda: 1 << 60)
-        proxy.url = process.url  # not through the proxy
-        rules = FederationRules(
-            allow_insecure=True, ports=(urlsplit(process.url).port or 0,), allowed=("127.0.0.1/32",)
-        )
-        try:
-            async with running_gateway("home", home_cloud, False, federation=rules) as (home, url):
-                stack = AsyncExitStack()
-                yield (
-                    FederatedServers(home, url, home_cloud, home, process.url, host_cloud, proxy, False, stack),
-                    process,
+    async with two_nextclouds() as (home_cloud, host_cloud), AsyncExitStack() as stack:
+        host, host_url = await stack.enter_async_context(running_gateway("host", host_cloud, host_sfu or sfu))
+        async with CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60) as proxy:
+            allowed: Json = {"allow_insecure": True, "ports": (urlsplit(proxy.url).port,), "allowed": ("127.0.0.0/8",)}
+            home.setdefault("federation", FederationRules(**(allowed | (rules or {}))))
+            async with running_gateway("home", home_cloud, sfu, **home) as (gateway, home_url):
+                yield FederatedGateways(
+                    home=gateway,
+                    home_url=home_url,
+                    home_cloud=home_cloud,
+                    host=host,
+                    host_url=host_url,
+                    host_cloud=host_cloud,
+                    proxy=proxy,
+                    stack=stack,
+                    budgets=budgets,
                 )
-        finally:
-            await process.kill()
 
 
 @asynccontextmanager
-async def two_clouds() -> AsyncIterator[FederatedServers]:
+async def two_clouds() -> AsyncIterator[FederatedGateways]:
     """Run one gateway that serves both Nextclouds, and is ``home`` and ``host``."""
-    async with FakeNextcloud(secret=SECRETS["home"]) as home_cloud, FakeNextcloud(secret=SECRETS["host"]) as host_cloud:
-        host_cloud.features.append("federation-v2")
+    async with two_nextclouds() as (home_cloud, host_cloud):
         (port,) = free_ports(1)
         rules = FederationRules(allow_insecure=True, ports=(port,), allowed=("127.0.0.1/32",))
         url = f"http://127.0.0.1:{port}"
         proxy = CuttingProxy(url, lambda: 1 << 60)
         proxy.url = url  # not through the proxy
-        backends = (home_cloud.backend("home"), host_cloud.backend("host"))
         gateway = Gateway(
             Config(
                 sessions=SessionsSection(secret=SECRETS["home"]),
                 http=HttpSection(listen=(f"127.0.0.1:{port}",)),
-                backends=backends,
+                backends=(home_cloud.backend("home"), host_cloud.backend("host")),
                 federation=rules,
             )
         )
         await gateway.start()
         try:
-            stack = AsyncExitStack()
-            yield FederatedServers(gateway, url, home_cloud, gateway, url, host_cloud, proxy, False, stack)
+            yield FederatedGateways(
+                home=gateway,
+                home_url=url,
+                home_cloud=home_cloud,
+                host=gateway,
+                host_url=url,
+                host_cloud=host_cloud,
+                proxy=proxy,
+            )
         finally:
             await gateway.stop()
 
 
 @asynccontextmanager
 async def running_gateway(
-    name: str, cloud: FakeNextcloud, sfu: bool | McuSection, listen: str = "127.0.0.1:0", **sections: Any
+    name: str, cloud: FakeNextcloud, sfu: bool | McuSection = False, listen: str = "127.0.0.1:0", **sections: Any
 ) -> AsyncIterator[tuple[Gateway, str]]:
     """Run one gateway; ``sfu``: whether with the in-process SFU, or the section of another SFU."""
     mcu = sfu if isinstance(sfu, McuSection) else INPROCESS if sfu else McuSection()

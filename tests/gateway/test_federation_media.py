@@ -15,7 +15,7 @@ import pytest
 from gateway.config.sections import McuSection
 from gateway.tools.talk_client import Json
 from mcu.janus.settings import JanusServerSettings
-from tests.gateway.federated import REMOTE_ROOM, FederatedServers, two_servers
+from tests.gateway.federated import REMOTE_ROOM, FederatedGateways, two_servers
 from tests.gateway.test_federation import is_event
 from tests.interop.member import Member
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
@@ -24,7 +24,7 @@ from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 class HostMember(Member):
     """A client of the host in its room."""
 
-    def __init__(self, servers: FederatedServers, name: str, number: int) -> None:
+    def __init__(self, servers: FederatedGateways, name: str, number: int) -> None:
         super().__init__(servers.host_url, servers.host_cloud, name, number)
 
     async def join(self) -> None:
@@ -34,7 +34,7 @@ class HostMember(Member):
 class FederatedMember(Member):
     """A client of the other server in the host's room."""
 
-    def __init__(self, servers: FederatedServers, name: str, number: int) -> None:
+    def __init__(self, servers: FederatedGateways, name: str, number: int) -> None:
         super().__init__(servers.home_url, servers.home_cloud, name, number)
         self._servers = servers
 
@@ -50,13 +50,13 @@ class FederatedMember(Member):
 class MemberAtHost:
     """A federated member with the id of its session at the host, by which the clients of the host know it."""
 
-    def __init__(self, servers: FederatedServers, member: Member) -> None:
+    def __init__(self, servers: FederatedGateways, member: Member) -> None:
         sessions = servers.host.hub.sessions.values()
         (self.id,) = [session.id for session in sessions if session.userid == member.name]
         self.number = member.number
 
 
-async def enter_call(servers: FederatedServers, *members: Member) -> None:
+async def enter_call(servers: FederatedGateways, *members: Member) -> None:
     """Let the host's Nextcloud report that the members are in the call."""
     entries: list[Json] = [{"sessionId": member.room_session, "inCall": 7} for member in members]
     body = {"type": "incall", "incall": {"incall": 7, "changed": entries, "users": entries}}

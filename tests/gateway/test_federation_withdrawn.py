@@ -1,5 +1,7 @@
 """Joins between two gateways that the client withdraws while the host waits for its Nextcloud.
 
+In the process of the test, which reads the sessions of both gateways.
+
 Source: reference 12.3-e.
 """
 
@@ -11,12 +13,12 @@ from contextlib import AsyncExitStack
 import pytest
 
 from gateway.tools.talk_client import TalkClient
-from tests.gateway.federated import ROOM, FederatedServers, Json, two_servers
+from tests.gateway.federated import ROOM, FederatedGateways, Json, two_servers
 
 LIMIT = 60.0  # seconds, far less than ``federation.timeout`` here
 
 
-async def request_join(servers: FederatedServers, client: TalkClient, id: str) -> None:
+async def request_join(servers: FederatedGateways, client: TalkClient, id: str) -> None:
     """Request to join the host's room."""
     room = {"roomid": ROOM, "sessionid": servers.session_of("alice"), "federation": servers.target("alice")}
     await client.send({"id": id, "type": "room", "room": room})
@@ -26,12 +28,12 @@ async def wait_for_reply(client: TalkClient, id: str) -> Json:
     return await client.wait_for(lambda message: message.get("id") == id, limit=LIMIT)
 
 
-def joins_of_alice(servers: FederatedServers) -> list[Json]:
+def joins_of_alice(servers: FederatedGateways) -> list[Json]:
     requests = [request.body for request in servers.host_cloud.requests if request.type == "room"]
     return [body for body in requests if body.get("userid") == "alice" and "action" not in body]
 
 
-async def wait_until_only_bob_is_at_host(servers: FederatedServers) -> None:
+async def wait_until_only_bob_is_at_host(servers: FederatedGateways) -> None:
     async with asyncio.timeout(LIMIT):
         while [session.userid for session in servers.host.hub.sessions.values()] != ["bob"]:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
