@@ -107,16 +107,14 @@ async def two_nextclouds() -> AsyncIterator[tuple[FakeNextcloud, FakeNextcloud]]
 
 
 @asynccontextmanager
-async def two_servers(
-    *, sfu: bool = False, host_sfu: McuSection | None = None, rules: Json | None = None, **home: Any
-) -> AsyncIterator[FederatedGateways]:
-    """Run two gateways in the process of the test, with in-process SFUs (``sfu``), or the host with another one.
+async def two_servers(*, sfu: bool = False, rules: Json | None = None, **home: Any) -> AsyncIterator[FederatedGateways]:
+    """Run two gateways in the process of the test, with in-process SFUs or without (``sfu``).
 
     ``rules`` replace those of federation, ``home`` sections of the configuration of ``home``.
     """
     budgets: list[int] = []
     async with two_nextclouds() as (home_cloud, host_cloud), AsyncExitStack() as stack:
-        host, host_url = await stack.enter_async_context(running_gateway("host", host_cloud, host_sfu or sfu))
+        host, host_url = await stack.enter_async_context(running_gateway("host", host_cloud, sfu))
         async with CuttingProxy(host_url, lambda: budgets.pop(0) if budgets else 1 << 60) as proxy:
             allowed: Json = {"allow_insecure": True, "ports": (urlsplit(proxy.url).port,), "allowed": ("127.0.0.0/8",)}
             home.setdefault("federation", FederationRules(**(allowed | (rules or {}))))

@@ -142,6 +142,20 @@ class FederatedProcesses(FederatedServers):
             if process.running:
                 await process.wait_for_sessions(0)
 
+    def swapped(self) -> FederatedProcesses:
+        """Return the same processes in exchanged roles: clients of ``host`` join rooms of ``home``, without a proxy."""
+        proxy = CuttingProxy(self.home_url, lambda: 1 << 60)
+        proxy.url = self.home_url
+        return FederatedProcesses(
+            home=self.host,
+            home_url=self.host_url,
+            home_cloud=self.host_cloud,
+            host=self.home,
+            host_url=self.home_url,
+            host_cloud=self.home_cloud,
+            proxy=proxy,
+        )
+
 
 async def end_session(client: TalkClient) -> None:
     """End the session of a client with ``bye`` unless it has ended."""
