@@ -301,9 +301,8 @@ async def test_refused_join_changes_nothing(servers: FederatedProcesses, change:
 
 
 # reference 12.1-e
-async def test_host_without_the_feature_is_refused() -> None:
+async def test_host_whose_nextcloud_does_not_federate_is_refused() -> None:
     async with two_servers() as servers, servers.at_home("alice") as alice:
-        object.__setattr__(servers.host._services, "server_welcome", servers.host._services.server)
         servers.host_cloud.features.remove("federation-v2")
         with pytest.raises(RequestRefused) as refused:
             await servers.join(alice, "alice")
