@@ -322,6 +322,8 @@ class Hub:
     def leave_seat(self, session: Session) -> Seat | None:
         """Take a session out of the room of another server; the caller closes the returned seat."""
         seat, session.seat = session.seat, None
+        if seat is not None:
+            session.outbox.forget_unconfirmed()
         self.seated.pop(session.id, None)
         return seat
 

@@ -297,6 +297,8 @@ class FederatedSeat:
         self.room = room
         if self._names is None:
             self._owner.take_seat(session, self)
+        elif self._names.local_room != room.local_id:
+            session.outbox.forget_unconfirmed()
         self._names = names
         self._messages.forget()
         reply = msgspec.structs.replace(body, roomid=room.local_id)

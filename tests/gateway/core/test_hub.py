@@ -436,6 +436,19 @@ def test_session_that_takes_a_seat_elsewhere_leaves_its_room_and_need_not_join_a
     assert not seat.closed  # the caller closes it
 
 
+def test_chat_of_a_room_elsewhere_is_not_kept_for_a_resume_after_the_seat() -> None:
+    hub, chat = Hub(), b"chat"
+    member = open_session(hub, "alice")
+    hub.take_seat(member, FakeSeat())
+    member.outbox.append(chat)
+    member.outbox.keep(chat)
+    assert hub.leave_seat(member) is not None
+    assert member.outbox.unconfirmed is None
+    member.outbox.keep(chat)
+    assert hub.leave_seat(member) is None
+    assert member.outbox.unconfirmed is not None  # it may be of a room of this server
+
+
 class FakeJoin:
     """A join of a room of another server that records whether it was withdrawn."""
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.gateway.flows.federation.fake_host import FakeHost
-from tests.gateway.flows.federation.seats import harness_with, relayed, seated_client
+from tests.gateway.flows.federation.seats import harness_with, relayed, request_join, seated_client
 from tests.gateway.flows.harness import FakeClient, Json
 from tests.gateway.flows.virtual_time import settle
 
@@ -61,3 +63,22 @@ async def test_chat_of_the_host_is_sent_again_after_an_interruption_and_a_new_se
         assert [message["type"] for message in alice.received()] == ["event", "event", "room"]
         again = await harness.resume(alice)
         assert again.received()[1:] == [room_message(FIRST, "L")]
+
+
+@pytest.mark.parametrize("next_room", ["none", "of the same host", "of another host", "of this server"])
+async def test_chat_of_a_hosts_room_that_the_client_left_is_not_sent_again(next_room: str) -> None:
+    host = FakeHost()
+    async with harness_with(host) as harness:
+        alice = await seated_client(harness, "alice", "chat-relay")
+        await deliver(host, alice, room_message(FIRST))
+        if next_room == "none":
+            alice.leave()
+        elif next_room == "of this server":
+            alice.join("local", "nc-local")
+        else:
+            other = {"signaling": "wss://other.example/"} if next_room == "of another host" else {}
+            request_join(alice, room="L2", roomid="R2", **other)
+        await settle()
+        assert "error" not in [message["type"] for message in alice.received()]
+        again = await harness.resume(alice)
+        assert again.received()[1:] == []
