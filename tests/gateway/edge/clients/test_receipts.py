@@ -9,6 +9,7 @@ from tests.gateway.edge.clients.flow_server import NOW, FlowServer, SessionClien
 from tests.gateway.edge.raw_client import PING, PONG, TEXT, Json
 
 ROOM = "r"
+REFRESH: Json = {"type": "chat", "chat": {"refresh": True}}
 
 
 async def join(server: FlowServer, userid: str) -> SessionClient:
@@ -36,6 +37,22 @@ def chat_of(messages: list[Json]) -> list[object]:
     ]
 
 
+def room_message(data: Json) -> Json:
+    """Return the event with a message of Nextcloud to the room."""
+    return {"type": "event", "event": {"target": "room", "type": "message", "message": {"roomid": ROOM, "data": data}}}
+
+
+def type_of(message: Json) -> str:
+    """Return the type of a message, or target and type of an event."""
+    event = message.get("event")
+    return f"{event['target']} {event['type']}" if event else str(message["type"])
+
+
+def call_entry(userid: str, flags: int) -> Json:
+    """Return the entry of a user in an ``incall`` request."""
+    return {"sessionId": nextcloud_session(userid), "inCall": flags}
+
+
 async def chat_before_ping(client: SessionClient) -> tuple[list[object], bytes]:
     """Return the chat before the next ping, and the ping's content."""
     messages: list[Json] = []
@@ -47,13 +64,18 @@ async def chat_before_ping(client: SessionClient) -> tuple[list[object], bytes]:
             messages.append(json.loads(payload))
 
 
-async def chat_before_reply(client: SessionClient) -> list[object]:
-    """Send a message without a body, and return the chat before the error that answers it."""
+async def messages_before_reply(client: SessionClient) -> list[Json]:
+    """Send a message without a body, and return the messages before the error that answers it."""
     client.wire.send({"id": "last", "type": "message"})
     messages: list[Json] = []
-    while not messages or messages[-1].get("id") != "last":
-        messages.append(await client.wire.receive())
-    return chat_of(messages)
+    while (message := await client.wire.receive()).get("id") != "last":
+        messages.append(message)
+    return messages
+
+
+async def chat_before_reply(client: SessionClient) -> list[object]:
+    """Return the chat in ``messages_before_reply``."""
+    return chat_of(await messages_before_reply(client))
 
 
 async def test_pong_confirms_the_messages_before_its_ping(server: FlowServer) -> None:
@@ -71,24 +93,36 @@ async def test_pong_confirms_the_messages_before_its_ping(server: FlowServer) ->
 
 
 # reference 5.6-e
-async def test_unconfirmed_chat_alone_is_repeated_before_the_missed_messages(
-    server: FlowServer,
-) -> None:
-    alice, bob = await join(server, "alice"), await server.client("bob")
+async def test_unconfirmed_chat_alone_is_repeated_before_the_missed_messages(server: FlowServer) -> None:
+    alice, bob = await join(server, "alice"), await join(server, "bob")
     send_comments(server, {"id": 1}, {"message": "without an id"})
     bob.send_message(alice, "relayed")
-    server.harness.rooms_api(ROOM, {"type": "message", "message": {"data": {"type": "other", "chat": {}}}})
-    assert await chat_before_reply(alice) == [1, "without an id", "refresh"]
+    for request in (
+        {"type": "message", "message": {"data": {"type": "other", "chat": {}}}},
+        {"type": "incall", "incall": {"changed": [call_entry("alice", 1), call_entry("bob", 1)]}},
+        {"type": "update", "update": {"userids": ["alice"], "properties": {"name": "new"}}},
+        {"type": "message", "message": {"data": REFRESH}},
+    ):
+        server.harness.rooms_api(ROOM, request)
+    before = await messages_before_reply(alice)
     send_comments(server, {"id": 2})
-    server.harness.rooms_api(
-        ROOM, {"type": "message", "message": {"data": {"type": "chat", "chat": {"refresh": True}}}}
-    )
-    assert await chat_before_reply(alice) == [2, "refresh"]
+    before += await messages_before_reply(alice)
+    assert {type_of(message) for message in before} == {
+        *("message", "room", "room join", "room message", "participants update", "roomlist update")
+    }
     alice.wire.writer.transport.abort()
     await until(lambda: server.harness.hub.sessions[alice.sessionid].connection is None)
     send_comments(server, {"id": 3})
+    server.harness.rooms_api(ROOM, {"type": "incall", "incall": {"changed": [call_entry("bob", 0)]}})
     again = await server.resumed(alice)
-    assert await chat_before_reply(again) == [1, 2, "refresh", 3]
+    after = await messages_before_reply(again)
+    assert [message for message in after if message in before] == [
+        room_message({"type": "chat", "chat": {"comment": {"id": 1}}}),
+        room_message(REFRESH),
+        room_message({"type": "chat", "chat": {"comment": {"id": 2}}}),
+    ]
+    assert chat_of(after) == [1, "refresh", 2, 3]
+    assert [type_of(message) for message in after] == [*["room message"] * 4, "participants update"]
 
 
 async def test_each_resume_repeats_chat_until_a_pong_on_the_new_connection_confirms_it(server: FlowServer) -> None:
