@@ -234,7 +234,7 @@ class JanusSession:
         if self.lost:
             answer.set_result(None)
             return "", answer
-        transaction = self._transactions.begin(expect, undo is not None)
+        transaction = self._transactions.begin(expect, undo is not None, fields.get("handle_id", 0))
         self._answers[transaction] = answer
         answer.add_done_callback(lambda _: self._forget(transaction))
         if undo is not None:
@@ -335,7 +335,7 @@ class JanusSession:
         if error is not None and error.code != NO_SUCH_SESSION and self._queue.was_repeated(settled.transaction):
             answer.set_result(INTERRUPTED_ANSWER)  # the first delivery may have succeeded
             return
-        if (handle := self.handles.get(message.sender)) is not None:
+        if (handle := self.handles.get(settled.handle)) is not None:
             handle.on_answer(answer, message)
         answer.set_result(message)
 

@@ -80,14 +80,19 @@ class PendingRequest(msgspec.Struct):
 
     expect: Expect
     creates: bool  # its success creates an object on Janus that has to be removed if the caller is gone
+    handle: int  # id of the handle that it is about; 0 without one
     abandoned: bool = False
 
 
 class SettledRequest(msgspec.Struct, frozen=True):
-    """A request that is over; ``undo``: it was abandoned and succeeded, so its effect has to be undone."""
+    """A request that is over; ``undo``: it was abandoned and succeeded, so its effect has to be undone.
+
+    ``handle`` is the id of the handle that it is about, or 0: answers of Janus' core that are errors name no sender.
+    """
 
     transaction: str
     step: Step
+    handle: int
     undo: bool = False
 
 
@@ -101,10 +106,10 @@ class Transactions:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def begin(self, expect: Expect, creates: bool = False) -> str:
-        """Start a request and return its transaction."""
+    def begin(self, expect: Expect, creates: bool = False, handle: int = 0) -> str:
+        """Start a request and return its transaction; ``handle``: id of the handle that it is about."""
         transaction = str(next(self._numbers))
-        self._pending[transaction] = PendingRequest(expect, creates)
+        self._pending[transaction] = PendingRequest(expect, creates, handle)
         return transaction
 
     def abandon(self, transaction: str) -> None:
@@ -134,4 +139,5 @@ class Transactions:
         if step is Step.WAIT:
             return None
         del self._pending[message.transaction]
-        return SettledRequest(message.transaction, step, pending.abandoned and error_of(message) is None)
+        undo = pending.abandoned and error_of(message) is None
+        return SettledRequest(message.transaction, step, pending.handle, undo)

@@ -56,6 +56,14 @@ def test_an_answer_is_routed_to_the_request_that_it_names() -> None:
     assert transactions.route(message("event", transaction="999", sender=9)) is Route.HANDLE
 
 
+def test_an_error_without_a_sender_settles_the_request_of_its_handle() -> None:
+    transactions = Transactions()
+    transaction = transactions.begin(EVENT, handle=9)
+    settled = transactions.settle(message("error", transaction=transaction, error={"code": 462, "reason": ""}))
+    assert settled is not None
+    assert (settled.step, settled.handle) == (Step.FAILED, 9)
+
+
 def test_transactions_differ() -> None:
     transactions = Transactions()
     assert len({transactions.begin(ACK), transactions.begin(ACK), transactions.begin(EVENT)}) == 3

@@ -80,19 +80,23 @@ async def subscription(
     await mcu.stop()
 
 
+@pytest.mark.parametrize("by", ["VideoRoom", "core"])
 @pytest.mark.parametrize("refused", ["layer", "subscription"])
 async def test_only_the_refusal_of_a_request_for_an_offer_ends_the_wait_for_it(
-    states: RecordedStates, refused: str
+    states: RecordedStates, refused: str, by: str
 ) -> None:
     async with FakeJanus() as fake, subscription(fake, states) as (subscriber, publisher, _):
         sender = subscriber.handle.id
+        refusal: dict[str, Any] = {"janus": "error", "error": {"code": 462, "reason": "Plugin error"}}  # has no sender
+        if by == "VideoRoom":
+            refusal = event(sender, videoroom="event", error_code=430, error="Invalid element")
         fake.answers["subscribe"] = fake.answers["configure"] = None
         subscriber.feed.set_media({**MEDIA, "1": MediaKind.VIDEO})
         await fake.until("subscribe")
         publisher.reverse_layers(subscriber.feed)
         await fake.until("configure")
         request = "configure" if refused == "layer" else "subscribe"
-        await fake.reply(request, event(sender, videoroom="event", error_code=430, error="Invalid element"))
+        await fake.reply(request, refusal)
         refreshing = asyncio.create_task(subscriber.refresh())
         if refused == "layer":
             await subscriber.session.request("info")  # the error was handled before this answer
