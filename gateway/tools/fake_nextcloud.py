@@ -175,14 +175,28 @@ class FakeNextcloud:
         usual = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
         return self.key.sign({name: value for name, value in (usual | claims).items() if value is not ...})
 
-    def federation(self, signaling: str, roomid: str, userid: str) -> Json:
-        """Return the ``federation`` object with which a user of another server joins a room of this one.
+    def federation_settings(self, signaling: str, roomid: str, userid: str) -> Json:
+        """Return the part of Talk's signaling settings about a room of this server for a user of another one.
 
-        ``signaling`` is the URL of this Nextcloud's gateway. The token's user data are only the displayed name.
+        ``signaling`` is the URL of this Nextcloud's gateway. ``nextcloudServer`` does not end with a slash; the token's
+        user data are only the displayed name.
         """
-        url = f"{self.url}ocs/v2.php/apps/spreed/api/v3/signaling/backend"
-        token = self.token(userid, {"displayname": userid.title()})
-        return {"signaling": signaling, "url": url, "roomid": roomid, "token": token}
+        return {
+            "server": signaling,
+            "nextcloudServer": self.url.rstrip("/"),
+            "helloAuthParams": {"token": self.token(userid, {"displayname": userid.title()})},
+            "roomId": roomid,
+        }
+
+    def federation(self, signaling: str, roomid: str, userid: str) -> Json:
+        """Return the ``federation`` object of a join, as Talk's clients build it from ``federation_settings``."""
+        settings = self.federation_settings(signaling, roomid, userid)
+        return {
+            "signaling": settings["server"],
+            "url": f"{settings['nextcloudServer']}/ocs/v2.php/apps/spreed/api/v3/signaling/backend",
+            "roomid": settings["roomId"],
+            "token": settings["helloAuthParams"]["token"],
+        }
 
     # --- recorded requests
 

@@ -51,6 +51,18 @@ async def test_token_verifies_with_the_published_key(algorithm: str) -> None:
         verify(cloud.token("alice", iat=...), key, now)
 
 
+@pytest.mark.parametrize("prefix", ["/", "/cloud/"])
+async def test_federated_join_is_built_from_settings_with_a_server_that_has_no_slash_at_the_end(prefix: str) -> None:
+    async with FakeNextcloud(prefix=prefix) as cloud:
+        settings = cloud.federation_settings("https://host.example/", "r", "alice")
+        assert settings["nextcloudServer"] + "/" == cloud.url
+        join = cloud.federation("https://host.example/", "r", "alice")
+        claims = verify(join.pop("token"), cloud.signaling["hello-v2-token-key"], time.time())
+        assert (claims.userid, claims.user) == ("alice", b'{"displayname":"Alice"}')
+        url = f"{settings['nextcloudServer']}/ocs/v2.php/apps/spreed/api/v3/signaling/backend"
+        assert join == {"signaling": "https://host.example/", "url": url, "roomid": "r"}
+
+
 async def test_join_is_answered_with_the_permissions_and_properties_of_talk() -> None:
     async with FakeNextcloud() as cloud:
         join = {"version": "1.0", "roomid": "r", "sessionid": "s"}
