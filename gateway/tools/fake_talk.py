@@ -127,12 +127,12 @@ class FakeTalk:
     async def set_permissions(self, token: str, session: str, permissions: Permission) -> None:
         """Set the permissions of the attendee of a session."""
         room = self.room(token)
-        attendee = room.sessions[session].attendee
-        attendee.permissions = permissions
-        changed = _session_ids(room, attendee)
-        await self._sender.post(
-            token, talk_requests.participants(room, changed, changes_only=self._sender.changes_only)
-        )
+        await self._change_permissions(room, room.sessions[session].attendee, permissions)
+
+    async def set_permissions_of_user(self, token: str, userid: str, permissions: Permission) -> None:
+        """Set the permissions of a user, who becomes a member if need be; ``changed`` is empty without a session."""
+        room = self.room(token)
+        await self._change_permissions(room, room.add(ActorType.USERS, userid, userid.title()), permissions)
 
     async def set_in_call(self, token: str, session: str, flags: int) -> None:
         """Set the in-call flags of a session (reference 7), as when it enters or leaves the call."""
@@ -201,6 +201,11 @@ class FakeTalk:
             request = talk_requests.disinvite_sessions(room, [session.id], changes_only=self._sender.changes_only)
             await self._sender.post(room.token, request)
         return room, session.attendee
+
+    async def _change_permissions(self, room: TalkRoom, attendee: Attendee, permissions: Permission) -> None:
+        attendee.permissions = permissions
+        changed, changes_only = _session_ids(room, attendee), self._sender.changes_only
+        await self._sender.post(room.token, talk_requests.participants(room, changed, changes_only=changes_only))
 
     async def _report_call(self, room: TalkRoom, session: TalkSession) -> None:
         if self._sender.attached:

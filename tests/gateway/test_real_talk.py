@@ -10,7 +10,7 @@ import pytest
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.tools.talk_notifier import NotCarriedOut
-from gateway.tools.talk_rooms import nextcloud_session
+from gateway.tools.talk_rooms import Permission, nextcloud_session
 from tests.gateway.federated import REMOTE_ROOM, ROOM, two_servers
 from tests.gateway.running import running_gateway
 
@@ -84,6 +84,22 @@ async def test_user_receives_the_deletion_event_before_the_room_is_deleted(cloud
         event, room = client.messages[start:]
         assert event["event"]["disinvite"] == {"roomid": "r", "reason": "deleted"}
         assert room["type"] == "room"
+
+
+@pytest.mark.parametrize("changes_only", [False, True])
+async def test_members_without_a_session_are_not_listed_for_clients(cloud: FakeNextcloud, changes_only: bool) -> None:
+    async with TalkClient(cloud.gateway, cloud.url) as client:
+        own = await join(cloud, client, "alice")
+        await cloud.talk.set_in_call("r", own, 7)
+        cloud.notifier.changes_only = changes_only
+        await cloud.talk.set_permissions_of_user("r", "bob", Permission.CUSTOM)
+        await cloud.talk.send_message("r", {"last": True})
+        await client.wait_for(lambda message: "last" in str(message))
+        lists = [
+            it["event"]["update"]["users"] for it in client.messages if it.get("event", {}).get("type") == "update"
+        ]
+        listed = [[(user["sessionId"], user["inCall"]) for user in users] for users in lists]
+        assert listed == [[(client.session_id, 7)]] * (1 if changes_only else 2)
 
 
 async def test_federated_user_joins_with_the_token_and_session_id_of_talk() -> None:

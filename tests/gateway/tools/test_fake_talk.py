@@ -150,6 +150,23 @@ async def test_permissions_are_sent_with_the_participants_without_session_ids_of
         assert all("displayName" in user and "nextcloudSessionId" not in user for user in change["users"])
 
 
+@pytest.mark.parametrize("changes_only", [False, True])
+async def test_change_of_a_member_without_a_session_has_an_empty_list_of_changes(changes_only: bool) -> None:
+    async with attached_nextcloud() as (cloud, gateway):
+        alice = cloud.talk.open("r", "alice")
+        cloud.notifier.changes_only = changes_only
+        await cloud.talk.set_permissions_of_user("r", "bob", Permission.CUSTOM)
+        (body,) = [request["participants"] for request in gateway.sent]
+        assert body.pop("changed") == []
+        listed = [] if changes_only else [(alice, 0, 246), ("0", 0, Permission.CUSTOM)]
+        users = body.get("users", [])
+        assert [(user["sessionId"], user["inCall"], user["participantPermissions"]) for user in users] == listed
+        session = cloud.talk.open("r", "bob")
+        await cloud.talk.set_permissions_of_user("r", "bob", Permission.CUSTOM | Permission.AUDIO)
+        (changed,) = gateway.sent[-1]["participants"]["changed"]
+        assert (changed["sessionId"], changed["permissions"]) == (session, ["publish-audio"])
+
+
 async def test_removal_is_two_requests_and_a_leave_of_a_guest_is_one() -> None:
     async with attached_nextcloud() as (cloud, gateway):
         for userid in ("alice", ""):
