@@ -58,12 +58,12 @@ def main(wheel: Path) -> None:
     sys.stdout.write(JsonV1Dot6(bom).output_as_string(indent=2) + "\n")
 
 
-def _component(name: str, version: str, digests: Iterable[str], kind: ComponentType) -> Component:
-    purl = PackageURL("generic" if kind is ComponentType.APPLICATION else "pypi", name=name, version=version)
+def _component(name: str, version: str, digests: Iterable[str], type: ComponentType) -> Component:
+    purl = PackageURL("generic" if type is ComponentType.APPLICATION else "pypi", name=name, version=version)
     return Component(
         name=name,
         version=version,
-        type=kind,
+        type=type,
         scope=ComponentScope.EXCLUDED if name in BUILD_TOOLS else ComponentScope.REQUIRED,
         purl=purl,
         bom_ref=purl.to_string(),

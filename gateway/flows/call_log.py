@@ -278,12 +278,12 @@ class CallLog:
             if left < 0:
                 return
             if not left:
-                text += "; further steps of this kind are left out for up to a minute"
+                text += "; further steps of this type are left out for up to a minute"
         log.log(level, "session %s: %s", session, text)
         self.recorder.add(CallEvent(round(now, 3), session, step, text, backend, room, publisher))
 
     def _steps_left(self, now: float, session: str, step: CallStep, publisher: str) -> int:
-        """Count a step of a session; return how many more of its kind are written in this minute, -1: not even this."""
+        """Count a step of a session; return how many more of its type are written in this minute, -1: not even this."""
         if int(now // 60) != self._minute:
             self._minute, self._counts = int(now // 60), Counter()
         key, limit = (session, step, bool(publisher)), MAX_STEPS_OF_OTHERS if publisher else MAX_STEPS

@@ -106,11 +106,11 @@ def _stream_table(streams: Iterable[StreamRow]) -> Table:
 
 
 def _session_table(sessions: Iterable[SessionRow]) -> Table:
-    table: Table = [("SESSION", "BACKEND", "KIND", "ROOM", "STATE")]
+    table: Table = [("SESSION", "BACKEND", "CLIENT", "ROOM", "STATE")]
     for session in sessions:
         state = "in call" if session.in_call else "not in call"
         connection = "" if session.connected else ", disconnected"
-        table.append((session.id, session.backend, session.kind, session.room or UNKNOWN, state + connection))
+        table.append((session.id, session.backend, session.client, session.room or UNKNOWN, state + connection))
     return table
 
 

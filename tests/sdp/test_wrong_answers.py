@@ -122,7 +122,7 @@ def with_lf(recorded: Recorded) -> str:
 
 
 def applies(name: str, recorded: Recorded) -> bool:
-    """Return whether a change makes the answer wrong: some are allowed in answers to an offer of one kind."""
+    """Return whether a change makes the answer wrong: some are allowed in answers to an offer of one media kind."""
     offer = BY_ID[recorded.answers].text
     if name in ("sendonly to sendonly", "sendrecv to sendonly"):
         return "a=sendrecv" not in offer

@@ -41,7 +41,7 @@ class SessionRow(msgspec.Struct, frozen=True):
 
     id: str  # short id
     backend: str
-    kind: str  # "user", "guest", "internal", "federation"
+    client: str  # "user", "guest", "internal", "federation"
     room: str  # short id; empty: in none, or in one of another server
     connected: bool  # whether its client has a connection
     in_call: bool
@@ -187,11 +187,11 @@ class SnapshotApi:
 
     def _session(self, session: Session) -> SessionRow:
         room = self._services.hub.room_of(session)
-        kind = "user" if session.userid else "guest"
+        client = "user" if session.userid else "guest"
         return SessionRow(
             self._services.calls.short(session.id),
             session.backend.id,
-            kind if session.client_type is ClientType.CLIENT else session.client_type.value,
+            client if session.client_type is ClientType.CLIENT else session.client_type.value,
             self._services.calls.room_id(session.room),
             session.connection is not None,
             room is not None and session.id in room.in_call,

@@ -112,7 +112,7 @@ function showSnapshot(snapshot) {
   fillTable($("sessions"), snapshot.session_rows, [
     ["Session", (row) => opener(row.id, () => openTimeline(row.id), `Timeline of session ${row.id}`)],
     ["Backend", (row) => row.backend],
-    ["Client", (row) => row.kind],
+    ["Client", (row) => row.client],
     ["Room", (row) => row.room || "–"],
     ["State", (row) => `${row.in_call ? "in call" : "not in call"}${row.connected ? "" : ", disconnected"}`],
   ]);

@@ -172,7 +172,7 @@ async def test_repeated_steps_of_a_session_are_limited_for_each_minute() -> None
             await harness.resume(bob)
             resumes = events_of(lines, "resumed", alice, bob)
             assert len(resumes) <= 2 * MAX_STEPS + 1  # a minute may have ended
-            assert "session ALICE: resumed; further steps of this kind are left out for up to a minute" in resumes
+            assert "session ALICE: resumed; further steps of this type are left out for up to a minute" in resumes
             assert resumes[-1] == "session BOB: resumed"
             before = len(events_of(lines, "resumed", alice))
             await harness.sweep(60.0)

@@ -16,14 +16,14 @@ from tests.gateway.certificates import make_certificate
 from tests.gateway.test_app import config
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
 @pytest.mark.parametrize("encrypted", [False, True])
-async def test_gateway_that_answers_is_healthy(kind: str, encrypted: bool, tmp_path: Path) -> None:
+async def test_gateway_that_answers_is_healthy(transport: str, encrypted: bool, tmp_path: Path) -> None:
     certificate, key = map(str, make_certificate(tmp_path)) if encrypted else ("", "")
     with socket.create_server(("127.0.0.1", 0)) as passed:
-        entry = f"127.0.0.1:{passed.getsockname()[1]}" if kind == "tcp" else str(tmp_path / "http.sock")
+        entry = f"127.0.0.1:{passed.getsockname()[1]}" if transport == "tcp" else str(tmp_path / "http.sock")
         settings = config(entry, certificate=certificate, key=key)
-        running = Gateway(settings, passed_sockets=[passed] if kind == "tcp" else [])
+        running = Gateway(settings, passed_sockets=[passed] if transport == "tcp" else [])
         await running.start()
         try:
             assert await asyncio.to_thread(check, settings) == entry

@@ -17,7 +17,7 @@ REPETITIONS = 3
 
 
 class HastyGateway:
-    """A server that answers each kind of request without effect at once, ``REPETITIONS`` times."""
+    """A server that answers requests of each type at once without effect, ``REPETITIONS`` times."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {"open": [], "fetch": [], "post": []}
@@ -25,15 +25,15 @@ class HastyGateway:
 
     async def handle(self, request: web.Request) -> web.Response:
         body: dict[str, Any] = await request.json() if request.can_read_body else {}
-        kind = "post" if "messages" in body else "fetch" if "received" in body else "open"
-        times = self.times[kind]
+        request_type = "post" if "messages" in body else "fetch" if "received" in body else "open"
+        times = self.times[request_type]
         times.append(asyncio.get_running_loop().time())
-        if kind == "open":
+        if request_type == "open":
             if len(times) <= REPETITIONS:
                 assert request.transport is not None
                 request.transport.abort()
             return web.json_response({"secret": "s"})
-        if kind == "post":
+        if request_type == "post":
             if len(times) > REPETITIONS:
                 self.posted.set()
             return web.json_response({"accepted": int(len(times) > REPETITIONS)})
@@ -53,7 +53,7 @@ async def test_client_pauses_before_each_repetition(monkeypatch: pytest.MonkeyPa
         client.send({"type": "bye"})
         assert await client.wait_closed() == 1000
         assert client.failed == REPETITIONS
-    for kind, times in gateway.times.items():
-        assert len(times) == REPETITIONS + 1, kind
+    for request_type, times in gateway.times.items():
+        assert len(times) == REPETITIONS + 1, request_type
         pauses = [later - earlier for earlier, later in pairwise(times)]
-        assert min(pauses) >= 0.04, (kind, pauses)
+        assert min(pauses) >= 0.04, (request_type, pauses)

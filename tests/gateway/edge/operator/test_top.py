@@ -88,7 +88,7 @@ async def test_state_is_printed_once_when_the_output_is_no_terminal(path: Path) 
         "ALICE-ID  ROOM-ID-  video   video  vp8       800     3     2         700         5",
         "ALICE-ID  ROOM-ID-  video   audio  opus        –     –     1           –         –",
         "",
-        "SESSION   BACKEND  KIND      ROOM      STATE",
+        "SESSION   BACKEND  CLIENT    ROOM      STATE",
         "ALICE-ID  cloud    user      ROOM-ID-  in call",
         "INTERNAL  cloud    internal  –         not in call",
         "BOBBY-ID  cloud    guest     ROOM-ID-  not in call, disconnected",
@@ -102,7 +102,7 @@ async def test_state_is_printed_as_json(path: Path) -> None:
         state = json.loads((await top(path, "--json")).output)
         missing = await top(path.parent / "none")
     assert (state["version"], state["sessions"], state["rooms"]) == ("1.2.3", 1, 1)
-    assert [row["kind"] for row in state["session_rows"]] == ["user"]
+    assert [row["client"] for row in state["session_rows"]] == ["user"]
     assert missing.exit_code == 3
 
 
