@@ -50,7 +50,7 @@ def measure_sessions(bench: Bench, server: Server, counts: Sequence[int]) -> Cur
     curves: Curves = {"memory": [], "growth": [], "rest": [], "message": []}
     clients: list[BenchClient] = []
     with contextlib.ExitStack() as stack:
-        _cost_of_a_delivery(bench, server, PAIRS)  # the first sessions load what the process loads once
+        _cost_of_a_delivery(bench, server, PAIRS)  # the first sessions load modules and fill caches
         empty = server.private()
         for count in counts:
             _answer_pings(clients)

@@ -128,7 +128,7 @@ async def inprocess() -> AsyncIterator[InprocessSfu]:
 
 
 def pin(pid: int) -> None:
-    """Pin all threads of a process, and those that they start later, to the first core."""
+    """Pin all threads of a process, and threads that they start later, to the first core."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {MEASURED_CORE})
 

@@ -12,7 +12,7 @@ from bench.runner import Bench, sessions
 from bench.servers import Server
 
 SESSIONS = 9000
-WARM_UP_SESSIONS = 20  # opened before the measurement: the first ones load what a process loads once
+WARM_UP_SESSIONS = 20  # opened before the measurement: the first ones load modules and fill caches
 QUIET = 1.0  # seconds before memory is read
 EMPTY_TARGETS = Targets(value=54.0)
 IDLE_TARGETS = Targets(ratio=0.17, value=9.0)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from bench.client import BenchClient
 
 BLOCK = 32  # messages in one write
-SEND_BUFFER = 32_768  # bytes of a sender's socket: what waits in the kernel counts as sent
+SEND_BUFFER = 32_768  # bytes of a sender's socket: messages that wait in the kernel count as sent
 PATIENCE = 60.0  # seconds without a delivery
 _NUMBER = re.compile(rb'"name":"(\d{9})"')
 _NUMBER_SIZE = len(b'"name":"000000000"')
@@ -60,7 +60,7 @@ class Pair:
         self._start = bytes((0x81, 0xFE)) + length.to_bytes(2) + bytes(4) + self._start
         self.due = 0  # messages that are to be sent
         self.sent = self.delivered = 0
-        self._block = memoryview(b"")  # what is left of the last block
+        self._block = memoryview(b"")  # the rest of the last block that is not sent yet
         self._tail = b""  # of the received octets
 
     @property

@@ -36,8 +36,8 @@ def measure_joins(bench: Bench, servers: Sequence[Server], count: int, targets: 
 def measure_updates(bench: Bench, servers: Sequence[Server]) -> list[Row]:
     """Measure the CPU time of an ``incall`` request about one member of a call, and of the update to all members.
 
-    "Full" has the whole list, too. "Changed only" is what Nextcloud sends to servers that announce ``changed-users``,
-    as Portunus does; the incumbent, which does not, gets the whole list again.
+    "Full" has the whole list, too. "Changed only" is the request of Nextcloud to servers that announce
+    ``changed-users``, as Portunus does; the incumbent, which does not, gets the whole list again.
     """
     members = bench.count(MEMBERS, 3)
     with contextlib.ExitStack() as stack:

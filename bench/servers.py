@@ -39,7 +39,7 @@ class Server:
         return self._memory("VmRSS:")
 
     def private(self) -> int:
-        """Return the server's own memory in bytes, also what is swapped out: without files that it has mapped."""
+        """Return the server's own memory in bytes: anonymous pages, resident or swapped out, without mapped files."""
         return self._memory("RssAnon:") + self._memory("VmSwap:")
 
     def _memory(self, name: str) -> int:

@@ -120,7 +120,7 @@ def _write(text: str) -> None:
 def timeline(
     subject: str, path: Path | None, socket: Path | None, backend: str, as_json: bool, output: Path | None
 ) -> None:
-    """Show what happened in ROOM, or to SESSION, in order; each is the id or the short id in the log.
+    """Show the events of ROOM or SESSION in order; each is the id or the short id in the log.
 
     The exit status is 1 if nothing is recorded of it (or several backends have such a room), 2 for wrong arguments, 3
     if the gateway cannot be reached.

@@ -157,7 +157,7 @@ def _normalise_direction(section: MediaSection) -> None:
 
 
 def _normalise_mappings(section: MediaSection) -> None:
-    """Write each ``rtpmap`` in the form that the gateway reads, and remove those that only an SFU would read."""
+    """Write each ``rtpmap`` in the form that the gateway reads; remove each ``rtpmap`` that only an SFU would read."""
     lines: dict[str, tuple[int, int, str]] = {}  # ordinal number, position and text of the last one, by payload type
     mappings = section.indexed("rtpmap")
     for number, (position, value) in enumerate(mappings):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 OWN_PACKAGES = ("gateway", "mcu", "sdp")
 
-# What each part may import of the packages of this repository. The longest name that fits a module counts; a name
+# The packages of this repository that each part may import. The longest name that fits a module counts; a name
 # stands for all modules below it, and each part may import itself.
 ALL = OWN_PACKAGES
 EDGE = (
@@ -25,7 +25,7 @@ EDGE = (
     "gateway.version",
     "mcu.base",
 )
-FLOW_SERVICES = (  # what every folder of the flows may import
+FLOW_SERVICES = (  # every folder of the flows may import these
     "gateway.wire",
     "gateway.core",
     "gateway.limited_log",

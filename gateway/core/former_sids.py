@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-LIFETIME = 60.0  # seconds; a client whose connection is lost sends what it kept within 30 s (2.5)
+LIFETIME = 60.0  # seconds; a client whose connection is lost sends the messages that it kept within 30 s (2.5)
 MAX_SIDS = 128  # of one session: more than the subscriptions of a call of 100, which may all be replaced at once
 MAX_SID_LENGTH = 64  # characters; longer sids, which clients may choose for publications, are not stored
 

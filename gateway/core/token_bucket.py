@@ -1,4 +1,4 @@
-"""Token buckets that limit what a client sends.
+"""Token buckets that limit the rates of messages and bytes from a client.
 
 Source: docs/protocol.md, "Limits". A ``TokenBucket`` is refilled only when it is empty, for the time since the last
 refill; so a client may send at most twice the burst at once, and the rate in the long run.

@@ -70,7 +70,7 @@ class ServiceManager:
 
 
 def _watchdog_period(environ: Mapping[str, str]) -> float | None:
-    """Return the seconds between two signs of life: half of what the service manager expects; ``None``: it does not."""
+    """Return the seconds between two signs of life, half of the watchdog's limit; ``None``: there is no watchdog."""
     limit, process = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if process not in ("", str(os.getpid())) or not (limit.isascii() and limit.isdecimal() and int(limit)):
         return None

@@ -1,8 +1,8 @@
 """The dispatcher: accepts connections and their messages, and calls the flow that handles a message.
 
-Source: reference 2.2-2.8. The messages of one session are handled one after another, whatever connection they arrived
-on (invariant 5): while the handler of a message waits, as for Nextcloud's answer to a hello or a join, later messages
-wait in the inbox. Messages whose handlers do not wait are handled at once, without a task.
+Source: reference 2.2-2.8. The messages of one session are handled one after another, on whichever connection they
+arrived (invariant 5): while the handler of a message waits, as for Nextcloud's answer to a hello or a join, later
+messages wait in the inbox. Messages whose handlers do not wait are handled at once, without a task.
 """
 
 from __future__ import annotations

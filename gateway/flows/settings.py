@@ -26,7 +26,7 @@ class FlowSettings:
     backends: Backends
     internal_secret: str = ""  # shared with the internal clients; empty: they are refused
     limits: Limits = field(default_factory=Limits)
-    quality: QualityRules = field(default_factory=QualityRules)  # for what a backend's own rules leave out
+    quality: QualityRules = field(default_factory=QualityRules)  # defaults of the rules of backends
     media_limits: MediaLimits = field(default_factory=MediaLimits)
     candidate_filter: CandidateFilter = field(default_factory=CandidateFilter)
     federation: FederationRules = field(default_factory=FederationRules)

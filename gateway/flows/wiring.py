@@ -93,7 +93,7 @@ class Flows:
 
     @property
     def client_limits(self) -> tuple[Callable[[float], None], ...]:
-        """Those of ``sweeps`` that end connections and sessions of silent clients."""
+        """The ``sweeps`` that end connections and sessions of silent clients."""
         return (self.dispatch.sweep,)
 
     async def close(self) -> None:

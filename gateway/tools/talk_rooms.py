@@ -132,7 +132,7 @@ class TalkRoom:
     type: RoomType = RoomType.GROUP
     description: str = ""
     lobby_state: int = 0  # 1: only moderators may enter
-    read_only: int = 0  # 1: nobody may write
+    read_only: int = 0  # 1: participants may not post chat messages
     active_since: float | None = None  # unix time at which the call began
     attendees: list[Attendee] = field(default_factory=list)
     sessions: dict[str, TalkSession] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""``portunus timeline ROOM|SESSION``: shows what happened in a room or to a session, in order.
+"""``portunus timeline ROOM|SESSION``: shows the events of a room or session in order.
 
 Source: docs/operations.md, "The timeline".
 """

@@ -52,7 +52,7 @@ def watch(ask: Callable[[], Snapshot], interval: float, write: Callable[[str], o
 
 
 def screen(snapshot: Snapshot, columns: int, rows: int) -> str:
-    """Return the text that replaces the contents of a terminal; lines are cut, and those that do not fit left out."""
+    """Return the text that replaces the contents of a terminal; long lines are cut, surplus lines left out."""
     shown = [line[:columns] for line in lines(snapshot)][: max(rows - 1, 1)]
     return HOME + "".join(f"{line}{CLEAR_LINE}\n" for line in shown) + CLEAR_BELOW
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 
 class UnverifiedClaims(Struct, frozen=True):
-    """Issuer and times of a token; anybody may have written them."""
+    """Issuer and times of a token whose signature is not verified."""
 
     iss: str = ""
     iat: float = 0.0  # unix time, seconds; 0 = none

@@ -78,7 +78,7 @@ class ForwardingQueue:
         return len(self._waiting)
 
     def receive(self, packet: RtpPacket, now: float) -> None:
-        """Forward a packet at once, or in a later turn behind those that wait; drop it if too many wait."""
+        """Forward a packet at once, or in a later turn behind the waiting packets; drop it if too many wait."""
         turns, waiting = self._turns, self._waiting
         if not waiting and turns.left > 0:
             turns.spend(1 + self._forward(packet, now))

@@ -109,7 +109,7 @@ async def _run(wstest: list[str], folder: Path, url: str) -> dict[str, dict[str,
 
 
 def _report(results: dict[str, dict[str, Any]]) -> int:
-    """Print what is not strictly as the suite expects, and return the exit status."""
+    """Print the cases whose behaviour is not strictly the expected one, and return the exit status."""
     failed = False
     for case in sorted(results, key=lambda name: [int(part) for part in name.split(".")]):
         behavior = results[case]["behavior"]

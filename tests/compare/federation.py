@@ -1,6 +1,6 @@
 """Federation with the Go server: the same steps between two Go servers, and with Portunus in place of each of them.
 
-What clients and both Nextclouds receive is compared with what they receive between two Go servers; so a difference
+The messages to clients and both Nextclouds are compared with the messages between two Go servers; so a difference
 belongs to the role that Portunus has. A step that a server does not carry out times out, and counts as different.
 """
 

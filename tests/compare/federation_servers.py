@@ -95,7 +95,7 @@ class ServerPair:
         return ids[-1]
 
     async def results(self) -> dict[str, Counter[str]]:
-        """Wait until no message arrives; return what arrived since the last call, with names in place of ids."""
+        """Wait until no message arrives; return the messages since the last call, with names in place of ids."""
         total = -1
         for _ in range(MAX_QUIET_TIMES):
             if total == (total := sum(len(received) for received in self._received().values())):

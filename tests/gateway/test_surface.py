@@ -93,7 +93,7 @@ def split_features(listed: str) -> list[str]:
 
 
 def without_optional_features(features: list[str]) -> set[str]:
-    """Return the features without those that depend on the SFU, which other tests check."""
+    """Return the features that do not depend on the SFU; other tests check the rest."""
     return set(features) - {"republish", "simulcast"}
 
 

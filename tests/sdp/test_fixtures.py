@@ -22,7 +22,7 @@ ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+|\S+\.local")
 
 
 def check_edit(text: str, edit: Edit) -> Description:
-    """Apply an edit, check what holds for all edits, and return the edited description."""
+    """Apply an edit, check the invariants of all edits, and return the edited description."""
     before, description = parse(text), parse(text)
     edit.apply(description)
     edited = str(description)

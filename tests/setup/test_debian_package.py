@@ -64,7 +64,7 @@ async def install(machine: DebianMachine, package: Path) -> str:
 
 
 async def configure(machine: DebianMachine, nextcloud: FakeNextcloud) -> None:
-    """Do what the file tells the operator to do, with an SFU that needs no other program."""
+    """Edit the configuration as its comments tell the operator, with the in-process SFU."""
     file = machine.files / "etc" / "portunus" / "portunus.toml"
     text = file.read_text().replace("https://cloud.example.com/", nextcloud.url)
     text = re.sub(r'type = "janus"\n\n\[\[mcu\.janus\]\]\nurl = .*\n', 'type = "inprocess"\n', text)

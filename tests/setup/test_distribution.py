@@ -42,7 +42,7 @@ def tracked(*names: str) -> set[str]:
 
 
 def test_context_of_the_image_has_the_files_that_are_copied_and_no_others() -> None:
-    # patterns as those of .gitignore, but relative to the context unless they begin with an asterisk
+    # patterns like in .gitignore, but relative to the context unless they begin with an asterisk
     anchored = re.sub(r"^(!?)(?=\w)", r"\1/", (ROOT / ".dockerignore").read_text(), flags=re.M)
     ignored = PathSpec.from_lines("gitignore", anchored.splitlines())
     everything = tracked() | set(LEFTOVERS) | set(OUTSIDE)

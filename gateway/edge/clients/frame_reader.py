@@ -50,7 +50,7 @@ class FrameError(Exception):
 
 # Opcode, value and size. The value is the text of a text message, the payload of a control frame, otherwise ``b""``.
 # The size is that of this frame's payload in bytes, also of the fragment that completes a message, so that the sizes of
-# all frames add up to what the client has sent.
+# all frames add up to the payloads that the client has sent.
 Frame: TypeAlias = tuple[int, "str | bytes | bytearray", int]
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 NARROW_SIZE = 32_768  # bytes; Linux accepts up to 1.5 times as many
 BODY_SIZE = 262_144  # bytes, for bodies that a handler reads
-# Bytes, for WebSockets: the longest message. What clients have sent beyond the gateway's capacity waits there, and
-# delays all other messages when their load ends; a slow network carries such a message in one round trip.
+# Bytes, for WebSockets: the longest message. Messages beyond the gateway's capacity wait there, and delay all
+# other messages when the load ends; a slow network carries such a message in one round trip.
 WEBSOCKET_SIZE = 65_536
 
 

@@ -23,7 +23,7 @@ from gateway.standstill import PeerTimer
 
 STEPS_IN_TURN = 2  # of handshakes, in each turn of the event loop: at most 10 ms
 _NO_LIMIT = 86_400.0 * 365  # seconds, for ``start_tls``: a ``PeerTimer`` limits the handshake
-_BUFFER = bytearray(16_384)  # of all handshakes: what was received is copied at once
+_BUFFER = bytearray(16_384)  # of all handshakes: the octets received are copied at once
 
 
 class HandshakeTurns:
@@ -207,7 +207,7 @@ class TlsHandshake(asyncio.BufferedProtocol):
 
 
 class _Received(asyncio.Protocol):
-    """Keeps what a TLS connection receives until its next protocol gets it."""
+    """Keeps the octets that a TLS connection receives until its next protocol gets them."""
 
     def __init__(self) -> None:
         self._data = b""

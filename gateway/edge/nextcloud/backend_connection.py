@@ -62,7 +62,7 @@ class Reply(Struct, frozen=True):
 
 
 def encode_head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes:
-    """Return the head of a request, to which ``encode_request`` adds what differs from request to request.
+    """Return the head of a request, without the headers that ``encode_request`` adds to each request.
 
     ``path`` is percent-encoded, ``host`` the value of the header ``Host``.
 
@@ -156,7 +156,7 @@ class BackendConnection(asyncio.Protocol):
             self._parse(data)
 
     def _parse_piece(self) -> None:
-        """Parse the next piece of what was received, and the others in later turns of the event loop."""
+        """Parse the next piece of the received octets, and the others in later turns of the event loop."""
         if self._parser is None or self._transport is None:  # the answer is complete, or there will be none
             self._unparsed.clear()
             return
@@ -228,7 +228,7 @@ class BackendConnection(asyncio.Protocol):
         if len(self._body) > self._max_body:
             self._fail(RequestFailed("error_reading_body", _TOO_LARGE))
         elif payload.is_eof():
-            # ``feed_eof`` returns what it has of a message that follows.
+            # ``feed_eof`` returns the message that has begun after this one, if any.
             ended = self._transport is not None and parser.feed_eof() is None
             self.reusable = ended and not (self._spoiled or self._unparsed or message.should_close)
             reply = Reply(message.code, message.headers, bytes(self._body))
@@ -239,8 +239,8 @@ class BackendConnection(asyncio.Protocol):
     def _end_request(self) -> asyncio.Future[Reply] | None:
         """Forget the request, and return its future.
 
-        A failed one refers to the frames that have waited for it, and so to this connection: without this, it and what
-        it has received would stay in memory until the garbage collector runs.
+        A failed one refers to the frames that have waited for it, and so to this connection: without this, it and the
+        octets received would stay in memory until the garbage collector runs.
         """
         answer, self._answer, self._parser = self._answer, None, None
         self._message, self._payload, self._body = None, None, bytearray()

@@ -60,7 +60,7 @@ class PreparedRequest(Struct, frozen=True):
 
 
 def prepare(method: str, url: str, headers: Mapping[str, str]) -> PreparedRequest:
-    """Encode what is the same in many requests.
+    """Encode the parts of the head that many requests share.
 
     Raises:
         Unreachable: the URL is not absolute or not of HTTP, or a header is malformed.

@@ -1,4 +1,4 @@
-"""The timeline on the admin socket: ``GET /timeline?of=ROOM_OR_SESSION&backend=B`` answers what happened, in order.
+"""The timeline on the admin socket: ``GET /timeline?of=ROOM_OR_SESSION&backend=B`` answers with its events in order.
 
 Source: docs/operations.md, "The timeline". ``of`` is the id of a room (a Talk token) or its short id, or the id of a
 session or its short id; ``backend`` is needed if several backends have had such a room. The answer has short ids only,

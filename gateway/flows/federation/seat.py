@@ -4,8 +4,8 @@ A seat has one task, which owns the connection to the host: it receives until th
 after a loss. During an interruption the client's messages are kept. Afterwards the remote session is resumed, or a new
 one is opened and joins the room.
 
-Whatever the host sends, it affects one session only: its messages are appended to the outbox of this session, at most
-as fast as a client may send, after ``gateway.wire.federation`` has checked the ids in them.
+The messages of the host affect one session only: they are appended to the outbox of this session, at most as fast as a
+client may send, after ``gateway.wire.federation`` has checked the ids in them.
 
 Source: reference 12.1-12.3.
 """

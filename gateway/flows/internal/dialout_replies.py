@@ -33,7 +33,7 @@ class DialoutKey(NamedTuple):
 
 
 class DialoutReplies:
-    """The replies that are pending, and for ``REPLY_LIFETIME`` seconds those after which a phone may ring."""
+    """The replies that are pending, and for ``REPLY_LIFETIME`` seconds the replies after which a phone may ring."""
 
     def __init__(self) -> None:
         self._replies: dict[DialoutKey, asyncio.Future[DialoutReply]] = {}

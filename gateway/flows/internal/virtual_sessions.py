@@ -72,7 +72,7 @@ class VirtualSessions:
         self._events.virtual_joined(virtual, self._hub.add_virtual(virtual))
 
     def update(self, owner: Session, body: UpdateSession) -> None:
-        """Change the flags and the in-call flags of a virtual session; send events about those that have changed."""
+        """Change the flags and the in-call flags of a virtual session; send an event about each that has changed."""
         virtual = _find(owner, body.sessionid, body.roomid)
         if virtual is None:
             return

@@ -1,4 +1,4 @@
-"""Chooses the codecs of publications by the rules, the publisher's preference and what the room's members decode.
+"""Chooses the codecs of publications by the rules, the publisher's preference and the codecs that the members decode.
 
 Source: docs/mcu.md, "Quality"; the decision itself is ``gateway.core.policy``.
 """

@@ -1,6 +1,6 @@
 """One stream of a session, published or received: its queue of requests and its messages to the client.
 
-Requests about one stream are carried out in the order in which they were received, whatever connection they came on
+Requests about one stream are carried out in the order in which they were received, on whichever connection
 (invariant 5). The error reply to a request that fails after it was queued is sent here.
 """
 
@@ -188,7 +188,7 @@ class SessionStream(ABC):
         except McuError as error:
             self._warn(type(error).__name__, "%s of a %s stream failed: %s", request.message.type or "", error)
             self._reply_error(request, Code.PROCESSING_FAILED.error())
-        except Exception:  # the client waits for a reply, whatever went wrong
+        except Exception:  # the client waits for a reply to each request
             log.exception("%s of a %s stream failed", request.message.type, self.stream_type.value)
             self._reply_error(request, Code.PROCESSING_FAILED.error())
         finally:

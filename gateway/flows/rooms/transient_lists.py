@@ -15,7 +15,7 @@ from gateway.core.session import ClientType, Session
 from gateway.wire import server
 from gateway.wire.server import TransientBody
 
-FEDERATED_INITIAL_SIZE = 524_288  # bytes of an ``initial``: half of what a server of federated clients accepts
+FEDERATED_INITIAL_SIZE = 524_288  # bytes of an ``initial``: half of a server's limit for messages of a host
 
 
 def transient_list(session: Session, room: Room) -> list[bytes]:

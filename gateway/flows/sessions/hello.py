@@ -282,7 +282,7 @@ class HelloRequests:
         """Verify a token with Nextcloud's public key, and return its user id and user data (3.3).
 
         Raises:
-            ProtocolError: the token is refused; ``internal_error``, Nextcloud could not be asked for what it takes.
+            ProtocolError: the token is refused; ``internal_error``, Nextcloud could not be asked for its key.
         """
         services, nextcloud = self._services, self._services.nextcloud
         federated = token.client_type is ClientType.FEDERATION

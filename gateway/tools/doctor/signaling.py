@@ -102,7 +102,7 @@ def _handshake_failure(url: str, error: aiohttp.WSServerHandshakeError) -> Outco
 
 
 async def check_features(target: Target) -> Outcome:
-    """Compare the features that the server announces with those that Talk requires and wants."""
+    """Compare the features that the server announces with the features that Talk requires and wants."""
     features = target.header_features
     if not features:
         change = f"have the reverse proxy pass all headers of answers, {FEATURES_HEADER} among them"

@@ -89,7 +89,7 @@ class PeerTransport:
         self._send_datagram: Callable[[bytes], bool] = self._ice.send_now
         self._impaired_links: tuple[ImpairedLink, ...] = ()
         self._ssrcs: set[bytes] = set()  # received lately
-        self._older_ssrcs: set[bytes] = set()  # received before those
+        self._older_ssrcs: set[bytes] = set()  # received before ``_ssrcs``
         self._listener_faults = 0  # packets for which the listener raised
         self.connected = False
 

@@ -89,7 +89,7 @@ class JanusConnector:
         self.details: dict[str, Any] = {}
         self.version = ""
         self.event_handlers = False  # whether Janus reports events, to this gateway or elsewhere
-        self.restriction = ""  # one sentence about what does not work while it can be used
+        self.restriction = ""  # one sentence about the functions that a usable Janus lacks
         self.connected_since = 0.0  # unix time
         self.settings = settings  # of the next connection
         self.abandoned: set[int] = set()  # sessions that were given up and that Janus may still have

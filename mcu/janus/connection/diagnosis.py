@@ -17,7 +17,7 @@ import aiohttp
 from mcu.janus.connection.messages import ADMIN_SUBPROTOCOL, SUBPROTOCOL, JanusError
 
 UNAUTHORIZED = 403  # JANUS_ERROR_UNAUTHORIZED of apierror.h
-PROBE_TIMEOUT = 1.0  # seconds for each attempt to find out what listens at a port
+PROBE_TIMEOUT = 1.0  # seconds for each attempt to identify the API at a port
 
 ADMIN_PORT = "Janus' admin port answered, this is not its API port (`url` needs the port of the WebSocket API)"
 API_PORT = "Janus' API port answered, this is not its admin port (`admin_url` needs the port of the Admin API)"
@@ -43,7 +43,7 @@ async def explain(http: aiohttp.ClientSession, url: str, subprotocol: str, error
 
 
 def refusal(error: JanusError) -> str:
-    """Return the reason for which Janus refuses the requests of this gateway, and what to compare."""
+    """Return the reason for which Janus refuses the requests of this gateway, and the settings to compare."""
     if error.code == UNAUTHORIZED:
         return (
             "it refuses this gateway, its secret or token is wrong: compare mcu.janus.api_secret with the api_secret in"

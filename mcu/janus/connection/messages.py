@@ -269,7 +269,7 @@ def _plugin(server_info: JanusMessage) -> dict[str, Any]:
 
 
 def restriction(server_info: JanusMessage) -> str:
-    """Return one sentence about what does not work with a usable Janus; empty: everything works."""
+    """Return one sentence about the functions that a usable Janus lacks; empty: it lacks none."""
     description = _plugin(server_info).get("description")
     if isinstance(description, str) and description.startswith(UNKNOWN_INTERFACE):
         return f"VideoRoom of this Janus works without {loggable(description)}"

@@ -23,7 +23,7 @@ class QueuedRequest:
 
 
 class RequestQueue:
-    """The requests of a session that are to be sent, in order, and those that are sent and not answered."""
+    """The requests of a session that wait to be sent, in order, and the sent requests that wait for an answer."""
 
     def __init__(self) -> None:
         self._queue: deque[QueuedRequest] = deque()

@@ -242,7 +242,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
     def report_participants(
         self, session: Session, data: st.DataObject, whole: bool, changed: dict[int, bool | None]
     ) -> None:
-        """Store a list of participants or only those that changed, which may be sessions elsewhere."""
+        """Store a list of all participants or of the changed ones; some are sessions of other servers."""
         room = self.hub.room_of(session)
         if room is None:
             return

@@ -371,7 +371,7 @@ def test_members_that_other_servers_leave_out_are_not_required() -> None:
     assert isinstance(hello, remote_messages.RemoteHello)
 
 
-# -- what a host must not do
+# -- violations by a host
 
 
 # reference 12.2-l

@@ -1,4 +1,4 @@
-"""Options of ``server.conf`` without an equivalent, and what to do instead."""
+"""Options of ``server.conf`` without an equivalent, with the reason or the alternative."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ServerConf:
         """
         self._environ = environ
         self._options: dict[tuple[str, str], str] = {}
-        self.used: set[tuple[str, str]] = set()  # options that were read by ``take``, or that those refer to
+        self.used: set[tuple[str, str]] = set()  # options that were read by ``take``, or to which such an option refers
         self._read(text.removeprefix("\ufeff"))
 
     def _read(self, text: str) -> None:

@@ -45,7 +45,7 @@ Script = Callable[[Connection], Awaitable[None]]
 
 
 class ScriptedBackend:
-    """HTTP server on a free port of loopback; ``requests`` are those that the script has recorded."""
+    """HTTP server on a free port of loopback; ``requests`` contains the requests that its script has recorded."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
