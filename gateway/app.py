@@ -90,7 +90,7 @@ class Gateway:
         self._stats_allowed = Networks(config.stats.allowed)
         self._geoip = GeoIp(config.geoip)
         self._nextcloud = self._create_nextcloud_client()
-        self._remote_servers = RemoteWebSockets(SERVER_HEADER, lambda: self._services.settings.federation, self._clock)
+        self._remote_servers = RemoteWebSockets(SERVER_HEADER, config.federation, self._clock)
         self._mcu = self._create_mcu()
         self._services = self._create_services()
         throttling, refusals = self._services.throttling, self._services.refusals
@@ -224,6 +224,7 @@ class Gateway:
             await self._mcu.reconfigure(config.mcu.settings)  # first, because it may fail
         before, self._config = self._config, config
         self._flows.apply(settings)
+        self._remote_servers.apply(settings.federation)
         if self._tls is not None and tls is not None:
             self._tls.replace(tls)
         self._turn.apply(config.turn)

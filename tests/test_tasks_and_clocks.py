@@ -1,4 +1,4 @@
-"""No constructor starts a task, no module holds any, and the time comes from a clock that is given."""
+"""No constructor starts a task or refers to a later part; no module holds tasks; the time comes from a given clock."""
 
 from __future__ import annotations
 
@@ -42,6 +42,31 @@ def tasks_in_constructors(tree: ast.Module) -> list[int]:
     return [line for it in constructors for line, name in called_functions(it) if name.rpartition(".")[2] in STARTS]
 
 
+def uses_of_later_parts(tree: ast.Module) -> list[int]:
+    """Return the lines where a function inside a constructor reads an attribute that is assigned after it."""
+    found = []
+    for constructor in functions(tree):
+        if constructor.name not in ("__init__", "__post_init__"):
+            continue
+        assigned: dict[str, int] = {}  # attribute -> last line of its first assignment
+        assignments = (node for node in ast.walk(constructor) if isinstance(node, ast.Assign | ast.AnnAssign))
+        for assignment in sorted(assignments, key=lambda node: node.lineno):
+            for node in attributes_of_self(assignment, ast.Store):
+                assigned.setdefault(node.attr, assignment.end_lineno or 0)
+        for function in ast.walk(constructor):
+            if isinstance(function, ast.Lambda | ast.FunctionDef) and function is not constructor:
+                uses = attributes_of_self(function, ast.Load)
+                found += [node.lineno for node in uses if assigned.get(node.attr, 0) >= function.lineno]
+    return found
+
+
+def attributes_of_self(tree: ast.AST, context: type[ast.expr_context]) -> Iterator[ast.Attribute]:
+    """Yield each attribute of ``self`` that is stored or loaded."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, context) and ast.unparse(node.value) == "self":
+            yield node
+
+
 def collections_of_modules(tree: ast.Module) -> list[int]:
     """Return the lines where a module creates a collection that could hold tasks."""
     values = (node.value for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign))
@@ -60,7 +85,7 @@ def clocks_that_are_read(tree: ast.Module) -> list[int]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_module_follows_the_rules(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert (tasks_in_constructors(tree), collections_of_modules(tree)) == ([], [])
+    assert (tasks_in_constructors(tree), uses_of_later_parts(tree), collections_of_modules(tree)) == ([], [], [])
     if not str(path.relative_to(ROOT)).startswith(CLOCK_READERS):
         assert clocks_that_are_read(tree) == []
 
@@ -89,3 +114,20 @@ def test_each_module_that_may_read_a_clock_reads_one(name: str) -> None:
 def test_violation_is_found(source: str, found: tuple[list[int], list[int], list[int]]) -> None:
     tree = ast.parse(source)
     assert (tasks_in_constructors(tree), collections_of_modules(tree), clocks_that_are_read(tree)) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (["self._a = A(lambda: self._b.c)", "self._b = B(self._a)"], [3]),
+        (["self._a = A(", "    lambda: self._a.c,", ")"], [4]),
+        (["def b():", "    return self._b", "self._a, self._b = A(b), B()"], [4]),
+        (["self._b: B | None = None", "self._a = A(lambda: self._b)", "self._b = B(self._a)"], []),
+        (["self._a = A(lambda: self.b)"], []),  # a property
+    ],
+)
+def test_use_of_a_later_part_is_found(body: list[str], found: list[int]) -> None:
+    for name in ("__init__", "__post_init__"):
+        source = "\n".join(["class A:", f"  def {name}(self):", *(f"    {line}" for line in body)])
+        assert uses_of_later_parts(ast.parse(source)) == found
+    assert uses_of_later_parts(ast.parse(source.replace("__post_init__", "start"))) == []

@@ -15,8 +15,10 @@ import pytest
 from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.config.sections import McuSection, NextcloudSection, StatsSection
+from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
 from gateway.flows.settings import MediaLimits
 from tests.gateway.certificates import make_certificate
+from tests.gateway.edge.federation.servers import OtherServer
 
 SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 LOOPBACK = ("127.0.0.1/32",)
@@ -110,6 +112,16 @@ async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statis
         assert (await status("127.0.0.1"), await status("192.0.2.1")) == (403, 200)
         await gateway.reload(config(proxies=()))
         assert await status("192.0.2.1") == 403
+
+
+async def test_reload_changes_the_servers_whose_rooms_may_be_joined() -> None:
+    async with OtherServer() as server, started_gateway(config()) as (gateway, _):
+        url = f"http://127.0.0.1:{server.port}/"
+        with pytest.raises(RemoteUnavailable) as refused:
+            await gateway._remote_servers.connect(url)
+        assert refused.value.code == NOT_ALLOWED
+        await gateway.reload(msgspec.structs.replace(config(), federation=server.rules()))
+        (await gateway._remote_servers.connect(url)).abort()
 
 
 # reference 1.1-f

@@ -56,9 +56,13 @@ class AddressNotAllowed(Exception):
 class CheckedResolver(AbstractResolver):
     """Resolves names, and refuses a name if any of its addresses is not allowed."""
 
-    def __init__(self, rules: Callable[[], FederationRules]) -> None:
+    def __init__(self, rules: FederationRules) -> None:
         self._rules = rules
         self._threads = ThreadPoolExecutor(RESOLVER_THREADS, "federation-resolver")
+
+    def apply(self, rules: FederationRules) -> None:
+        """Replace the rules, also for names that are being resolved."""
+        self._rules = rules
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -70,7 +74,7 @@ class CheckedResolver(AbstractResolver):
             OSError: the name cannot be resolved.
         """
         found = await self._look_up(host, port)
-        exceptions = Networks(self._rules().allowed)
+        exceptions = Networks(self._rules.allowed)
         if not all(is_allowed(address, exceptions) for _, address in found):
             raise AddressNotAllowed
         return [
@@ -169,15 +173,15 @@ class WebSocketRemoteConnection:
 class RemoteWebSockets:
     """Implements ``flows.ports.RemoteServers``; call ``close`` when done.
 
-    ``rules`` returns the present settings; ``clock`` is monotonic, in seconds; tests give a ``resolver`` of their own.
+    ``clock`` is monotonic, in seconds; tests give a ``resolver`` of their own.
     """
 
     def __init__(
         self,
         user_agent: str,
-        rules: Callable[[], FederationRules],
+        rules: FederationRules,
         clock: Callable[[], float],
-        resolver: AbstractResolver | None = None,
+        resolver: CheckedResolver | None = None,
     ) -> None:
         self._rules = rules
         self._clock = clock
@@ -186,6 +190,11 @@ class RemoteWebSockets:
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None
         self._cached_tls: tuple[FederationRules, ssl.SSLContext] | None = None
+
+    def apply(self, rules: FederationRules) -> None:
+        """Replace the rules; open connections stay open."""
+        self._rules = rules
+        self._resolver.apply(rules)
 
     async def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -196,7 +205,7 @@ class RemoteWebSockets:
 
     async def connect(self, url: str) -> WebSocketRemoteConnection:
         """See ``RemoteServers.connect``."""
-        rules = self._rules()
+        rules = self._rules
         try:
             target = self._checked_url(url, rules)
             async with PeerTimeout(rules.timeout):

@@ -68,6 +68,7 @@ class PeerTransport:
 
         ``take_turn`` is awaited before each step of the DTLS handshake.
         """
+        self.connected = False
         self._take_turn = take_turn
         self._listener = listener
         self._announced_address = settings.announced_address
@@ -91,7 +92,6 @@ class PeerTransport:
         self._ssrcs: set[bytes] = set()  # received lately
         self._older_ssrcs: set[bytes] = set()  # received before ``_ssrcs``
         self._listener_faults = 0  # packets for which the listener raised
-        self.connected = False
 
     async def open(self) -> LocalTransportDescription:
         """Bind the sockets and return the description for the client.

@@ -70,7 +70,7 @@ async def accept(request: web.Request) -> web.StreamResponse:
 class ScriptedResolver(CheckedResolver):
     """Resolver that answers each look-up with the next of the given answers."""
 
-    def __init__(self, rules: Callable[[], FederationRules], answers: Iterator[tuple[str, ...]]) -> None:
+    def __init__(self, rules: FederationRules, answers: Iterator[tuple[str, ...]]) -> None:
         super().__init__(rules)
         self._answers = answers
         self.look_ups = 0

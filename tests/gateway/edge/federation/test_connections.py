@@ -10,7 +10,7 @@ import itertools
 import shutil
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ async def code_of(sockets: RemoteWebSockets, url: str) -> str:
 
 @asynccontextmanager
 async def remote_websockets(
-    rules: Callable[[], FederationRules], resolver: ScriptedResolver | None = None
+    rules: FederationRules, resolver: ScriptedResolver | None = None
 ) -> AsyncIterator[RemoteWebSockets]:
     """Yield the connector under test, and close it."""
     sockets = RemoteWebSockets("agent/1", rules, time.monotonic, resolver)
@@ -45,11 +45,11 @@ async def remote_websockets(
 
 def scripted(rules: FederationRules, *answers: tuple[str, ...]) -> ScriptedResolver:
     """Return a resolver with these answers, the last of which it repeats."""
-    return ScriptedResolver(lambda: rules, itertools.chain(answers, itertools.repeat(answers[-1])))
+    return ScriptedResolver(rules, itertools.chain(answers, itertools.repeat(answers[-1])))
 
 
 async def test_messages_pass_in_both_directions() -> None:
-    async with OtherServer() as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer() as server, remote_websockets(server.rules()) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/path/")
         assert connection.features == {"a", "federation"}
         await connection.send('{"a":1}')
@@ -60,7 +60,7 @@ async def test_messages_pass_in_both_directions() -> None:
 
 
 async def test_abort_ends_a_waiting_receive() -> None:
-    async with OtherServer() as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer() as server, remote_websockets(server.rules()) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         waiting = asyncio.create_task(connection.receive())
         await asyncio.sleep(0)
@@ -73,7 +73,7 @@ async def test_abort_ends_a_waiting_receive() -> None:
 
 
 async def test_messages_above_the_limit_end_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    async with OtherServer() as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer() as server, remote_websockets(server.rules()) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         await connection.send("x" * 1_048_576)
         assert len(await connection.receive()) == 1_048_576
@@ -98,7 +98,7 @@ async def test_pings_are_answered() -> None:
         await response.receive()
         return response
 
-    async with OtherServer(ping) as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer(ping) as server, remote_websockets(server.rules()) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         assert await connection.receive() == "next"
         assert answered.get_nowait() == b"1"
@@ -117,7 +117,7 @@ async def test_flood_of_control_frames_ends_the_connection(opcode: WSMsgType) ->
             await response.receive()
         return response
 
-    async with OtherServer(flood) as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer(flood) as server, remote_websockets(server.rules()) as sockets:
         connection = await sockets.connect(f"http://127.0.0.1:{server.port}/")
         with pytest.raises(RemoteConnectionLost):
             await connection.receive()
@@ -131,7 +131,7 @@ async def test_flood_of_control_frames_ends_the_connection(opcode: WSMsgType) ->
 )
 async def test_other_schemes_and_ports_are_refused_before_the_name_is_resolved(url: str) -> None:
     resolver = scripted(FederationRules(), ("8.8.8.8",))
-    async with remote_websockets(FederationRules, resolver) as sockets:
+    async with remote_websockets(FederationRules(), resolver) as sockets:
         assert await code_of(sockets, url) == "not_allowed"
     assert resolver.look_ups == 0
 
@@ -139,7 +139,7 @@ async def test_other_schemes_and_ports_are_refused_before_the_name_is_resolved(u
 # attack: a URL with an address of the operator's network
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "169.254.169.254", "[::ffff:10.0.0.1]", "[64:ff9b::a00:1]"])
 async def test_literal_addresses_are_checked(host: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with OtherServer() as server, remote_websockets(server.rules_for_public_addresses) as sockets:
+    async with OtherServer() as server, remote_websockets(server.rules_for_public_addresses()) as sockets:
         assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
         assert server.requests == []
     assert caplog.messages == [ADDRESS_REFUSED]
@@ -148,7 +148,7 @@ async def test_literal_addresses_are_checked(host: str, caplog: pytest.LogCaptur
 # attack: other notations of such an address, which the system's resolver understands
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1", "localhost"])
 async def test_other_notations_of_an_address_are_checked(host: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with OtherServer() as server, remote_websockets(server.rules_for_public_addresses) as sockets:
+    async with OtherServer() as server, remote_websockets(server.rules_for_public_addresses()) as sockets:
         assert await code_of(sockets, f"http://{host}:{server.port}/") == "network_error"
         assert server.requests == []
     assert caplog.messages == [ADDRESS_REFUSED]
@@ -157,7 +157,7 @@ async def test_other_notations_of_an_address_are_checked(host: str, caplog: pyte
 # attack: names that cannot be encoded for DNS, or decoded from it
 @pytest.mark.parametrize("host", ["xn--1-7pbj", "xn--", "xn--a.example", "a" * 64, "a" * 300, "a..example"])
 async def test_malformed_names_are_network_errors(host: str) -> None:
-    async with remote_websockets(FederationRules) as sockets:
+    async with remote_websockets(FederationRules()) as sockets:
         assert await code_of(sockets, f"https://{host}/") == "network_error"
 
 
@@ -167,7 +167,7 @@ async def test_all_addresses_of_a_name_are_checked(answers: tuple[str, ...], cap
     async with OtherServer() as server:
         rules = server.rules_for_public_addresses()
         resolver = scripted(rules, answers)
-        async with remote_websockets(lambda: rules, resolver) as sockets:
+        async with remote_websockets(rules, resolver) as sockets:
             assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
         assert (resolver.look_ups, server.requests) == (1, [])
     assert caplog.messages == [ADDRESS_REFUSED]
@@ -178,12 +178,23 @@ async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
     async with OtherServer() as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1/32",), timeout=5.0)
         resolver = scripted(rules, ("127.0.0.1",), ("127.0.0.2",))
-        async with remote_websockets(lambda: rules, resolver) as sockets:
+        async with remote_websockets(rules, resolver) as sockets:
             await sockets.connect(f"http://other.example:{server.port}/")
             assert (resolver.look_ups, len(server.requests)) == (1, 1)  # one look-up for the check and the connection
             # A later connection is checked again: the first answer is not cached.
             assert await code_of(sockets, f"http://other.example:{server.port}/") == "network_error"
             assert (resolver.look_ups, len(server.requests)) == (2, 1)
+
+
+async def test_changed_rules_hold_for_the_next_connection() -> None:
+    async with OtherServer() as server:
+        name, address = f"http://other.example:{server.port}/", f"http://127.0.0.1:{server.port}/"
+        before = server.rules_for_public_addresses()
+        async with remote_websockets(before, scripted(before, ("127.0.0.1",))) as sockets:
+            assert [await code_of(sockets, url) for url in (name, address)] == ["network_error"] * 2
+            sockets.apply(server.rules())
+            for url in (name, address):
+                (await sockets.connect(url)).abort()
 
 
 # attack: a redirect to the operator's network
@@ -196,14 +207,14 @@ async def test_redirects_are_not_followed(status: int) -> None:
 
         async with OtherServer(redirect) as server:
             rules = server.rules(inner.port)
-            async with remote_websockets(lambda: rules) as sockets:
+            async with remote_websockets(rules) as sockets:
                 assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
             assert (len(server.requests), inner.requests) == (1, [])
 
 
 # attack: a proxy in the environment that would connect to any address
 async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with OtherServer() as proxy, OtherServer() as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer() as proxy, OtherServer() as server, remote_websockets(server.rules()) as sockets:
         for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "HTTP_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
         await sockets.connect(f"http://127.0.0.1:{server.port}/")
@@ -218,7 +229,7 @@ async def test_connection_attempt_to_a_silent_server_times_out() -> None:
 
     async with OtherServer(silent) as server:
         rules = FederationRules(allow_insecure=True, ports=(server.port,), allowed=("127.0.0.1",), timeout=0.2)
-        async with remote_websockets(lambda: rules) as sockets:
+        async with remote_websockets(rules) as sockets:
             assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
 
 
@@ -226,7 +237,7 @@ async def test_server_that_refuses_the_upgrade_is_a_network_error() -> None:
     async def missing(request: web.Request) -> web.StreamResponse:
         return web.Response(status=404)
 
-    async with OtherServer(missing) as server, remote_websockets(server.rules) as sockets:
+    async with OtherServer(missing) as server, remote_websockets(server.rules()) as sockets:
         assert await code_of(sockets, f"http://127.0.0.1:{server.port}/") == "network_error"
 
 
@@ -239,12 +250,11 @@ async def test_certificates_of_authorities_are_read_again_after_a_reload(tmp_pat
     authorities = tmp_path / "authorities.pem"
     shutil.copyfile(other, authorities)
     async with OtherServer(accept, context) as server:
-        settings = [server.rules(authorities=authorities)]
         url = f"https://127.0.0.1:{server.port}/"
-        async with remote_websockets(lambda: settings[-1]) as sockets:
+        async with remote_websockets(server.rules(authorities=authorities)) as sockets:
             assert await code_of(sockets, url) == "certificate_verification_error"
             shutil.copyfile(certificate, authorities)
-            settings.append(server.rules(authorities=authorities))  # equal, but new, as after a reload
+            sockets.apply(server.rules(authorities=authorities))  # equal, but new, as after a reload
             connection = await sockets.connect(url)
             connection.abort()
 
@@ -256,12 +266,12 @@ async def test_certificates_are_verified(tmp_path: Path) -> None:
     context.load_cert_chain(certificate, key)
     async with OtherServer(accept, context) as server:
         rules = server.rules(authorities=certificate)
-        async with remote_websockets(server.rules) as sockets:
+        async with remote_websockets(server.rules()) as sockets:
             assert await code_of(sockets, f"https://127.0.0.1:{server.port}/") == "certificate_verification_error"
-        async with remote_websockets(lambda: rules) as sockets:
+        async with remote_websockets(rules) as sockets:
             connection = await sockets.connect(f"https://127.0.0.1:{server.port}/")
             await connection.send("x")
             assert await connection.receive() == "x"
         # The certificate is for 127.0.0.1, not for the name that the client chose.
-        async with remote_websockets(lambda: rules, scripted(rules, ("127.0.0.1",))) as sockets:
+        async with remote_websockets(rules, scripted(rules, ("127.0.0.1",))) as sockets:
             assert await code_of(sockets, f"https://other.example:{server.port}/") == "certificate_verification_error"
