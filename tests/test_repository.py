@@ -146,6 +146,14 @@ def test_names_of_the_glossary_exist_in_the_code() -> None:
     assert named - {name for names in defined for name in names} == set()
 
 
+def test_modules_that_judge_the_format_of_messages_are_documented() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text.partition("\n## Structure of messages\n")[2].partition("\nDescriptions")[0]
+    documented = set(re.findall(r"`(gateway/[\w/]+\.py)`", section))
+    raising = {name for name in names_with(r"\bINVALID_FORMAT\.error\(\)") if name.startswith("gateway/")}
+    assert documented == raising
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md"])
 def test_configuration_that_a_document_shows_can_be_loaded(name: str, tmp_path: Path) -> None:
     blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", (ROOT / name).read_text(), re.M)

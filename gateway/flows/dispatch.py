@@ -284,7 +284,8 @@ class Dispatcher:
         outbox = session.outbox
         if not isinstance(outbox, AcknowledgedOutbox):
             return
-        if message.ack is None or not (outbox.acknowledge(message.ack.received) or client.gone):
+        received = structure.acknowledgement(message.ack).received
+        if not (outbox.acknowledge(received) or client.gone):
             raise ProtocolError(Code.INVALID_FORMAT.error())
         if not client.gone:
             client.connection.send(server.encode(server.Ack(server.AckBody(session.received))))

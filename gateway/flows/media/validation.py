@@ -9,7 +9,8 @@ import msgspec
 
 from gateway.wire.client import is_given
 from gateway.wire.errors import Code, ProtocolError
-from gateway.wire.media import ROOM_TYPES, MediaMessage, decode_selection, read_member, read_string
+from gateway.wire.media import MediaMessage, decode_selection, read_member, read_string
+from gateway.wire.structure import media_type
 from mcu.base import IceCandidate, MediaSelection, StreamType
 from sdp import candidates, document
 from sdp.candidates import CandidateError, CandidateFilter
@@ -29,11 +30,10 @@ def check(message: MediaMessage) -> Description | None:
     Raises:
         ProtocolError: a field is missing or malformed.
     """
-    if not message.type or (message.roomType and message.roomType not in ROOM_TYPES):
-        raise ProtocolError(Code.INVALID_FORMAT.error())
-    if message.type in ("offer", "answer"):
+    type = media_type(message)
+    if type in ("offer", "answer"):
         return _description(message)
-    if message.type == "candidate":
+    if type == "candidate":
         _check_candidate(message)
     return None
 

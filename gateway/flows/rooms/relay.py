@@ -21,11 +21,10 @@ from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
-from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import CONTROL as CONTROL_TYPE
-from gateway.wire.media import ROOM_TYPES, SFU_TYPES, MediaMessage, decode_media_message
+from gateway.wire.media import SFU_TYPES, MediaMessage
 from gateway.wire.server import MESSAGE_END
-from gateway.wire.structure import recipient_and_data
+from gateway.wire.structure import media_data, media_type, recipient_and_data
 
 NICK_CHANGED = "nickChanged"  # type of the ``data`` that contains a participant's new display name (5.4)
 _NICK_CHANGE, _HIDDEN = Content.NICK_CHANGE, Form.HIDDEN
@@ -58,7 +57,7 @@ class Relay:
                 targets = self._hub.sessions_of_user(session.backend, recipient)
                 for target in targets:
                     self._charge(session, target.relay_budget, data, (target,))
-                self._send(session, type, targets, data, decode_media_message(data))
+                self._send(session, type, targets, data, media_data(data))
         else:
             self._to_room(session, type, data)
 
@@ -98,13 +97,12 @@ class Relay:
         return room.members.values() if type == "room" else _members_in_call(room)
 
     def _to_session(self, session: Session, recipient: str, data: Raw, request_id: str | None) -> None:
-        decoded = decode_media_message(data)
+        decoded = media_data(data)
         data_type = None
         if decoded is not None:
             data_type = decoded.type
             if self._has_mcu:
-                if not data_type or (decoded.roomType and decoded.roomType not in ROOM_TYPES):
-                    raise ProtocolError(Code.INVALID_FORMAT.error())
+                data_type = media_type(decoded)
                 if data_type in SFU_TYPES:
                     self._media.handle(session, SessionId(recipient), decoded, request_id or "")
                     return
@@ -139,7 +137,7 @@ class Relay:
         room = self._hub.room_of(session)
         if room is None:
             return
-        decoded = decode_media_message(data)
+        decoded = media_data(data)
         if self._has_mcu and decoded is not None:
             self._media.check(session, decoded)
         targets = room.members.values() if type == "room" else _members_in_call(room)

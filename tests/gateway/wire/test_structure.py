@@ -1,4 +1,4 @@
-"""The members that each type of message requires (reference 2.4)."""
+"""The members that each type of message requires (reference 2.4, 5.2)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
-from gateway.wire.client import FederationTarget, decode
+from gateway.wire.client import Ack, FederationTarget, decode
 from gateway.wire.errors import ProtocolError
-from gateway.wire.structure import check, federation, internal
+from gateway.wire.media import MediaMessage
+from gateway.wire.structure import acknowledgement, check, federation, internal, media_data, media_type
 
 ROOM = {"type": "room"}
 
@@ -131,3 +133,51 @@ def test_federated_join_without_a_required_member_has_an_invalid_format(missing:
     target = {"signaling": "wss://h/", "url": "https://h/", "token": "t"} | {missing: value}
     with pytest.raises(ProtocolError, match="invalid_format"):
         federation(FederationTarget(**target))
+
+
+# reference 5.2-i
+@pytest.mark.parametrize("first", ["5", '"x"', "null", "[]", "{}", '{"type":1}', "1e999", '"\\ud800"', "9" * 5000])
+@pytest.mark.parametrize("name", ["type", "t\\u0079pe"])
+def test_data_with_two_types_is_refused(first: str, name: str) -> None:
+    for text in (f'{{"type":{first},"{name}":"control"}}', f'{{"{name}":"offer","payload":{{}},"type":{first}}}'):
+        with pytest.raises(ProtocolError, match="invalid_format"):
+            media_data(Raw(text.encode()))
+
+
+# reference 5.2-i
+def test_data_whose_types_are_nested_too_deeply_to_count_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="invalid_format"):
+        media_data(Raw(b'{"type":"type","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"))
+
+
+# reference 5.2-i
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"x","payload":{"type":"y"},"types":[{"type":1}]}',
+        '[{"type":1},{"type":2}]',
+        '"type and type"',
+        '["type","type"]',
+        '{"a":"\\u0041","type":"type","b":' + "9" * 5000 + "}",
+    ],
+)
+def test_types_of_different_objects_are_accepted(text: str) -> None:
+    media_data(Raw(text.encode()))
+
+
+@pytest.mark.parametrize("room_type", [None, "", "audio", "video", "screen"])
+def test_type_of_data_with_a_known_room_type_or_none_is_returned(room_type: str | None) -> None:
+    assert media_type(MediaMessage("offer", roomType=room_type)) == "offer"
+
+
+# reference 5.2-a
+@pytest.mark.parametrize("message", [MediaMessage(), MediaMessage(""), MediaMessage("offer", roomType="theatre")])
+def test_data_without_a_type_or_with_an_unknown_room_type_has_an_invalid_format(message: MediaMessage) -> None:
+    with pytest.raises(ProtocolError, match="invalid_format"):
+        media_type(message)
+
+
+def test_acknowledgement_needs_its_body() -> None:
+    assert acknowledgement(Ack(3)).received == 3
+    with pytest.raises(ProtocolError, match="invalid_format"):
+        acknowledgement(None)
