@@ -1,4 +1,4 @@
-"""``python -m bench.growth``: how costs grow with the members of a room and with the sessions of the process.
+"""``python -m bench.growth``: how CPU time and memory grow with the members of a room and with the sessions.
 
 Writes ``growth.json``, and the curves as ``growth-rooms.svg`` and ``growth-sessions.svg``. Figures are medians of the
 rounds; CPU time and memory are those of the gateway's process.
@@ -28,17 +28,17 @@ from bench.servers import Server
 
 ROOM_SIZES = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 SESSION_COUNTS = (10, 30, 100, 300, 1000, 3000, 9000)
-PAIRS = MessageLoad("message to a session", "20 clients", 10, 2, 2, "session")  # beside the idle sessions
+PAIR_LOAD = MessageLoad("message to a session", "20 clients", 10, 2, 2, "session")  # beside the idle sessions
 IDLE_SECONDS = 5.0  # in which the CPU time at rest is measured
-Curves = dict[str, list[Point]]
+Curves = dict[str, list[Point]]  # by the name of the measured quantity
 
 
 def measure_rooms(bench: Bench, server: Server, sizes: Sequence[int]) -> Curves:
-    """Measure the CPU time of a message to a room by its size, and of each of its deliveries."""
+    """Measure the CPU time of a message to rooms of these sizes, and of each of its deliveries."""
     curves: Curves = {"message": [], "delivery": []}
     for size in sizes:
         load = MessageLoad("message to a room", f"{size} members", 1, size, 1, "room")
-        microseconds = _cost_of_a_delivery(bench, server, load)
+        microseconds = _measure_delivery(bench, server, load)
         curves["delivery"].append((size, microseconds))
         curves["message"].append((size, microseconds * (size - 1)))
         print(f"room of {size:,}: {microseconds:.2f} µs for each delivery", flush=True)
@@ -46,12 +46,12 @@ def measure_rooms(bench: Bench, server: Server, sizes: Sequence[int]) -> Curves:
 
 
 def measure_sessions(bench: Bench, server: Server, counts: Sequence[int]) -> Curves:
-    """Measure memory, CPU time at rest and the CPU time of a message beside so many sessions without a room."""
-    curves: Curves = {"memory": [], "growth": [], "rest": [], "message": []}
+    """Measure memory, CPU time at rest and the CPU time of a message beside these counts of idle sessions."""
+    curves: Curves = {"memory": [], "memory_per_session": [], "idle_cpu": [], "message": []}
     clients: list[BenchClient] = []
     with contextlib.ExitStack() as stack:
-        _cost_of_a_delivery(bench, server, PAIRS)  # the first sessions load modules and fill caches
-        empty = server.private()
+        _measure_delivery(bench, server, PAIR_LOAD)  # the first sessions load modules and fill caches
+        empty_memory = server.private()
         for count in counts:
             _answer_pings(clients)
             while len(clients) < count:
@@ -61,16 +61,15 @@ def measure_sessions(bench: Bench, server: Server, counts: Sequence[int]) -> Cur
                 clients.append(client)
             _answer_pings(clients)
             bench.rest(1.0)
-            used, before = server.private(), server.cpu()
-            idle = IDLE_SECONDS * min(1.0, bench.scale)
-            time.sleep(idle)
-            curves["memory"].append((count, used / 1e6))
-            curves["growth"].append((count, (used - empty) / count / 1000))
-            curves["rest"].append((count, (server.cpu() - before) / idle * 1000))
-            curves["message"].append((count, _cost_of_a_delivery(bench, server, PAIRS)))
-            print(
-                f"{count:,} sessions: {', '.join(f'{name} {it[-1][1]:.2f}' for name, it in curves.items())}", flush=True
-            )
+            memory, cpu_before = server.private(), server.cpu()
+            idle_seconds = IDLE_SECONDS * min(1.0, bench.scale)
+            time.sleep(idle_seconds)
+            curves["memory"].append((count, memory / 1e6))
+            curves["memory_per_session"].append((count, (memory - empty_memory) / count / 1000))
+            curves["idle_cpu"].append((count, (server.cpu() - cpu_before) / idle_seconds * 1000))
+            curves["message"].append((count, _measure_delivery(bench, server, PAIR_LOAD)))
+            latest = ", ".join(f"{name} {points[-1][1]:.2f}" for name, points in curves.items())
+            print(f"{count:,} sessions: {latest}", flush=True)
         end_sessions(clients)
     return curves
 
@@ -81,55 +80,57 @@ def _answer_pings(clients: Sequence[BenchClient]) -> None:
         client.socket.sendall(client_frame(b"", PONG))
 
 
-def _cost_of_a_delivery(bench: Bench, server: Server, load: MessageLoad) -> float:
-    """Return the median CPU time of a delivery in microseconds."""
+def _measure_delivery(bench: Bench, server: Server, load: MessageLoad) -> float:
+    """Return the CPU time of a delivery in microseconds: the median of the rounds, the first of which is left out."""
     with messages.open_load(bench, server, load) as (loaded, _, _):
-        figures = []
-        for number in range(bench.rounds + 1):
+        times = []
+        for round_number in range(bench.rounds + 1):
             loaded.seconds, loaded.deliveries = 0.0, 0
             messages.run_load(bench, load, loaded, bench.seconds, 0)
-            if number:
-                figures.append(loaded.seconds / loaded.deliveries * 1e6)
-    return statistics.median(figures)
+            if round_number:
+                times.append(loaded.seconds / loaded.deliveries * 1e6)
+    return statistics.median(times)
 
 
 def panels(rooms: Curves, sessions: Curves) -> tuple[list[Panel], list[Panel]]:
-    """Return the panels of the two images."""
-    of_rooms = {"message": "CPU of a message to the room, µs", "delivery": "CPU of each delivery, µs"}
-    of_sessions = {
+    """Return the panels of the image of rooms, and of the image of sessions."""
+    room_titles = {"message": "CPU of a message to the room, µs", "delivery": "CPU of each delivery, µs"}
+    session_titles = {
         "memory": "memory, MB",
-        "growth": "memory per session, kB",
-        "rest": "CPU at rest, ms per second",
+        "memory_per_session": "memory per session, kB",
+        "idle_cpu": "CPU at rest, ms per second",
         "message": "CPU of a message to a session, µs",
     }
     return (
-        [Panel(title, "members", rooms[name]) for name, title in of_rooms.items()],
-        [Panel(title, "sessions", sessions[name]) for name, title in of_sessions.items()],
+        [Panel(title, "members", rooms[name]) for name, title in room_titles.items()],
+        [Panel(title, "sessions", sessions[name]) for name, title in session_titles.items()],
     )
 
 
 def main() -> None:
-    """Measure both curves and write them."""
+    """Measure the curves of rooms and of sessions, and write them."""
     parser = argparse.ArgumentParser(prog="python -m bench.growth", description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=0.5, help="length of each load")
     parser.add_argument("--into", type=Path, default=Path("build"), help="folder of the data and images")
     options = parser.parse_args()
     raise_descriptor_limit()
-    host = report.machine("")
+    machine = report.machine("")
     os.sched_setaffinity(0, {processes.LOAD_CORE})
     with open_bench(None, options.rounds, options.seconds) as bench:
         with bench.site.run(report.PORTUNUS) as server:
             rooms = measure_rooms(bench, server, ROOM_SIZES)
         with bench.site.run(report.PORTUNUS) as server:  # a process without the memory of those rooms
             sessions = measure_sessions(bench, server, SESSION_COUNTS)
-    write(options.into, rooms, sessions, {"machine": asdict(host), "load_average_after": os.getloadavg()[0]})
+    write(options.into, rooms, sessions, {"machine": asdict(machine), "load_average_after": os.getloadavg()[0]})
 
 
-def write(folder: Path, rooms: Curves, sessions: Curves, machine: dict[str, object]) -> None:
-    """Write the data and both images."""
+def write(folder: Path, rooms: Curves, sessions: Curves, conditions: dict[str, object]) -> None:
+    """Write the points, with the conditions of the measurement, as JSON, and both images as SVG."""
     folder.mkdir(exist_ok=True)
-    (folder / "growth.json").write_text(json.dumps({**machine, "rooms": rooms, "sessions": sessions}, indent=1) + "\n")
+    (folder / "growth.json").write_text(
+        json.dumps({**conditions, "rooms": rooms, "sessions": sessions}, indent=1) + "\n"
+    )
     for name, image in zip(("rooms", "sessions"), panels(rooms, sessions), strict=True):
         (folder / f"growth-{name}.svg").write_text(render(image))
 

@@ -1,6 +1,6 @@
-"""Plots of measured points as SVG: panels side by side, each with a logarithmic x axis.
+"""Plots of measured curves as SVG: panels side by side, each with a logarithmic x axis.
 
-A y axis is logarithmic, too, if its values differ by more than ``LINEAR_RANGE``; otherwise it begins at 0.
+A y axis is logarithmic, too, if the ratio of its values exceeds ``LINEAR_RANGE``; otherwise it begins at 0.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 340, 260  # of a panel, in pixels
-LEFT, RIGHT, TOP, BOTTOM = 62, 26, 34, 44  # margins around the area of the points
-LINEAR_RANGE = 15.0  # greatest quotient of two values on a linear axis
+LEFT, RIGHT, TOP, BOTTOM = 62, 26, 34, 44  # pixels around the plot area
+LINEAR_RANGE = 15.0  # greatest ratio of two values on a linear axis
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One curve: a title with the unit of y, the name of x, and at least two points."""
+    """A plot of one curve of at least two points; the title has the unit of y."""
 
     title: str
-    x_name: str
+    x_label: str
     points: Sequence[Point]
 
     @property
@@ -31,13 +31,13 @@ class Panel:
         values = [y for _, y in self.points]
         return min(values) <= 0 or max(values) / min(values) <= LINEAR_RANGE
 
-    def ticks(self) -> list[float]:
+    def y_ticks(self) -> list[float]:
         """Return the values that are marked on the y axis; the first and the last are its ends."""
         values = [y for _, y in self.points]
         if self.is_linear:
-            step = _rounded_up(max(*values, 1e-9) / 4)
+            step = _round_tick(max(*values, 1e-9) / 4)
             return [step * number for number in range(math.ceil(max(values) / step) + 1)]
-        return _powers(min(values), max(values))
+        return _powers_of_ten(min(values), max(values))
 
 
 def render(panels: Sequence[Panel]) -> str:
@@ -55,40 +55,46 @@ def render(panels: Sequence[Panel]) -> str:
 
 def _elements(panel: Panel) -> list[str]:
     """Return the elements of a panel: grid, labels, curve and points."""
-    x_ticks, y_ticks = _powers(panel.points[0][0], panel.points[-1][0]), panel.ticks()
+    x_ticks, y_ticks = _powers_of_ten(panel.points[0][0], panel.points[-1][0]), panel.y_ticks()
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
 
-    def x_at(value: float) -> float:
-        return LEFT + _share(value, x_ticks, linear=False) * (right - LEFT)
+    def x_pixel(value: float) -> float:
+        return LEFT + _axis_position(value, x_ticks, linear=False) * (right - LEFT)
 
-    def y_at(value: float) -> float:
-        return bottom - _share(value, y_ticks, linear=panel.is_linear) * (bottom - TOP)
+    def y_pixel(value: float) -> float:
+        return bottom - _axis_position(value, y_ticks, linear=panel.is_linear) * (bottom - TOP)
 
-    parts = [_text((LEFT + right) / 2, 18, panel.title, "middle"), _text((LEFT + right) / 2, HEIGHT - 10, panel.x_name)]
+    parts = [
+        _text((LEFT + right) / 2, 18, panel.title, "middle"),
+        _text((LEFT + right) / 2, HEIGHT - 10, panel.x_label),
+    ]
     for tick in x_ticks:
-        parts += [_line(x_at(tick), TOP, x_at(tick), bottom), _text(x_at(tick), bottom + 15, f"{tick:,g}")]
+        parts += [_line(x_pixel(tick), TOP, x_pixel(tick), bottom), _text(x_pixel(tick), bottom + 15, f"{tick:,g}")]
     for tick in y_ticks:
-        parts += [_line(LEFT, y_at(tick), right, y_at(tick)), _text(LEFT - 5, y_at(tick) + 4, f"{tick:,g}", "end")]
-    places = [(x_at(x), y_at(y)) for x, y in panel.points]
-    curve = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts += [
+            _line(LEFT, y_pixel(tick), right, y_pixel(tick)),
+            _text(LEFT - 5, y_pixel(tick) + 4, f"{tick:,g}", "end"),
+        ]
+    pixels = [(x_pixel(x), y_pixel(y)) for x, y in panel.points]
+    curve = " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
     parts.append(f'<polyline points="{curve}" fill="none" stroke="#0068b4" stroke-width="2"/>')
-    return parts + [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#0068b4"/>' for x, y in places]
+    return parts + [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="#0068b4"/>' for x, y in pixels]
 
 
-def _share(value: float, ticks: Sequence[float], *, linear: bool) -> float:
-    """Return the place of a value on an axis whose ends are the first and last ticks, from 0 to 1."""
+def _axis_position(value: float, ticks: Sequence[float], *, linear: bool) -> float:
+    """Return the position of a value on an axis, from 0 at the first tick to 1 at the last."""
     if linear:
         return (value - ticks[0]) / (ticks[-1] - ticks[0])
     return math.log(value / ticks[0]) / math.log(ticks[-1] / ticks[0])
 
 
-def _powers(least: float, greatest: float) -> list[float]:
+def _powers_of_ten(least: float, greatest: float) -> list[float]:
     """Return the powers of ten from at most ``least`` to at least ``greatest``."""
     first, last = math.floor(math.log10(least)), math.ceil(math.log10(greatest))
     return [10.0**power for power in range(first, max(last, first + 1) + 1)]
 
 
-def _rounded_up(value: float) -> float:
+def _round_tick(value: float) -> float:
     """Return the least of 1, 2 and 5 times a power of ten that is not less than ``value``."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value)

@@ -1,4 +1,4 @@
-"""The curves of growth: their plot, and a very small run whose figures mean nothing."""
+"""The plots of growth, and a very small run whose figures mean nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bench.plot import HEIGHT, WIDTH, Panel, render
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def points(panel: Panel) -> list[tuple[float, float]]:
-    """Return the places of a panel's points in its image."""
+def pixels(panel: Panel) -> list[tuple[float, float]]:
+    """Return the positions of a panel's points in its image."""
     circles = ElementTree.fromstring(render([panel])).iter(f"{SVG}circle")
     return [(float(circle.attrib["cx"]), float(circle.attrib["cy"])) for circle in circles]
 
@@ -25,24 +25,24 @@ def labels(panel: Panel) -> list[str | None]:
     return [text.text for text in ElementTree.fromstring(render([panel])).iter(f"{SVG}text")]
 
 
-def test_equal_quotients_are_equal_distances_on_logarithmic_axes() -> None:
-    first, second, third = points(Panel("t", "x", [(10, 1), (100, 10), (1000, 100)]))
+def test_equal_ratios_are_equal_distances_on_logarithmic_axes() -> None:
+    first, second, third = pixels(Panel("t", "x", [(10, 1), (100, 10), (1000, 100)]))
     assert second[0] - first[0] == pytest.approx(third[0] - second[0], abs=0.2)
     assert first[1] - second[1] == pytest.approx(second[1] - third[1], abs=0.2)
 
 
 def test_values_of_one_size_have_a_linear_axis_that_begins_at_zero() -> None:
     panel = Panel("t", "x", [(2, 6.0), (10, 12.0)])
-    low, high = points(panel)
+    low, high = pixels(panel)
     assert {"0", "5", "10", "15"} <= set(labels(panel))
-    bottom = 2 * low[1] - high[1]  # the place of 0
+    bottom = 2 * low[1] - high[1]  # the position of 0
     lines = ElementTree.fromstring(render([panel])).iter(f"{SVG}line")
     assert max(float(line.attrib["y2"]) for line in lines) == pytest.approx(bottom, abs=0.2)
 
 
 def test_points_are_within_their_panel_and_titles_are_escaped() -> None:
     panel = Panel("a < b", "x", [(2, 0.0), (9000, 3.5)])
-    assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in points(panel))
+    assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in pixels(panel))
     assert "a < b" in labels(panel)
 
 
