@@ -36,7 +36,7 @@ class Panel:
         values = [y for _, y in self.points]
         if self.is_linear:
             step = _round_tick(max(*values, 1e-9) / 4)
-            return [step * number for number in range(math.ceil(max(values) / step) + 1)]
+            return [step * number for number in range(max(math.ceil(max(values) / step), 1) + 1)]
         return _powers_of_ten(min(values), max(values))
 
 

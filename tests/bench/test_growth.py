@@ -10,7 +10,7 @@ import pytest
 
 from bench import growth, report
 from bench.__main__ import open_bench
-from bench.plot import HEIGHT, WIDTH, Panel, render
+from bench.plot import BOTTOM, HEIGHT, WIDTH, Panel, render
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -44,6 +44,11 @@ def test_points_are_within_their_panel_and_titles_are_escaped() -> None:
     panel = Panel("a < b", "x", [(2, 0.0), (9000, 3.5)])
     assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in pixels(panel))
     assert "a < b" in labels(panel)
+
+
+def test_curve_of_zeros_lies_on_the_lower_end_of_its_axis() -> None:
+    low, high = pixels(Panel("t", "x", [(2, 0.0), (10, 0.0)]))
+    assert low[1] == high[1] == HEIGHT - BOTTOM
 
 
 @pytest.mark.full
