@@ -99,7 +99,7 @@ def _write_offered_format(section: MediaSection, offered: MediaSection) -> None:
 def _correct_formats(answered: MediaSection, offered: MediaSection) -> None:
     """Write the offered format parameters of the payload types whose parameters in the answer name another format.
 
-    The SFU forwards what the client sends; so the parameters of the offer hold.
+    The SFU forwards the client's media unchanged; so the parameters of the offer hold.
     """
     for payload, original in differing_formats(offered, answered).items():
         prefix = f"a=fmtp:{payload.type} "

@@ -58,8 +58,8 @@ class SessionIds:
     def short_room_id(self, backend: str, room: str) -> str:
         """Return a short id of a room for the log: 8 hexadecimal digits that do not reveal the id of the room.
 
-        The id of a room may let anybody join it, and is so short that all ids could be tried if the secret were not
-        part of the digest.
+        The id of a public conversation is enough to join it, and is so short that all ids could be tried if the secret
+        were not part of the digest.
         """
         return hmac.digest(self._secret, f"room|{backend}|{room}".encode(), "sha256")[:_SHORT_ROOM_ID_BYTES].hex()
 

@@ -50,7 +50,7 @@ class SimulcastPage:
     async def publish(
         self, sizes: str, rids: Sequence[str] = (), *, codec: str = "", accepted: Sequence[str] = ()
     ) -> None:
-        """Offer layers in this order, and wait until all of them are sent, or exactly those ``accepted``.
+        """Offer layers in this order, and wait until all of them, or exactly the ``accepted`` ones, are sent.
 
         The names (``rids``) of the layers are their sizes, unless others are given.
         """

@@ -25,7 +25,7 @@ LEVELS: dict[str, tuple[Callable[..., AbstractAsyncContextManager[Level]], Calla
 
 
 def levels_of(conversation: Conversation) -> tuple[str, ...]:
-    """Return the levels at which a conversation is played: those it names, ``cut`` and ``federated``."""
+    """Return the levels at which a conversation is played: its own levels, ``cut`` and ``federated``."""
     cut = ("cut",) if "polling" in conversation.levels else ()
     federated = () if conversation.name in LOCAL_ONLY else ("federated",)
     return (*conversation.levels, *cut, *federated)

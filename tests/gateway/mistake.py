@@ -67,7 +67,7 @@ class Installation:
         return [(line["level"], line["event"]) for line in read]
 
     async def warnings(self, count: int) -> list[str]:
-        """Wait for a number of warnings, without those about this machine, and return all of them."""
+        """Wait for a number of warnings, and return all of them; warnings about this machine are left out."""
         async with asyncio.timeout(LOG_LIMIT):
             while True:
                 found = [event for level, event in self.lines() if level != "info"]

@@ -17,7 +17,7 @@ SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 async def running_gateway(cloud: FakeNextcloud, **sections: Any) -> AsyncIterator[tuple[Gateway, str]]:
     """Run a gateway at a free port for a Nextcloud, whose requests it receives; yield the gateway and its URL.
 
-    ``sections`` are further sections of the configuration, or replace those that the gateway needs.
+    ``sections`` are further sections of the configuration, or replace sections that the gateway needs.
     """
     needed: dict[str, Any] = {
         "sessions": SessionsSection(secret=SECRET),

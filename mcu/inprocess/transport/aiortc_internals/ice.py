@@ -216,8 +216,8 @@ class IceTransport(aioice.Connection):
     def _is_of_next_transport(self, address: tuple[str, int]) -> bool:
         """Return whether an address is one of the client's next transport, or may be one.
 
-        The ufrag of its checks decides. Firefox begins further transports with the ufrag of the first one; then their
-        addresses are those that were unknown before.
+        The ufrag of its checks decides. Firefox begins further transports with the ufrag of the first one; then an
+        address belongs to the next transport if it was unknown before.
         """
         if self.remote_username != self._ufrag:
             return self._sources.get(address) == self.remote_username

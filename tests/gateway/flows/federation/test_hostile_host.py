@@ -181,7 +181,7 @@ async def test_messages_kept_for_all_hosts_are_limited_in_size(monkeypatch: pyte
         assert [client.received() for client in again] == [[]] * 6
 
 
-# attack: a host that never tells what it has received, so that acknowledgements for it pile up
+# attack: a host that never acknowledges messages, so that acknowledgements for it pile up
 async def test_acknowledgements_that_the_host_does_not_confirm_are_limited_in_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

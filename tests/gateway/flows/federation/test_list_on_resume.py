@@ -113,7 +113,7 @@ async def test_end_of_the_call_is_in_the_list() -> None:
 
 
 async def test_list_is_dropped_when_all_enter_the_call() -> None:
-    """The request lets no federated participant enter the call, and the list does not tell which ones those are."""
+    """The request lets no federated participant enter the call, and the list does not mark them."""
     host = FakeHost("ack")
     async with harness_with(host) as harness:
         alice = await seated_client(harness)
