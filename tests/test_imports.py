@@ -44,6 +44,7 @@ FLOW_SERVICES = (  # every folder of the flows may import these
     "gateway.flows.settings",
     "gateway.flows.tasks",
     "gateway.flows.throttling",
+    "gateway.flows.traffic",
 )
 # The parts that each SFU may import.
 SFU_SHARED = ("mcu.base", "mcu.listener_gate", "mcu.publisher_registry", "mcu.stream_gauges")
@@ -117,6 +118,7 @@ RULES: dict[str, tuple[str, ...]] = {
     ),
     "gateway.flows.throttling": ("gateway.wire", "gateway.core", "gateway.flows.ports"),
     "gateway.flows.services": (*FLOW_SERVICES, "mcu.base"),
+    "gateway.flows.traffic": ("gateway.core", "gateway.flows.postponed", "gateway.flows.services"),
     "gateway.flows.media": (*FLOW_SERVICES, "sdp", "mcu.base"),
     "gateway.flows.media.sfu": ("mcu.base",),
     "gateway.flows.media.validation": ("gateway.wire", "sdp", "mcu.base"),

@@ -18,7 +18,6 @@ from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.events import RoomEvents
 from gateway.flows.rooms.membership import RoomMembership
 from gateway.flows.rooms.relay import Relay
-from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.rooms.transient import TransientRequests
 from gateway.flows.services import Services
 from gateway.flows.sessions.closing import SessionCloser
@@ -26,6 +25,7 @@ from gateway.flows.sessions.hello import HelloRequests
 from gateway.flows.sessions.outbox_totals import OutboxTotals
 from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
+from gateway.flows.traffic import Traffic
 
 
 class Flows:

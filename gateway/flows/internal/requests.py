@@ -14,9 +14,9 @@ from gateway.flows.internal.virtual_sessions import VirtualSessions
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
-from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
 from gateway.flows.tasks import Work
+from gateway.flows.traffic import Traffic
 from gateway.wire import structure
 from gateway.wire.client import ClientMessage
 from gateway.wire.internal import AddSession, CallReport, InCallFlags, RemoveSession, UpdateSession

@@ -21,9 +21,9 @@ from gateway.flows.call_log import SessionEnd, StreamEnd
 from gateway.flows.ports import NextcloudError
 from gateway.flows.rooms.call_counters import counting_call_entries
 from gateway.flows.rooms.events import RoomEvents
-from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services, room_request
 from gateway.flows.tasks import Work
+from gateway.flows.traffic import Traffic
 from gateway.wire import server, structure
 from gateway.wire.backend import BackendAnswer, RoomAnswer
 from gateway.wire.client import ABSENT, ClientMessage, RoomJoin, is_given

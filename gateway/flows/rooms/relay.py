@@ -17,8 +17,8 @@ from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.core.visibility import Content, Form, form_for
 from gateway.flows.media.signaling import MediaSignaling
-from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
+from gateway.flows.traffic import Traffic
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 from gateway.wire.media import CONTROL as CONTROL_TYPE

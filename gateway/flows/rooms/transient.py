@@ -17,8 +17,8 @@ from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.core.transient import SESSION_DATA, TransientData, session_key
 from gateway.flows.rooms.events import RoomEvents
-from gateway.flows.rooms.traffic import Traffic
 from gateway.flows.services import Services
+from gateway.flows.traffic import Traffic
 from gateway.wire import structure
 from gateway.wire.client import ClientMessage, is_given
 from gateway.wire.errors import Code, ProtocolError
