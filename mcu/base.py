@@ -85,6 +85,11 @@ class CloseReason(Enum):
         """Whether the client's PeerConnection ended, and neither SFU nor publisher nor operator ended it."""
         return self in _OF_CONNECTION
 
+    @property
+    def is_of_sfu(self) -> bool:
+        """Whether the SFU itself, or its operator, ended the stream."""
+        return self in (CloseReason.LOST, CloseReason.DRAINED)
+
 
 _OF_CONNECTION = frozenset(
     {CloseReason.CLIENT_CLOSED, CloseReason.ICE_FAILED, CloseReason.DTLS_FAILED, CloseReason.FAILED}

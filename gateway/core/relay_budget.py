@@ -2,8 +2,10 @@
 
 Source: docs/protocol.md, "Limits". No client can fill outboxes faster than their clients empty them: a message beyond
 the budget of its recipients waits, and the sender's connection is not read meanwhile. Each sender may exceed the budget
-by a few bytes, so that the floods of some senders do not delay the short messages of others. The events of a room that
-internal clients cause have a budget of their own, so that no flood of messages delays a bridge that serves many rooms.
+by a few bytes, so that the floods of some senders do not delay the short messages of others. An offer that a session
+receives without having requested it, after a ``sendoffer`` or a new PeerConnection of the publisher, is subtracted from
+the same budget, and waits in the queue of its stream. The events of a room that internal clients cause have a budget of
+their own, so that no flood of messages delays a bridge that serves many rooms.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ FULL_OUTBOX_DIVISOR = 4  # divides the outbox limit: a fuller outbox counts as f
 SENDER_BURST = 4096  # bytes that each sender may relay beyond the budget
 SENDER_RATE = 512  # bytes per second
 ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
+OFFER_COST = 32_768  # bytes that an offer costs before its length is known; one of 31 sections has about 30,000
 RECIPIENTS_PER_CHARGE = 128  # recipients; a message counts once more for each full 128 of them
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.05, 1.0  # seconds
 

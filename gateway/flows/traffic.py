@@ -1,4 +1,4 @@
-"""The budgets for messages relayed to a room or a session: a message beyond the budget waits.
+"""The budgets for messages and offers that others cause a room or a session to be sent: what exceeds them waits.
 
 Source: docs/protocol.md, "Limits"; ``gateway.core.relay_budget``.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, SENDER_BURST, SENDER_RATE, RelayBudget
+from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, OFFER_COST, SENDER_BURST, SENDER_RATE, RelayBudget
 from gateway.core.room import Room
 from gateway.core.session import Session
 from gateway.flows.postponed import Postponed
@@ -57,6 +57,25 @@ class Traffic:
         if wait and not session.is_internal and not session.relay_share.take(size, SENDER_RATE, SENDER_BURST, now):
             services.count_excess("relayed_bytes_per_second")
             raise RecipientsBusy(wait)
+
+    def take_offer(self, recipient: Session) -> float:
+        """Subtract an offer from the budget of a session that did not request it.
+
+        Return 0 if it may be sent; otherwise the seconds until the next attempt, and nothing was subtracted.
+        """
+        budget = recipient.relay_budget
+        budget.left -= OFFER_COST
+        if budget.left >= 0.0:
+            return 0.0
+        wait = self._refill(budget, OFFER_COST, (recipient,))
+        if wait:
+            self._services.count_excess("relayed_bytes_per_second")
+        return wait
+
+    @staticmethod
+    def count_long_offer(recipient: Session, size: int) -> None:
+        """Subtract the bytes of an offer beyond those that ``take_offer`` subtracts; later messages wait for them."""
+        recipient.relay_budget.left -= max(0, size - OFFER_COST)
 
     def _refill(self, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> float:
         """Refill a budget; return the seconds until the next attempt, 0 if the message may be sent."""

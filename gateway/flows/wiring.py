@@ -33,10 +33,10 @@ class Flows:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.media = MediaSignaling(services)
+        traffic = Traffic(services)
+        self.media = MediaSignaling(services, traffic)
         events = RoomEvents(services, self.media)
         virtual_sessions = VirtualSessions(services, events)
-        traffic = Traffic(services)
         self.transient = TransientRequests(services, events, traffic)
         self.dialouts = Dialouts(services, self.transient)
         self.session_closer = SessionCloser(services, events, virtual_sessions, self.dialouts)

@@ -38,8 +38,6 @@ from sdp.offer_answer import changed_sections, stops_all_media
 
 log = logging.getLogger("portunus.flows.media")
 
-RECOVERABLE_REASONS = frozenset({CloseReason.LOST, CloseReason.DRAINED})  # the SFU itself ended the stream
-
 _MAX_BITRATE = 2**31 - 1  # bit/s
 
 
@@ -342,7 +340,7 @@ class Publication(SessionStream):
         self._context.quality.stream_lost(self)
         if reason is not CloseReason.CLIENT_CLOSED:
             self._services.counters.streams_lost[self.stream_type.value, reason.value] += 1
-        if reason in RECOVERABLE_REASONS:
+        if reason.is_of_sfu:
             self._recover(reason, self.sid)
         self.retire()
 

@@ -23,6 +23,7 @@ from gateway.flows.media.quality import QualityController
 from gateway.flows.media.sfu import SfuAccess
 from gateway.flows.services import Services
 from gateway.flows.tasks import Backlog, SerialQueue
+from gateway.flows.traffic import Traffic
 from gateway.wire import server
 from gateway.wire.errors import Code, Error, ProtocolError
 from gateway.wire.media import CandidateInit, CandidatePayload, DescriptionPayload, MediaData, MediaMessage, encode_data
@@ -68,11 +69,12 @@ class MediaRequest:
 
 @dataclass(frozen=True, slots=True)
 class MediaContext:
-    """The services, SFU and quality controller that all streams of a gateway share."""
+    """The services, SFU, quality controller and budgets that all streams of a gateway share."""
 
     services: Services
     sfu: SfuAccess
     quality: QualityController
+    traffic: Traffic
 
 
 class StreamOwner(Protocol):

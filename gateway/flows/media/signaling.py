@@ -22,6 +22,7 @@ from gateway.flows.media.session_stream import MediaContext, MediaRequest, strea
 from gateway.flows.media.sfu import SfuAccess
 from gateway.flows.media.validation import check, description_size, require_stream_type, stream_type_of
 from gateway.flows.services import Services
+from gateway.flows.traffic import Traffic
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import MediaMessage
 from mcu.base import McuStatus, StreamType
@@ -33,12 +34,12 @@ UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (
 class MediaSignaling:
     """Opens, negotiates and closes the streams of all sessions on the SFU."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, traffic: Traffic) -> None:
         self._services = services
         self._quality = QualityController(services)
         self._description_turns = DescriptionTurns()
         self._sfu = SfuAccess(services.mcu, services.clock)
-        self._streams = StreamRegistry(MediaContext(services, self._sfu, self._quality))
+        self._streams = StreamRegistry(MediaContext(services, self._sfu, self._quality, traffic))
 
     @property
     def quality(self) -> QualityController:

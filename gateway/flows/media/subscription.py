@@ -7,6 +7,7 @@ again, however long that takes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from dataclasses import astuple
@@ -55,9 +56,11 @@ class Subscription(SessionStream):
         self._offers: deque[Description] = deque(maxlen=ANSWERABLE_OFFERS)  # sent on the current connection
         self._selection = MediaSelection()
         self._request_count = 0  # received
+        self._last_own_request = 0  # number of the last request of the subscriber's own client
         self._last_served = 0  # number of the last request that was served by an offer
         self._requires_same_call = False
         self._lost = False  # the stream is to be offered again once it is published
+        self._lost_by_publisher = False  # the publisher's client ended or replaced its PeerConnection
         self._resubscription_queued = False
         self._publication_ended = False  # the publisher ended the stream; the SFU has not closed it yet
         self._unrequested_offer_at: float | None = None  # when it was sent, until the client answers it
@@ -85,6 +88,8 @@ class Subscription(SessionStream):
             ProtocolError: the request was not queued.
         """
         self._request_count += 1
+        if request.session is self.session:
+            self._last_own_request = self._request_count
         if self._crossed_offer(request.message):
             self._last_served = self._request_count
         number, deadline = self._request_count, self._services.clock() + self._services.settings.media_limits.timeout
@@ -145,6 +150,19 @@ class Subscription(SessionStream):
         recent = self._services.clock() - self._unrequested_offer_at < CROSSING_WINDOW
         return recent and names_sid is self._unrequested_renegotiates
 
+    async def _wait_for_budget(self) -> float:
+        """Wait until the subscriber may be sent an offer that its client did not request; return the seconds.
+
+        Requests behind this one are served by the same offer. A request of the client itself ends the wait.
+        """
+        begun = self._services.clock()
+        while self._last_own_request <= self._last_served:
+            seconds = self._context.traffic.take_offer(self.session)
+            if not seconds:
+                break
+            await asyncio.sleep(seconds)
+        return self._services.clock() - begun
+
     def in_same_call(self) -> bool:
         """Return whether subscriber and publisher are in one call now (9.3)."""
         hub = self._services.hub
@@ -152,6 +170,8 @@ class Subscription(SessionStream):
         return publisher is not None and hub.in_same_call(self.session, publisher)
 
     async def _request(self, request: MediaRequest, requires_same_call: bool, deadline: float) -> None:
+        if request.session is not self.session and not request.session.is_internal:
+            deadline += await self._wait_for_budget()
         message = request.message
         selection = read_selection(message)
         subscriber, offer, before = self._subscriber, None, self._last_offer
@@ -271,11 +291,14 @@ class Subscription(SessionStream):
         self._subscriber = None
         self._context.quality.stream_unsubscribed(self.session, self.key)
         self._lost = not reason.is_of_connection and not self._publication_ended
+        self._lost_by_publisher = not reason.is_of_sfu
         self.resubscribe()
         self.retire()
 
     async def _resubscribe(self) -> None:
         """Subscribe to the publisher's new PeerConnection, unless a request has done so already."""
+        if self._lost and self._lost_by_publisher and self._owner.is_published(self.key):
+            await self._wait_for_budget()
         self._resubscription_queued = False
         if self._lost and self._owner.is_published(self.key):
             await self._offer_unrequested()
@@ -311,7 +334,9 @@ class Subscription(SessionStream):
         self._offers.append(offer)
         self._unrequested_offer_at = self._services.clock() if unrequested else None
         self._unrequested_renegotiates = renegotiates
-        self._send("offer", DescriptionPayload("offer", str(offer)))
+        text = str(offer)
+        self._context.traffic.count_long_offer(self.session, len(text))
+        self._send("offer", DescriptionPayload("offer", text))
 
     def on_media_flowing(self) -> None:
         """Do nothing: the client detects media by itself."""

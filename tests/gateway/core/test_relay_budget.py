@@ -8,6 +8,7 @@ from gateway.config.sections import SessionsSection
 from gateway.core.limits import Limits
 from gateway.core.relay_budget import (
     FULL_OUTBOX_DIVISOR,
+    OFFER_COST,
     RECIPIENTS_PER_CHARGE,
     SENDER_BURST,
     SENDER_RATE,
@@ -80,5 +81,9 @@ def test_defaults_of_bursts_and_outbox_fit_each_other() -> None:
     slowly = seconds * limits.relayed_bytes_per_second / SLOW_RATE_DIVISOR
     shares = senders * (SENDER_BURST + seconds * SENDER_RATE)
     assert until_outbox_fills + slowly + shares < outbox
+    # Offers that they cause are subtracted from the same budget, and none exceeds it by more than the longest message.
+    assert OFFER_COST <= MESSAGE_LIMIT
+    # Yet 50 members may offer a screen to a new member at once.
+    assert limits.relayed_bytes_burst >= 50 * OFFER_COST
     # A member that reads 2.5 MB/s catches up.
     assert limits.relayed_bytes_per_second + senders * SENDER_RATE < 2_500_000 / 2

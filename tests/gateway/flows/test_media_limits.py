@@ -6,7 +6,11 @@ import asyncio
 import json
 
 from gateway.core.limits import Limits
+from gateway.core.relay_budget import OFFER_COST
+from mcu.base import CloseReason
+from tests.gateway.flows.harness import FlowHarness
 from tests.gateway.flows.limited_calls import beside_a_call, limits_met
+from tests.gateway.flows.media.calls import subscribe
 from tests.gateway.flows.media.descriptions import offer
 from tests.gateway.flows.virtual_time import settle
 
@@ -173,3 +177,124 @@ async def test_request_that_waited_for_an_ended_stream_no_longer_counts() -> Non
             alice.media(alice, "endOfCandidates")
         await settle()
         assert [message["type"] for message in alice.data()] == ["answer"]
+
+
+def _lengthen(description: str) -> str:
+    """Return a description that is as long as one with the greatest number of sections."""
+    return description + "".join(f"a=x-padding:{'x' * 980}\r\n" for _ in range(30))
+
+
+async def test_offers_of_others_do_not_fill_the_outbox_of_a_member_that_is_away() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.offer()
+        await settle()
+        harness.mcu.edit_description = _lengthen
+        bob.disconnect()
+        for _ in range(300):
+            alice.media(bob, "sendoffer")
+            await settle()
+        assert bob.session.open
+        assert 0 < bob.session.outbox.size < harness.services.outbox_bytes / 2
+
+
+async def test_replaced_publications_do_not_fill_the_outbox_of_a_subscriber_that_is_away() -> None:
+    async with FlowHarness() as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.offer("0")
+        await settle()
+        await subscribe(bob, alice)
+        harness.mcu.edit_description = _lengthen
+        bob.disconnect()
+        for number in range(1, 300):
+            alice.offer(str(number), sid=str(number))
+            await settle()
+        assert bob.session.open
+        assert 0 < bob.session.outbox.size < harness.services.outbox_bytes / 2
+
+
+async def test_offer_beyond_the_budget_is_sent_later_once_for_all_requests() -> None:
+    async with beside_a_call(
+        Limits(relayed_bytes_per_second=2 * OFFER_COST, relayed_bytes_burst=OFFER_COST)
+    ) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.offer()
+        for _ in range(5):
+            alice.media(bob, "sendoffer")
+            await settle()
+        assert [data["type"] for data in bob.data()] == ["offer", "offer"]
+        alice.send_message(bob, {"type": "short"})
+        assert [data["type"] for data in bob.data()] == ["short"]
+        await asyncio.sleep(2)
+        assert [data["type"] for data in bob.data()] == ["offer"]
+        assert alice.error_codes(among_others=True) == []
+        assert limits_met(harness)["relayed_bytes_per_second"] > 0
+
+
+async def test_offer_that_is_longer_than_usual_delays_later_messages() -> None:
+    async with beside_a_call(Limits(relayed_bytes_per_second=1000, relayed_bytes_burst=2 * OFFER_COST)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.offer()
+        harness.mcu.edit_description = lambda description: _lengthen(_lengthen(_lengthen(description)))
+        alice.media(bob, "sendoffer")
+        await settle()
+        bob.received()
+        alice.send_message(bob, {"type": "x", "padding": "x" * 5000})
+        assert bob.received() == []
+
+
+async def test_request_of_the_recipient_ends_the_wait_for_an_offer() -> None:
+    async with beside_a_call(Limits(relayed_bytes_per_second=10, relayed_bytes_burst=OFFER_COST)) as harness:
+        alice, bob = await harness.callers("alice", "bob")
+        alice.offer()
+        for _ in range(3):
+            alice.media(bob, "sendoffer")
+            await settle()
+        await asyncio.sleep(10)
+        assert [data["type"] for data in bob.data()] == ["offer", "offer"]
+        bob.media(alice, "requestoffer")
+        await asyncio.sleep(1)
+        assert [data["type"] for data in bob.data()] == ["offer"]
+
+
+async def test_screen_is_offered_to_a_hundred_members_at_once() -> None:
+    async with FlowHarness() as harness:
+        alice, *others = await harness.callers("alice", *(f"member{number}" for number in range(100)))
+        for client in others:
+            client.received()
+        alice.offer(roomType="screen")
+        for client in others:
+            alice.media(client, "sendoffer", room_type="screen")
+        await settle()
+        assert {len(client.data()) for client in others} == {1}
+        assert limits_met(harness) == {}
+
+
+async def test_many_members_offer_their_screens_to_a_new_one_at_once() -> None:
+    async with FlowHarness() as harness:
+        new, *others = await harness.callers("new", *(f"member{number}" for number in range(50)))
+        for client in others:
+            client.offer(roomType="screen")
+        await settle()
+        new.received()
+        for client in others:
+            client.media(new, "sendoffer", room_type="screen")
+        await settle()
+        assert len(new.data()) == 50
+        assert limits_met(harness) == {}
+
+
+async def test_streams_that_the_sfu_lost_are_offered_again_at_once() -> None:
+    async with beside_a_call(Limits(relayed_bytes_per_second=10, relayed_bytes_burst=OFFER_COST)) as harness:
+        bob, *publishers = await harness.callers("bob", *(f"publisher{number}" for number in range(5)))
+        for publisher in publishers:
+            publisher.offer()
+            await settle()
+            await subscribe(bob, publisher)
+        for running in list(harness.mcu.publishers.values()):
+            running.end(CloseReason.LOST, CloseReason.LOST)
+        for publisher in publishers:
+            publisher.offer("again", sid="2")
+        await settle()
+        assert [data["type"] for data in bob.data()] == ["offer"] * 5
+        assert limits_met(harness) == {}
