@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Raw
 
 from gateway.core.ids import SessionId
+from gateway.core.join_budget import JoinBudgets
 from gateway.core.participant_list import ParticipantList
 from gateway.core.relay_budget import RelayBudget
 from gateway.core.transient import TransientData
@@ -33,6 +34,7 @@ class Room:
 
     __slots__ = (
         "in_call",
+        "join_budgets",
         "join_parts",
         "key",
         "members",
@@ -55,5 +57,6 @@ class Room:
         self.transient = TransientData()
         self.join_parts: dict[tuple[bytes, ...], bytes] = {}  # events of full parts of the join list, by entries
         self.relay_budget = RelayBudget()  # for messages to its members
+        self.join_budgets = JoinBudgets()  # for the join events that its members get
         self.update_budget = RelayBudget()  # for events that internal clients cause
         self.ping_at = now + PING_INTERVAL

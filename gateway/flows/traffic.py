@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from gateway.core.join_budget import events_size, joining_party
 from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, OFFER_COST, SENDER_BURST, SENDER_RATE, RelayBudget
-from gateway.core.room import Room
+from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.flows.postponed import Postponed
 from gateway.flows.services import Services
@@ -76,6 +77,20 @@ class Traffic:
     def count_long_offer(recipient: Session, size: int) -> None:
         """Subtract the bytes of an offer beyond those that ``take_offer`` subtracts; later messages wait for them."""
         recipient.relay_budget.left -= max(0, size - OFFER_COST)
+
+    async def wait_to_join(self, session: Session, room: RoomKey, room_session: str) -> None:
+        """Wait until the members of a room may be sent the join event of a session, and take it from their budget.
+
+        Check afterwards whether the session may still join.
+        """
+        services = self._services
+        size, party = events_size(session, room_session), joining_party(session)
+        while session.open and (found := services.hub.rooms.get(room)) is not None:
+            wait = found.join_budgets.take(party, size, services.settings.limits, services.clock())
+            if not wait:
+                return
+            services.count_excess("join_bytes_per_second")
+            await asyncio.sleep(wait)
 
     def _refill(self, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> float:
         """Refill a budget; return the seconds until the next attempt, 0 if the message may be sent."""

@@ -110,6 +110,9 @@ class RoomMembership:
             return
         with self._pending(session, roomid, room_session) as pending:
             answer = await self._request_join(session, roomid, room_session)
+            if answer.type == "room" and answer.room is not None:
+                key = RoomKey(session.backend.id, answer.room.roomid or roomid)
+                await self._traffic.wait_to_join(session, key, room_session)
             if not session.open:
                 self._undo_join(pending, answer)
                 return

@@ -85,5 +85,8 @@ def test_defaults_of_bursts_and_outbox_fit_each_other() -> None:
     assert OFFER_COST <= MESSAGE_LIMIT
     # Yet 50 members may offer a screen to a new member at once.
     assert limits.relayed_bytes_burst >= 50 * OFFER_COST
+    # Half as many floods leave room for the join events of one user, or of the guests of one address.
+    joins = limits.join_bytes_burst + seconds * limits.join_bytes_per_second
+    assert until_outbox_fills + slowly + shares / 2 + joins < outbox
     # A member that reads 2.5 MB/s catches up.
     assert limits.relayed_bytes_per_second + senders * SENDER_RATE < 2_500_000 / 2

@@ -169,6 +169,7 @@ BURSTS = {
     "description_bytes_burst",
     "offers_burst",
     "stream_requests_burst",
+    "join_bytes_burst",
     "relayed_bytes_burst",
 }  # counted under the name of their rate
 HERE = Path(__file__)
