@@ -1,9 +1,10 @@
 """Level ``federated``: each client connects to one gateway and joins rooms of another one, the host.
 
-A room has another id at the host. The host's Nextcloud plays the steps of ``nextcloud``, and internal clients connect
-to the host. Names are translated as reference 12.2 says, and nothing else: a client must receive its own session, its
-own users and the room under their local names, and sessions of others under those of the host. A message with a name
-that should have been rewritten is an error.
+A room has another id at the host. The host's Nextcloud plays the steps of ``nextcloud``; internal clients and the users
+of the host's Nextcloud that a conversation names connect to the host. Names are translated as reference 12.2 says, and
+nothing else: a client must receive its own session, its own users and the room under their local names, users of the
+host as federated users, and sessions of others under their ids at the host. A message with a name that should have been
+rewritten is an error.
 
 Source: reference 12.1, 12.2.
 """
@@ -33,12 +34,15 @@ _BARRIER = "handled by the host"
 class FederatedLevel:
     """Two whole gateways, the local server and the host, with a Nextcloud each."""
 
-    def __init__(self, home: SocketLevel, host: SocketLevel) -> None:
+    def __init__(self, home: SocketLevel, host: SocketLevel, host_users: tuple[str, ...]) -> None:
         self.home = home
         self.host = host
+        self.host_users = host_users
         self.url = home.url
         self.cloud_url = home.url.rstrip("/")
         self.cloud_id = urlsplit(home.url).netloc  # of the clients' Nextcloud
+        self.host_cloud_id = urlsplit(host.url).netloc
+        self.host_resume_ids: set[str] = set()
         self.remote: dict[str, str] = {}  # current or last remote session id, by local id
         self.local: dict[str, str] = {}  # local session id, by each remote one
         self.clients: list[RawClient] = []
@@ -55,7 +59,7 @@ class FederatedLevel:
         return client
 
     def ticket(self, userid: str) -> Json:
-        return self.home.ticket(userid)
+        return (self.host if userid in self.host_users else self.home).ticket(userid)
 
     def token(self, userid: str, flaw: str) -> str:
         return self.home.token(userid, flaw)
@@ -83,7 +87,7 @@ class FederatedLevel:
         return sorted((it for it in requests if it.type not in ("capabilities", "ping")), key=lambda it: it.time)
 
     async def send(self, room: str, request: Json) -> None:
-        mentions = with_remote_mentions(renamed_rooms(request), self.cloud_url)
+        mentions = mapped_mentions(renamed_rooms(request), self._remote_mention)
         await self.host.send(PREFIX + room, self.to_remote(mentions))
 
     async def dial(self, room: str, call: Json) -> tuple[int, Json]:
@@ -122,12 +126,41 @@ class FederatedLevel:
             text = text.replace(remote, local)
         return json.loads(text.replace(self.host.url, self.url))
 
+    def to_client(self, value: Json) -> Json:
+        """Replace the names that users of the host have for clients of the first gateway by those of the conversation.
+
+        Raises:
+            AssertionError: such a user has the name of a user of the clients' own Nextcloud.
+        """
+        return mapped_mentions(mapped_actors(value, self._client_actor), self._client_mention)
+
     def _remote_actor(self, type: str, id: str) -> tuple[str, str]:
-        return ("federated_users", f"{id}@{self.cloud_id}") if type == "users" else (type, id)
+        federated = type == "users" and id not in self.host_users
+        return ("federated_users", f"{id}@{self.cloud_id}") if federated else (type, id)
 
     def _local_actor(self, type: str, id: str) -> tuple[str, str]:
         suffix = f"@{self.cloud_id}"
         return ("users", id.removesuffix(suffix)) if type == "federated_users" and id.endswith(suffix) else (type, id)
+
+    def _client_actor(self, type: str, id: str) -> tuple[str, str]:
+        assert type != "users" or id not in self.host_users, f"{id} is no user of the clients' Nextcloud"
+        suffix = f"@{self.host_cloud_id}"
+        return ("users", id.removesuffix(suffix)) if type == "federated_users" and id.endswith(suffix) else (type, id)
+
+    def _remote_mention(self, mention: Json) -> Json:
+        """Add the server to a user of the first Nextcloud, which is another server to the host's Nextcloud."""
+        return mention if mention["id"] in self.host_users else {"server": self.cloud_url, **mention}
+
+    def _client_mention(self, mention: Json) -> Json:
+        """Remove what a user of the host has in addition for clients: server, and as ``mention-id`` the user id."""
+        if mention["id"] not in self.host_users:
+            return mention
+        named = dict(mention)
+        assert named.pop("server", "") == self.host.url.rstrip("/"), f"the server is missing: {mention}"
+        assert "mention-id" in named, f"the id to mention the user is missing: {mention}"
+        if named["mention-id"] == named["id"]:
+            del named["mention-id"]
+        return named
 
     async def settle(self, session: str) -> None:
         """Record the remote id of a session, and wait until its earlier sessions at the host have ended."""
@@ -144,7 +177,7 @@ class FederatedLevel:
 
 
 class FederatedClient:
-    """A client of the first gateway, or an internal client of the host."""
+    """A client of the first gateway, or an internal client or user of the host."""
 
     def __init__(self, level: FederatedLevel, client: RawClient) -> None:
         self._level = level
@@ -158,7 +191,7 @@ class FederatedClient:
     async def send(self, message: Json) -> None:
         """Send a message, and wait until the gateway to which it goes has handled it."""
         prepared = await self._prepared(message) if isinstance(message, dict) else message
-        self._client.send(prepared)  # after a hello an internal client has another connection
+        self._client.send(prepared)  # after a hello a client of the host has another connection
         await self._barrier()
         if self._session and not self._at_host:
             await self._level.settle(self._session)
@@ -219,6 +252,8 @@ class FederatedClient:
 
     def _note_session(self, reply: Json) -> None:
         self._session, self._userid = reply["sessionid"], reply["userid"]
+        if self._at_host:
+            self._level.host_resume_ids.add(reply["resumeid"])
 
     # -- names
 
@@ -238,9 +273,13 @@ class FederatedClient:
         return self._level.to_remote(message, self._session) if seated else message
 
     async def _prepare_hello(self, hello: Json) -> None:
-        """Connect an internal client to the host."""
+        """Connect internal clients and users of the host's Nextcloud to the host."""
         auth = hello.get("auth", {})
-        if auth.get("type") == "internal":
+        params = auth.get("params")
+        is_host_user = isinstance(params, dict) and params.get("userid") in self._level.host_users
+        if is_host_user:
+            auth["url"] = self._level.host.url
+        if is_host_user or auth.get("type") == "internal" or hello.get("resumeid") in self._level.host_resume_ids:
             self._at_host = True
             self._client = await self._level.open(self._level.host)
             await self._client.receive()
@@ -258,7 +297,7 @@ class FederatedClient:
         assert not [name for name in (PREFIX, *own) if name in text], f"a name was not rewritten: {message}"
         for remote, local in self._level.local.items():
             text = text.replace(remote, local)
-        return self._without_mark(json.loads(text))
+        return self._without_mark(self._level.to_client(json.loads(text)))
 
     def _without_mark(self, message: Json) -> Json:
         """Remove ``federated`` from the entries of joins, which all federated sessions must have and no others."""
@@ -292,16 +331,16 @@ def mapped_actors(value: Json, rule: Callable[[str, str], tuple[str, str]]) -> J
     return changed
 
 
-def with_remote_mentions(value: Json, server: str) -> Json:
-    """Add the server to mentions of users, which are users of another server to the host's Nextcloud."""
+def mapped_mentions(value: Json, rule: Callable[[Json], Json]) -> Json:
+    """Replace each mention of a user in a value by that of the rule."""
     if isinstance(value, list):
-        return [with_remote_mentions(item, server) for item in value]
+        return [mapped_mentions(item, rule) for item in value]
     if not isinstance(value, dict):
         return value
-    changed = {key: with_remote_mentions(item, server) for key, item in value.items()}
+    changed = {key: mapped_mentions(item, rule) for key, item in value.items()}
     for key, item in changed.items():
         if key.startswith("mention-") and isinstance(item, dict) and item.get("type") == "user":
-            item.setdefault("server", server)
+            changed[key] = rule(item)
     return changed
 
 
@@ -313,7 +352,7 @@ async def federated_level(conversation: Conversation) -> AsyncIterator[Federated
         port = urlsplit(host.gateway).port or 0
         rules = FederationRules(allow_insecure=True, ports=(port,), allowed=("127.0.0.1/32",))
         async with socket_level(replace(conversation, mcu=False), federation=rules) as home:
-            level = FederatedLevel(home, host)
+            level = FederatedLevel(home, host, conversation.host_users)
             try:
                 yield level
             finally:

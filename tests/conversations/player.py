@@ -95,6 +95,7 @@ class Conversation:
     server: Json  # configuration that differs from the usual one
     levels: tuple[str, ...]
     steps: tuple[tuple[int, list[Json]], ...]  # with the number of the line
+    host_users: tuple[str, ...] = ()  # at level ``federated`` they are users of the host's Nextcloud
 
 
 def load() -> list[Conversation]:
@@ -107,7 +108,15 @@ def _read(path: Path) -> Conversation:
     head = json.loads(lines[0][1])
     steps = tuple((number, json.loads(line)) for number, line in lines[1:])
     levels = tuple(head.get("levels", ("flows", "socket", "polling")))
-    return Conversation(path.stem, head["shows"], head.get("mcu", False), head.get("server", {}), levels, steps)
+    return Conversation(
+        path.stem,
+        head["shows"],
+        head.get("mcu", False),
+        head.get("server", {}),
+        levels,
+        steps,
+        tuple(head.get("host_users", ())),
+    )
 
 
 class ConversationPlayer:
@@ -247,7 +256,7 @@ class ConversationPlayer:
             case "url":
                 return self._level.url
             case "nc":
-                cloud = self._level.cloud_url
+                cloud = "" if rest in self._conversation.host_users else self._level.cloud_url
                 return nextcloud_session(rest, f"{rest}@{cloud}" if cloud else "")
             case "ticket":
                 return self._level.ticket(rest)
