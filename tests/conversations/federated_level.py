@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from gateway.flows.federation.seat import FederatedSeat
 from gateway.tools.fake_nextcloud import RecordedRequest
 from tests.conversations.levels import SocketLevel, socket_level
 from tests.conversations.player import Conversation, ConversationClient, Json
+from tests.conversations.renaming import mapped_actors, mapped_mentions, renamed_rooms
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, RawClient
 
 PREFIX = "7040207"  # of a room's id at the host: digits, as rooms with phone calls need them
@@ -71,7 +72,7 @@ class FederatedLevel:
         self.host.set_room_answer(PREFIX + room, answer)
 
     def set_answer(self, type: str, answer: Json) -> None:
-        (self.home if type == "auth" else self.host).set_answer(type, renamed_rooms(answer))
+        (self.home if type == "auth" else self.host).set_answer(type, renamed_rooms(answer, PREFIX))
 
     async def next_request(self) -> Json:
         """Return the next request to one of the Nextclouds; pings for federated sessions (12.3) are not counted."""
@@ -87,7 +88,7 @@ class FederatedLevel:
         return sorted((it for it in requests if it.type not in ("capabilities", "ping")), key=lambda it: it.time)
 
     async def send(self, room: str, request: Json) -> None:
-        mentions = mapped_mentions(renamed_rooms(request), self._remote_mention)
+        mentions = mapped_mentions(renamed_rooms(request, PREFIX), self._remote_mention)
         await self.host.send(PREFIX + room, self.to_remote(mentions))
 
     async def dial(self, room: str, call: Json) -> tuple[int, Json]:
@@ -264,7 +265,7 @@ class FederatedClient:
             await self._prepare_hello(message["hello"])
             return message
         if self._at_host:
-            return self._level.to_remote(renamed_rooms(message))
+            return self._level.to_remote(renamed_rooms(message, PREFIX))
         if message.get("type") == "room" and isinstance(room, dict) and room.get("roomid"):
             target = self._level.federation_target(room["roomid"], self._userid)
             return {**message, "room": {**room, "federation": target}}
@@ -305,43 +306,6 @@ class FederatedClient:
             federated = entry["sessionid"] in self._level.remote
             assert entry.pop("federated", None) is (True if federated else None), f"not marked properly: {message}"
         return message
-
-
-def renamed_rooms(value: Json) -> Json:
-    """Replace each room id in a value by the host's id, also in comments and mentions."""
-    if isinstance(value, dict):
-        names = ("roomid", "token", "id") if value.get("type") == "call" else ("roomid", "token")
-        return {
-            key: PREFIX + item if key in names and isinstance(item, str) and item else renamed_rooms(item)
-            for key, item in value.items()
-        }
-    return [renamed_rooms(item) for item in value] if isinstance(value, list) else value
-
-
-def mapped_actors(value: Json, rule: Callable[[str, str], tuple[str, str]]) -> Json:
-    """Replace type and id of each actor in a value by those of the rule."""
-    if isinstance(value, list):
-        return [mapped_actors(item, rule) for item in value]
-    if not isinstance(value, dict):
-        return value
-    changed = {key: mapped_actors(item, rule) for key, item in value.items()}
-    for type, id in (("actorType", "actorId"), ("lastEditActorType", "lastEditActorId")):
-        if isinstance(value.get(type), str) and isinstance(value.get(id), str):
-            changed[type], changed[id] = rule(value[type], value[id])
-    return changed
-
-
-def mapped_mentions(value: Json, rule: Callable[[Json], Json]) -> Json:
-    """Replace each mention of a user in a value by that of the rule."""
-    if isinstance(value, list):
-        return [mapped_mentions(item, rule) for item in value]
-    if not isinstance(value, dict):
-        return value
-    changed = {key: mapped_mentions(item, rule) for key, item in value.items()}
-    for key, item in changed.items():
-        if key.startswith("mention-") and isinstance(item, dict) and item.get("type") == "user":
-            changed[key] = rule(item)
-    return changed
 
 
 @asynccontextmanager
