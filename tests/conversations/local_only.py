@@ -6,7 +6,6 @@ _NO_ROOM = "no client joins a room"
 _TIME = "time passes, which only the level of the flows can do"
 _FAKE_SFU = "only the fake SFU of the flows offers a stream whose publisher is not connected"
 _ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4)"
-_OTHER_USERS = "room list events reach users outside of the room; federated users get them from their own Nextcloud"
 
 LOCAL_ONLY = {
     "ack": _NO_ROOM,
@@ -27,7 +26,6 @@ LOCAL_ONLY = {
     "hello-timeout": _TIME,
     "incall": _ALL_IN_CALL,
     "internal-malformed": _NO_ROOM,
-    "invite": _OTHER_USERS,
     "keep-alive": _TIME,
     "media-errors": _NO_ROOM,
     "media-relayed": _NO_ROOM,
@@ -43,8 +41,6 @@ LOCAL_ONLY = {
     "resume-takeover": _NO_ROOM,
     "resume-unlisted": "the local server keeps the last list, which may be that of a participants request (12.3)",
     "room-join-timeout": _TIME,
-    "rooms-api": _OTHER_USERS,
-    "rooms-changed": _OTHER_USERS,
     "screen": _FAKE_SFU,
     "session-expiry": _TIME,
     "session-limit": _NO_ROOM,
