@@ -79,8 +79,9 @@ async def main(binary: Path, names: list[str]) -> int:
 
 
 def is_playable(conversation: Conversation) -> bool:
-    """Return whether the Go server can play a conversation: not if the shared SFU is lost, or the gateway drains."""
-    return all(actor not in ("sfu", "operator") for _, (actor, *_) in conversation.steps)
+    """Return whether the Go server can play a conversation: it cannot lose the shared SFU, drain, or be two servers."""
+    actors = {actor for _, (actor, *_) in conversation.steps}
+    return conversation.levels != ("federated",) and not actors & {"sfu", "operator"}
 
 
 def explained() -> set[str]:

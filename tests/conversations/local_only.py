@@ -24,7 +24,7 @@ LOCAL_ONLY = {
     "hello-nextcloud-fails": "the local Nextcloud answers hellos, and the host's Nextcloud joins",
     "hello-refused": _NO_ROOM,
     "hello-timeout": _TIME,
-    "incall": _ALL_IN_CALL,
+    "incall-all": _ALL_IN_CALL,
     "internal-malformed": _NO_ROOM,
     "keep-alive": _TIME,
     "media-errors": _NO_ROOM,

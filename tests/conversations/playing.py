@@ -28,7 +28,7 @@ def levels_of(conversation: Conversation) -> tuple[str, ...]:
     """Return the levels at which a conversation is played: its own levels, ``cut`` and ``federated``."""
     cut = ("cut",) if "polling" in conversation.levels else ()
     federated = () if conversation.name in LOCAL_ONLY else ("federated",)
-    return (*conversation.levels, *cut, *federated)
+    return tuple(dict.fromkeys((*conversation.levels, *cut, *federated)))
 
 
 def play(conversation: Conversation, level: str) -> ConversationPlayer:
