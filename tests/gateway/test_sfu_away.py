@@ -10,15 +10,13 @@ import aiohttp
 import msgspec
 import pytest
 
-from gateway.app import Gateway
 from gateway.config import Config, HttpSection, McuSection, SessionsSection
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import Json, RequestRefused, TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
-from mcu.base import Mcu
 from mcu.janus.settings import JanusServerSettings
+from tests.gateway.fake_sfu import GatewayWithFakeSfu
 from tests.gateway.flows.media.descriptions import answer, offer
-from tests.gateway.flows.media.fake_mcu import FakeMcu
 from tests.gateway.running import running_gateway
 from tests.ports import free_ports
 
@@ -104,16 +102,6 @@ async def test_unavailable_sfu_is_reported_by_readyz_metrics_stats_and_log(
     assert '"connected": false' in (await gateway.get("/api/v1/stats"))[1]
     records = caplog.get_records("setup") + caplog.get_records("call")
     assert any(it.levelno == logging.WARNING and "Janus cannot be used" in it.getMessage() for it in records)
-
-
-class GatewayWithFakeSfu(Gateway):
-    """A gateway with an SFU that can lose its streams."""
-
-    fake: FakeMcu
-
-    def _create_mcu(self) -> Mcu:
-        self.fake = FakeMcu()
-        return self.fake
 
 
 @pytest.mark.parametrize("configured", [True, False])

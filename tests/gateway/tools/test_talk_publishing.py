@@ -12,9 +12,9 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.tools.talk_publishing import REPUBLISH, TalkPublisher
 from mcu.base import McuLost
+from tests.gateway.fake_sfu import GatewayWithFakeSfu
 from tests.gateway.flows.media.descriptions import offer
 from tests.gateway.flows.media.fake_mcu import FakeMcu
-from tests.gateway.test_sfu_away import GatewayWithFakeSfu
 
 
 class FakePeer:
