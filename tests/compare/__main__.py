@@ -32,7 +32,7 @@ from tests.janus_process import JanusProcess
 from tests.media.loopback import only_loopback
 
 AT_ONCE = 4  # conversations that are played at the same time
-NEEDS_MEDIA = {"screen", "subscribe"}  # a real SFU offers a stream only when media flow: aiortc peers send them
+NEEDS_MEDIA = {"screen", "screen-ended", "subscribe"}  # a real SFU offers a stream once media flow: aiortc sends
 FEDERATION = "federation"  # among the arguments
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "protocol.md"
 

@@ -19,6 +19,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from gateway.app import Gateway
+from gateway.config import Config
 from gateway.core.limits import FederationRules
 from gateway.flows.federation.seat import FederatedSeat
 from gateway.tools.fake_nextcloud import RecordedRequest
@@ -26,6 +28,8 @@ from tests.conversations.levels import SocketLevel, socket_level
 from tests.conversations.player import Conversation, ConversationClient, Json
 from tests.conversations.renaming import mapped_actors, mapped_mentions, renamed_rooms
 from tests.gateway.edge.raw_client import BINARY, CLOSE, PING, RawClient
+from tests.gateway.fake_sfu import GatewayWithFakeSfu
+from tests.gateway.flows.media.fake_mcu import FakeMcu
 
 PREFIX = "7040207"  # of a room's id at the host: digits, as rooms with phone calls need them
 WAIT_TIMEOUT = 30.0  # seconds
@@ -35,10 +39,13 @@ _BARRIER = "handled by the host"
 class FederatedLevel:
     """Two whole gateways, the local server and the host, with a Nextcloud each."""
 
-    def __init__(self, home: SocketLevel, host: SocketLevel, host_users: tuple[str, ...]) -> None:
+    def __init__(
+        self, home: SocketLevel, host: SocketLevel, host_users: tuple[str, ...], fake_sfu: FakeMcu | None = None
+    ) -> None:
         self.home = home
         self.host = host
         self.host_users = host_users
+        self._fake_sfu = fake_sfu  # of the host
         self.url = home.url
         self.cloud_url = home.url.rstrip("/")
         self.cloud_id = urlsplit(home.url).netloc  # of the clients' Nextcloud
@@ -98,7 +105,11 @@ class FederatedLevel:
         raise AssertionError("time passes at the level of the flows only")
 
     async def set_sfu_away(self, away: bool) -> None:
-        raise AssertionError("the SFU is lost at the level of the flows only")
+        assert self._fake_sfu is not None, "only the fake SFU can be lost"
+        if away:
+            self._fake_sfu.lose_streams()
+        else:
+            await self._fake_sfu.recover()
 
     async def drain(self) -> None:
         raise AssertionError("the gateway is drained at the level of the flows only")
@@ -310,13 +321,24 @@ class FederatedClient:
 
 @asynccontextmanager
 async def federated_level(conversation: Conversation) -> AsyncIterator[FederatedLevel]:
-    """Start two gateways on free ports, with a Nextcloud each; only the host has an SFU."""
-    async with socket_level(conversation) as host:
+    """Start two gateways on free ports, with a Nextcloud each; only the host has an SFU.
+
+    It is the fake one for conversations that cannot be played with a real one.
+    """
+    fakes: list[FakeMcu] = []
+
+    def gateway_with_fake_sfu(config: Config) -> Gateway:
+        gateway = GatewayWithFakeSfu(config)
+        fakes.append(gateway.fake)
+        return gateway
+
+    create = gateway_with_fake_sfu if conversation.mcu and "socket" not in conversation.levels else Gateway
+    async with socket_level(conversation, create_gateway=create) as host:
         host.cloud.features.append("federation-v2")
         port = urlsplit(host.gateway).port or 0
         rules = FederationRules(allow_insecure=True, ports=(port,), allowed=("127.0.0.1/32",))
         async with socket_level(replace(conversation, mcu=False), federation=rules) as home:
-            level = FederatedLevel(home, host, conversation.host_users)
+            level = FederatedLevel(home, host, conversation.host_users, *fakes)
             try:
                 yield level
             finally:

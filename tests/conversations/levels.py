@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -273,7 +273,10 @@ class SocketClient:
 
 @asynccontextmanager
 async def socket_level(
-    conversation: Conversation, sfu: McuSection = INPROCESS, **sections: Any
+    conversation: Conversation,
+    sfu: McuSection = INPROCESS,
+    create_gateway: Callable[[Config], Gateway] = Gateway,
+    **sections: Any,
 ) -> AsyncIterator[SocketLevel]:
     """Start a gateway on a free port, and its Nextcloud; ``sections`` are added to its configuration."""
     server = conversation.server
@@ -287,7 +290,7 @@ async def socket_level(
             limits=msgspec.convert(server.get("limits", {}), Limits),
             **sections,
         )
-        gateway = Gateway(config)
+        gateway = create_gateway(config)
         (url,) = await gateway.start()
         cloud.gateway = url
         level = SocketLevel(cloud, url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _NO_ROOM = "no client joins a room"
 _TIME = "time passes, which only the level of the flows can do"
-_FAKE_SFU = "only the fake SFU of the flows offers a stream whose publisher is not connected"
 _ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4)"
 
 LOCAL_ONLY = {
@@ -36,15 +35,13 @@ LOCAL_ONLY = {
     "publish-again": _NO_ROOM,
     "publish-bad-candidate": _NO_ROOM,
     "publish-nothing": _NO_ROOM,
-    "republish": _FAKE_SFU,
     "resume-refused": _NO_ROOM,
     "resume-takeover": _NO_ROOM,
     "resume-unlisted": "the local server keeps the last list, which may be that of a participants request (12.3)",
     "room-join-timeout": _TIME,
-    "screen": _FAKE_SFU,
+    "screen-ended": _TIME,
     "session-expiry": _TIME,
     "session-limit": _NO_ROOM,
-    "subscribe": _FAKE_SFU,
     "switchto": "it names another room of the host, which the client cannot join under that id (12.2)",
     "throttled": _TIME,
     "transient-expiry": _TIME,
