@@ -45,8 +45,8 @@ LOCAL_ONLY = {
     "switchto": "it names another room of the host, which the client cannot join under that id (12.2)",
     "throttled": _TIME,
     "transient-expiry": _TIME,
+    "virtual-all-in-call": _ALL_IN_CALL,
     "virtual-media": _TIME,
-    "virtual-participants": _ALL_IN_CALL,
 }
 NO_ROOM = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _NO_ROOM)
 TIME = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _TIME)
