@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _NO_ROOM = "no client joins a room"
 _TIME = "time passes, which only the level of the flows can do"
-_ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4)"
+_ALL_IN_CALL = "federated sessions do not enter the call with all others (12.4); incall-all-federated shows it"
 
 LOCAL_ONLY = {
     "ack": _NO_ROOM,
@@ -42,7 +42,7 @@ LOCAL_ONLY = {
     "screen-ended": _TIME,
     "session-expiry": _TIME,
     "session-limit": _NO_ROOM,
-    "switchto": "it names another room of the host, which the client cannot join under that id (12.2)",
+    "switchto": "it names another room of the host, to which no client of another server is sent: switchto-federated",
     "throttled": _TIME,
     "transient-expiry": _TIME,
     "virtual-all-in-call": _ALL_IN_CALL,
@@ -50,3 +50,4 @@ LOCAL_ONLY = {
 }
 NO_ROOM = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _NO_ROOM)
 TIME = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _TIME)
+ALL_IN_CALL = frozenset(name for name, reason in LOCAL_ONLY.items() if reason == _ALL_IN_CALL)

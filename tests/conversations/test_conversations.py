@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conversations.local_only import LOCAL_ONLY, NO_ROOM, TIME
-from tests.conversations.player import Conversation, load
+from gateway.core.participants import IN_CALL
+from tests.conversations.local_only import ALL_IN_CALL, LOCAL_ONLY, NO_ROOM, TIME
+from tests.conversations.player import Conversation, Json, load
 from tests.conversations.playing import LEVELS, levels_of, play
 
 CASES = [
@@ -35,11 +36,39 @@ def joins(conversation: Conversation) -> bool:
     return any(isinstance(room, dict) and room.get("roomid") for room in rooms)
 
 
+def requests(conversation: Conversation, type: str) -> list[tuple[str, Json]]:
+    """Return the room and the body of each of Nextcloud's requests of a type in a conversation."""
+    sent = [rest for _, (actor, action, *rest) in conversation.steps if (actor, action) == ("nextcloud", "sends")]
+    return [(room, request[type]) for room, request in sent if request["type"] == type]
+
+
+def sends_all_into_the_call(conversation: Conversation) -> bool:
+    """Return whether Nextcloud lets all participants of a room enter the call at once."""
+    return any(request.get("all") and request["incall"] & IN_CALL for _, request in requests(conversation, "incall"))
+
+
+def names_another_room(conversation: Conversation) -> bool:
+    """Return whether Nextcloud asks the participants of a room to join another one."""
+    return any(request["roomid"] != room for room, request in requests(conversation, "switchto"))
+
+
 def test_each_conversation_that_is_not_federated_has_its_reason() -> None:
-    """A new conversation is played at this level or is in the list; the two most common reasons are checked."""
+    """A new conversation is played at this level or is in the list; the reasons of more than one are checked."""
     conversations = {conversation.name: conversation for conversation in load()}
     assert set(LOCAL_ONLY) <= set(conversations)
     timed = {name for name, it in conversations.items() if any(actor == "time" for _, (actor, *_) in it.steps)}
-    assert timed >= TIME
+    assert timed == TIME
     assert {name for name in NO_ROOM if joins(conversations[name])} == set()
     assert {name for name, it in conversations.items() if not joins(it)} <= set(LOCAL_ONLY)
+    all_in_call = {name for name, it in conversations.items() if sends_all_into_the_call(it)}
+    assert all_in_call == ALL_IN_CALL | {"incall-all-federated"}
+    assert {name for name, it in conversations.items() if names_another_room(it)} == {"switchto", "switchto-federated"}
+
+
+def test_conversations_of_the_level_federated_alone_are_not_those_of_the_other_levels() -> None:
+    """What clients of another server get differs there: such a conversation fails at the other levels."""
+    alone = [conversation for conversation in load() if conversation.levels == ("federated",)]
+    assert alone
+    for conversation in alone:
+        with pytest.raises(AssertionError):
+            play(conversation, "flows")
