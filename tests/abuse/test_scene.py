@@ -36,6 +36,7 @@ async def test_gateway_that_stands_still_is_detected(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
         scene.process.send_signal(signal.SIGCONT)
     assert scene.experience.own > LATE
+    assert scene.experience.room_own > LATE
     assert scene.experience.lost == 0
 
 
