@@ -7,7 +7,7 @@ JSON with an ``Experience``. ``PID`` is the gateway's process.
 A delay has three parts. The time for which the machine ran other programs although the gateway was ready to run is
 counted by the kernel; the time for which this process did not run when a message arrived is measured by its ``Pulse``.
 The rest is the gateway's, however busy machine and gateway are: time that this process waits while the gateway works
-excuses nothing.
+excuses nothing. Requests of ``/healthz``, each on a connection of its own, are measured in the same way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
+from urllib.parse import urlsplit
 
 from gateway.tools.talk_client import Json, TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
@@ -29,7 +30,9 @@ TEN = tuple(f"member-{number}" for number in range(10))
 PERIOD = 0.02  # seconds between two messages of the pair
 PULSE = 0.005  # seconds between two beats of the pulse
 ROOM_PERIOD = 0.1  # seconds between two messages to the room of ten
-LAST_WAIT = 20.0  # seconds that the last messages may take to arrive
+LAST_WAIT = 20.0  # seconds that the last messages, and an answer about the health, may take to arrive
+HEALTH_PERIOD = 0.1  # seconds between the answer about the health and the next request
+HEALTH_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: gateway.example\r\nConnection: close\r\n\r\n"
 
 
 @dataclass
@@ -44,6 +47,9 @@ class Experience:
     room_lost: int = 0  # over all receivers
     room_own: float = 0.0
     closed: int = 0  # connections that ended
+    health_checks: int = 0
+    unhealthy: int = 0  # those without an answer of status 200
+    health_own: float = 0.0  # the longest time of an answer that the gateway caused
 
 
 class Machine:
@@ -108,6 +114,42 @@ class Receiver:
         return 0 if self.numbers == list(range(sent)) else max(sent - len(set(self.numbers)), 1)
 
 
+class HealthChecks:
+    """Requests of ``/healthz`` to an address: their number, the failed ones, and the longest delay by the gateway."""
+
+    def __init__(self, address: tuple[str, int], machine: Machine, pulse: Pulse) -> None:
+        self.count = 0
+        self.failed = 0
+        self.own = 0.0
+        self._address = address
+        self._machine = machine
+        self._pulse = pulse
+
+    async def run(self, until: asyncio.Future[None]) -> None:
+        """Send one request after the other until the future is done; the last one is completed."""
+        while not until.done():
+            answered = False
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # TimeoutError is an OSError
+                async with asyncio.timeout(LAST_WAIT):
+                    answered = await self._check()
+            self.count += 1
+            self.failed += not answered
+            await asyncio.wait([until], timeout=HEALTH_PERIOD)
+
+    async def _check(self) -> bool:
+        """Return whether the gateway answers that it is healthy."""
+        begun, withheld = time.monotonic(), self._machine.withheld()
+        reader, writer = await asyncio.open_connection(*self._address)
+        late = self._pulse.late()
+        writer.write(HEALTH_REQUEST)
+        status = await reader.readuntil(b"\r\n")
+        late += self._pulse.late()
+        writer.transport.abort()
+        own = time.monotonic() - begun - (self._machine.withheld() - withheld) - late
+        self.own = max(self.own, own)
+        return status.split()[1] == b"200"
+
+
 async def keep_sending(client: TalkClient, period: float, sent: list[int], machine: Machine) -> None:
     """Send numbered messages to the room, with the time at which each is sent, until cancelled."""
     while True:
@@ -126,6 +168,8 @@ async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, unt
             await client.hello(tickets[name])
             await client.join("pair" if name in PAIR else "ten", nextcloud_session(name))
         pulse = Pulse()
+        url = urlsplit(gateway)
+        health = HealthChecks((url.hostname or "", url.port or 0), machine, pulse)
         ben = Receiver(clients["ben"], machine, pulse)
         room = [Receiver(clients[name], machine, pulse) for name in TEN[1:]]
         sent: list[int] = []
@@ -135,11 +179,13 @@ async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, unt
             asyncio.create_task(keep_sending(clients["anna"], PERIOD, sent, machine)),
             asyncio.create_task(keep_sending(clients[TEN[0]], ROOM_PERIOD, room_sent, machine)),
         ]
+        checking = asyncio.create_task(health.run(until))
         print("ready", flush=True)  # noqa: T201 - the answer to the parent process
         await asyncio.wait([until, *sending], return_when=asyncio.FIRST_COMPLETED)
         for task in sending[1:]:
             task.cancel()
         await asyncio.wait(sending[1:])
+        await checking
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WAIT):
                 while ben.lost(len(sent)) or any(receiver.lost(len(room_sent)) for receiver in room):  # noqa: ASYNC110
@@ -154,6 +200,9 @@ async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, unt
             room_lost=sum(receiver.lost(len(room_sent)) for receiver in room),
             room_own=max(receiver.own for receiver in room),
             closed=sum(client.close_code is not None for client in clients.values()),
+            health_checks=health.count,
+            unhealthy=health.failed,
+            health_own=health.own,
         )
 
 

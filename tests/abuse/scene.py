@@ -4,8 +4,8 @@
         async with scene.undisturbed(memory=32 << 20):
             ... attack scene.url ...
 
-``undisturbed`` fails when a message of the bystanders was lost, when the gateway delayed one, or when its memory grew
-beyond the bound. All traffic stays on 127.0.0.1.
+``undisturbed`` fails when a message of the bystanders was lost, when the gateway delayed one or an answer about its
+health, or when its memory grew beyond the bound. All traffic stays on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.abuse.bystanders import PAIR, TEN, Experience, Machine
 from tests.gateway.edge.raw_client import RawClient
 
-LATE = 0.25  # seconds by which the gateway may delay a message of the bystanders (``bystanders.Machine``)
+LATE = 0.25  # seconds by which the gateway may delay a message of the bystanders, or an answer about its health
 PATIENCE = 60.0  # seconds that an attacker waits for the gateway
 SAMPLE_PERIOD = 0.02  # seconds between two samples of the gateway's memory
 FOLDER = Path(__file__).parents[2]
@@ -62,7 +62,9 @@ class Scene:
         assert (seen.lost, seen.room_lost, seen.closed) == (0, 0, 0), seen
         assert seen.sent > 0, seen
         assert seen.room_sent > 0, seen
-        assert max(seen.own, seen.room_own) < LATE, seen
+        assert max(seen.own, seen.room_own, seen.health_own) < LATE, seen
+        assert seen.health_checks > 0, seen
+        assert seen.unhealthy == 0, seen
         assert self.growth < memory, f"the memory grew by {self.growth >> 10} KiB"
 
     @asynccontextmanager

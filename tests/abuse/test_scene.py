@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.tools.talk_client import TalkClient
-from tests.abuse.bystanders import PULSE, Machine, Pulse, Receiver
+from tests.abuse.bystanders import PULSE, HealthChecks, Machine, Pulse, Receiver
 from tests.abuse.scene import LATE, PATIENCE, running
 from tests.frozen_process import freeze
 
@@ -37,7 +37,8 @@ async def test_gateway_that_stands_still_is_detected(tmp_path: Path) -> None:
         scene.process.send_signal(signal.SIGCONT)
     assert scene.experience.own > LATE
     assert scene.experience.room_own > LATE
-    assert scene.experience.lost == 0
+    assert scene.experience.health_own > LATE
+    assert (scene.experience.lost, scene.experience.unhealthy) == (0, 0)
 
 
 async def test_waits_of_the_bystanders_do_not_excuse_a_gateway_that_stands_still(tmp_path: Path) -> None:
@@ -102,6 +103,24 @@ def test_time_that_the_machine_withheld_is_not_counted_as_delay_of_the_gateway()
     assert 6.0 <= receiver.own < 7.0
     assert receiver.lost(3) == 0
     assert receiver.lost(4) == 1
+
+
+async def test_checks_that_are_not_answered_or_not_with_success_are_counted_as_failed() -> None:
+    answers = [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 503 Service Unavailable\r\n", b"", b"HTTP/1.1 200 OK\r\n"]
+    until = asyncio.get_running_loop().create_future()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        writer.close()
+        if not answers:
+            until.set_result(None)
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        address = server.sockets[0].getsockname()
+        checks = HealthChecks(address, ScriptedMachine(withheld=1.0), ScriptedPulse(late=0.0))
+        await checks.run(until)
+    assert (checks.count, checks.failed) == (4, 2)
 
 
 async def test_process_that_was_busy_is_late_until_its_next_beat() -> None:
