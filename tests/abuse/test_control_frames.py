@@ -1,4 +1,4 @@
-"""Floods of WebSocket frames before a hello: they count as messages and do not block the event loop.
+"""Floods of WebSocket frames before and after a hello: they count as messages and do not block the event loop.
 
 Source: docs/protocol.md, "Limits".
 """
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.abuse.scene import Scene, running
-from tests.gateway.edge.raw_client import PING, PONG, masked
+from tests.abuse.scene import running
+from tests.gateway.edge.raw_client import PING, PONG, RawClient, masked
 
 pytestmark = pytest.mark.full
 
@@ -33,17 +33,26 @@ FRAMES = {
 
 async def test_flood_of_frames_before_a_hello_ends_its_connection(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
-        ended = await asyncio.gather(*(flood(scene, name) for name in FRAMES for _ in range(ATTACKERS)))
+        names = [name for name in FRAMES for _ in range(ATTACKERS)]
+        ended = await asyncio.gather(*[flood(await scene.connect(), name) for name in names])
         assert all(ended)
         # The limit ended the connections, not the time limit for a hello; the unmasked frames did not count.
         assert await scene.limits_met("messages_before_hello") == ATTACKERS * (len(FRAMES) - 1)
 
 
-async def flood(scene: Scene, name: str) -> bool:
+async def test_flood_of_frames_in_a_session_ends_its_connection(tmp_path: Path) -> None:
+    async with running(tmp_path) as scene, scene.undisturbed(memory=48 << 20):
+        names = [name for name in FRAMES for _ in range(ATTACKERS)]
+        attackers = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(len(names))]
+        ended = await asyncio.gather(*map(flood, attackers, names))
+        assert all(ended)
+        assert await scene.limits_met("messages_per_second") == ATTACKERS * (len(FRAMES) - 1)
+
+
+async def flood(client: RawClient, name: str) -> bool:
     """Send one of ``FRAMES`` for ``DURATION`` or until the connection ends; return whether the gateway has ended it."""
     frame = FRAMES[name]
     first_fragment = masked(b"", final=False) if name == "continuation" else b""
-    client = await scene.connect()
     reading = asyncio.create_task(client.wait_closed())
     chunk = frame * (CHUNK * 1024 // len(frame))
     client.writer.write(first_fragment)
