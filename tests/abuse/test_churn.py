@@ -12,12 +12,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.abuse.scene import Scene, running
+from tests.abuse.scene import PATIENCE, Scene, running
 from tests.gateway.edge.raw_client import RawClient, masked
 
 pytestmark = pytest.mark.full
 
 DURATION = 2.0  # seconds of an attack
+FLOODERS = 20
 
 Attack = Callable[[Scene], Awaitable[None]]
 
@@ -76,20 +77,29 @@ async def test_short_connections_and_requests_delay_no_other_client(tmp_path: Pa
 
 @pytest.mark.parametrize("recipient", ["room", "session"])
 async def test_floods_of_short_messages_delay_no_other_client(tmp_path: Path, recipient: str) -> None:
+    """Messages to a room wait for its other members; those to a single session end the connection that sends them."""
     async with running(tmp_path) as scene, scene.undisturbed(memory=64 << 20):
-        flooders = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(20)]
+        flooders = [await scene.attacker(f"mallory {number}", room="flooded") for number in range(FLOODERS)]
         to = {"type": recipient, "sessionid": "A" * 48} if recipient == "session" else {"type": recipient}
         octets = masked(json.dumps({"type": "message", "message": {"recipient": to, "data": 1}})) * 500
+        limit = DURATION if recipient == "room" else PATIENCE
+        ended = await asyncio.gather(*(flood(client, octets, limit) for client in flooders))
+        assert ended == [recipient == "session"] * FLOODERS
+        assert await scene.limits_met("messages_per_second") == sum(ended)
 
-        async def flood(client: RawClient) -> None:
-            reading = asyncio.create_task(client.wait_closed())
-            with contextlib.suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(DURATION):  # the gateway reads from a slowed client late
-                    while not reading.done():
-                        client.writer.write(octets)
-                        await client.writer.drain()
-                        await asyncio.sleep(0)
-            reading.cancel()
-            client.writer.transport.abort()
 
-        await asyncio.gather(*map(flood, flooders))
+async def flood(client: RawClient, octets: bytes, limit: float) -> bool:
+    """Send octets for ``limit`` seconds, or until the gateway has ended the connection; return whether it has."""
+    reading = asyncio.create_task(client.wait_closed())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit):
+            with contextlib.suppress(ConnectionError):
+                while not reading.done():
+                    client.writer.write(octets)
+                    await client.writer.drain()  # the gateway reads from a slowed client late
+                    await asyncio.sleep(0)
+            await asyncio.wait([reading])  # a write may have failed before the end was received
+    ended = reading.done()
+    reading.cancel()
+    client.writer.transport.abort()
+    return ended
