@@ -54,10 +54,13 @@ class Scene:
         return host, int(port)
 
     @asynccontextmanager
-    async def undisturbed(self, memory: int) -> AsyncIterator[None]:
-        """Run the bystanders, and check at the end that none was disturbed; ``memory``: the allowed growth in bytes."""
-        async with self.watched(memory):
-            yield
+    async def undisturbed(self, memory: int) -> AsyncIterator[Machine]:
+        """Run the bystanders, and check at the end that none was disturbed; ``memory``: the allowed growth in bytes.
+
+        Yields the counter of the time for which the machine did not run the gateway.
+        """
+        async with self.watched(memory) as machine:
+            yield machine
         seen = self.experience
         assert (seen.lost, seen.room_lost, seen.closed) == (0, 0, 0), seen
         assert seen.sent > 0, seen
@@ -69,10 +72,7 @@ class Scene:
 
     @asynccontextmanager
     async def watched(self, memory: int) -> AsyncIterator[Machine]:
-        """Run the bystanders and store their ``experience`` and the ``growth`` of the gateway; check nothing.
-
-        Yields the counter of the time for which the machine did not run the gateway.
-        """
+        """Run the bystanders as ``undisturbed`` does; store their ``experience`` and the ``growth``; check nothing."""
         arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url)
         bystanders = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdin=PIPE, stdout=PIPE, cwd=FOLDER
@@ -117,10 +117,13 @@ class Scene:
 
     async def limits_met(self, limit: str) -> int:
         """Return how often a limit was reached, according to the metrics."""
+        return await self.metric(f'signaling_limits_met_total{{limit="{limit}"}}')
+
+    async def metric(self, beginning: str) -> int:
+        """Return the sum of all metrics whose name and labels begin with a text."""
         async with aiohttp.ClientSession() as http, http.get(self.url + "/metrics") as metrics:
-            name = f'signaling_limits_met_total{{limit="{limit}"}} '
-            rows = [line for line in (await metrics.text()).splitlines() if line.startswith(name)]
-        return int(float(rows[0].removeprefix(name))) if rows else 0
+            rows = [line for line in (await metrics.text()).splitlines() if line.startswith(beginning)]
+        return sum(int(float(row.rpartition(" ")[2])) for row in rows)
 
     async def _sample(self) -> None:
         while True:
@@ -147,7 +150,7 @@ class Scene:
         client.send({"id": "h", "type": "hello", "hello": {"version": "1.0", "auth": auth, **hello}})
         reply = await client.receive()
         assert reply["type"] == "hello", reply
-        client.session_id = reply["hello"]["sessionid"]
+        client.session_id, client.resume_id = reply["hello"]["sessionid"], reply["hello"]["resumeid"]
         if room:
             client.send({"id": "j", "type": "room", "room": {"roomid": room}})
             reply = await client.receive()

@@ -56,7 +56,8 @@ class RawClient:
         self._reader = reader
         self.writer = writer
         self.head = ""
-        self.session_id = ""  # set by a test that has opened a session
+        self.session_id = ""  # set by a test that has opened a session, as is ``resume_id``
+        self.resume_id = ""
         self.pings: list[bytes] = []
 
     @classmethod
