@@ -40,8 +40,13 @@ async def test_loops_of_requests_for_streams_delay_no_other_client(tmp_path: Pat
 
 async def publish_camera(scene: Scene, stack: AsyncExitStack, name: str) -> RawClient:
     """Publish a camera that is connected; return the publishing client."""
-    client = await scene.attacker(name, room=ROOM)
     peer = await stack.enter_async_context(PublishingPeer(1, 440.0, audio=False, channels=()))
+    return await publish(scene, peer, name)
+
+
+async def publish(scene: Scene, peer: PublishingPeer, name: str) -> RawClient:
+    """Publish the media of a peer until it is connected; return the publishing client."""
+    client = await scene.attacker(name, room=ROOM)
     payload = {"type": "offer", "sdp": await peer.offer()}
     client.send(message_to(client, {"type": "offer", "sid": "1", "roomType": "video", "payload": payload}))
     while (data := (await client.receive()).get("message", {}).get("data", {})).get("type") != "answer":
