@@ -1,8 +1,9 @@
 """The bystanders of an attack, in a process of their own: a pair and a room of ten that keep exchanging messages.
 
-``python -m tests.abuse.bystanders GATEWAY PID BACKEND`` reads one line of JSON from standard input, the tickets by user
-name, prints ``ready`` when all clients are in their rooms, and at the next line, or the end of the input, one line of
-JSON with an ``Experience``. ``PID`` is the gateway's process.
+``python -m tests.abuse.bystanders GATEWAY PID BACKEND [AUTHORITY]`` reads one line of JSON from standard input, the
+tickets by user name, prints ``ready`` when all clients are in their rooms, and at the next line, or the end of the
+input, one line of JSON with an ``Experience``. ``PID`` is the gateway's process, ``AUTHORITY`` the path of its
+certificate.
 
 A delay has three parts. The time for which the machine ran other programs although the gateway was ready to run is
 counted by the kernel; the time for which this process did not run when a message arrived is measured by its ``Pulse``.
@@ -16,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import os
+import ssl
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -117,11 +119,14 @@ class Receiver:
 class HealthChecks:
     """Requests of ``/healthz`` to an address: their number, the failed ones, and the longest delay by the gateway."""
 
-    def __init__(self, address: tuple[str, int], machine: Machine, pulse: Pulse) -> None:
+    def __init__(
+        self, address: tuple[str, int], machine: Machine, pulse: Pulse, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.count = 0
         self.failed = 0
         self.own = 0.0
         self._address = address
+        self._tls = tls
         self._machine = machine
         self._pulse = pulse
 
@@ -139,7 +144,7 @@ class HealthChecks:
     async def _check(self) -> bool:
         """Return whether the gateway answers that it is healthy."""
         begun, withheld = time.monotonic(), self._machine.withheld()
-        reader, writer = await asyncio.open_connection(*self._address)
+        reader, writer = await asyncio.open_connection(*self._address, ssl=self._tls)
         late = self._pulse.late()
         writer.write(HEALTH_REQUEST)
         status = await reader.readuntil(b"\r\n")
@@ -159,17 +164,24 @@ async def keep_sending(client: TalkClient, period: float, sent: list[int], machi
         await asyncio.sleep(period)
 
 
-async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, until: asyncio.Future[None]) -> Experience:
+async def watch(
+    gateway: str,
+    machine: Machine,
+    backend: str,
+    tickets: Json,
+    until: asyncio.Future[None],
+    tls: ssl.SSLContext | None,
+) -> Experience:
     """Run all clients until the future is done, and return their experience."""
     async with AsyncExitStack() as stack:
         clients = {}
         for name in (*PAIR, *TEN):
-            client = clients[name] = await stack.enter_async_context(TalkClient(gateway, backend))
+            client = clients[name] = await stack.enter_async_context(TalkClient(gateway, backend, tls=tls))
             await client.hello(tickets[name])
             await client.join("pair" if name in PAIR else "ten", nextcloud_session(name))
         pulse = Pulse()
         url = urlsplit(gateway)
-        health = HealthChecks((url.hostname or "", url.port or 0), machine, pulse)
+        health = HealthChecks((url.hostname or "", url.port or 0), machine, pulse, tls)
         ben = Receiver(clients["ben"], machine, pulse)
         room = [Receiver(clients[name], machine, pulse) for name in TEN[1:]]
         sent: list[int] = []
@@ -206,7 +218,7 @@ async def watch(gateway: str, machine: Machine, backend: str, tickets: Json, unt
         )
 
 
-async def main(gateway: str, process: str, backend: str) -> None:
+async def main(gateway: str, process: str, backend: str, authority: str = "") -> None:
     """Run the bystanders for the parent process, over standard input and output."""
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader()
@@ -219,7 +231,8 @@ async def main(gateway: str, process: str, backend: str) -> None:
         until.set_result(None)
 
     waiting = asyncio.create_task(wait_for_line())
-    experience = await watch(gateway, Machine(int(process)), backend, tickets, until)
+    tls = ssl.create_default_context(cafile=authority) if authority else None
+    experience = await watch(gateway, Machine(int(process)), backend, tickets, until, tls)
     waiting.cancel()
     print(json.dumps(asdict(experience)), flush=True)  # noqa: T201 - the answer to the parent process
 

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import ssl
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -34,13 +35,20 @@ FOLDER = Path(__file__).parents[2]
 
 
 class Scene:
-    """A running gateway and its Nextcloud; ``lines`` are the lines of the gateway's log."""
+    """A running gateway and its Nextcloud; ``lines`` are the lines of the gateway's log.
 
-    def __init__(self, url: str, cloud: FakeNextcloud, process: Process, lines: list[str]) -> None:
+    ``certificate``: the path of the gateway's certificate, if it is reached over TLS.
+    """
+
+    def __init__(
+        self, url: str, cloud: FakeNextcloud, process: Process, lines: list[str], certificate: str = ""
+    ) -> None:
         self.url = url
         self.cloud = cloud
         self.process = process
         self.lines = lines
+        self.certificate = certificate
+        self.tls = ssl.create_default_context(cafile=certificate) if certificate else None
         self.experience = Experience()
         self.bystanders = 0  # the process id of the bystanders during ``watched``
         self.growth = 0  # bytes by which the resident memory grew at most during the last ``undisturbed``
@@ -50,7 +58,7 @@ class Scene:
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the gateway."""
-        host, port = self.url.removeprefix("http://").split(":")
+        host, port = self.url.partition("://")[2].split(":")
         return host, int(port)
 
     @asynccontextmanager
@@ -76,7 +84,7 @@ class Scene:
     @asynccontextmanager
     async def watched(self, memory: int) -> AsyncIterator[Machine]:
         """Run the bystanders as ``undisturbed`` does; store their ``experience`` and the ``growth``; check nothing."""
-        arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url)
+        arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url, self.certificate)
         bystanders = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdin=PIPE, stdout=PIPE, cwd=FOLDER
         )
@@ -115,7 +123,7 @@ class Scene:
 
     async def healthy(self) -> None:
         """Check that the gateway still answers."""
-        async with aiohttp.ClientSession() as http, http.get(self.url + "/healthz") as answer:
+        async with aiohttp.ClientSession() as http, http.get(self.url + "/healthz", ssl=self.tls or True) as answer:
             assert answer.status == 200
 
     async def limits_met(self, limit: str) -> int:
@@ -124,7 +132,7 @@ class Scene:
 
     async def metric(self, beginning: str) -> int:
         """Return the sum of all metrics whose name and labels begin with a text."""
-        async with aiohttp.ClientSession() as http, http.get(self.url + "/metrics") as metrics:
+        async with aiohttp.ClientSession() as http, http.get(self.url + "/metrics", ssl=self.tls or True) as metrics:
             rows = [line for line in (await metrics.text()).splitlines() if line.startswith(beginning)]
         return sum(int(float(row.rpartition(" ")[2])) for row in rows)
 
@@ -141,7 +149,9 @@ class Scene:
         ``address`` is that of the client behind a trusted proxy.
         """
         headers: dict[str, Any] = {"X_Real_IP": address} if address else {}
-        return await RawClient.connect(self.address, receive_buffer=receive_buffer, wait_timeout=PATIENCE, **headers)
+        return await RawClient.connect(
+            self.address, receive_buffer=receive_buffer, wait_timeout=PATIENCE, tls=self.tls, **headers
+        )
 
     async def attacker(
         self, name: str = "", *, room: str = "", receive_buffer: int = 0, address: str = "", **hello: Any
@@ -163,16 +173,23 @@ class Scene:
 
 @asynccontextmanager
 async def running(
-    folder: Path, configuration: str = "", cloud: FakeNextcloud | None = None, mcu: str = "", descriptors: int = 0
+    folder: Path,
+    configuration: str = "",
+    cloud: FakeNextcloud | None = None,
+    mcu: str = "",
+    descriptors: int = 0,
+    certificate: tuple[Path, Path] | None = None,
 ) -> AsyncIterator[Scene]:
     """Run ``portunus serve``; ``configuration`` and ``mcu`` are further sections of its file.
 
-    ``descriptors``: the hard limit of its open file descriptors; 0: that of the tests.
+    ``descriptors``: the hard limit of its open file descriptors; 0: that of the tests. ``certificate``: certificate and
+    key, with which it is reached over TLS.
     """
     async with cloud or FakeNextcloud() as nextcloud:
         file = folder / "portunus.toml"
+        tls = "" if certificate is None else f'certificate = "{certificate[0]}"\nkey = "{certificate[1]}"\n'
         file.write_text(
-            f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{nextcloud.secret}"\n'
+            f'[http]\nlisten = ["127.0.0.1:0"]\n{tls}[sessions]\nsecret = "{nextcloud.secret}"\n'
             f'[[backend]]\nid = "cloud"\nurls = ["{nextcloud.url}"]\nsecret = "{nextcloud.secret}"\n'
             f"{configuration}\n{mcu}\n"
         )
@@ -186,7 +203,8 @@ async def running(
         reading = asyncio.create_task(_collect(process.stderr, lines))
         try:
             line = (await process.stdout.readline()).decode()
-            scene = Scene(line.removeprefix("portunus listens on ").strip(), nextcloud, process, lines)
+            url = line.removeprefix("portunus listens on ").strip()
+            scene = Scene(url, nextcloud, process, lines, "" if certificate is None else str(certificate[0]))
             yield scene
             await scene.healthy()
         finally:

@@ -13,14 +13,14 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(
-    directory: Path, *names: str, rsa_key: bool = False, days: tuple[float, float] = (-1, 1)
+    directory: Path, *names: str, rsa_key: bool = False, rsa_bits: int = 2048, days: tuple[float, float] = (-1, 1)
 ) -> tuple[Path, Path]:
     """Write a self-signed certificate for 127.0.0.1 and the DNS ``names``, and its key; return their paths.
 
-    The key is an RSA key or one on P-256. ``days``: begin and end of the validity, counted from now. The certificate is
-    that of an authority, too.
+    The key is an RSA key of ``rsa_bits`` or one on P-256. ``days``: begin and end of the validity, counted from now.
+    The certificate is that of an authority, too.
     """
-    key = rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, rsa_bits) if rsa_key else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
     address = x509.IPAddress(ip_address("127.0.0.1"))
