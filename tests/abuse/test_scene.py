@@ -92,6 +92,9 @@ class ScriptedPulse(Pulse):
     def late(self) -> float:
         return self._late
 
+    def missed(self) -> float:
+        return self._late
+
 
 def test_time_that_the_machine_withheld_is_not_counted_as_delay_of_the_gateway() -> None:
     client = TalkClient("http://gateway.example", "http://cloud.example")
@@ -128,12 +131,15 @@ async def test_process_that_was_busy_is_late_until_its_next_beat() -> None:
     beating = asyncio.create_task(pulse.beat())
     await asyncio.sleep(0)
     assert pulse.late() < LATE
+    missed = pulse.missed()
     end = time.monotonic() + PULSE + 2 * LATE
     while time.monotonic() < end:  # the event loop handles nothing
         pass
     assert pulse.late() >= 2 * LATE
+    assert pulse.missed() - missed >= 2 * LATE
     await asyncio.sleep(2 * PULSE)
     assert pulse.late() < LATE
+    assert pulse.missed() - missed >= 2 * LATE
     beating.cancel()
 
 
