@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 import ssl
 import sys
 import time
@@ -154,9 +155,17 @@ class HealthChecks:
             await asyncio.wait([until], timeout=HEALTH_PERIOD)
 
     async def _check(self) -> bool:
-        """Return whether the gateway answers that it is healthy."""
+        """Return whether the gateway answers that it is healthy.
+
+        The time begins when the kernel has established the connection: while its queue for the gateway is full it drops
+        SYNs, and clients try again after a second.
+        """
+        connected = socket.socket()
+        connected.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connected, self._address)
         begun, withheld, missed = time.monotonic(), self._machine.withheld(), self._pulse.missed()
-        reader, writer = await asyncio.open_connection(*self._address, ssl=self._tls)
+        host = self._address[0] if self._tls else None
+        reader, writer = await asyncio.open_connection(sock=connected, ssl=self._tls, server_hostname=host)
         writer.write(HEALTH_REQUEST)
         status = await reader.readuntil(b"\r\n")
         writer.transport.abort()
