@@ -10,6 +10,7 @@ PACKAGES_FULL := $(PACKAGES) firefox-esr iproute2 nginx-light coturn systemd deb
 
 help:
 	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
+	@echo "     [HOST=192.0.2.7]  the same on https for a second device; HOST is this machine's address or name"
 	@echo "make test              lint, types, quick tests and a real call through each SFU"
 	@echo "make test-full         the slow tests: browsers, interoperability, attacks, set-up, packaging, long runs, Janus 1.4"
 	@echo "make soak              tests too long for continuous integration; docs/soak.md has results"
@@ -31,7 +32,7 @@ dev-venv:
 	@scripts/venv constraints-dev.txt
 
 demo: runtime-venv
-	@$(BIN)/portunus demo --port $(PORT)
+	@$(BIN)/portunus demo --port $(PORT) $(if $(HOST),--host $(HOST) --https)
 
 lint: dev-venv
 	$(BIN)/ruff check .

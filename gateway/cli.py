@@ -66,12 +66,13 @@ def serve(path: Path, log_format: log.Style, log_level: tuple[int, dict[str, int
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
-def demo(host: str, port: int) -> None:
+@click.option("--https", is_flag=True, help="Serve https with a self-signed certificate for the host.")
+def demo(host: str, port: int, https: bool) -> None:
     """Serve a call page with an SFU and a backend of its own, to be opened in two tabs."""
     from gateway.tools import demo as tool
 
     log.configure()
-    sys.exit(tool.run(host, port))
+    sys.exit(tool.run(host, port, https=https))
 
 
 @main.command()

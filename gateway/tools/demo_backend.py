@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import secrets
+import ssl
 import time
 from collections.abc import Callable
 
@@ -65,9 +66,10 @@ class DemoBackend:
         """Listen on a free port."""
         await self._cloud.start()
 
-    def attach(self, gateway: str) -> None:
-        """Set the gateway's base URL, to which call changes are sent."""
+    def attach(self, gateway: str, tls: ssl.SSLContext | None = None) -> None:
+        """Set the gateway's base URL, to which call changes are sent, and the context of connections over TLS."""
         self._cloud.gateway = gateway
+        self._cloud.notifier.tls = tls
 
     async def stop(self) -> None:
         """Stop listening and cancel unsent requests. Idempotent."""

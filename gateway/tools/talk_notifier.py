@@ -6,6 +6,7 @@ Source: reference 1.4, 6; headers, times and repetitions are those of Nextcloud 
 from __future__ import annotations
 
 import secrets
+import ssl
 import string
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -49,12 +50,13 @@ class TalkNotifier:
     """A client of the rooms API.
 
     ``changes_only`` becomes true with the first answer that announces ``changed-users``: Talk's requests contain no
-    full lists from then on. ``attempt_timeout`` is in seconds.
+    full lists from then on. ``attempt_timeout`` is in seconds; ``tls`` replaces the context of connections over TLS.
     """
 
     def __init__(self) -> None:
         self.changes_only = False
         self.attempt_timeout = ATTEMPT_TIMEOUT
+        self.tls: ssl.SSLContext | None = None
         self._client: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -97,7 +99,8 @@ class TalkNotifier:
         all_headers = {name: value for name, value in all_headers.items() if value}
         url = URL(f"{gateway.rstrip('/')}/api/v1/room/{quote(roomid, safe='')}", encoded=True)
         timeout = aiohttp.ClientTimeout(total=self.attempt_timeout)
-        async with self._client.post(url, data=body, headers=all_headers, timeout=timeout) as response:
+        tls = self.tls or True
+        async with self._client.post(url, data=body, headers=all_headers, timeout=timeout, ssl=tls) as response:
             if talk_check.CHANGED_USERS in talk_check.announced_features(response.headers):
                 self.changes_only = True
             return Answer(response.status, await response.text(), response.headers)

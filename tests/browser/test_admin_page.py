@@ -29,8 +29,8 @@ class DemoWithAdminPage(Demo):
     def __init__(self, mcu: McuSection) -> None:
         super().__init__("127.0.0.1", 0, mcu)
 
-    def _config(self) -> Config:
-        return replace(super()._config(), admin=AdminSection(secret=SECRET))
+    def _config(self, files: tuple[Path, Path] | None = None) -> Config:
+        return replace(super()._config(files), admin=AdminSection(secret=SECRET))
 
 
 @pytest.fixture

@@ -59,6 +59,30 @@ async def test_command_prints_the_url_of_its_page_and_ends_on_a_signal() -> None
         assert (await wait_ended(process))[0] == 0
 
 
+async def test_https_has_a_certificate_whose_fingerprint_is_printed() -> None:
+    async with portunus("demo", "--host", "127.0.0.2", "--https", "--port", "0") as process:
+        url = (await read_line(process)).split()[1]
+        assert url.startswith("https://127.0.0.2:")
+        assert "Advanced" in await read_line(process)
+        printed = (await read_line(process)).removeprefix("SHA-256 fingerprint: ").strip()
+        trusted = aiohttp.Fingerprint(bytes.fromhex(printed.replace(":", "")))
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as client:
+            async with client.get(url) as response:
+                assert "<title>Portunus" in await response.text()
+            async with client.ws_connect(f"{url}spreed") as connection:
+                assert (await connection.receive_json())["type"] == "welcome"
+        process.terminate()
+        assert (await wait_ended(process))[0] == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "a..b"])
+async def test_https_for_what_no_browser_opens_is_an_error_in_one_sentence(host: str) -> None:
+    async with portunus("demo", "--host", host, "--https") as process:
+        status, error = await wait_ended(process)
+    assert status == 1
+    assert error.startswith(f"No certificate can be made for '{host}'")
+
+
 async def test_port_in_use_is_an_error_that_suggests_another_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
