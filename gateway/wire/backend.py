@@ -5,6 +5,8 @@ Source: reference 3.2, 4.1, 4.2, 4.5 (requests to Nextcloud), 6 (requests from N
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 from msgspec import Raw, Struct, UnsetType
 
@@ -202,8 +204,13 @@ class Dialout(Struct, frozen=True):
     options: Raw = Raw()
 
 
+RoomsRequestBody: TypeAlias = (
+    Invite | Disinvite | Update | Delete | InCall | Participants | Message | SwitchTo | Dialout
+)
+
+
 class RoomsRequest(Struct, frozen=True):
-    """A request of the rooms API; ``type`` names the valid member."""
+    """A request of the rooms API; ``type`` names the valid member, which ``decode_rooms_request`` requires."""
 
     type: str | None = None
     invite: Invite | None = None
@@ -215,6 +222,12 @@ class RoomsRequest(Struct, frozen=True):
     message: Message | None = None
     switchto: SwitchTo | None = None
     dialout: Dialout | None = None
+
+    @property
+    def body(self) -> RoomsRequestBody:
+        """The member that ``type`` names."""
+        body: RoomsRequestBody = getattr(self, str(self.type))
+        return body
 
 
 class UnsupportedRequest(Exception):

@@ -11,6 +11,9 @@ Source: reference 12.2.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
@@ -93,22 +96,10 @@ def to_local(message: RemoteMessage, names: Names) -> RemoteMessage:
         NotPassedOn: the message names another room, has the client's local id as an id of the host, is malformed, or is
             not meant for clients.
     """
-    match message:
-        case RemoteRoomMessage(body, id):
-            return RemoteRoomMessage(_room(body, names), id)
-        case RemoteError(error, id):
-            return RemoteError(_error(error, names), id)
-        case RemoteRelayed(body):
-            return RemoteRelayed(_body(body, names, control=False))
-        case RemoteControl(body):
-            return RemoteControl(_body(body, names, control=True))
-        case RemoteEvent(event):
-            return RemoteEvent(_event(event, names))
-        case Transient():
-            return _transient(message, names)
-        case Dialout() | Republish():
-            return message
-    raise NotPassedOn(type(message).__name__)
+    renamed = _RENAMED.get(type(message))
+    if renamed is None:
+        raise NotPassedOn(type(message).__name__)
+    return renamed(message, names)
 
 
 def _room(body: RemoteRoomBody, names: Names) -> RemoteRoomBody:
@@ -254,3 +245,15 @@ def _transient_key(key: str, names: Names) -> str:
     if not key.startswith(SESSION_DATA):
         return key
     return SESSION_DATA + names.session(key.removeprefix(SESSION_DATA))
+
+
+_RENAMED: dict[type, Callable[[Any, Names], RemoteMessage]] = {  # by the type of the host's message
+    RemoteRoomMessage: lambda message, names: RemoteRoomMessage(_room(message.room, names), message.id),
+    RemoteError: lambda message, names: RemoteError(_error(message.error, names), message.id),
+    RemoteRelayed: lambda message, names: RemoteRelayed(_body(message.message, names, control=False)),
+    RemoteControl: lambda message, names: RemoteControl(_body(message.control, names, control=True)),
+    RemoteEvent: lambda message, names: RemoteEvent(_event(message.event, names)),
+    Transient: _transient,
+    Dialout: lambda message, _: message,
+    Republish: lambda message, _: message,
+}

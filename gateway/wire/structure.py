@@ -152,20 +152,10 @@ def internal(message: Internal | None) -> InternalBody | None:
         ProtocolError: ``invalid_format``.
     """
     message = _present(message)
-    match message.type:
-        case None | "":
-            raise _invalid()
-        case "addsession":
-            return _named(message.addsession)
-        case "updatesession":
-            return _named(message.updatesession)
-        case "removesession":
-            return _named(message.removesession)
-        case "incall":
-            return _present(message.incall)
-        case "dialout":
-            return _report(message.dialout)
-    return None
+    if not message.type:
+        raise _invalid()
+    body = _INTERNAL_BODIES.get(message.type)
+    return None if body is None else body(message)
 
 
 def _named(body: _Named | None) -> _Named:
@@ -202,4 +192,12 @@ _REQUIREMENTS: dict[str, Callable[[ClientMessage], object]] = {
     "control": lambda message: recipient_and_data(message.control),
     "transient": lambda message: transient(message.transient),
     "internal": lambda message: internal(message.internal),
+}
+
+_INTERNAL_BODIES: dict[str, Callable[[Internal], InternalBody]] = {
+    "addsession": lambda message: _named(message.addsession),
+    "updatesession": lambda message: _named(message.updatesession),
+    "removesession": lambda message: _named(message.removesession),
+    "incall": lambda message: _present(message.incall),
+    "dialout": lambda message: _report(message.dialout),
 }

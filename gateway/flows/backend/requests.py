@@ -5,7 +5,9 @@ Source: reference 4.6, 6, 7. The state changes and the events are queued at once
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -36,6 +38,20 @@ class MalformedRequest(Exception):
     """A request whose structure turns out to be wrong only when it is carried out (reference 1.4, row 12)."""
 
 
+@dataclass(frozen=True, slots=True)
+class NamedRoom:
+    """The room that a request names."""
+
+    backend: Backend
+    id: str
+    found: Room | None  # None: this server has no such room
+
+    @property
+    def key(self) -> RoomKey:
+        """The room among those of all backends."""
+        return RoomKey(self.backend.id, self.id)
+
+
 class BackendRequests:
     """Carries out the requests of the rooms API."""
 
@@ -54,64 +70,42 @@ class BackendRequests:
         self._media = media
         self._closer = closer
         self._virtual_sessions = virtual_sessions
+        self._handlers: dict[str, Callable[[NamedRoom, Any], None]] = {
+            "invite": self._invite,
+            "disinvite": self._disinvite,
+            "update": self._update,
+            "delete": self._delete,
+            "incall": self._set_in_call,
+            "participants": self._change_participants,
+            "message": self._send_message,
+            "switchto": self._switch_room,
+        }
 
     def handle(self, backend: Backend, roomid: str, request: wire.RoomsRequest) -> None:
         """Carry out an authenticated request; without effect if this server has no such room, pending join or user.
 
+        The request is not a dialout.
+
         Raises:
             MalformedRequest: nothing has changed.
         """
-        room = self._hub.room(backend, roomid)
-        for pending in self._hub.pending_joins.of_room(RoomKey(backend.id, roomid)):
-            self._apply_to_pending_join(pending, request)
-        if request.invite is not None and request.type == "invite":
-            self._invite(backend, roomid, room, request.invite)
-        elif request.disinvite is not None and request.type == "disinvite":
-            self._disinvite(backend, roomid, room, request.disinvite)
-        elif request.switchto is not None and request.type == "switchto":
-            self._switch_room(backend, room, request.switchto)
-        elif request.update is not None and request.type == "update":
-            self._update(backend, roomid, room, request.update)
-        elif request.delete is not None and request.type == "delete":
-            self._delete(backend, roomid, room, request.delete)
-        elif room is None:
-            return
-        elif request.incall is not None and request.type == "incall":
-            self._set_in_call(backend, room, request.incall)
-        elif request.participants is not None and request.type == "participants":
-            self._change_participants(backend, room, request.participants)
-        elif request.message is not None and request.type == "message":
-            self._send_message(room, request.message)
+        room, type, body = NamedRoom(backend, roomid, self._hub.room(backend, roomid)), str(request.type), request.body
+        if (apply := _PENDING_JOIN_CHANGES.get(type)) is not None:
+            for pending in self._hub.pending_joins.of_room(room.key):
+                apply(pending, body)
+        self._handlers[type](room, body)
 
-    def _apply_to_pending_join(self, pending: PendingJoin, request: wire.RoomsRequest) -> None:
-        """Apply a request to a pending join, which Nextcloud has not answered yet (4.1)."""
-        if request.type == "incall" and request.incall is not None:
-            flags = _flags_for_all(request.incall)
-            if not request.incall.all:
-                pending.note_in_call(request.incall.changed, request.incall.users)
-            elif flags is not None:
-                pending.note_all_in_call(flags)
-        elif request.type == "participants" and request.participants is not None:
-            pending.note_permissions(request.participants.changed)
-        elif request.type == "delete" and request.delete is not None:
-            pending.withdrawn = True
-        elif request.type == "disinvite" and request.disinvite is not None:
-            userid, disinvite = pending.session.userid, request.disinvite
-            listed = bool(userid) and userid in (disinvite.userids or ())
-            if listed or pending.room_session_id in (disinvite.sessionids or ()):
-                pending.withdrawn = True
-
-    def _invite(self, backend: Backend, roomid: str, room: Room | None, invite: wire.Invite) -> None:
+    def _invite(self, room: NamedRoom, invite: wire.Invite) -> None:
         """Send invited users the event ``invite``, and the other users or the room's members ``update`` (6.1)."""
-        invited = RoomListBody(roomid, invite.properties if is_given(invite.properties) else ABSENT)
+        invited = RoomListBody(room.id, invite.properties if is_given(invite.properties) else ABSENT)
         event = Event(EventBody("roomlist", "invite", invite=invited))
-        self._send_to_users(backend, invite.userids, server.encode(event))
+        self._send_to_users(room.backend, invite.userids, server.encode(event))
         if invite.alluserids is None:
             self._send_changed_room(room, invite.properties)
         else:
-            self._send_to_other_users(backend, invite, invited)
+            self._send_to_other_users(room.backend, invite, invited)
 
-    def _disinvite(self, backend: Backend, roomid: str, room: Room | None, disinvite: wire.Disinvite) -> None:
+    def _disinvite(self, room: NamedRoom, disinvite: wire.Disinvite) -> None:
         """Send users and guests the event of their disinvitation, and evict them from the room (2.7, 6.2).
 
         The internal client of a disinvited virtual session is asked to hang up. The other users, or the room's members,
@@ -119,8 +113,8 @@ class BackendRequests:
         """
         if disinvite.alluserids is None:
             self._send_changed_room(room, disinvite.properties)
-        event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(roomid, reason="disinvited")))
-        encoded = server.encode(event)
+        event = Event(EventBody("roomlist", "disinvite", disinvite=RoomListBody(room.id, reason="disinvited")))
+        encoded, backend = server.encode(event), room.backend
         sessions = [
             session for userid in disinvite.userids or () for session in self._hub.sessions_of_user(backend, userid)
         ]
@@ -128,30 +122,29 @@ class BackendRequests:
             session = self._find(backend, room_session)
             if session is not None:
                 sessions.append(session)
-        key = RoomKey(backend.id, roomid)
         for room_session in dict.fromkeys(disinvite.sessionids or ()):
             virtual = self._hub.find_virtual(backend, room_session)
-            if virtual is not None and virtual.room == key:
+            if virtual is not None and virtual.room == room.key:
                 self._virtual_sessions.request_hangup(virtual)
         for session in sessions:  # a session listed twice gets the event twice, unless it is evicted after the first
             if not session.open or session.evicted_by is encoded:
                 continue
             self._delivery.send(session, encoded)
-            if session.room == key:
+            if session.room == room.key:
                 self._closer.evict(session, encoded)
         if disinvite.alluserids is not None:
             properties = disinvite.properties if is_given(disinvite.properties) else ABSENT
-            self._send_to_other_users(backend, disinvite, RoomListBody(roomid, properties))
+            self._send_to_other_users(backend, disinvite, RoomListBody(room.id, properties))
 
-    def _send_changed_room(self, room: Room | None, properties: Raw) -> None:
+    def _send_changed_room(self, room: NamedRoom, properties: Raw) -> None:
         """Send the members of a room the event ``update`` of room lists, for a request without a list of recipients.
 
         Without properties there is nothing to send. Internal clients show no list of rooms.
         """
-        if room is None or not is_given(properties):
+        if room.found is None or not is_given(properties):
             return
-        event = Event(EventBody("roomlist", "update", update=RoomListBody(room.key.id, properties)))
-        members = [member for member in room.members.values() if not member.is_internal]
+        event = Event(EventBody("roomlist", "update", update=RoomListBody(room.id, properties)))
+        members = [member for member in room.found.members.values() if not member.is_internal]
         self._delivery.send_all(members, server.encode(event))
 
     def _send_to_other_users(self, backend: Backend, change: wire.Invite | wire.Disinvite, body: RoomListBody) -> None:
@@ -160,42 +153,42 @@ class BackendRequests:
         others = [userid for userid in change.alluserids or () if userid not in changed]
         self._send_to_users(backend, others, server.encode(Event(EventBody("roomlist", "update", update=body))))
 
-    def _update(self, backend: Backend, roomid: str, room: Room | None, update: wire.Update) -> None:
+    def _update(self, room: NamedRoom, update: wire.Update) -> None:
         """Store the new properties of a room, and send them to its members and to room lists (4.6, 6.3)."""
         properties = update.properties if is_given(update.properties) else ABSENT
-        if room is not None and self._hub.change_properties(room, properties):
-            message = server.encode(server.Room(RoomBody(roomid, properties)))
-            self._delivery.send_all(room.members.values(), message)
+        if room.found is not None and self._hub.change_properties(room.found, properties):
+            message = server.encode(server.Room(RoomBody(room.id, properties)))
+            self._delivery.send_all(room.found.members.values(), message)
         if update.userids is None:
             self._send_changed_room(room, properties)
             return
-        event = Event(EventBody("roomlist", "update", update=RoomListBody(roomid, properties)))
-        self._send_to_users(backend, update.userids, server.encode(event))
+        event = Event(EventBody("roomlist", "update", update=RoomListBody(room.id, properties)))
+        self._send_to_users(room.backend, update.userids, server.encode(event))
 
-    def _delete(self, backend: Backend, roomid: str, room: Room | None, delete: wire.Delete) -> None:
+    def _delete(self, room: NamedRoom, delete: wire.Delete) -> None:
         """Send the event ``disinvite`` of a room's deletion to users and guests, then remove its members (6.4).
 
         The event comes first: a client that has already left the room does not show its user the reason. The request
         lists users by id, so members without a user id get the event, too; without a list all members do. Internal
         clients get the event ``delete`` instead.
         """
-        body = RoomListBody(roomid, reason="deleted")
+        body, found = RoomListBody(room.id, reason="deleted"), room.found
         event = server.encode(Event(EventBody("roomlist", "disinvite", disinvite=body)))
-        members = [] if room is None else list(room.members.values())
+        members = [] if found is None else list(found.members.values())
         unlisted = [
             member for member in members if not member.is_internal and (delete.userids is None or not member.userid)
         ]
         recipients = {member.id: member for member in unlisted}
         for userid in delete.userids or ():
-            recipients.update((session.id, session) for session in self._hub.sessions_of_user(backend, userid))
+            recipients.update((session.id, session) for session in self._hub.sessions_of_user(room.backend, userid))
         self._delivery.send_all(recipients.values(), event)
-        if room is None:
+        if found is None:
             return
         deleted = server.encode(Event(EventBody("room", "delete")))
         self._delivery.send_all([member for member in members if member.is_internal], deleted)
-        self._virtual_sessions.room_deleted(room)
+        self._virtual_sessions.room_deleted(found)
         no_room = server.encode(server.Room(RoomBody("")))
-        for left in self._hub.delete_room(room):
+        for left in self._hub.delete_room(found):
             if left.session.connection is not None:
                 self._delivery.send(left.session, no_room)
             self._events.session_left(left, StreamEnd.ROOM_DELETED, silent=True)
@@ -204,13 +197,15 @@ class BackendRequests:
         for userid in dict.fromkeys(userids or ()):
             self._delivery.send_all(self._hub.sessions_of_user(backend, userid), message)
 
-    def _set_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
+    def _set_in_call(self, room: NamedRoom, incall: wire.InCall) -> None:
         """Set the call membership of some participants (7.1) or of all (7.4)."""
-        with counting_call_entries(self._services, room):
+        if room.found is None:
+            return
+        with counting_call_entries(self._services, room.found):
             if incall.all:
-                self._set_all_in_call(room, incall)
+                self._set_all_in_call(room.found, incall)
             else:
-                self._set_some_in_call(backend, room, incall)
+                self._set_some_in_call(room.backend, room.found, incall)
 
     def _set_some_in_call(self, backend: Backend, room: Room, incall: wire.InCall) -> None:
         changed = self._resolve(backend, incall.changed)
@@ -244,8 +239,11 @@ class BackendRequests:
         if change.notified:
             self._events.all_in_call(room, change.notified, flags)
 
-    def _change_participants(self, backend: Backend, room: Room, changes: wire.Participants) -> None:
+    def _change_participants(self, named: NamedRoom, changes: wire.Participants) -> None:
         """Apply changed permissions, and send members the changed list of participants (6.6, 8)."""
+        room, backend = named.found, named.backend
+        if room is None:
+            return
         changed = self._resolve(backend, changes.changed)
         listed = None if changes.users is None else participants.once(self._resolve(backend, changes.users))
         if listed is None:
@@ -263,28 +261,28 @@ class BackendRequests:
             users = [participant.entry for participant in listed]
         self._events.participants(room, users, changed)
 
-    def _send_message(self, room: Room, message: wire.Message) -> None:
+    def _send_message(self, room: NamedRoom, message: wire.Message) -> None:
         """Send a message to the members of a room, in the form that each of them may see (5.5, 6.7)."""
-        if not is_given(message.data):
+        if room.found is None or not is_given(message.data):
             return
-        room_message = RoomMessage(room.key.id, message.data)
-        for form, members in by_form(room.members.values(), room_message.content).items():
+        room_message = RoomMessage(room.id, message.data)
+        for form, members in by_form(room.found.members.values(), room_message.content).items():
             for event in room_message.events(form):
                 if event.repeatable:
                     self._delivery.send_repeatable(members, event.message, event.offline)
                 else:
                     self._delivery.send_all(members, event.message, offline=event.offline)
 
-    def _switch_room(self, backend: Backend, room: Room | None, switch: wire.SwitchTo) -> None:
-        """Ask sessions, in any room, to join another room; without effect if this server has no ``room`` (6.8)."""
+    def _switch_room(self, room: NamedRoom, switch: wire.SwitchTo) -> None:
+        """Ask sessions, in any room, to join another room; without effect if this server has not the room (6.8)."""
         try:
             sessions = wire.decode_switched_sessions(switch.sessions)
         except msgspec.DecodeError as error:
             raise MalformedRequest("sessions is neither a list of session ids nor an object") from error
-        if room is None:
+        if room.found is None:
             return
         for room_session, details in sessions.items():
-            session = self._find(backend, room_session)
+            session = self._find(room.backend, room_session)
             if session is not None:
                 body = SwitchToBody(switch.roomid or "", details if is_given(details) else ABSENT)
                 self._delivery.send(session, server.encode(Event(EventBody("room", "switchto", switchto=body))))
@@ -309,3 +307,37 @@ class BackendRequests:
 def _flags_for_all(incall: wire.InCall) -> int | None:
     """Return the in-call flags of an ``incall`` request for all participants; ``None`` if it has no valid ones."""
     return participants.call_flags(incall.incall if is_given(incall.incall) else None)
+
+
+# -- changes to pending joins, which Nextcloud has not answered yet (4.1)
+
+
+def _note_in_call(pending: PendingJoin, incall: wire.InCall) -> None:
+    flags = _flags_for_all(incall)
+    if not incall.all:
+        pending.note_in_call(incall.changed, incall.users)
+    elif flags is not None:
+        pending.note_all_in_call(flags)
+
+
+def _note_permissions(pending: PendingJoin, changes: wire.Participants) -> None:
+    pending.note_permissions(changes.changed)
+
+
+def _withdraw(pending: PendingJoin, _: wire.Delete) -> None:
+    pending.withdrawn = True
+
+
+def _withdraw_if_listed(pending: PendingJoin, disinvite: wire.Disinvite) -> None:
+    userid = pending.session.userid
+    listed = bool(userid) and userid in (disinvite.userids or ())
+    if listed or pending.room_session_id in (disinvite.sessionids or ()):
+        pending.withdrawn = True
+
+
+_PENDING_JOIN_CHANGES: dict[str, Callable[[PendingJoin, Any], None]] = {
+    "incall": _note_in_call,
+    "participants": _note_permissions,
+    "delete": _withdraw,
+    "disinvite": _withdraw_if_listed,
+}

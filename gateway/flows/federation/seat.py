@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -220,7 +221,7 @@ class FederatedSeat:
             while True:
                 message, size = await self._remote.receive()
                 if message is not None and self._state not in (SeatState.RENEWING, SeatState.CLOSED):
-                    self._handle(message)
+                    self._HANDLERS.get(type(message), FederatedSeat._pass_on)(self, message)
                 await self._rate_limiter.throttle(size)
         except RemoteConnectionLost:
             self._remote.abort()
@@ -230,25 +231,27 @@ class FederatedSeat:
 
     # -- messages of the host
 
-    def _handle(self, message: RemoteMessage) -> None:
-        withdrawn = self._withdrawn
-        match message:
-            case RemoteBye(body):
-                self._ended_by_host("" if body is None else body.reason)
-            case RemoteRoomMessage(body, id) if self._join is not None and id == self._join.id:
-                self._enter_room(self._join, body)
-            case RemoteRoomMessage(_, id) | RemoteError(_, id) if withdrawn is not None and id == withdrawn.id:
-                withdrawn.accepted = isinstance(message, RemoteRoomMessage)
-            case RemoteRoomMessage(_, id) if id:
-                pass  # forged: the seat sent no such request, and this server answers the client's
-            case RemoteError(error, id) if self._join is not None and id == self._join.id:
-                self._send_refusal(self._join, error)
-            case _ if self._names is not None and not (withdrawn is not None and withdrawn.accepted):
-                self._pass_on(message, self._names)
+    def _handle_room(self, message: RemoteRoomMessage) -> None:
+        if self._join is not None and message.id == self._join.id:
+            self._enter_room(self._join, message.room)
+        elif self._withdrawn is not None and message.id == self._withdrawn.id:
+            self._withdrawn.accepted = True
+        elif not message.id:  # otherwise forged: the seat sent no such request, and this server answers the client's
+            self._pass_on(message)
 
-    def _pass_on(self, message: RemoteMessage, names: Names) -> None:
+    def _handle_error(self, message: RemoteError) -> None:
+        if self._join is not None and message.id == self._join.id:
+            self._send_refusal(self._join, message.error)
+        elif self._withdrawn is not None and message.id == self._withdrawn.id:
+            self._withdrawn.accepted = False
+        else:
+            self._pass_on(message)
+
+    def _pass_on(self, message: RemoteMessage) -> None:
+        if self._names is None or (self._withdrawn is not None and self._withdrawn.accepted):
+            return
         try:
-            local = federation.to_local(message, names)
+            local = federation.to_local(message, self._names)
         except NotPassedOn:
             return
         if isinstance(local, RemoteEvent) and local.event.disinvite is not None:
@@ -272,14 +275,21 @@ class FederatedSeat:
         self._remote.abort()
         self._owner.end_disinvited(self._session, event)
 
-    def _ended_by_host(self, reason: str) -> None:
+    def _handle_bye(self, message: RemoteBye) -> None:
         """End the client's session, since the host has ended the remote one; before the join, only the connection."""
         if self._names is None:
             self._remote.abort()
             return
         self._set_closed()
         self._remote.abort()
+        reason = "" if message.bye is None else message.bye.reason
         self._owner.ended_by_host(self._session, reason_of_bye(reason))
+
+    _HANDLERS: ClassVar[dict[type, Callable[[Any, Any], None]]] = {  # any other message is passed on
+        RemoteBye: _handle_bye,
+        RemoteRoomMessage: _handle_room,
+        RemoteError: _handle_error,
+    }
 
     def _enter_room(self, join: UnansweredJoin, body: RemoteRoomBody) -> None:
         """Enter the room: from now on the client's messages go to the host."""

@@ -5,6 +5,9 @@ Source: signaling API, Internal clients; reference 11.1, 11.3.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from gateway.core.participants import IN_CALL
 from gateway.core.room import Room
 from gateway.core.session import Session
@@ -42,6 +45,13 @@ class InternalRequests:
         self._virtual_sessions = virtual_sessions
         self._dialouts = dialouts
         self._traffic = traffic
+        self._handlers: dict[type, Callable[[Session, Any, str], Work | None]] = {
+            AddSession: lambda session, body, _: virtual_sessions.add(session, body),
+            UpdateSession: lambda session, body, _: virtual_sessions.update(session, body),
+            RemoveSession: virtual_sessions.remove,
+            InCallFlags: lambda session, body, _: self._set_in_call(session, body),
+            CallReport: lambda session, body, _: dialouts.report(session, body),
+        }
 
     def handle(self, session: Session, message: ClientMessage) -> Work | None:
         """Handle a request at once, or in the returned coroutine; ignore it if the client is not internal.
@@ -58,18 +68,9 @@ class InternalRequests:
         room = self._affected_room(session, body)
         if room is not None:
             self._traffic.require_update_budget(room)
-        match body:
-            case AddSession():
-                return self._virtual_sessions.add(session, body)
-            case UpdateSession():
-                self._virtual_sessions.update(session, body)
-            case RemoveSession():
-                self._virtual_sessions.remove(session, body, request_id)
-            case InCallFlags():
-                self._set_in_call(session, body)
-            case CallReport():
-                self._dialouts.report(session, body)
-        return None  # an unknown type is ignored
+        if body is None:
+            return None  # an unknown type is ignored
+        return self._handlers[type(body)](session, body, request_id)
 
     def _affected_room(self, session: Session, body: InternalBody | None) -> Room | None:
         """Return the room whose members get events because of a request, if this server has it."""

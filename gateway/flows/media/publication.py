@@ -17,7 +17,6 @@ from gateway.flows.media.negotiation import UnusableDescription, checked_answer
 from gateway.flows.media.recovery import Recovery
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, Refused, SessionStream, StreamOwner
 from gateway.flows.media.sfu import LostTwice
-from gateway.flows.media.validation import CandidateRefused, read_candidate
 from gateway.flows.services import smaller
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, MediaMessage
@@ -89,13 +88,13 @@ class Publication(SessionStream):
         self._offer_count += 1
         self.enqueue(request, self._offer)
 
-    def handle(self, request: MediaRequest) -> None:
-        """Forward a candidate or the end of candidates to the SFU; an answer is refused (9.4).
+    def refuse_answer(self, request: MediaRequest) -> None:
+        """Refuse an answer of the publisher, after the requests before it (9.4).
 
         Raises:
             ProtocolError: the request was not queued.
         """
-        self.enqueue(request, self._handle)
+        self.enqueue(request, self._refuse_answer)
 
     def revoke(self) -> None:
         """End the stream if the session's permissions no longer cover it, and refuse an offer that is under way (8)."""
@@ -294,19 +293,15 @@ class Publication(SessionStream):
         bitrate.limit_media(capped, ("video",), self.ceiling)
         return capped
 
-    async def _handle(self, request: MediaRequest) -> None:
+    async def _refuse_answer(self, request: MediaRequest) -> None:
+        self._require_peer()
+        self._has_current_sid(request)  # the reason that it raises for an unknown sid comes first
+        raise Refused("a publisher sends offers")
+
+    def _require_peer(self) -> Publisher:
         if self._publisher is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        current = self._has_current_sid(request)
-        if request.message.type == "answer":
-            raise Refused("a publisher sends offers")
-        if not current:
-            return
-        try:
-            candidate = read_candidate(request.message, self._services.settings.candidate_filter)
-        except CandidateRefused:
-            return
-        await self._publisher.add_candidate(candidate)
+        return self._publisher
 
     # -- permissions (8)
 

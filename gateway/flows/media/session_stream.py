@@ -21,6 +21,7 @@ from gateway.core.session import Session
 from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.quality import QualityController
 from gateway.flows.media.sfu import SfuAccess
+from gateway.flows.media.validation import CandidateRefused, read_candidate
 from gateway.flows.services import Services
 from gateway.flows.tasks import Backlog, SerialQueue
 from gateway.flows.traffic import Traffic
@@ -33,9 +34,11 @@ from mcu.base import (
     IceCandidate,
     McuError,
     MediaKind,
+    Publisher,
     PublisherId,
     StreamKey,
     StreamType,
+    Subscriber,
     TransportState,
 )
 from sdp.document import Description
@@ -165,7 +168,33 @@ class SessionStream(ABC):
         if not self.active and not self.lost:
             self.close()
 
+    @abstractmethod
+    def _require_peer(self) -> Publisher | Subscriber:
+        """Return the stream on the SFU.
+
+        Raises:
+            ProtocolError: ``client_not_found``, it is not there.
+        """
+
     # -- requests of clients
+
+    def add_candidate(self, request: MediaRequest) -> None:
+        """Forward a candidate or the end of candidates to the SFU (9.4).
+
+        Raises:
+            ProtocolError: the request was not queued.
+        """
+        self.enqueue(request, self._add_candidate)
+
+    async def _add_candidate(self, request: MediaRequest) -> None:
+        peer = self._require_peer()
+        if not self._has_current_sid(request):
+            return
+        try:
+            candidate = read_candidate(request.message, self._services.settings.candidate_filter)
+        except CandidateRefused:
+            return
+        await peer.add_candidate(candidate)
 
     def enqueue(self, request: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
         """Carry out ``work`` for a request after the requests before it, and send its failure to the client.

@@ -6,7 +6,7 @@ resume does not touch them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from gateway.core.ids import SessionId
@@ -16,10 +16,12 @@ from gateway.core.token_bucket import QuantityBucket
 from gateway.core.virtual import VirtualSession
 from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.description_turns import DescriptionTurns
+from gateway.flows.media.publication import Publication
 from gateway.flows.media.quality import QualityController
 from gateway.flows.media.registry import StreamRegistry
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, stream_key
 from gateway.flows.media.sfu import SfuAccess
+from gateway.flows.media.subscription import Subscription
 from gateway.flows.media.validation import check, description_size, require_stream_type, stream_type_of
 from gateway.flows.services import Services
 from gateway.flows.traffic import Traffic
@@ -40,6 +42,15 @@ class MediaSignaling:
         self._description_turns = DescriptionTurns()
         self._sfu = SfuAccess(services.mcu, services.clock)
         self._streams = StreamRegistry(MediaContext(services, self._sfu, self._quality, traffic))
+        self._handlers: dict[str, Callable[[MediaRequest, SessionId], None]] = {
+            "offer": self._offer,
+            "answer": self._answer,
+            "candidate": self._add_candidate,
+            "endOfCandidates": self._add_candidate,
+            "requestoffer": self._request_offer,
+            "sendoffer": self._send_offer,
+            "selectStream": self._select,
+        }
 
     @property
     def quality(self) -> QualityController:
@@ -128,26 +139,17 @@ class MediaSignaling:
             raise ProtocolError(Code.TOO_MANY_REQUESTS.error())
 
     def handle(self, session: Session, recipient: SessionId, message: MediaMessage, request_id: str) -> None:
-        """Check and carry out a media message of a session; a later failure is sent to the client.
+        """Check and carry out a message of one of ``SFU_TYPES``; a later failure is sent to the client.
 
         Raises:
             ProtocolError: the message is malformed, or cannot be carried out.
             Postponed: the message has to be handled again later.
         """
-        request = MediaRequest(session, message, request_id, self.check(session, message))
-        self._services.counters.mcu_messages[str(message.type)] += 1
-        if message.type == "offer":
-            self._offer(request)
-        elif message.type == "sendoffer":
-            self._send_offer(request, recipient)
-        elif message.type == "requestoffer":
-            self._request_offer(request, recipient)
-        elif recipient != session.id:
-            self._to_subscription(request, recipient)
-        elif message.type != "selectStream":
-            self._to_publication(request)
+        request, type = MediaRequest(session, message, request_id, self.check(session, message)), str(message.type)
+        self._services.counters.mcu_messages[type] += 1
+        self._handlers[type](request, recipient)
 
-    def _offer(self, request: MediaRequest) -> None:
+    def _offer(self, request: MediaRequest, recipient: SessionId) -> None:
         session, stream_type = request.session, require_stream_type(request.message)
         limits = self._services.settings.limits
         self._take(session.offer_bucket, 1, limits.offers_per_second, limits.offers_burst, "offers_per_second")
@@ -206,22 +208,46 @@ class MediaSignaling:
             subscription = self._streams.add_subscription(subscriber, publisher, stream_type)
         subscription.request(request)
 
-    def _to_publication(self, request: MediaRequest) -> None:
-        """Forward an answer, a candidate or the end of candidates to the session's own publication."""
+    def _answer(self, request: MediaRequest, publisher: SessionId) -> None:
+        if publisher == request.session.id:
+            self._own_publication(request).refuse_answer(request)
+        else:
+            self._own_subscription(request, publisher).answer(request)
+
+    def _add_candidate(self, request: MediaRequest, publisher: SessionId) -> None:
+        if publisher == request.session.id:
+            self._own_publication(request).add_candidate(request)
+        else:
+            self._own_subscription(request, publisher).add_candidate(request)
+
+    def _select(self, request: MediaRequest, publisher: SessionId) -> None:
+        if publisher != request.session.id:
+            self._own_subscription(request, publisher).select(request)
+
+    def _own_publication(self, request: MediaRequest) -> Publication:
+        """Return the publication of the requesting session that a request is about.
+
+        Raises:
+            ProtocolError: there is none, or the session may not publish it.
+        """
         if not _may_publish(request.session, stream_type_of(request.message)):
             raise ProtocolError(Code.NOT_ALLOWED_TO_SEND_CANDIDATE.error())
         publication = self._streams.publication(request.session, require_stream_type(request.message))
         if publication is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        publication.handle(request)
+        return publication
 
-    def _to_subscription(self, request: MediaRequest, publisher: SessionId) -> None:
-        """Forward an answer, a candidate, the end of candidates or a selection to a subscription of the session."""
+    def _own_subscription(self, request: MediaRequest, publisher: SessionId) -> Subscription:
+        """Return the subscription of the requesting session that a request is about.
+
+        Raises:
+            ProtocolError: there is none.
+        """
         session, stream_type = request.session, require_stream_type(request.message)
         subscription = self._streams.subscription(session, stream_key(session, publisher, stream_type))
         if subscription is None:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
-        subscription.handle(request)
+        return subscription
 
     def _require_below_limit(self, limit: Literal["publishers", "subscriptions"], count: int) -> None:
         """Refuse one more stream of a session that has ``count`` already, if the limit is reached.

@@ -17,7 +17,7 @@ from gateway.core.session import Session
 from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.negotiation import UnusableDescription, check_client_answer, checked_offer
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
-from gateway.flows.media.validation import CandidateRefused, read_candidate, read_selection
+from gateway.flows.media.validation import read_selection
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, MediaMessage
 from mcu.base import (
@@ -99,19 +99,27 @@ class Subscription(SessionStream):
             if self._last_served < number:
                 await self._request(request, requires_same_call, deadline)
             elif self._subscriber is not None:
-                await self._select(self._subscriber, read_selection(request.message))
+                await self._apply_selection(self._subscriber, read_selection(request.message))
 
         self.enqueue(request, work)
 
-    def handle(self, request: MediaRequest) -> None:
-        """Forward an answer, a candidate, the end of candidates or a selection of layers to the SFU.
+    def answer(self, request: MediaRequest) -> None:
+        """Forward the answer to an offer of the SFU.
 
         Raises:
             ProtocolError: the request was not queued.
         """
-        if request.message.type == "answer" and request.message.sid in (self.sid, "", None):
+        if request.message.sid in (self.sid, "", None):
             self._unrequested_offer_at = None
-        self.enqueue(request, self._handle)
+        self.enqueue(request, self._accept)
+
+    def select(self, request: MediaRequest) -> None:
+        """Forward a selection of layers and media to the SFU.
+
+        Raises:
+            ProtocolError: the request was not queued.
+        """
+        self.enqueue(request, self._select)
 
     def close(self, reason: StreamEnd = StreamEnd.UNUSED) -> None:
         """Close the stream on the SFU, drop its waiting requests and remove it from the registry. Idempotent."""
@@ -193,7 +201,7 @@ class Subscription(SessionStream):
         """Return a new offer on the same PeerConnection; ``None``: the stream has ended meanwhile."""
         try:
             offer = checked_offer(await subscriber.refresh(), self._last_offer)
-            await self._select(subscriber, selection)
+            await self._apply_selection(subscriber, selection)
         except McuError:
             if self._subscriber is subscriber:
                 raise
@@ -252,36 +260,32 @@ class Subscription(SessionStream):
             self._context.quality.stream_unsubscribed(self.session, self.key)
             self._services.tasks.spawn(subscriber.close(), f"close {self.stream_type.value} subscriber")
 
-    async def _select(self, subscriber: Subscriber | None, selection: MediaSelection) -> None:
+    async def _apply_selection(self, subscriber: Subscriber | None, selection: MediaSelection) -> None:
         """Apply a selection of layers and media, also to the next PeerConnection."""
         if subscriber is not None:
             await subscriber.select(selection)
         pairs = zip(astuple(selection), astuple(self._selection), strict=True)
         self._selection = MediaSelection(*(new if new is not None else old for new, old in pairs))
 
-    async def _handle(self, request: MediaRequest) -> None:
-        subscriber, message = self._subscriber, request.message
-        if message.type == "selectStream" and (subscriber is not None or self._lost):
-            await self._select(subscriber, read_selection(message))
-            return
-        if subscriber is None:
+    async def _select(self, request: MediaRequest) -> None:
+        if self._subscriber is None and not self._lost:
             raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+        await self._apply_selection(self._subscriber, read_selection(request.message))
+
+    async def _accept(self, request: MediaRequest) -> None:
+        subscriber = self._require_peer()
         if not self._has_current_sid(request):
             return
-        if message.type == "answer":
-            await self._accept(subscriber, request.require_description())
-            return
-        try:
-            candidate = read_candidate(message, self._services.settings.candidate_filter)
-        except CandidateRefused:
-            return
-        await subscriber.add_candidate(candidate)
-
-    async def _accept(self, subscriber: Subscriber, answer: Description) -> None:
+        answer = request.require_description()
         candidates.filter_description(answer, self._services.settings.candidate_filter)
         check_client_answer(self._offers, answer)
         await subscriber.accept(answer.freeze())
         self._context.quality.subscriber_answered(self.session, self.key, answer)
+
+    def _require_peer(self) -> Subscriber:
+        if self._subscriber is None:
+            raise ProtocolError(Code.CLIENT_NOT_FOUND.error())
+        return self._subscriber
 
     # -- recovery
 

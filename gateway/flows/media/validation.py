@@ -5,6 +5,8 @@ Source: reference 5.2, 9.4, 9.6.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from gateway.wire.client import is_given
@@ -30,12 +32,8 @@ def check(message: MediaMessage) -> Description | None:
     Raises:
         ProtocolError: a field is missing or malformed.
     """
-    type = media_type(message)
-    if type in ("offer", "answer"):
-        return _description(message)
-    if type == "candidate":
-        _check_candidate(message)
-    return None
+    type_check = _CHECKS.get(media_type(message))
+    return None if type_check is None else type_check(message)
 
 
 def description_size(message: MediaMessage) -> int:
@@ -118,6 +116,11 @@ def _description(message: MediaMessage) -> Description:
 
 
 def _check_candidate(message: MediaMessage) -> None:
+    """Check a trickled candidate.
+
+    Raises:
+        ProtocolError: it is missing or malformed.
+    """
     if message.payload is None or not is_given(message.payload.candidate):
         raise ProtocolError(Code.NO_CANDIDATE.error())
     text = read_string(read_member(message.payload.candidate, "candidate"))
@@ -129,3 +132,10 @@ def _check_candidate(message: MediaMessage) -> None:
         candidates.parse(text)
     except SdpError as error:
         raise ProtocolError(Code.UNPARSABLE_CANDIDATE.error({"error": str(error)})) from error
+
+
+_CHECKS: dict[str, Callable[[MediaMessage], Description | None]] = {
+    "offer": _description,
+    "answer": _description,
+    "candidate": _check_candidate,
+}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Any
 
 from mcu.base import Metric
 from mcu.janus.events import frames
@@ -88,6 +89,15 @@ class EventStatistics:
         self._lost = LabelledCounter()
         self._rtt = LabelledHistogram()
         self._jitter = LabelledHistogram()
+        self._adders: dict[type, Callable[[JanusEvent, Any], None]] = {
+            frames.HandleStateEvent: self._add_handle_state,
+            frames.IceStateEvent: self._add_ice_state,
+            frames.SelectedPairEvent: self._add_selected_pair,
+            frames.DtlsStateEvent: self._add_dtls_state,
+            frames.ConnectionStateEvent: self._add_connection_state,
+            frames.SlowLinkEvent: self._add_slow_link,
+            MediaStatsEvent: self._add_media,
+        }
 
     def __len__(self) -> int:
         return len(self._handles)
@@ -108,32 +118,35 @@ class EventStatistics:
             return "other"
         if not self._is_own(event.opaque_id):
             return "foreign"
-        match frames.body(event):
-            case MediaStatsEvent() as counters:
-                self._add_media(event, counters)
-            case frames.HandleStateEvent(name=name):
-                self._set_handle_state(event, name)
-            case frames.ConnectionStateEvent(connection=state, reason=reason):
-                self._connections.add(state, reason)
-                if state == "hangup" and (handle := self._handles.get(_key(event))) is not None:
-                    handle.media.clear()  # the next PeerConnection counts from zero
-                    handle.seen_from_start = True
-            case frames.IceStateEvent(ice=state):
-                self._ice.add(state)
-            case frames.DtlsStateEvent(dtls=state):
-                self._dtls.add(state)
-            case frames.SelectedPairEvent(candidates=pair):
-                for origin, side in (("local", pair.local), ("remote", pair.remote)):
-                    self._candidates.add(origin, side.type, side.transport, _FAMILIES.get(side.family, "unknown"))
-            case frames.SlowLinkEvent(media=media, slow_link=link):
-                self._slow_links.add(_media_kind(media), _DIRECTIONS.get(link, "unknown"))
+        body = frames.body(event)
+        self._adders[type(body)](event, body)
         return _EVENT_GROUPS[event.type]
 
-    def _set_handle_state(self, event: JanusEvent, name: str) -> None:
-        if name == "detached":
+    def _add_handle_state(self, event: JanusEvent, state: frames.HandleStateEvent) -> None:
+        if state.name == "detached":
             self._handles.pop(_key(event), None)
-        elif name == "attached":
+        elif state.name == "attached":
             self._remember(event, seen_from_start=True)
+
+    def _add_connection_state(self, event: JanusEvent, state: frames.ConnectionStateEvent) -> None:
+        self._connections.add(state.connection, state.reason)
+        if state.connection == "hangup" and (handle := self._handles.get(_key(event))) is not None:
+            handle.media.clear()  # the next PeerConnection counts from zero
+            handle.seen_from_start = True
+
+    def _add_ice_state(self, _: JanusEvent, state: frames.IceStateEvent) -> None:
+        self._ice.add(state.ice)
+
+    def _add_dtls_state(self, _: JanusEvent, state: frames.DtlsStateEvent) -> None:
+        self._dtls.add(state.dtls)
+
+    def _add_selected_pair(self, _: JanusEvent, selected: frames.SelectedPairEvent) -> None:
+        pair = selected.candidates
+        for origin, side in (("local", pair.local), ("remote", pair.remote)):
+            self._candidates.add(origin, side.type, side.transport, _FAMILIES.get(side.family, "unknown"))
+
+    def _add_slow_link(self, _: JanusEvent, link: frames.SlowLinkEvent) -> None:
+        self._slow_links.add(_media_kind(link.media), _DIRECTIONS.get(link.slow_link, "unknown"))
 
     def _remember(self, event: JanusEvent, *, seen_from_start: bool) -> _HandleState:
         if len(self._handles) >= MAX_HANDLES:

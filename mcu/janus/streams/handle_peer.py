@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
@@ -63,9 +63,19 @@ class HandlePeer(ABC):
         """
         self.handle = await self.session.attach(stream_label(self.session.instance, self.key), self)
 
-    @abstractmethod
     def on_event(self, message: JanusMessage) -> None:
         """Handle an event of Janus."""
+        handler = self._EVENT_HANDLERS.get(message.janus)
+        if handler is not None:
+            handler(self, message)
+        elif message.plugindata.data.videoroom == "destroyed":
+            self._on_end(message)
+        else:
+            self._on_plugin_event(message)
+
+    @abstractmethod
+    def _on_plugin_event(self, message: JanusMessage) -> None:
+        """Handle an event of the VideoRoom."""
 
     def on_refused(self, body: Mapping[str, Any], error: JanusError) -> None:
         """Log that Janus refused a request for which no call waits any more; a candidate may be refused."""
@@ -151,6 +161,12 @@ class HandlePeer(ABC):
     def _on_transport(self, state: TransportState) -> None:
         self.gate.send(lambda listener: listener.on_transport(state))
 
+    def _on_slow_link(self, _: JanusMessage) -> None:
+        self._on_transport(TransportState.SLOW_LINK)
+
+    def _on_end(self, message: JanusMessage) -> None:
+        self.end(close_reason(message, connected=self.connected))
+
     def _on_trickle(self, message: JanusMessage) -> None:
         trickled = message.candidate
         if trickled.completed:
@@ -158,6 +174,12 @@ class HandlePeer(ABC):
         else:
             candidate = IceCandidate(trickled.candidate, trickled.sdp_mid, trickled.sdp_mline_index)
             self.gate.send(lambda listener: listener.on_candidate(candidate))
+
+    _EVENT_HANDLERS: ClassVar[dict[str, Callable[[Any, JanusMessage], None]]] = {  # by ``janus``; subclasses add others
+        "slowlink": _on_slow_link,
+        "trickle": _on_trickle,
+        **dict.fromkeys(ENDS, _on_end),
+    }
 
 
 def close_reason(message: JanusMessage, *, connected: bool) -> CloseReason:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Set
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from mcu.base import (
     CloseReason,
@@ -29,7 +29,7 @@ from mcu.janus.streams.descriptions import (
     simulcast_layers,
     single_layer,
 )
-from mcu.janus.streams.handle_peer import ENDS, HandlePeer, close_reason
+from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.layer_order import LayerOrder, LayerRates
 from mcu.janus.streams.room_feed import RoomFeed
 from sdp.document import Description
@@ -234,20 +234,21 @@ class JanusPublisher(HandlePeer):
         asyncio.gather(*self.closing).add_done_callback(destroy)
         self.closing.append(destroyed)
 
-    def on_event(self, message: JanusMessage) -> None:
-        """Handle an event of Janus."""
-        if message.janus == "webrtcup":
-            self._set_connected(connected=True)
-        elif message.janus == "slowlink":
-            self._on_transport(TransportState.SLOW_LINK)
-        elif message.janus == "media":
-            self._on_media(message.type, message.mid, receiving=message.receiving)
-        elif message.janus == "trickle":
-            self._on_trickle(message)
-        elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
-            self.end(close_reason(message, connected=self.connected))
-        elif message.jsep is not None:  # the answer to an offer whose update() was cancelled
+    def _on_plugin_event(self, message: JanusMessage) -> None:
+        if message.jsep is not None:  # the answer to an offer whose update() was cancelled
             self._on_answer(parse_and_freeze(message.jsep.sdp))
+
+    def _on_webrtcup(self, _: JanusMessage) -> None:
+        self._set_connected(connected=True)
+
+    def _on_media_event(self, message: JanusMessage) -> None:
+        self._on_media(message.type, message.mid, receiving=message.receiving)
+
+    _EVENT_HANDLERS: ClassVar = {
+        **HandlePeer._EVENT_HANDLERS,
+        "webrtcup": _on_webrtcup,
+        "media": _on_media_event,
+    }
 
     def on_claimed(self) -> None:
         """Ask Janus whether the PeerConnection came up or was hung up while the connection was broken."""

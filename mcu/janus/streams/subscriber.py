@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from mcu.base import CloseReason, IceCandidate, MediaKind, MediaSelection, Rejected, StreamListener, TransportState
 from mcu.janus.connection.messages import JanusError, JanusMessage
 from mcu.janus.connection.session import RequestInterrupted
 from mcu.janus.rooms import videoroom
 from mcu.janus.streams.descriptions import inactive_mids, parse_and_freeze, serialise
-from mcu.janus.streams.handle_peer import ENDS, HandlePeer, close_reason
+from mcu.janus.streams.handle_peer import HandlePeer
 from mcu.janus.streams.layer_order import HIGHEST_LAYER
 from mcu.janus.streams.layer_switch import LayerSwitch
 from mcu.janus.streams.room_feed import RoomFeed
@@ -243,19 +243,15 @@ class JanusSubscriber(HandlePeer):
             self._expect_no_offer()
         super().on_refused(body, error)
 
-    def on_event(self, message: JanusMessage) -> None:
-        """Handle an event of Janus."""
-        if message.janus == "trickle":
-            self._on_trickle(message)
-        elif message.janus == "webrtcup":
-            self.connected = True
-            self._candidates.clear()
-            self._on_transport(TransportState.CONNECTED)
-        elif message.janus == "slowlink":
-            self._on_transport(TransportState.SLOW_LINK)
-        elif message.janus in ENDS or message.plugindata.data.videoroom == "destroyed":
-            self.end(close_reason(message, connected=self.connected))
-        elif self._announces_hangup(message):
+    def _on_webrtcup(self, _: JanusMessage) -> None:
+        self.connected = True
+        self._candidates.clear()
+        self._on_transport(TransportState.CONNECTED)
+
+    _EVENT_HANDLERS: ClassVar = {**HandlePeer._EVENT_HANDLERS, "webrtcup": _on_webrtcup}
+
+    def _on_plugin_event(self, message: JanusMessage) -> None:
+        if self._announces_hangup(message):
             asyncio.get_running_loop().call_later(HANGUP_WITHIN, self.end, CloseReason.PUBLISHER_GONE)
         elif message.jsep is not None and message.jsep.type == "offer":
             offer = self._on_offer(message)
