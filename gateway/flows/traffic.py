@@ -75,7 +75,7 @@ class Traffic:
 
     @staticmethod
     def count_long_offer(recipient: Session, size: int) -> None:
-        """Subtract the bytes of an offer beyond those that ``take_offer`` subtracts; later messages wait for them."""
+        """Subtract the bytes of an offer that exceed ``OFFER_COST``, for which later messages wait."""
         recipient.relay_budget.left -= max(0, size - OFFER_COST)
 
     async def wait_to_join(self, session: Session, room: RoomKey, room_session: str) -> None:

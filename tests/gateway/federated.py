@@ -21,6 +21,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
 from mcu.inprocess.settings import InprocessSettings
 from tests.gateway.cutting_proxy import CuttingProxy
+from tests.gateway.running import started_gateway
 from tests.ports import free_ports
 
 Json = dict[str, Any]
@@ -141,16 +142,13 @@ async def two_clouds() -> AsyncIterator[FederatedGateways]:
         url = f"http://127.0.0.1:{port}"
         proxy = CuttingProxy(url, lambda: 1 << 60)
         proxy.url = url  # not through the proxy
-        gateway = Gateway(
-            Config(
-                sessions=SessionsSection(secret=SECRETS["home"]),
-                http=HttpSection(listen=(f"127.0.0.1:{port}",)),
-                backends=(home_cloud.backend("home"), host_cloud.backend("host")),
-                federation=rules,
-            )
+        config = Config(
+            sessions=SessionsSection(secret=SECRETS["home"]),
+            http=HttpSection(listen=(f"127.0.0.1:{port}",)),
+            backends=(home_cloud.backend("home"), host_cloud.backend("host")),
+            federation=rules,
         )
-        await gateway.start()
-        try:
+        async with started_gateway(config) as (gateway, _):
             yield FederatedGateways(
                 home=gateway,
                 home_url=url,
@@ -160,8 +158,6 @@ async def two_clouds() -> AsyncIterator[FederatedGateways]:
                 host_cloud=host_cloud,
                 proxy=proxy,
             )
-        finally:
-            await gateway.stop()
 
 
 @asynccontextmanager
@@ -170,17 +166,12 @@ async def running_gateway(
 ) -> AsyncIterator[tuple[Gateway, str]]:
     """Run one gateway; ``sfu``: whether with the in-process SFU, or the section of another SFU."""
     mcu = sfu if isinstance(sfu, McuSection) else INPROCESS if sfu else McuSection()
-    gateway = Gateway(
-        Config(
-            sessions=SessionsSection(secret=SECRETS[name]),
-            http=HttpSection(listen=(listen,)),
-            backends=(cloud.backend(name),),
-            mcu=mcu,
-            **sections,
-        )
+    config = Config(
+        sessions=SessionsSection(secret=SECRETS[name]),
+        http=HttpSection(listen=(listen,)),
+        backends=(cloud.backend(name),),
+        mcu=mcu,
+        **sections,
     )
-    (url,) = await gateway.start()
-    try:
-        yield gateway, url
-    finally:
-        await gateway.stop()
+    async with started_gateway(config) as started:
+        yield started

@@ -18,28 +18,15 @@ from aiohttp import web
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from gateway.wire import checksum
-from tests.gateway.served import LOG
+from tests.gateway.served import INTERNAL_SECRET, LOG, WITH_INTERNAL_CLIENTS
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 
 WRONG_SECRET = "ffeeddccbbaa99887766554433221100"  # in place of any secret
-INTERNAL_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 TURN_KEY = "1a2b3c4d5e6f70819293a4b5c6d7e8f9"
 TURN_SECRET = "9f8e7d6c5b4a39281706f5e4d3c2b1a0"
 CLIENT_ADDRESS = "203.0.113.77"
 TURN = f'[turn]\napi_key = "{TURN_KEY}"\nsecret = "{TURN_SECRET}"\nservers = ["turn:127.0.0.1:9"]\n'
 IN_PROCESS = '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
-TEXT = """\
-[http]
-listen = ["127.0.0.1:0"]
-[sessions]
-secret = "c41f2be6b0d94a6c8f3f7a52e1d06b98"
-[internal]
-secret = "{internal}"
-[[backend]]
-id = "cloud"
-urls = ["{url}"]
-secret = "{secret}"
-"""
 WARNINGS_ABOUT_THE_MACHINE = ("lacks security fixes", "descriptors may be open")  # its Janus, its limits
 LOG_LIMIT = 60.0  # seconds until a line is in the log
 
@@ -187,7 +174,9 @@ async def without_data_channels(janus: JanusProcess) -> AsyncIterator[str]:
 def correct_configuration(installation: Installation) -> str:
     """Return the configuration before a mistake is made, and record its secrets as private."""
     janus = installation.janus
-    text = TEXT.format(internal=INTERNAL_SECRET, url=installation.cloud.url, secret=installation.cloud.secret)
+    text = WITH_INTERNAL_CLIENTS.format(
+        internal=INTERNAL_SECRET, url=installation.cloud.url, secret=installation.cloud.secret
+    )
     installation.private += [
         INTERNAL_SECRET,
         TURN_KEY,

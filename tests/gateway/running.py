@@ -24,9 +24,16 @@ async def running_gateway(cloud: FakeNextcloud, **sections: Any) -> AsyncIterato
         "http": HttpSection(listen=("127.0.0.1:0",)),
         "backends": (cloud.backend(),),
     }
-    gateway = Gateway(Config(**needed | sections))
+    async with started_gateway(Config(**needed | sections)) as (gateway, url):
+        cloud.gateway = url
+        yield gateway, url
+
+
+@asynccontextmanager
+async def started_gateway(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
+    """Run a gateway that listens on one address; yield the gateway and its URL."""
+    gateway = Gateway(config)
     (url,) = await gateway.start()
-    cloud.gateway = url
     try:
         yield gateway, url
     finally:

@@ -16,6 +16,19 @@ START_TIMEOUT = 60.0  # seconds
 PORTUNUS = str(Path(sys.executable).with_name("portunus"))  # the command
 FILE = "portunus.toml"
 LOG = "portunus.log"
+INTERNAL_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
+WITH_INTERNAL_CLIENTS = """\
+[http]
+listen = ["127.0.0.1:0"]
+[sessions]
+secret = "c41f2be6b0d94a6c8f3f7a52e1d06b98"
+[internal]
+secret = "{internal}"
+[[backend]]
+id = "cloud"
+urls = ["{url}"]
+secret = "{secret}"
+"""
 NO_RATE_LIMITS = "[limits]\nmessages_per_second = 0\nbytes_per_second = 0\nrelayed_bytes_per_second = 0\n"
 
 

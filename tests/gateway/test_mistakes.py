@@ -17,7 +17,6 @@ import pytest
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.mistake import (
     IN_PROCESS,
-    INTERNAL_SECRET,
     TURN,
     TURN_KEY,
     WRONG_SECRET,
@@ -33,7 +32,7 @@ from tests.gateway.mistake import (
     redirect_to_https,
     without_data_channels,
 )
-from tests.gateway.served import FILE, LOG, serve
+from tests.gateway.served import FILE, INTERNAL_SECRET, LOG, serve
 from tests.gateway.tools.doctor.deployment import doctor
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 

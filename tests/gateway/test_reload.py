@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +10,14 @@ import aiohttp
 import msgspec
 import pytest
 
-from gateway.app import Gateway
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.config.sections import McuSection, NextcloudSection, StatsSection
 from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
 from gateway.flows.settings import MediaLimits
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.federation.servers import OtherServer
+from tests.gateway.running import SECRET, started_gateway
 
-SECRET = "6f1b0c7d9ae24835b6cf01d27e9a4488"
 LOOPBACK = ("127.0.0.1/32",)
 
 
@@ -30,16 +27,6 @@ def config(certificate: Path | str = "", key: Path | str = "", proxies: tuple[st
         http=HttpSection(listen=("127.0.0.1:0",), certificate=str(certificate), key=str(key), trusted_proxies=proxies),
         stats=StatsSection(LOOPBACK),
     )
-
-
-@asynccontextmanager
-async def started_gateway(config: Config) -> AsyncIterator[tuple[Gateway, str]]:
-    gateway = Gateway(config)
-    (url,) = await gateway.start()
-    try:
-        yield gateway, url
-    finally:
-        await gateway.stop()
 
 
 async def is_trusted(url: str, certificate: bytes) -> bool:

@@ -11,7 +11,6 @@ limits.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,8 +20,7 @@ from aiohttp.http_parser import HttpRequestParser
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
-from gateway.edge.http.idle_connections import IdleConnection
-from gateway.standstill import PeerTimer
+from gateway.edge.http.accepted_connection import Acceptor, TimedConnection
 
 _END_OF_HEAD = b"\r\n\r\n"
 _HEADERS_OF_A_BODY = ("Content-Length", "Transfer-Encoding", "Expect")  # a handshake has no body
@@ -42,27 +40,8 @@ class UpgradeRequest(Struct, frozen=True):
 Upgrade = Callable[[UpgradeRequest], bool]  # opens a WebSocket; False: aiohttp has to handle the request
 
 
-class AcceptedConnection(IdleConnection, Protocol):
-    """A connection on which no request has arrived, as its server sees it; the server sets ``uses_reserve``."""
-
-    transport: asyncio.Transport
-    uses_reserve: bool
-
-    def close(self) -> None:
-        """Close the connection because the server stops."""
-
-
-class ConnectionAcceptor(Protocol):
-    """The server that has accepted a connection, as the connection's protocol sees it."""
-
-    def add(self, connection: AcceptedConnection) -> float:
-        """Add a new connection; return the seconds within which the head of its request must arrive, 0: no limit."""
-
-    def remove(self, connection: AcceptedConnection) -> None:
-        """Remove a connection that is upgraded or closed."""
-
-    def count_expired(self) -> None:
-        """Count a connection on which no request arrived in time."""
+class ConnectionAcceptor(Acceptor, Protocol):
+    """The server of HTTP connections; the head of the first request must arrive within the time of ``add``."""
 
     def upgrade(self, request: UpgradeRequest) -> bool:
         """Open a WebSocket on the request's transport; ``False``: aiohttp has to handle the request."""
@@ -74,41 +53,18 @@ class ConnectionAcceptor(Protocol):
         """
 
 
-def peer_address(transport: asyncio.BaseTransport) -> str | None:
-    """Return the address of the TCP peer, empty for a unix socket; ``None`` if it is unknown.
-
-    If the peer has reset the connection before it was accepted, uvloop has no address, but may still read the request.
-    Without an address it would be taken for one over a unix socket, whose peer is trusted.
-    """
-    name = transport.get_extra_info("peername")
-    if isinstance(name, tuple):
-        return str(name[0])
-    return "" if transport.get_extra_info("socket").family == socket.AF_UNIX else None
-
-
-class NewConnection(asyncio.Protocol):
+class NewConnection(TimedConnection, asyncio.Protocol):
     """A connection on which nothing was received yet; afterwards aiohttp's handler uses it as an ``IdleConnection``."""
 
-    __slots__ = ("_owner", "_timer", "peer", "transport", "uses_reserve")
+    __slots__ = ()
+    _owner: ConnectionAcceptor
 
     def __init__(self, owner: ConnectionAcceptor) -> None:
-        self._owner = owner
-        self._timer: PeerTimer | None = None
-        self.transport: asyncio.Transport
-        self.peer = ""
-        self.uses_reserve = False
+        super().__init__(owner)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the time limit for the head of the request; abort a TCP connection whose peer address is unknown."""
-        self.transport = transport  # type: ignore[assignment]  # of a stream socket
-        peer = peer_address(transport)
-        if peer is None:
-            self.abort()
-            return
-        self.peer = peer
-        limit = self._owner.add(self)
-        if limit:
-            self._timer = PeerTimer(limit, self._expired)
+        self._begin(transport)
 
     def data_received(self, data: bytes) -> None:
         """Open a WebSocket, or hand the connection to aiohttp."""
@@ -131,26 +87,6 @@ class NewConnection(asyncio.Protocol):
         """Forget the connection."""
         self._end_timer()
         self._owner.remove(self)
-
-    def close(self) -> None:
-        """Close the connection because the server stops or the request did not arrive in time."""
-        self.transport.close()
-
-    def abort(self) -> None:
-        """See ``IdleConnection.abort``."""
-        self.transport.abort()
-
-    def _end_timer(self) -> float | None:
-        """Cancel and drop the timer, since the timer refers to this connection; return the time at which it was due."""
-        timer, self._timer = self._timer, None
-        if timer is None:
-            return None
-        timer.cancel()
-        return timer.due
-
-    def _expired(self) -> None:
-        self._owner.count_expired()
-        self.close()
 
     def _upgrade_request(self, data: bytes) -> UpgradeRequest | None:
         """Return the request for an upgrade if the octets begin with its complete head, otherwise ``None``."""

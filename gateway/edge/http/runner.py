@@ -30,9 +30,10 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from gateway.edge.http.accepted_connection import AcceptedConnection
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
-from gateway.edge.http.new_connection import AcceptedConnection, NewConnection, Upgrade, UpgradeRequest
+from gateway.edge.http.new_connection import NewConnection, Upgrade, UpgradeRequest
 from gateway.edge.http.receive_buffer import narrow
 from gateway.edge.http.tls_handshake import HandshakeTurns, TlsHandshake
 from gateway.edge.http.write_limit import WriteTimeoutHandler

@@ -18,8 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from gateway.edge.http.new_connection import AcceptedConnection, NewConnection, peer_address
-from gateway.standstill import PeerTimer
+from gateway.edge.http.accepted_connection import Acceptor, TimedConnection
+from gateway.edge.http.new_connection import NewConnection
 
 STEPS_IN_TURN = 2  # of handshakes, in each turn of the event loop: at most 10 ms
 _NO_LIMIT = 86_400.0 * 365  # seconds, for ``start_tls``: a ``PeerTimer`` limits the handshake
@@ -58,17 +58,8 @@ class HandshakeTurns:
             self._schedule()
 
 
-class TlsAcceptor(Protocol):
-    """The server that has accepted a TLS connection, as the connection's protocol sees it."""
-
-    def add(self, connection: AcceptedConnection) -> float:
-        """Add a connection; return the seconds that its handshake may take, 0: no limit."""
-
-    def remove(self, connection: AcceptedConnection) -> None:
-        """Remove a connection whose handshake is done, or which is closed."""
-
-    def count_expired(self) -> None:
-        """Count a connection whose handshake was not done in time."""
+class TlsAcceptor(Acceptor, Protocol):
+    """The server of TLS connections; the handshake must be done within the time of ``add``."""
 
     def secured(self) -> NewConnection:
         """Return the protocol of a connection whose handshake is done."""
@@ -77,32 +68,23 @@ class TlsAcceptor(Protocol):
         """Keep a reference to the task of a handshake until it is done."""
 
 
-class TlsHandshake(asyncio.BufferedProtocol):
-    """A connection whose TLS handshake is not done."""
+class TlsHandshake(TimedConnection, asyncio.BufferedProtocol):
+    """Runs the TLS handshake of a connection, and hands the connection over to ``NewConnection``."""
+
+    _owner: TlsAcceptor
 
     def __init__(self, owner: TlsAcceptor, turns: HandshakeTurns, context: ssl.SSLContext) -> None:
-        self._owner = owner
+        super().__init__(owner)
         self._turns = turns
         self._context = context
         self._tls: asyncio.BufferedProtocol | None = None  # asyncio's
         self._early = b""  # received before ``_tls`` exists
         self._lost = False
-        self._timer: PeerTimer | None = None
-        self.transport: asyncio.Transport
-        self.peer = ""
-        self.uses_reserve = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the handshake, with its time limit; abort a TCP connection whose peer address is unknown."""
-        self.transport = transport  # type: ignore[assignment]  # of a stream socket
-        peer = peer_address(transport)
-        if peer is None:
-            self.abort()
+        if not self._begin(transport):
             return
-        self.peer = peer
-        limit = self._owner.add(self)
-        if limit:
-            self._timer = PeerTimer(limit, self._expired)
         loop = asyncio.get_running_loop()
         self._owner.own(loop.create_task(self._run(), name="tls-handshake"))
         loop.call_soon(self._intercept)  # after the task's first step, and before the TLS protocol's first octets
@@ -140,22 +122,12 @@ class TlsHandshake(asyncio.BufferedProtocol):
         received.hand_over(secured, self._owner.secured())
 
     def _end(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._end_timer()
         self._owner.remove(self)
 
-    def _expired(self) -> None:
-        self._owner.count_expired()
-        self.abort()
-
     def close(self) -> None:
-        """Close the connection because the server stops."""
-        self.transport.abort()
-
-    def abort(self) -> None:
-        """See ``IdleConnection.abort``."""
-        self.transport.abort()
+        """Close the connection because the server stops or the handshake was not done in time."""
+        self.abort()
 
     # -- asyncio.BufferedProtocol
 

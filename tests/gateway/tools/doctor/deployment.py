@@ -19,25 +19,10 @@ from gateway.tools.doctor import examination
 from gateway.tools.doctor.steps import Result, run_steps
 from gateway.tools.doctor.target import parse_target
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.gateway.served import INTERNAL_SECRET, WITH_INTERNAL_CLIENTS
 from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
 
-INTERNAL_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
-TEXT = """\
-[http]
-listen = ["127.0.0.1:0"]
-[sessions]
-secret = "c41f2be6b0d94a6c8f3f7a52e1d06b98"
-[internal]
-secret = "{internal}"
-[[backend]]
-id = "cloud"
-urls = ["{url}"]
-secret = "{secret}"
-[mcu]
-type = "inprocess"
-[mcu.inprocess]
-address = "127.0.0.1"
-"""
+TEXT = WITH_INTERNAL_CLIENTS + '[mcu]\ntype = "inprocess"\n[mcu.inprocess]\naddress = "127.0.0.1"\n'
 
 
 @dataclass

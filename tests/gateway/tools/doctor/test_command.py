@@ -13,8 +13,8 @@ from gateway.config import Config, HttpSection, SessionsSection
 from gateway.tools.doctor.target import local_url
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.certificates import make_certificate
-from tests.gateway.served import served_gateway
-from tests.gateway.tools.doctor.deployment import INTERNAL_SECRET, doctor
+from tests.gateway.served import INTERNAL_SECRET, served_gateway
+from tests.gateway.tools.doctor.deployment import doctor
 from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
 
 SECTIONS = f"""\

@@ -14,7 +14,8 @@ from aiohttp import web
 from gateway.edge.nextcloud.capabilities import PATH as OCS_PATH
 from gateway.tools.doctor.steps import Result
 from gateway.tools.talk_check import FEATURES_HEADER
-from tests.gateway.tools.doctor.deployment import INTERNAL_SECRET, Deployment, deployment, failed_steps
+from tests.gateway.served import INTERNAL_SECRET
+from tests.gateway.tools.doctor.deployment import Deployment, deployment, failed_steps
 from tests.ports import free_ports
 
 OTHER_SECRET = "ffeeddccbbaa99887766554433221100"
