@@ -13,7 +13,6 @@ from aiohttp import web
 from gateway import features
 from gateway.config import NO_MCU, Config, listen_address
 from gateway.config.restart import keys_that_need_restart
-from gateway.core.backends import Backends
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.edge.clients.polling import PollingEndpoint
@@ -29,7 +28,7 @@ from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.listening import listen
 from gateway.edge.http.new_connection import UpgradeRequest
 from gateway.edge.http.runner import ConnectionRules, HttpRunner
-from gateway.edge.http.tls import ServerTls, create_context
+from gateway.edge.http.tls import ServerTls
 from gateway.edge.http.untrusted_proxies import UntrustedProxies
 from gateway.edge.janus_events import JanusEvents, event_receiver
 from gateway.edge.nextcloud.client import NextcloudClient
@@ -44,15 +43,14 @@ from gateway.edge.operator.snapshot import SnapshotApi
 from gateway.edge.operator.status import Status
 from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
-from gateway.flows.settings import FlowSettings, MediaLimits
 from gateway.flows.wiring import Flows
 from gateway.limited_log import LimitedLog
 from gateway.metrics import Counters, Metrics
+from gateway.settings import GatewaySettings, prepare
 from gateway.version import SERVER_HEADER, SERVER_VERSION, VERSION
 from gateway.wire.server import ServerInfo
 from mcu import factory
 from mcu.base import Mcu
-from sdp.candidates import CandidateFilter
 
 PATH_PREFIXES = ("", "/standalone-signaling")  # a proxy may strip the prefix or not
 WEBSOCKET_PATH = "/spreed"
@@ -68,6 +66,9 @@ class Gateway:
 
     ``routes`` are served, too; ``passed_sockets`` are those of a service manager. ``examine`` runs the doctor for the
     admin page.
+
+    Raises:
+        OSError: a file of certificates or keys cannot be used.
     """
 
     def __init__(
@@ -78,7 +79,6 @@ class Gateway:
         passed_sockets: Sequence[socket] = (),
         examine: Examination | None = None,
     ) -> None:
-        self._config = config
         self._extra_routes = tuple(routes)
         self._passed_sockets = passed_sockets
         self._clock, self._wall_clock = time.monotonic, time.time
@@ -86,9 +86,11 @@ class Gateway:
         self._sfu_timeout = config.mcu.timeout  # until a restart: the SFU has it, too
         self._counters = Counters()
         self._untrusted_proxies = UntrustedProxies()
-        self._proxies = TrustedProxies(config.http.trusted_proxies, self._untrusted_proxies.report)
-        self._stats_allowed = Networks(config.stats.allowed)
-        self._geoip = GeoIp(config.geoip)
+        self._settings = settings = prepare(config, self._sfu_timeout)
+        self._tls = None if settings.tls is None else ServerTls(settings.tls)
+        self._proxies = TrustedProxies(settings.trusted_proxies.texts, self._untrusted_proxies.report)
+        self._stats_allowed = Networks(settings.stats_allowed.texts)
+        self._geoip = GeoIp(settings.locations)
         self._nextcloud = self._create_nextcloud_client()
         self._remote_servers = RemoteWebSockets(SERVER_HEADER, config.federation, self._clock)
         self._mcu = self._create_mcu()
@@ -129,7 +131,10 @@ class Gateway:
         self._janus_events = JanusEvents(event_receiver(self._mcu), self._proxies, self._clock)
         self._reserve = DescriptorReserve(LimitedLog(logging.getLogger("portunus.http"), self._clock))
         self._runner: web.AppRunner | None = None
-        self._tls: ServerTls | None = None
+
+    @property
+    def _config(self) -> Config:
+        return self._settings.config
 
     @property
     def hub(self) -> Hub:
@@ -155,8 +160,6 @@ class Gateway:
             OSError: an address is in use or not one of this machine; the gateway listens on no address then.
         """
         _warn_if_any_backend_is_allowed(self._config)
-        http = self._config.http
-        self._tls = ServerTls(http.certificate, http.key) if http.certificate else None
         if self._mcu is not None:
             await self._mcu.start(self._flows.media.sfu_changed)
         self._flows.start()
@@ -216,25 +219,34 @@ class Gateway:
 
         Raises:
             ValueError: the SFU refuses its settings; nothing has changed.
-            OSError: the files of certificate and key cannot be used; nothing has changed.
+            OSError: a file of certificates or keys cannot be used; nothing has changed.
         """
-        settings, http = _flow_settings(config, self._sfu_timeout), config.http
-        tls = create_context(http.certificate, http.key) if self._tls is not None and http.certificate else None
+        before = self._config
+        self._exchange(prepare(config, self._sfu_timeout))
+        _warn_if_any_backend_is_allowed(config)
+        await self._geoip.wait_for_first_read()
+        return keys_that_need_restart(before, config)
+
+    def _exchange(self, settings: GatewaySettings) -> None:
+        """Replace the settings in one step: no request is handled with some of the old ones and some of the new ones.
+
+        Raises:
+            ValueError: the SFU refuses its settings; nothing has changed.
+        """
+        config = settings.config
         if self._mcu is not None and config.mcu.type == self._config.mcu.type:
-            await self._mcu.reconfigure(config.mcu.settings)  # first, because it may fail
-        before, self._config = self._config, config
-        self._flows.apply(settings)
-        self._remote_servers.apply(settings.federation)
-        if self._tls is not None and tls is not None:
-            self._tls.replace(tls)
+            self._mcu.reconfigure(config.mcu.settings)  # first: only this may fail
+        self._settings = settings
+        self._flows.apply(settings.flows)
+        self._remote_servers.apply(settings.flows.federation, settings.remote_authorities)
+        if self._tls is not None and settings.tls is not None:
+            self._tls.replace(settings.tls)
         self._turn.apply(config.turn)
         self._admin_page.apply(config.admin.secret)
-        _warn_if_any_backend_is_allowed(config)
         self._untrusted_proxies.configuration_changed()
-        self._proxies.replace_with(TrustedProxies(http.trusted_proxies))
-        self._stats_allowed.replace_with(Networks(config.stats.allowed))
-        await self._geoip.reconfigure(config.geoip)
-        return keys_that_need_restart(before, config)
+        self._proxies.replace_with(settings.trusted_proxies)
+        self._stats_allowed.replace_with(settings.stats_allowed)
+        self._geoip.apply(settings.locations)
 
     # -- parts
 
@@ -265,7 +277,7 @@ class Gateway:
     def _create_services(self) -> Services:
         config = self._config
         return Services(
-            settings=_flow_settings(config, self._sfu_timeout),
+            settings=self._settings.flows,
             nextcloud=self._nextcloud,
             mcu=self._mcu,
             counters=self._counters,
@@ -370,20 +382,6 @@ class Gateway:
     async def _listen(self, runner: web.AppRunner) -> list[str]:
         entries = {entry: listen_address(entry) for entry in self._config.http.listen}
         return await listen(runner, entries, self._passed_sockets, tls=self._tls is not None)
-
-
-def _flow_settings(config: Config, sfu_timeout: float) -> FlowSettings:
-    mcu = config.mcu
-    return FlowSettings(
-        Backends(config.backends, config.compat),
-        internal_secret=config.internal.secret,
-        limits=config.limits,
-        quality=config.quality,
-        media_limits=MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, sfu_timeout, mcu.allow_subscribe_any),
-        federation=config.federation,
-        candidate_filter=CandidateFilter(mcu.allowed_candidates, mcu.blocked_candidates),
-        reset_sessions_on_loss=mcu.reset_sessions_on_loss,
-    )
 
 
 def _warn_if_any_backend_is_allowed(config: Config) -> None:

@@ -360,8 +360,12 @@ class Mcu(Protocol):
     def metrics(self) -> Iterable[Metric]:
         """Return the SFU's own metrics, beyond the gateway's counters, if it has any."""
 
-    async def reconfigure(self, settings: object) -> None:
-        """Apply changed settings, which are of this SFU's own type."""
+    def reconfigure(self, settings: object) -> None:
+        """Apply changed settings, which are of this SFU's own type.
+
+        Raises:
+            ValueError: they cannot be used; nothing has changed.
+        """
 
     async def stop(self) -> None:
         """Close every stream on the SFU and disconnect. Idempotent."""

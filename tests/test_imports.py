@@ -144,6 +144,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "gateway.edge.federation": (*EDGE, "gateway.edge.http"),
     "gateway.edge.federation.addresses": ("gateway.core", "gateway.edge.http"),
     "gateway.config": ("gateway.core.limits", "gateway.core.backends", "mcu.factory"),
+    "gateway.settings": ("gateway.config", "gateway.core", "gateway.flows.settings", "gateway.edge", "sdp"),
     "gateway.app": ALL,
     "gateway.tools": ALL,
     "gateway.cli": ALL,

@@ -41,8 +41,12 @@ def run(config: Config, load: Callable[[], Config], path: Path) -> int:
     if sockets and config.test_controls:
         click.echo("Error: test_controls must be off if a service manager passes sockets: they may be public", err=True)
         return 1
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    try:
         gateway = Gateway(config, passed_sockets=sockets, examine=lambda: examine(path))
+    except OSError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_Service(gateway, load).run())
 
 

@@ -211,7 +211,7 @@ class InprocessMcu:
         """
         self._require_publisher(key).silence(False)
 
-    async def reconfigure(self, settings: object) -> None:
+    def reconfigure(self, settings: object) -> None:
         """Apply changed settings, from the next connection on.
 
         Raises:

@@ -89,7 +89,7 @@ class JanusMcu:
         """Close every stream on Janus and disconnect. Idempotent."""
         await self._pool.stop()
 
-    async def reconfigure(self, settings: object) -> None:
+    def reconfigure(self, settings: object) -> None:
         """Apply changed settings; streams stay where they are.
 
         Connects to each new Janus. A Janus that was removed from the settings, or is marked as draining, accepts no new

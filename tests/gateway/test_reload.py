@@ -12,6 +12,7 @@ import pytest
 
 from gateway.config import Config, HttpSection, SessionsSection
 from gateway.config.sections import McuSection, NextcloudSection, StatsSection
+from gateway.core.limits import FederationRules
 from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
 from gateway.flows.settings import MediaLimits
 from tests.gateway.certificates import make_certificate
@@ -74,6 +75,17 @@ async def test_reload_with_an_unusable_certificate_changes_nothing(tmp_path: Pat
                 await gateway.reload(changed)
         assert await is_trusted(url, old)
         async with http.get(url + "/metrics", ssl=ssl.create_default_context(cadata=old.decode())) as response:
+            assert response.status == 200
+
+
+# reference 1.1-f
+async def test_reload_with_unusable_authorities_of_other_servers_changes_nothing(tmp_path: Path) -> None:
+    rules = FederationRules(certificate_authorities=str(tmp_path / "none.pem"))
+    async with started_gateway(config()) as (gateway, url), aiohttp.ClientSession() as http:
+        changed = msgspec.structs.replace(config(proxies=()), stats=StatsSection(()), federation=rules)
+        with pytest.raises(OSError, match="No such file"):
+            await gateway.reload(changed)
+        async with http.get(url + "/metrics", headers={"X-Forwarded-For": "127.0.0.1"}) as response:
             assert response.status == 200
 
 

@@ -189,11 +189,11 @@ class RemoteWebSockets:
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None
-        self._cached_tls: tuple[FederationRules, ssl.SSLContext] | None = None
+        self._tls: ssl.SSLContext | None = None  # None: created for the next connection
 
-    def apply(self, rules: FederationRules) -> None:
-        """Replace the rules; open connections stay open."""
-        self._rules = rules
+    def apply(self, rules: FederationRules, tls: ssl.SSLContext | None = None) -> None:
+        """Replace the rules and their ``authorities_context``; open connections stay open."""
+        self._rules, self._tls = rules, tls
         self._resolver.apply(rules)
 
     async def close(self) -> None:
@@ -212,7 +212,7 @@ class RemoteWebSockets:
                 websocket = await self._client().ws_connect(
                     target,
                     headers=self._headers,
-                    ssl=self._tls(rules),
+                    ssl=self._tls_context(rules),
                     max_msg_size=rules.message_bytes + 1,  # the first size that aiohttp refuses
                     heartbeat=HEARTBEAT,
                     autoping=False,  # aiohttp would answer a flood of pings
@@ -267,14 +267,24 @@ class RemoteWebSockets:
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
         return target.join(URL(PATH))
 
-    def _tls(self, rules: FederationRules) -> ssl.SSLContext:
+    def _tls_context(self, rules: FederationRules) -> ssl.SSLContext:
         """Return the TLS context, created anew after each reload of the settings."""
-        if self._cached_tls is None or self._cached_tls[0] is not rules:
-            context = ssl.create_default_context()
-            if rules.certificate_authorities:
-                context.load_verify_locations(rules.certificate_authorities)
-            self._cached_tls = rules, context
-        return self._cached_tls[1]
+        if self._tls is None:
+            self._tls = authorities_context(rules) or ssl.create_default_context()
+        return self._tls
+
+
+def authorities_context(rules: FederationRules) -> ssl.SSLContext | None:
+    """Create the TLS context for the authorities that the rules name; ``None``: they name none.
+
+    Raises:
+        OSError: the file cannot be read, or (``ssl.SSLError``) has no certificates.
+    """
+    if not rules.certificate_authorities:
+        return None
+    context = ssl.create_default_context()
+    context.load_verify_locations(rules.certificate_authorities)
+    return context
 
 
 async def _refuse_redirect(*_: object) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Protocol
 
@@ -61,25 +62,55 @@ class DatabaseSource(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class LocationRules:
+    """The settings about countries, ready for lookups."""
+
+    database: str
+    license_key: str
+    overrides: tuple[tuple[IPv4Network | IPv6Network, str], ...]  # the narrowest network first
+    continents: Mapping[str, str]
+
+    @staticmethod
+    def of(settings: GeoIpSettings) -> LocationRules:
+        """Parse the networks of settings.
+
+        Raises:
+            ValueError: an override is neither for an address nor for a network.
+        """
+        overrides = ((ip_network(text, strict=False), code.upper()) for text, code in settings.overrides.items())
+        narrowest_first = sorted(overrides, key=lambda override: override[0].prefixlen, reverse=True)
+        return LocationRules(settings.database, settings.license_key, tuple(narrowest_first), settings.continents)
+
+
 class GeoIp:
     """Looks up locations of addresses; ``find_source`` returns the source for a path or URL and a licence key."""
 
     def __init__(
-        self, settings: GeoIpSettings, find_source: Callable[[str, str], DatabaseSource | None] = database_source
+        self, rules: LocationRules, find_source: Callable[[str, str], DatabaseSource | None] = database_source
     ) -> None:
         self._find_source = find_source
-        self._apply(settings)
+        self._rules = rules
         self._database: maxminddb.Reader | None = None
         self._task: asyncio.Task[None] | None = None
+        self._cancelled: set[asyncio.Task[None]] = set()  # tasks of earlier rules
         self._first_read = asyncio.Event()
 
     async def start(self) -> None:
         """Begin to read the database, and wait up to ``START_TIMEOUT`` seconds for the first read."""
-        source = self._find_source(self._settings.database, self._settings.license_key)
-        if source is None:
+        self._begin()
+        await self.wait_for_first_read()
+
+    def _begin(self) -> None:
+        source = self._find_source(self._rules.database, self._rules.license_key)
+        if source is not None:
+            self._first_read.clear()
+            self._task = asyncio.create_task(self._read_repeatedly(source), name="geoip")
+
+    async def wait_for_first_read(self) -> None:
+        """Wait up to ``START_TIMEOUT`` seconds until the database of the present rules, if any, was read once."""
+        if self._task is None:
             return
-        self._first_read.clear()
-        self._task = asyncio.create_task(self._read_repeatedly(source), name="geoip")
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 await self._first_read.wait()
@@ -88,25 +119,31 @@ class GeoIp:
 
     async def stop(self) -> None:
         """Stop reading new databases. Idempotent."""
+        self._end()
+        if self._cancelled:
+            await asyncio.wait(self._cancelled)
+
+    def _end(self) -> None:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.wait([task])
+            self._cancelled.add(task)
+            task.add_done_callback(self._cancelled.discard)
 
-    async def reconfigure(self, settings: GeoIpSettings) -> None:
-        """Apply changed settings; if the database's path, URL or key changed, drop the database in use first."""
-        same = (settings.database, settings.license_key) == (self._settings.database, self._settings.license_key)
-        self._apply(settings)
-        await self.stop()
-        if not same:
+    def apply(self, rules: LocationRules) -> None:
+        """Replace the rules and read the database again; if its path, URL or key changed, drop the one in use first."""
+        before, self._rules = self._rules, rules
+        if (rules.database, rules.license_key) != (before.database, before.license_key):
             self._database = None
-        await self.start()
+        self._end()
+        self._begin()
 
     def locate(self, address: Address) -> GeoLocation:
         """Return the location of an address."""
-        for network, country in self._overrides:
+        continents = self._rules.continents
+        for network, country in self._rules.overrides:
             if address in network:
-                return GeoLocation(country, self._continents.get(country) or continent_of(country))
+                return GeoLocation(country, continents.get(country) or continent_of(country))
         if address.is_loopback:
             return LOOPBACK
         return UNKNOWN_COUNTRY if self._database is None else self._look_up(self._database, address)
@@ -119,16 +156,10 @@ class GeoIp:
         country = _text_at(record, "country", "iso_code")
         if not _country_code.fullmatch(country):
             return UNKNOWN_COUNTRY
-        continent = self._continents.get(country) or _text_at(record, "continent", "code") or continent_of(country)
+        continent = (
+            self._rules.continents.get(country) or _text_at(record, "continent", "code") or continent_of(country)
+        )
         return GeoLocation(country, continent)
-
-    def _apply(self, settings: GeoIpSettings) -> None:
-        self._settings = settings
-        overrides = ((ip_network(text, strict=False), code.upper()) for text, code in settings.overrides.items())
-        self._overrides: list[tuple[IPv4Network | IPv6Network, str]] = sorted(
-            overrides, key=lambda override: override[0].prefixlen, reverse=True
-        )  # the narrowest network first
-        self._continents = settings.continents
 
     async def _read_repeatedly(self, source: DatabaseSource) -> None:
         failed, retry_delay = False, FIRST_RETRY_DELAY

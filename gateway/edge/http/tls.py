@@ -13,13 +13,8 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of TLS 1.3 have forwa
 class ServerTls:
     """The TLS context of all addresses; ``replace`` changes the certificate of later connections."""
 
-    def __init__(self, certificate: str, key: str) -> None:
-        """Read the PEM files at two paths.
-
-        Raises:
-            OSError: a file cannot be read, or (``ssl.SSLError``) is not a certificate or key.
-        """
-        self.context = create_context(certificate, key)
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
         self._current = self.context
         # Called for each connection, also without SNI. A certificate that is loaded into a context in use would not
         # replace one of another key type, since a context holds one certificate of each type.
@@ -36,8 +31,10 @@ class ServerTls:
 def create_context(certificate: str, key: str) -> ssl.SSLContext:
     """Create the context for TLS 1.2 and 1.3 with forward secrecy: a stolen key decrypts no recorded traffic.
 
+    The certificate and its key are read from PEM files at two paths.
+
     Raises:
-        OSError: as ``ServerTls``.
+        OSError: a file cannot be read, or (``ssl.SSLError``) is not a certificate or key.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

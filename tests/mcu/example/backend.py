@@ -159,7 +159,7 @@ class ExampleMcu:
     def metrics(self) -> Iterable[Metric]:
         return stream_gauges((), ())
 
-    async def reconfigure(self, settings: object) -> None:
+    def reconfigure(self, settings: object) -> None:
         if not isinstance(settings, ExampleSettings):
             raise TypeError("not settings of the example SFU")
         self._settings = settings

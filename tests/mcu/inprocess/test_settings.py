@@ -82,7 +82,7 @@ async def test_changed_settings_apply_to_the_next_connection(loopback: None, blo
     await mcu.start(lambda status: None)
     async with sender(5) as alice, viewer() as carol:
         await alice.publish(mcu)
-        await mcu.reconfigure(InprocessSettings(address="127.0.0.1", port_min=first, port_max=last))
+        mcu.reconfigure(InprocessSettings(address="127.0.0.1", port_min=first, port_max=last))
         await carol.subscribe(mcu)
         await carol.peer.wait_for_picture(5)
         ports = re.findall(r" 127\.0\.0\.1 (\d+) typ host", carol.peer.pc.remoteDescription.sdp)

@@ -54,7 +54,7 @@ class JanusGroup:
 
     async def reload(self) -> None:
         """Apply the settings to the backend, as SIGHUP does."""
-        await self.mcu.reconfigure(tuple(self.servers))
+        self.mcu.reconfigure(tuple(self.servers))
 
     def status(self, index: int) -> SfuStatus:
         """Return the status of one Janus."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -11,7 +12,7 @@ import maxminddb
 
 from gateway.edge.geo import database
 from gateway.edge.geo.database import UnusableDatabase
-from gateway.edge.geo.geoip import GeoIp
+from gateway.edge.geo.geoip import GeoIp, LocationRules
 from tests.gateway.edge.geo import mmdb
 
 SWISS, JAPANESE, ELSEWHERE = "192.0.2.7", "2001:db8::1", "203.0.113.1"
@@ -29,6 +30,16 @@ class FakeGeoIpSettings:
     license_key: str = ""
     overrides: dict[str, str] = field(default_factory=dict)
     continents: dict[str, str] = field(default_factory=dict)
+
+
+def rules(
+    database: str = "",
+    license_key: str = "",
+    overrides: Mapping[str, str] | None = None,
+    continents: Mapping[str, str] | None = None,
+) -> LocationRules:
+    """Return the rules of a section ``[geoip]``."""
+    return LocationRules.of(FakeGeoIpSettings(database, license_key, dict(overrides or {}), dict(continents or {})))
 
 
 def country(geoip: GeoIp, address: str = SWISS) -> str:

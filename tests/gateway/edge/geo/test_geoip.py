@@ -28,7 +28,7 @@ from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDa
 from gateway.edge.geo.geoip import GeoIp
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.edge.geo import mmdb
-from tests.gateway.edge.geo.sources import DATABASE, ELSEWHERE, JAPANESE, OTHER, SWISS, FakeGeoIpSettings, country
+from tests.gateway.edge.geo.sources import DATABASE, ELSEWHERE, JAPANESE, OTHER, SWISS, country, rules
 from tests.gateway.edge.serving import served_routes
 
 
@@ -56,7 +56,7 @@ def log_lines() -> Iterator[list[str]]:
 # reference 14.3-c
 def test_narrowest_override_applies_and_precedes_loopback() -> None:
     overrides = {"10.0.0.0/8": "de", "10.1.0.0/16": "ch", "10.1.2.3": "fr", "127.0.0.2": "at", "fd00::/8": "it"}
-    geoip = GeoIp(FakeGeoIpSettings(overrides=overrides))
+    geoip = GeoIp(rules(overrides=overrides))
     found = {
         address: country(geoip, address) for address in ("10.9.9.9", "10.1.9.9", "10.1.2.3", "127.0.0.2", "fd01::")
     }
@@ -66,16 +66,16 @@ def test_narrowest_override_applies_and_precedes_loopback() -> None:
 # reference 14.3-a
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
 def test_loopback_has_no_country(address: str) -> None:
-    assert GeoIp(FakeGeoIpSettings()).locate(ip_address(address)) == LOOPBACK
+    assert GeoIp(rules()).locate(ip_address(address)) == LOOPBACK
 
 
 def test_country_is_unknown_without_a_database() -> None:
-    assert GeoIp(FakeGeoIpSettings()).locate(ip_address(ELSEWHERE)) == UNKNOWN_COUNTRY
+    assert GeoIp(rules()).locate(ip_address(ELSEWHERE)) == UNKNOWN_COUNTRY
 
 
 def test_continent_of_an_override_is_the_usual_or_the_configured_one() -> None:
     overrides = {"10.0.0.0/8": "TR", "10.1.0.0/16": "BR", "10.2.0.0/16": "ZZ"}
-    geoip = GeoIp(FakeGeoIpSettings(overrides=overrides, continents={"TR": "EU"}))
+    geoip = GeoIp(rules(overrides=overrides, continents={"TR": "EU"}))
     assert geoip.locate(ip_address("10.0.0.1")) == GeoLocation("TR", "EU")
     assert geoip.locate(ip_address("10.1.0.1")) == GeoLocation("BR", "SA")
     assert geoip.locate(ip_address("10.2.0.1")) == GeoLocation("ZZ", "")
@@ -95,7 +95,7 @@ async def test_start_waits_until_the_database_file_is_read(tmp_path: Path) -> No
     path = tmp_path / "countries of the world.mmdb"
     path.write_bytes(DATABASE)
     for location in (str(path), path.as_uri()):
-        geoip = GeoIp(FakeGeoIpSettings(location, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
+        geoip = GeoIp(rules(location, continents={"JP": "OC"}, overrides={"192.0.2.9": "DE"}))
         await geoip.start()
         try:
             assert geoip.locate(ip_address(SWISS)) == GeoLocation("CH", "EU")
@@ -123,7 +123,7 @@ async def test_start_waits_until_the_database_file_is_read(tmp_path: Path) -> No
 async def test_malformed_record_has_no_country(tmp_path: Path, record: object, expected: GeoLocation) -> None:
     path = tmp_path / "x.mmdb"
     path.write_bytes(mmdb.write({"192.0.2.0/24": record}, version=4))
-    geoip = GeoIp(FakeGeoIpSettings(str(path)))
+    geoip = GeoIp(rules(str(path)))
     await geoip.start()
     await geoip.stop()
     assert geoip.locate(ip_address(SWISS)) == expected
@@ -134,7 +134,7 @@ async def test_damaged_database_raises_only_unusable_database(tmp_path: Path) ->
     """A database with some random bytes is refused, or each lookup in it returns."""
     rng = random.Random(20261122)
     path = tmp_path / "x.mmdb"
-    geoip, refused = GeoIp(FakeGeoIpSettings(str(path))), 0
+    geoip, refused = GeoIp(rules(str(path))), 0
     for _ in range(300):
         data = bytearray(DATABASE)
         for _ in range(rng.randint(1, 4)):
@@ -252,16 +252,19 @@ async def test_changed_configuration_applies_at_once(tmp_path: Path, log_lines: 
     first, other = tmp_path / "first.mmdb", tmp_path / "other.mmdb"
     first.write_bytes(DATABASE)
     other.write_bytes(OTHER)
-    geoip = GeoIp(FakeGeoIpSettings(str(first), overrides={ELSEWHERE: "US"}))
+    geoip = GeoIp(rules(str(first), overrides={ELSEWHERE: "US"}))
     await geoip.start()
     try:
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("CH", "US")
-        await geoip.reconfigure(FakeGeoIpSettings(str(other)))
+        geoip.apply(rules(str(other)))
+        assert country(geoip) == UNKNOWN_COUNTRY.country
+        await geoip.wait_for_first_read()
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", UNKNOWN_COUNTRY.country)
         other.write_bytes(b"broken meanwhile")
-        await geoip.reconfigure(FakeGeoIpSettings(str(other), overrides={ELSEWHERE: "US"}))
+        geoip.apply(rules(str(other), overrides={ELSEWHERE: "US"}))
+        await geoip.wait_for_first_read()
         assert (country(geoip), country(geoip, ELSEWHERE)) == ("FR", "US")
-        await geoip.reconfigure(FakeGeoIpSettings())
+        geoip.apply(rules())
         assert country(geoip) == UNKNOWN_COUNTRY.country
     finally:
         await geoip.stop()

@@ -6,14 +6,14 @@ import asyncio
 import itertools
 
 from gateway.edge.geo.geoip import START_TIMEOUT, GeoIp
-from tests.gateway.edge.geo.sources import DATABASE, OTHER, FakeGeoIpSettings, ScriptedSource, country
+from tests.gateway.edge.geo.sources import DATABASE, OTHER, ScriptedSource, country, rules
 
 
 # reference 14.3-b
 async def test_database_is_read_daily_and_after_failures_with_back_off() -> None:
     failures = ["gone"] * 11
     source = ScriptedSource(DATABASE, None, *failures, OTHER, None)
-    geoip = GeoIp(FakeGeoIpSettings("x"), lambda database, key: source)
+    geoip = GeoIp(rules("x"), lambda database, key: source)
     await geoip.start()
     assert country(geoip) == "CH"
     while len(source.answers) > 1:
@@ -31,7 +31,7 @@ async def test_start_waits_for_the_database_up_to_its_timeout() -> None:
         async def read(self) -> None:
             await asyncio.sleep(600)
 
-    geoip = GeoIp(FakeGeoIpSettings("x"), lambda database, key: SlowSource())
+    geoip = GeoIp(rules("x"), lambda database, key: SlowSource())
     start = asyncio.get_running_loop().time()
     await geoip.start()
     assert round(asyncio.get_running_loop().time() - start) == START_TIMEOUT

@@ -264,7 +264,7 @@ class FakeMcu:
     def metrics(self) -> Iterable[Metric]:
         return ()
 
-    async def reconfigure(self, settings: object) -> None:
+    def reconfigure(self, settings: object) -> None:
         """Do nothing: it has no settings."""
 
     async def stop(self) -> None:

@@ -183,7 +183,7 @@ async def test_an_admin_api_that_refuses_the_secret_does_not_disturb_calls(
 ) -> None:
     call = await proxied_janus.start_call()
     admin_url = proxied_janus.janus.admin_url
-    await proxied_janus.mcu.reconfigure(
+    proxied_janus.mcu.reconfigure(
         (JanusServerSettings(proxied_janus.proxy.url, API_SECRET, "", ADMIN_KEY, admin_url, "not the secret"),)
     )
     _, sender, listener = await call.publish()

@@ -31,7 +31,7 @@ async def test_each_line_begins_with_the_name_of_its_janus(
     names = {record.getMessage().split(": Janus cannot be used")[0] for record in caplog.records}
     assert names == {"Janus 1", "Janus paris", "Janus 3"}
     assert [sfu.log_name for sfu in mcu.status().sfus] == ["Janus 1", "Janus paris", "Janus 3"]
-    await mcu.reconfigure(servers[2:])
+    mcu.reconfigure(servers[2:])
     named = ["Janus 1", "Janus 1 of before the reload", "Janus paris of before the reload"]
     assert [sfu.log_name for sfu in mcu.status().sfus] == named
     await states.until(lambda status: len(status.sfus) == 1)

@@ -124,7 +124,7 @@ async def test_a_janus_that_creates_no_rooms_is_refused_with_one_sentence_and_no
             await publish_unconnected(mcu)
         if not edits:
             assert await process.rooms() == []
-            await mcu.reconfigure((settings_for(process),))
+            mcu.reconfigure((settings_for(process),))
             await states.until(lambda status: status.ready)
         await mcu.stop()
 
@@ -186,7 +186,7 @@ async def test_a_changed_admin_key_holds_from_the_next_session_on(
     mcu = JanusMcu((settings_for(janus),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.ready)
-    await mcu.reconfigure((msgspec.structs.replace(settings_for(janus), admin_key="another"),))
+    mcu.reconfigure((msgspec.structs.replace(settings_for(janus), admin_key="another"),))
     publisher = await publish_unconnected(mcu)
     await publisher.close()
     await janus.kill()
@@ -202,8 +202,8 @@ async def test_changed_settings_hold_from_the_next_attempt_on(janus: JanusProces
     mcu = JanusMcu((JanusServerSettings(janus.url, api_secret="an old one"),), timeout=WAIT)
     await mcu.start(states)
     await states.until(lambda status: status.sfus[0].state is SfuState.REFUSED)
-    await mcu.reconfigure((settings_for(janus),))
+    mcu.reconfigure((settings_for(janus),))
     await states.until(lambda status: status.ready)
     with pytest.raises(ValueError, match="there is no"):
-        await mcu.reconfigure(())
+        mcu.reconfigure(())
     await mcu.stop()
