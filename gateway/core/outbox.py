@@ -44,6 +44,11 @@ class Outbox:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._messages)
 
+    @property
+    def first(self) -> bytes | None:
+        """The oldest message that the client has not taken, or not acknowledged."""
+        return self._messages[0] if self._messages else None
+
     def memory(self, overhead: int) -> int:
         """Return the size of the messages with an overhead for each."""
         return self.size + overhead * len(self._messages)

@@ -1,7 +1,9 @@
 """The limits on the memory of all outboxes of the process, of a backend and of a room.
 
 Source: docs/protocol.md, "Limits". A message that was encoded once for several sessions is in memory once, and counts
-once. If a total exceeds its limit, the sessions that free the most memory are ended.
+once. If a total exceeds its limit, the sessions end that free the most memory besides messages that others relayed to
+them: relayed messages alone never exceed a limit (``core.relayed_backlog``), so the memory that exceeds it was used by
+clients that make the gateway answer, or that never acknowledge. So nobody can end a session by filling its outbox.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ def _choose_sessions(sessions: Sequence[Session], limit: int) -> list[Session]:
         )
         for session in sessions
     }
+    own = {session.id: max(0, freed[session.id] - session.relay_budget.relayed) for session in sessions}
     ended: list[Session] = []
-    for session in sorted(sessions, key=lambda s: (freed[s.id], s.outbox.size), reverse=True):
+    for session in sorted(sessions, key=lambda s: (own[s.id], freed[s.id], s.outbox.size), reverse=True):
         if total <= limit:
             break
         ended.append(session)

@@ -17,7 +17,7 @@ from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.outbox import Outbox
 from gateway.core.permissions import Permissions
-from gateway.core.relay_budget import RelayBudget
+from gateway.core.relay_budget import GRANT, RelayBudget
 from gateway.core.room import RoomKey
 from gateway.core.seat import JoinElsewhere, Seat
 from gateway.core.token_bucket import QuantityBucket
@@ -131,7 +131,7 @@ class Session:
         sets_own_flags = INTERNAL_INCALL in features
         self.call_flags = INTERNAL_CALL_FLAGS if self.is_internal and not sets_own_flags else 0
         self.virtuals: dict[str, VirtualSession] = {}  # virtual sessions of an internal client, by the name it chose
-        self.relay_budget = RelayBudget()  # for messages to this session
+        self.relay_budget = RelayBudget(GRANT)  # for messages to this session
         self.relay_share = QuantityBucket()  # for messages of this session beyond the budget of their recipients
         self.received = 0  # messages received from the client since its hello, refused messages included
 

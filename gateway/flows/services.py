@@ -13,6 +13,7 @@ from gateway.core.hub import Hub
 from gateway.core.ids import SessionIds
 from gateway.core.limits import Backend
 from gateway.core.policy import max_bitrate
+from gateway.core.relayed_backlog import RelayedBacklog
 from gateway.core.session import Session
 from gateway.core.throttle import Address
 from gateway.flows.backend_turns import BackendTurns
@@ -57,6 +58,7 @@ class Services:
     nextcloud_timeout: float = 10.0  # seconds for a request to Nextcloud
     locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN_COUNTRY  # country of an address (14.3)
     hub: Hub = field(default_factory=Hub)
+    relayed_backlog: RelayedBacklog = field(default_factory=RelayedBacklog)
     drain: Drain = field(default_factory=Drain)
     tasks: Tasks = field(default_factory=Tasks)
     end_requests: EndRequests = field(default_factory=EndRequests)

@@ -9,7 +9,14 @@ import asyncio
 from collections.abc import Iterable
 
 from gateway.core.join_budget import events_size, joining_party
-from gateway.core.relay_budget import FULL_OUTBOX_DIVISOR, OFFER_COST, SENDER_BURST, SENDER_RATE, RelayBudget
+from gateway.core.relay_budget import (
+    FULL_OUTBOX_DIVISOR,
+    LONGEST_WAIT,
+    OFFER_COST,
+    SENDER_BURST,
+    SENDER_RATE,
+    RelayBudget,
+)
 from gateway.core.room import Room, RoomKey
 from gateway.core.session import Session
 from gateway.flows.postponed import Postponed
@@ -46,18 +53,23 @@ class Traffic:
             raise RecipientsBusy(wait)
 
     def refill(self, session: Session, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> None:
-        """Refill a budget that is negative after a message of ``size`` bytes was subtracted.
+        """Refill the budget of a room, which is negative after a message of ``size`` bytes was subtracted.
 
         The message need not wait if it is of an internal client or within the sender's own share.
 
         Raises:
             RecipientsBusy: the message has to wait; its bytes were added again.
         """
-        services = self._services
-        wait, now = self._refill(budget, size, recipients), services.clock()
-        if wait and not session.is_internal and not session.relay_share.take(size, SENDER_RATE, SENDER_BURST, now):
-            services.count_excess("relayed_bytes_per_second")
-            raise RecipientsBusy(wait)
+        wait = self._refill(budget, size, recipients)
+        if wait:
+            self._require_share(session, size, wait, "relayed_bytes_per_second")
+
+    def refill_of(self, recipient: Session, session: Session, size: int) -> None:
+        """Refill the budget of a recipient after a message of ``session``; see ``refill``."""
+        wait, limit = self._refill_session(recipient, size)
+        if wait:
+            self._require_share(session, size, wait, limit)
+            self._services.relayed_backlog.add(recipient, size)
 
     def take_offer(self, recipient: Session) -> float:
         """Subtract an offer from the budget of a session that did not request it.
@@ -68,9 +80,9 @@ class Traffic:
         budget.left -= OFFER_COST
         if budget.left >= 0.0:
             return 0.0
-        wait = self._refill(budget, OFFER_COST, (recipient,))
+        wait, limit = self._refill_session(recipient, OFFER_COST)
         if wait:
-            self._services.count_excess("relayed_bytes_per_second")
+            self._services.count_excess(limit)
         return wait
 
     @staticmethod
@@ -91,6 +103,25 @@ class Traffic:
                 return
             services.count_excess("join_bytes_per_second")
             await asyncio.sleep(wait)
+
+    def _require_share(self, session: Session, size: int, wait: float, limit: str) -> None:
+        """Require that a message beyond a budget is of an internal client or within the sender's own share."""
+        services = self._services
+        if not session.is_internal and not session.relay_share.take(size, SENDER_RATE, SENDER_BURST, services.clock()):
+            services.count_excess(limit)
+            raise RecipientsBusy(wait)
+
+    def _refill_session(self, recipient: Session, size: int) -> tuple[float, str]:
+        """Refill the budget of a session; return the seconds as ``_refill`` does, and the limit that was reached."""
+        backlog, budget = self._services.relayed_backlog, recipient.relay_budget
+        limit = backlog.full_limit(recipient, size, self._services.settings.limits)
+        if limit:
+            budget.left += size
+            return LONGEST_WAIT, limit
+        wait = self._refill(budget, size, (recipient,))
+        if not wait:
+            backlog.add(recipient, size, max(0, int(budget.left)))
+        return wait, "relayed_bytes_per_second"
 
     def _refill(self, budget: RelayBudget, size: int, recipients: Iterable[Session]) -> float:
         """Refill a budget; return the seconds until the next attempt, 0 if the message may be sent."""

@@ -56,7 +56,7 @@ class Relay:
             if recipient != session.userid:
                 targets = self._hub.sessions_of_user(session.backend, recipient)
                 for target in targets:
-                    self._charge(session, target.relay_budget, data, (target,))
+                    self._charge_session(session, target, data)
                 self._send(session, type, targets, data, media_data(data))
         else:
             self._to_room(session, type, data)
@@ -77,9 +77,9 @@ class Relay:
         room = self._hub.room_of(session)
         if type in ("session", "user") or room is None:
             for target in targets:
-                self._charge(session, target.relay_budget, data, (target,))
+                self._charge_session(session, target, data)
         else:
-            self._charge(session, room.relay_budget, data, targets)
+            self._charge_room(session, room.relay_budget, data, targets)
         encoded = b"".join((session.control_sender(type), data, MESSAGE_END))
         allowed = [target for target in targets if self._may_act_on(session, target.room, CONTROL_TYPE)]
         self._delivery.send_all(allowed, encoded, exclude=session)
@@ -114,10 +114,10 @@ class Relay:
         if target is None:
             self._to_virtual(session, recipient, data, data_type)
         elif data_type not in RESTRICTED_TYPES or self._may_receive(session, target, data_type):
-            budget, size = target.relay_budget, len(data) + ENVELOPE  # as ``_charge`` does
+            budget, size = target.relay_budget, len(data) + ENVELOPE  # as ``_charge_session`` does
             budget.left -= size
             if budget.left < 0.0:
-                self._traffic.refill(session, budget, size, (target,))
+                self._traffic.refill_of(target, session, size)
             self._delivery.send(target, b"".join((session.sender("session"), data, MESSAGE_END)))
 
     def _to_virtual(
@@ -127,7 +127,7 @@ class Relay:
         virtual = self._hub.find_virtual(session.backend, recipient)
         if virtual is None or (data_type in GUARDED_TYPES and not self._may_act_on(session, virtual.room, data_type)):
             return
-        self._charge(session, virtual.owner.relay_budget, data, (virtual.owner,))
+        self._charge_session(session, virtual.owner, data)
         sender = server.Sender("session", session.id, session.shown_userid)
         body = server.MessageBody(sender, data, server.Recipient(virtual.name, type="session"))
         message = server.Control(body) if control else server.Message(body)
@@ -141,7 +141,7 @@ class Relay:
         if self._has_mcu and decoded is not None:
             self._media.check(session, decoded)
         targets = room.members.values() if type == "room" else _members_in_call(room)
-        self._charge(session, room.relay_budget, data, targets)
+        self._charge_room(session, room.relay_budget, data, targets)
         self._send(session, type, targets, data, decoded)
 
     def _send(
@@ -155,8 +155,15 @@ class Relay:
             targets = [target for target in targets if self._may_act_on(session, target.room, data_type)]
         self._delivery.send_all(targets, encoded, exclude=session)
 
-    def _charge(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
-        """Subtract a message's bytes from its recipients' budget; they count several times in a large room."""
+    def _charge_session(self, session: Session, target: Session, data: Raw) -> None:
+        """Subtract a message's bytes from the budget of its recipient."""
+        budget, size = target.relay_budget, len(data) + ENVELOPE
+        budget.left -= size
+        if budget.left < 0.0:
+            self._traffic.refill_of(target, session, size)
+
+    def _charge_room(self, session: Session, budget: RelayBudget, data: Raw, recipients: Collection[Session]) -> None:
+        """Subtract a message's bytes from the budget of a room; they count several times in a large one."""
         size = cost(len(data) + ENVELOPE, len(recipients))
         budget.left -= size
         if budget.left < 0.0:

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Iterable
 
 from gateway.core.outbox_totals import sessions_to_end
 from gateway.core.session import Session
+from gateway.core.stalled_readers import StalledReaders
 from gateway.flows.end_requests import EndCause, EndRequest
 from gateway.flows.services import Services
 
@@ -19,23 +20,35 @@ class OutboxTotals:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._stalled = StalledReaders()
 
     def sweep(self, now: float) -> None:
-        """Request the end of the sessions with the largest outboxes where a limit is exceeded."""
-        limits = self._services.settings.limits
+        """Request the end of sessions where a limit is exceeded.
+
+        Where relayed messages have to wait, the sessions end whose clients read nothing, since they delay the senders.
+        """
+        limits, backlog = self._services.settings.limits, self._services.relayed_backlog
         sessions = [session for session in self._services.hub.sessions.values() if session.outbox.size]
+        backlog.recount(sessions)
+        self._stalled.update(sessions, now)
+        for session in self._stalled.among(sessions, now):
+            if limit := backlog.full_limit(session, 0, limits):
+                self._end(limit, [session])
         by_room, by_backend = defaultdict[Hashable, list[Session]](list), defaultdict[Hashable, list[Session]](list)
         for session in sessions:
             by_backend[session.backend.id].append(session)
             if session.room is not None:
                 by_room[session.room].append(session)
-        self._end("outbox_bytes_room", by_room.values(), limits.outbox_bytes_room)
-        self._end("outbox_bytes_backend", by_backend.values(), limits.outbox_bytes_backend)
-        self._end("outbox_bytes_process", [sessions], limits.outbox_bytes_process)
+        self._limit("outbox_bytes_room", by_room.values(), limits.outbox_bytes_room)
+        self._limit("outbox_bytes_backend", by_backend.values(), limits.outbox_bytes_backend)
+        self._limit("outbox_bytes_process", [sessions], limits.outbox_bytes_process)
 
-    def _end(self, name: str, groups: Iterable[list[Session]], limit: int) -> None:
+    def _limit(self, name: str, groups: Iterable[list[Session]], limit: int) -> None:
         for group in groups:
-            for session in sessions_to_end(group, limit):
-                if session.outbox.seal():
-                    self._services.count_excess(name)
-                    self._services.end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))
+            self._end(name, sessions_to_end(group, limit))
+
+    def _end(self, name: str, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            if session.outbox.seal():
+                self._services.count_excess(name)
+                self._services.end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))

@@ -52,6 +52,13 @@ def test_sessions_that_hold_only_a_shared_message_are_ended_until_it_is_freed() 
     assert len(sessions_to_end(members, 5000)) == 3
 
 
+def test_messages_that_others_relayed_count_last() -> None:
+    victim, attacker = session_with_messages(message_of(5000)), session_with_messages(message_of(1000))
+    victim.relay_budget.relayed = 4500
+    assert sessions_to_end([victim, attacker], 5500) == [attacker]
+    assert sessions_to_end([victim, attacker], 100) == [attacker, victim]
+
+
 def test_many_short_messages_count_with_their_overhead() -> None:
     large, other = (
         session_with_messages(*[b"%d" % number for number in range(1000)]),

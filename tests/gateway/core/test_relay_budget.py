@@ -65,6 +65,22 @@ def test_outbox_that_fills_slows_the_rate_down() -> None:
     assert budget.left == pytest.approx(100 / SLOW_RATE_DIVISOR - 100)
 
 
+def test_budget_is_granted_in_parts() -> None:
+    budget = RelayBudget(grant=100)
+    assert take(budget, 30, 0.0) == 0
+    assert budget.left == 100
+    assert [take(budget, 101, 0.0) for _ in range(9)] == [0.0] * 9
+    assert budget.left == 1000 - 30 - 9 * 101
+    assert [take(budget, 62, 0.0), take(budget, 1, 0.0) > 0] == [0.0, True]
+
+
+@pytest.mark.parametrize("rate", [0, 100])
+def test_each_grant_needs_a_refill(rate: int) -> None:
+    budget = RelayBudget(grant=100)
+    take(budget, 1, 0.0, limits=Limits(relayed_bytes_per_second=rate, relayed_bytes_burst=1000))
+    assert budget.left == 100
+
+
 def test_rate_of_0_is_no_limit() -> None:
     budget = RelayBudget()
     assert [take(budget, 1 << 30, 0.0, limits=Limits(relayed_bytes_per_second=0)) for _ in range(9)] == [0.0] * 9

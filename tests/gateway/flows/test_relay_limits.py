@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.limits import Limits
+from gateway.core.stalled_readers import PATIENCE
 from tests.gateway.flows.limited_calls import beside_a_call, limits_met
-from tests.gateway.flows.virtual_time import settle
 
 
 @pytest.mark.parametrize("limits", [Limits(relayed_bytes_per_second=10_000, relayed_bytes_burst=20_000)])
@@ -71,25 +72,75 @@ async def test_transient_data_count_with_their_key_and_their_removal() -> None:
         assert 10_000 < sizes < 30_000
 
 
-@pytest.mark.parametrize(
+TOTALS = pytest.mark.parametrize(
     ("limits", "limit"),
     [
-        (Limits(outbox_bytes_room=100_000), "outbox_bytes_room"),
-        (Limits(outbox_bytes_backend=100_000), "outbox_bytes_backend"),
-        (Limits(outbox_bytes_process=100_000), "outbox_bytes_process"),
+        (Limits(outbox_bytes_room=400_000), "outbox_bytes_room"),
+        (Limits(outbox_bytes_backend=400_000), "outbox_bytes_backend"),
+        (Limits(outbox_bytes_process=400_000), "outbox_bytes_process"),
     ],
 )
-async def test_session_with_the_largest_outbox_ends_when_the_total_is_too_large(limits: Limits, limit: str) -> None:
+
+
+@TOTALS
+async def test_sender_that_fills_the_outboxes_of_others_waits_and_ends_no_session(limits: Limits, limit: str) -> None:
     async with beside_a_call(limits) as harness:
         alice = await harness.member("alice")
-        largest, smaller = [await harness.member(name, features=("ack",)) for name in ("largest", "smaller")]
-        for recipient in (largest, largest, largest, smaller):
-            alice.send_message(recipient, "x" * 30_000)
+        away = [await harness.member(name, features=features) for name, features in (("bob", ()), ("carol", ("ack",)))]
+        for client in away:
+            client.connection.lose()
+            harness.dispatch.connection_closed(client.client_connection)
+        for number in range(20):
+            for client in away:
+                alice.send_message(client, [number, "x" * 20_000])
+        for _ in range(5):
+            await harness.sweep(1.0)
+        assert 150_000 < sum(client.session.outbox.size for client in away) < 400_000
+        assert limits_met(harness)[limit] > 0
+        returned = [await harness.resume(client) for client in away]
+        for _ in range(10):
+            for client in returned:
+                if isinstance(outbox := client.session.outbox, AcknowledgedOutbox):
+                    outbox.acknowledge_all()
+            await harness.sweep(1.0)
+        for client in returned:
+            assert client.session.open
+            received = [message["message"]["data"][0] for message in client.received() if "message" in message]
+            assert received == list(range(20))
+
+
+@TOTALS
+async def test_session_that_fills_its_own_outbox_ends_before_those_that_others_fill(limits: Limits, limit: str) -> None:
+    async with beside_a_call(limits) as harness:
+        alice = await harness.member("alice")
+        victim, attacker = [await harness.member(name, features=("ack",)) for name in ("victim", "attacker")]
+        for _ in range(7):
+            alice.send_message(victim, "x" * 25_000)
         await harness.sweep()
-        await settle()
-        assert largest.sessionid not in harness.hub.sessions
-        assert smaller.session.open
-        assert limits_met(harness) == {limit: 1}
+        for _ in range(5):
+            attacker.send({"id": "x" * 50_000, "type": "message"})  # each is answered with an error of this id
+        assert victim.session.outbox.size > 150_000
+        await harness.sweep()
+        assert attacker.sessionid not in harness.hub.sessions
+        assert victim.session.open
+        assert limits_met(harness)[limit] == 1
+
+
+async def test_client_that_reads_nothing_ends_when_it_delays_senders() -> None:
+    async with beside_a_call(Limits(outbox_bytes_room=400_000)) as harness:
+        alice = await harness.member("alice")
+        silent, slow = [await harness.member(name, features=("ack",)) for name in ("silent", "slow")]
+        for _ in range(6):
+            for client in (silent, slow):
+                alice.send_message(client, "x" * 25_000)
+        await harness.sweep(PATIENCE / 2)
+        outbox = slow.session.outbox
+        assert isinstance(outbox, AcknowledgedOutbox)
+        slow.send({"type": "ack", "ack": {"received": outbox.acknowledged_count + 1}})
+        for _ in range(2):
+            await harness.sweep(PATIENCE / 2)
+        assert silent.sessionid not in harness.hub.sessions
+        assert slow.session.open
 
 
 async def test_short_messages_count_with_their_envelope() -> None:
