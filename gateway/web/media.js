@@ -11,11 +11,14 @@ export function devicesReachable() {
   return Boolean(navigator.mediaDevices?.getUserMedia);
 }
 
-/** The local audio and video track; each can be switched on and off. */
+/** The local audio and video track; each can be switched on and off. A device can be lost at any time. */
 export class LocalMedia {
   #name;
   #size;
   #wanted = "both";
+  #microphoneWanted = true; // as the user switched it last, also while there is none
+  #cameraWanted = false;
+  #failures = { audio: "", video: "" }; // why a device is missing: "permission" | "insecure" | "missing" | "lost"
   #picture = null;
 
   constructor(name, size) {
@@ -26,7 +29,6 @@ export class LocalMedia {
     this.audioOn = false;
     this.realAudio = false;
     this.realVideo = false;
-    this.reasons = []; // why devices are missing: "permission" | "insecure" | "camera" | "microphone" | "devices"
     this.onEnded = () => {}; // called with the kind of track when a device is gone, whose track is replaced already
   }
 
@@ -35,40 +37,51 @@ export class LocalMedia {
    * @param {"both"|"audio"|"generated"|"listen"} wanted
    */
   async open(wanted) {
-    this.reasons = [];
     this.#wanted = wanted;
-    if (wanted === "listen") return;
-    if (wanted !== "generated") await this.#openWanted(wanted === "both");
-    if (!this.video && wanted !== "audio") this.#generatePicture();
-    if (!this.audio) this.audio = silence();
-    this.audioOn = this.realAudio;
+    this.#cameraWanted = wanted === "both" || wanted === "generated";
+    await this.reopen();
+  }
+
+  /** Open the wanted devices that are missing; the tracks of the others stay, and their loss is noticed meanwhile. */
+  async reopen() {
+    if (this.#wanted === "listen") return;
+    if (this.#wanted !== "generated") await this.#openMissing();
+    this.#fillIn();
+    this.audio ??= silence();
     this.audio.enabled = this.audioOn;
   }
 
   /** Unmute or mute the microphone; returns whether there is one. */
   setAudio(on) {
+    this.#microphoneWanted = on;
     if (!this.realAudio) return false;
     this.audioOn = on;
     this.audio.enabled = on;
     return true;
   }
 
-  /** Stop the video track (and the camera) or open another one; returns the track to send, or null. */
-  async setVideo(on) {
-    if (!on) {
-      this.#stopPicture();
-      return null;
-    }
-    const failure = this.#wanted === "generated" ? "" : await this.#openDevices({ video: this.#size });
-    if (this.#wanted === "generated") {
-      this.#generatePicture();
-    } else if (failure) {
-      this.reasons = [failure === "missing" ? "camera" : failure];
-      this.#generatePicture();
-    } else {
-      this.reasons = this.reasons.filter((reason) => reason === "microphone");
-    }
-    return this.video;
+  /** Open a camera, or generate a picture in its place. */
+  async startVideo() {
+    this.#cameraWanted = true;
+    if (this.#wanted !== "generated") await this.#openDevices("video");
+    this.#fillIn();
+  }
+
+  /** Stop the video track, and the camera. */
+  stopVideo() {
+    this.#cameraWanted = false;
+    this.#failures.video = "";
+    this.#stopPicture();
+  }
+
+  /** Return why devices are missing, as a key of sentences.devices; "" if none is. */
+  get reason() {
+    const { audio, video } = this.#failures;
+    const both = [audio, video];
+    for (const reason of ["insecure", "permission"]) if (both.includes(reason)) return reason;
+    if (audio && video) return video === "lost" ? "allLost" : "devices";
+    if (audio) return "microphone";
+    return video === "lost" ? "cameraLost" : video && "camera";
   }
 
   close() {
@@ -78,29 +91,33 @@ export class LocalMedia {
     this.audioOn = this.realAudio = false;
   }
 
-  async #openWanted(withVideo) {
-    const failure = await this.#openDevices({ audio: true, video: withVideo && this.#size });
-    if (!failure) return;
-    if (failure === "insecure" || failure === "permission" || !withVideo) {
-      this.reasons = [failure === "missing" ? "microphone" : failure];
-      return;
-    }
+  async #openMissing() {
+    const kinds = [!this.realAudio && "audio", this.#cameraWanted && !this.realVideo && "video"].filter(Boolean);
+    if (!kinds.length) return;
+    const failure = await this.#openDevices(...kinds);
+    if (failure !== "missing" || kinds.length === 1) return;
     // One of the two is missing, or both are: request each alone.
-    if (await this.#openDevices({ audio: true })) this.reasons.push("microphone");
-    if (await this.#openDevices({ video: this.#size })) this.reasons.push("camera");
-    if (this.reasons.length === 2) this.reasons = ["devices"];
+    await this.#openDevices("audio");
+    if (this.#cameraWanted) await this.#openDevices("video");
   }
 
-  /** Open devices and use their tracks; returns "", or the failure: "permission", "missing", "insecure". */
-  async #openDevices(constraints) {
-    if (!devicesReachable()) return "insecure";
-    try {
-      const stream = await navigator.mediaDevices.getUserMedia(constraints);
-      for (const track of stream.getTracks()) this.#useTrack(track);
-      return "";
-    } catch (error) {
-      return error.name === "NotAllowedError" ? "permission" : "missing";
+  /** Open the devices of these kinds and use their tracks; returns "", or the failure. */
+  async #openDevices(...kinds) {
+    let tracks = [];
+    let failure = "";
+    if (!devicesReachable()) {
+      failure = "insecure";
+    } else {
+      const constraints = { audio: kinds.includes("audio"), video: kinds.includes("video") && this.#size };
+      try {
+        tracks = (await navigator.mediaDevices.getUserMedia(constraints)).getTracks();
+      } catch (error) {
+        failure = error.name === "NotAllowedError" ? "permission" : "missing";
+      }
     }
+    for (const kind of kinds) this.#failures[kind] = kind === "audio" || this.#cameraWanted ? failure : "";
+    for (const track of tracks) this.#useTrack(track);
+    return failure;
   }
 
   #useTrack(track) {
@@ -109,12 +126,16 @@ export class LocalMedia {
       this.audio?.stop();
       this.audio = track;
       this.realAudio = true;
-    } else {
+      this.audioOn = track.enabled = this.#microphoneWanted;
+    } else if (this.#cameraWanted) {
       this.#stopPicture();
       track.contentHint = "motion";
       this.video = track;
       this.realVideo = true;
+    } else {
+      track.stop(); // the user has switched the camera off meanwhile
     }
+    if (track.readyState === "ended") this.#lose(track); // before the listener was added
   }
 
   /** Put silence, or no picture, in place of the track of a device that is gone. */
@@ -122,16 +143,19 @@ export class LocalMedia {
     if (track === this.audio) {
       this.audio = silence();
       this.audio.enabled = this.audioOn = this.realAudio = false;
-      this.reasons = [...new Set(["microphone", ...this.reasons])];
+      this.#failures.audio = "missing";
     } else if (track === this.video) {
       this.#stopPicture();
+      this.#failures.video = "lost";
     } else {
       return; // another track has replaced it
     }
     this.onEnded(track.kind);
   }
 
-  #generatePicture() {
+  /** Generate a picture in place of a camera that is wanted and cannot be opened. */
+  #fillIn() {
+    if (this.video || !this.#cameraWanted || this.#failures.video === "lost") return;
     this.#picture = new GeneratedPicture(this.#name);
     this.video = this.#picture.track;
     this.realVideo = false;
@@ -196,6 +220,7 @@ export class SpeechDetector {
 
   /** @param {(speaking: boolean) => void} onChange called on every change */
   constructor(track, onChange) {
+    this.track = track;
     this.#source = audioContext().createMediaStreamSource(new MediaStream([track]));
     this.#start(onChange);
   }

@@ -28,6 +28,7 @@ export class Participation {
   #rejoining = false; // the session was lost, and the new one has not entered the call
   #choosingScreen = false; // the browser's dialog for a screen is open
   #openingDevice = false; // the browser's dialog for a camera or microphone is open
+  #reportedFlags = 0; // the call flags that the backend was told last; 0 = the call was not entered
   #over = false;
   #statsTimer = 0;
 
@@ -78,24 +79,20 @@ export class Participation {
 
   toggleMute() {
     if (!this.media.setAudio(!this.media.audioOn)) {
-      this.#view.notices.show("devices", sentences.devices(this.media.reasons[0] ?? "unused"), this.#tryAgain());
+      this.#view.notices.show("devices", sentences.devices(this.media.reason || "unused"), this.#tryAgain());
     }
     this.call.sendState({ audio: this.media.audioOn });
     this.paint();
   }
 
   async toggleCamera() {
-    if (this.#openingDevice) return;
-    const flags = this.#callFlags();
-    this.#openingDevice = true;
-    const track = await this.media.setVideo(this.media.video === null);
-    this.#openingDevice = false;
-    if (this.#closedIfOver()) return;
-    this.call.publishing.setTrack("video", "video", track);
-    this.call.sendState({ video: track !== null });
-    if (this.#callFlags() !== flags) backend.call(this.#joinAnswer.session, this.#callFlags()).catch(() => {}); // a first camera
-    if (track) this.#reportDevices();
-    this.paint();
+    if (this.media.video === null) {
+      await this.#openDevices(() => this.media.startVideo());
+      return;
+    }
+    this.media.stopVideo(); // also while the browser's dialog for a microphone is open
+    this.#devicesChanged();
+    if (!this.media.reason) this.#reportDevices();
   }
 
   async toggleShare() {
@@ -176,7 +173,9 @@ export class Participation {
   async #enter() {
     this.#view.showStatus(`Joining ${this.room}`, "busy");
     await this.signaling.joinRoom(this.#joinAnswer.roomid, this.#joinAnswer.session);
-    if (!this.#over) await backend.call(this.#joinAnswer.session, this.#callFlags());
+    if (this.#over) return;
+    this.#reportedFlags = this.#callFlags();
+    await backend.call(this.#joinAnswer.session, this.#reportedFlags);
   }
 
   /** Return the own call flags: without audio and video for a listener, with video also while the camera is off. */
@@ -217,11 +216,11 @@ export class Participation {
   }
 
   #detectSpeech() {
+    const track = this.media.realAudio ? this.media.audio : null;
+    if (track === (this.#detector?.track ?? null)) return;
     this.#detector?.stop();
-    this.#detector = null;
     this.#setSpeaking(false); // the state of the previous detector no longer holds
-    if (!this.media.realAudio) return;
-    this.#detector = new SpeechDetector(this.media.audio, (speaking) => this.#setSpeaking(speaking));
+    this.#detector = track && new SpeechDetector(track, (speaking) => this.#setSpeaking(speaking));
   }
 
   #setSpeaking(speaking) {
@@ -296,40 +295,48 @@ export class Participation {
 
   #reportDevices() {
     const { notices } = this.#view;
-    const [reason] = this.media.reasons;
+    const { reason } = this.media;
     if (this.wanted === "listen") notices.show("devices", sentences.LISTENING);
     else if (reason) notices.show("devices", sentences.devices(reason), this.#tryAgain());
     else notices.clear("devices");
   }
 
   #tryAgain() {
-    return { label: "Try again", run: () => this.#reopenDevices() };
+    return { label: "Try again", run: () => this.#openDevices(() => this.media.reopen()) };
   }
 
-  async #reopenDevices() {
+  /** Open devices with a function, and send their tracks; nothing happens while a request for devices is pending. */
+  async #openDevices(open) {
     if (this.#openingDevice) return;
     this.#openingDevice = true;
-    this.media.close();
-    await this.media.open(this.wanted);
+    await open();
     this.#openingDevice = false;
     if (this.#closedIfOver()) return;
-    for (const kind of ["audio", "video"]) this.call.publishing.setTrack("video", kind, this.media[kind]);
-    this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });
-    this.#detectSpeech();
+    this.#devicesChanged();
     this.#reportDevices();
-    this.paint();
   }
 
   #deviceGone(kind) {
     if (this.#over) return;
-    if (this.call) {
-      this.call.publishing.setTrack("video", kind, this.media[kind]);
-      this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });
-      if (kind === "audio") this.#detectSpeech();
-      else backend.call(this.#joinAnswer.session, this.#callFlags()).catch(() => {}); // it may have been the only one
-      this.paint();
-    }
+    if (this.call) this.#devicesChanged();
     this.#view.notices.show("devices", sentences.deviceGone[kind], this.#tryAgain());
+  }
+
+  /** Send the current tracks and their states, and show them. */
+  #devicesChanged() {
+    for (const kind of ["audio", "video"]) this.call.publishing.setTrack("video", kind, this.media[kind]);
+    this.call.sendState({ audio: this.media.audioOn, video: this.media.video !== null });
+    this.#detectSpeech();
+    this.#reportFlags();
+    this.paint();
+  }
+
+  /** Report the call flags to the backend if the camera was the first or only one. */
+  #reportFlags() {
+    const flags = this.#callFlags();
+    if (!this.#reportedFlags || flags === this.#reportedFlags) return;
+    this.#reportedFlags = flags;
+    backend.call(this.#joinAnswer.session, flags).catch(() => {});
   }
 
   #showStats() {

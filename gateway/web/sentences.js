@@ -2,6 +2,8 @@
  * The page's texts about problems: one sentence for each cause.
  */
 
+const CAMERA_LOST = "The camera was unplugged or taken by another program. The others do not see you.";
+
 const DEVICES = {
   permission:
     "Your browser was told not to let this page use the camera and microphone: you take part with a generated picture and without sound.",
@@ -11,6 +13,8 @@ const DEVICES = {
   camera: "No camera was found. The others hear you and see a generated picture.",
   unused: "You take part without a microphone; choose “Camera and microphone” when you join to be heard.",
   microphone: "No microphone was found. The others see you but cannot hear you.",
+  cameraLost: CAMERA_LOST,
+  allLost: "No camera or microphone was found. The others neither see nor hear you.",
 };
 
 export const LISTENING = "You take part as a listener: you see and hear the others, they neither see nor hear you.";
@@ -21,7 +25,7 @@ export function devices(reason) {
 
 export const deviceGone = {
   audio: "The microphone was unplugged or taken by another program. The others cannot hear you.",
-  video: "The camera was unplugged or taken by another program. The others do not see you.",
+  video: CAMERA_LOST,
 };
 
 export const GATEWAY_AWAY =

@@ -7,23 +7,10 @@ from playwright.async_api import Browser
 
 from gateway.tools.demo import Demo
 from tests.browser.call_page import CallPage, joining_page
+from tests.browser.devices import GRANT, HOLD_REQUESTS
 
 pytestmark = pytest.mark.full
 
-# Holds requests for devices in ``pending`` until they are granted, and keeps the granted tracks in ``granted``.
-_GATE = """method => {
-  const media = navigator.mediaDevices;
-  const real = media[method].bind(media);
-  globalThis.pending = [];
-  globalThis.granted = [];
-  media[method] = async (...args) => {
-    await new Promise(grant => pending.push(grant));
-    const stream = await real(...args);
-    granted.push(...stream.getTracks());
-    return stream;
-  };
-}"""
-_GRANT = "for (const grant of pending.splice(0)) grant()"
 _DEVICES_GIVEN = "granted.length > 0 && pending.length === 0"
 _LIVE_TRACKS = "granted.filter(track => track.readyState === 'live').length"
 _NOTHING_LIVE = f"{_DEVICES_GIVEN} && {_LIVE_TRACKS} === 0"
@@ -40,16 +27,16 @@ async def test_a_second_click_during_the_screen_dialog_shares_no_second_screen(
     browser: Browser, inprocess_demo: Demo
 ) -> None:
     ada = await connected_page(browser, inprocess_demo, "Ada")
-    await ada.page.evaluate(_GATE, "getDisplayMedia")
+    await ada.page.evaluate(HOLD_REQUESTS, "getDisplayMedia")
     for _ in range(2):
         await ada.page.click("#share")
     assert await ada.page.evaluate("pending.length") == 1
-    await ada.page.evaluate(_GRANT)
+    await ada.page.evaluate(GRANT)
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
     await ada.page.click("#share")
     assert await ada.page.evaluate(_LIVE_TRACKS) == 0
     await ada.page.click("#share")  # sharing again works
-    await ada.page.evaluate(_GRANT)
+    await ada.page.evaluate(GRANT)
     await ada.until("a shared screen", "document.querySelectorAll('.tile.screen').length === 1")
 
 
@@ -58,10 +45,10 @@ async def test_devices_granted_after_leaving_are_closed(browser: Browser, inproc
     ada = await connected_page(browser, inprocess_demo, "Ada")
     if button == "camera":
         await ada.page.click("#camera")  # off
-    await ada.page.evaluate(_GATE, "getDisplayMedia" if button == "share" else "getUserMedia")
+    await ada.page.evaluate(HOLD_REQUESTS, "getDisplayMedia" if button == "share" else "getUserMedia")
     await ada.page.click(f"#{button}")
     await ada.page.click("#leave")
-    await ada.page.evaluate(_GRANT)
+    await ada.page.evaluate(GRANT)
     await ada.until("captures that ended", _NOTHING_LIVE)
     assert await ada.page.locator(".tile").count() == 0
     assert await ada.state() == "Not connected"
@@ -70,14 +57,14 @@ async def test_devices_granted_after_leaving_are_closed(browser: Browser, inproc
 
 async def test_leaving_during_the_device_dialog_does_not_join(browser: Browser, inprocess_demo: Demo) -> None:
     ada = await CallPage.open(browser, inprocess_demo.url)
-    await ada.page.evaluate(_GATE, "getUserMedia")
+    await ada.page.evaluate(HOLD_REQUESTS, "getUserMedia")
     await ada.join("Ada")
     await ada.page.evaluate("dispatchEvent(new Event('pagehide'))")  # the browser may bring the page back
     bob = await connected_page(browser, inprocess_demo, "Bob")
-    await ada.page.evaluate(_GRANT)
+    await ada.page.evaluate(GRANT)
     await ada.until("devices that were released", _NOTHING_LIVE)
     await ada.page.click("#join")
-    await ada.page.evaluate(_GRANT)
+    await ada.page.evaluate(GRANT)
     await ada.until_state("in the call with 1 other")
     await bob.until_state("in the call with 1 other")
     assert ada.problems == []

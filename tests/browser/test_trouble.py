@@ -19,6 +19,7 @@ from gateway.tools.demo import Demo
 from tests.browser.call_page import joining_page
 from tests.browser.chromium import CAMERA_DENIED, CAMERA_GRANTED, FAKE_DEVICES, NO_CAMERA, chromium
 from tests.browser.conftest import demo_with, inprocess, janus
+from tests.browser.devices import LOSE_DEVICE
 from tests.browser.network import MEDIA_ADDRESS, MediaRelay, SignalingRelay
 from tests.frozen_process import freeze
 from tests.janus_process import JanusProcess
@@ -27,18 +28,6 @@ from tests.ports import lease_block
 ROOM = "kitchen"
 OUTAGE = 10.0  # seconds
 pytestmark = pytest.mark.full
-
-
-# The browser reports that a device is gone, and finds none of its kind any more.
-_LOSE_DEVICE = """kind => {
-  const {mediaDevices} = navigator, open = mediaDevices.getUserMedia.bind(mediaDevices);
-  mediaDevices.getUserMedia = async constraints => {
-    if (constraints[kind]) throw new DOMException("gone", "NotFoundError");
-    return open(constraints);
-  };
-  const senders = portunus.call.publishing.connection("video").getSenders();
-  senders.find(({track}) => track?.kind === kind).track.dispatchEvent(new Event("ended"));
-}"""
 
 
 @pytest.mark.parametrize(
@@ -68,12 +57,12 @@ async def test_a_lost_microphone_is_shown_as_off_and_cannot_be_switched_on(
     ada = await joining_page(browser, inprocess_demo.url, "Ada")
     bob = await joining_page(browser, inprocess_demo.url, "Bob")
     await bob.until_tile("Ada", "microphone on", "camera on")
-    await ada.page.evaluate(_LOSE_DEVICE, "audio")
+    await ada.page.evaluate(LOSE_DEVICE, "audio")
     await bob.until_tile("Ada", "microphone muted", "camera on")
     await ada.page.click("#mute")
     await ada.until_notice("No microphone was found")
     await ada.page.click("text=Try again")  # the device is still missing
-    await ada.page.evaluate(_LOSE_DEVICE, "video")
+    await ada.page.evaluate(LOSE_DEVICE, "video")
     await bob.until_tile("Ada", "microphone muted", "camera off")
     shown = [text for text in await bob.shown_texts("tiles") if text.startswith("Ada, ")]
     since_loss = shown[[("muted" in text) for text in shown].index(True) :]
