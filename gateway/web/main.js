@@ -55,7 +55,7 @@ function showView(name) {
   document.body.dataset.view = name;
   $("join").disabled = false;
   $("lobby").hidden = name !== "lobby";
-  $("stage").hidden = $("controls").hidden = name !== "call";
+  $("stage").hidden = $("controls").hidden = $("change-layout").hidden = name !== "call";
 }
 
 function showPeople(shown) {

@@ -276,6 +276,7 @@ export class Participation {
       const text = navigator.onLine ? sentences.GATEWAY_AWAY : sentences.OFFLINE;
       this.#view.notices.show("gateway", text, { label: "Try now", run: () => this.signaling.retry() });
     }
+    if (state === "open") return; // the event "session" follows: until then members are those of the former session
     if (this.call) this.paint();
     else if (state === "away") this.#view.showStatus("Gateway away, connecting again", "bad");
     else if (state === "connecting") this.#view.showStatus("Connecting to the gateway", "busy");
@@ -341,7 +342,7 @@ export class Participation {
 
   #showStats() {
     const { publishing, receiving } = this.call;
-    this.#view.showStats((sessionId, roomType) =>
+    this.#view.showQuality((sessionId, roomType) =>
       sessionId === this.signaling.sessionId ? publishing.connection(roomType) : receiving.connection(sessionId, roomType),
     );
   }

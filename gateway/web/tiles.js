@@ -1,16 +1,19 @@
 /**
- * The tiles of a call: one for each stream, with name, state and statistics.
+ * The tiles of a call: one for each stream, with name, state and buttons.
  */
 
 import { hueOf, initialOf } from "./media.js";
+import { Places } from "./places.js";
+import { TileTools } from "./tile_tools.js";
+
+const OWN = "(own)"; // the owner of the own tiles, as no user id is written
 
 /** One stream on the page. Text of other users is inserted as text only, never as HTML. */
 class Tile {
-  constructor({ name, own = false, screen = false }) {
-    this.own = own;
-    this.screen = screen;
-    this.userId = "";
+  constructor({ name, own, screen, owner, place }) {
+    Object.assign(this, { own, screen, owner, place });
     this.element = element("article", `tile${own ? " own" : ""}${screen ? " screen" : ""}`);
+    this.tools = new TileTools(this);
     this.video = element("video");
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
     this.video.setAttribute("aria-hidden", "true");
@@ -19,10 +22,9 @@ class Tile {
     this.note = element("p", "tile-note");
     this.nameLabel = element("span", "tile-name");
     this.muted = icon("mic-off", "tile-flag");
-    this.stats = element("p", "tile-stats");
     const bar = element("div", "tile-bar");
     bar.append(this.muted, this.nameLabel);
-    this.element.append(this.video, this.avatar, this.note, bar, this.stats);
+    this.element.append(this.video, this.avatar, this.note, bar, this.tools.element);
     for (const event of ["playing", "resize"]) this.video.addEventListener(event, () => this.#paint());
     this.state = { audio: null, video: null, speaking: false };
     this.rename(name);
@@ -30,10 +32,19 @@ class Tile {
 
   rename(name) {
     this.name = name;
-    this.nameLabel.textContent = this.screen ? `${name}'s screen` : this.own ? `${name} (you)` : name;
+    this.nameLabel.textContent = this.label;
+    this.tools.rename(this.label);
     this.avatar.textContent = initialOf(name);
     this.element.style.setProperty("--hue", hueOf(name));
     this.#paint();
+  }
+
+  get label() {
+    return this.screen ? `${this.name}'s screen` : this.own ? `${this.name} (you)` : this.name;
+  }
+
+  get speaking() {
+    return Boolean(this.state.speaking && this.state.audio !== false);
   }
 
   /** Show a stream; the last frame stays until the new stream plays. */
@@ -52,8 +63,10 @@ class Tile {
     this.note.textContent = text;
   }
 
-  setStats(text) {
-    this.stats.textContent = text;
+  /** @param {{judgement: {level, reasons}, latest, reading, limit}} quality judgement of the last two readings, and of the latest */
+  setQuality(quality) {
+    this.quality = quality;
+    this.tools.setQuality(quality.judgement.level);
   }
 
   close() {
@@ -62,11 +75,11 @@ class Tile {
   }
 
   #paint() {
-    const { audio, video, speaking } = this.state;
+    const { audio, video } = this.state;
     const tracks = this.video.srcObject?.getVideoTracks() ?? [];
     const hasPicture = tracks.length > 0 && (this.screen || video !== false) && (this.own || this.video.videoWidth > 0);
     this.element.classList.toggle("no-picture", !hasPicture);
-    this.element.classList.toggle("speaking", Boolean(speaking && audio !== false));
+    this.element.classList.toggle("speaking", this.speaking);
     this.muted.classList.toggle("shown", audio === false && !this.screen);
     this.element.setAttribute("aria-label", [this.nameLabel.textContent, ...this.words()].join(", "));
   }
@@ -74,25 +87,27 @@ class Tile {
   /** Return the state in words, for screen readers. */
   words() {
     if (this.screen) return [];
-    const { audio, video, speaking } = this.state;
+    const { audio, video } = this.state;
     const words = [];
     if (audio !== null) words.push(audio ? "microphone on" : "microphone muted");
     if (video !== null) words.push(video ? "camera on" : "camera off");
-    if (speaking && audio !== false) words.push("speaking");
+    if (this.speaking) words.push("speaking");
     return words;
   }
 }
 
-/** All tiles in the order of their creation; screens are in a container of their own. */
+/** All tiles; a user who comes back has the former place. */
 export class TileGrid {
   #root;
-  #screens;
+  #layout;
+  #places = new Places();
   #tiles = new Map(); // "session roomType" -> Tile
   #orphaned = []; // {roomType, tile} of a lost session, until the same user is back
 
-  constructor(root, screens) {
+  constructor(root, layout) {
     this.#root = root;
-    this.#screens = screens;
+    this.#layout = layout;
+    root.addEventListener("pin", ({ detail }) => layout.togglePin(detail));
   }
 
   get(sessionId, roomType) {
@@ -102,23 +117,26 @@ export class TileGrid {
   /** Return the tile of a stream; if there is none, an orphaned tile of the user `userId`, or else a new one. */
   open(sessionId, roomType, { name, userId = "", own = false }) {
     const key = `${sessionId} ${roomType}`;
+    const owner = own ? OWN : userId;
     let tile = this.#tiles.get(key);
     if (!tile) {
-      tile = this.#takeOrphaned(roomType, userId) ?? new Tile({ name, own, screen: roomType === "screen" });
-      tile.userId = userId;
+      tile = this.#takeOrphaned(roomType, owner) ?? this.#create(roomType, { name, own, owner });
       this.#tiles.set(key, tile);
-      if (!tile.element.isConnected) (tile.screen ? this.#screens : this.#root).append(tile.element);
+      this.arrange();
     }
     if (tile.name !== name) tile.rename(name);
-    this.#updateLayout();
     return tile;
   }
 
   close(sessionId, roomType) {
     const key = `${sessionId} ${roomType}`;
     this.#tiles.get(key)?.close();
-    this.#tiles.delete(key);
-    this.#updateLayout();
+    if (this.#tiles.delete(key)) this.arrange();
+  }
+
+  /** Arrange the tiles anew, after their states have changed. */
+  arrange() {
+    this.#layout.arrange(this.#all());
   }
 
   /** Return [sessionId, roomType, tile] of each tile. */
@@ -126,12 +144,9 @@ export class TileGrid {
     return [...this.#tiles].map(([key, tile]) => [...key.split(" "), tile]);
   }
 
-  /** After the session is lost, keep the others' tiles, whose streams may still play, and close the own ones. */
+  /** After the session is lost, keep the tiles: the others' streams may still play, and the own ones go on. */
   sessionLost() {
-    for (const [, roomType, tile] of this.entries()) {
-      if (tile.own) tile.close();
-      else this.#orphaned.push({ roomType, tile });
-    }
+    for (const [, roomType, tile] of this.entries()) this.#orphaned.push({ roomType, tile });
     this.#tiles.clear();
   }
 
@@ -139,23 +154,34 @@ export class TileGrid {
   closeOrphaned() {
     for (const { tile } of this.#orphaned) tile.close();
     this.#orphaned = [];
-    this.#updateLayout();
+    this.arrange();
   }
 
   clear() {
     this.closeOrphaned();
     for (const [sessionId, roomType] of this.entries()) this.close(sessionId, roomType);
+    this.#places.clear();
+    this.#layout.clear();
   }
 
-  #takeOrphaned(roomType, userId) {
-    const index = this.#orphaned.findIndex((one) => one.roomType === roomType && userId && one.tile.userId === userId);
+  /** Return all tiles in the order of their places. */
+  #all() {
+    const orphaned = this.#orphaned.map(({ tile }) => tile);
+    return [...this.#tiles.values(), ...orphaned].sort((one, other) => one.place - other.place);
+  }
+
+  #create(roomType, { name, own, owner }) {
+    const tiles = this.#all();
+    const place = this.#places.take(owner, roomType, tiles.map((tile) => tile.place));
+    const made = new Tile({ name, own, owner, place, screen: roomType === "screen" });
+    const next = tiles.find((tile) => tile.place > place);
+    this.#root.insertBefore(made.element, next?.element ?? null);
+    return made;
+  }
+
+  #takeOrphaned(roomType, owner) {
+    const index = this.#orphaned.findIndex((one) => one.roomType === roomType && owner && one.tile.owner === owner);
     return index < 0 ? undefined : this.#orphaned.splice(index, 1)[0].tile;
-  }
-
-  #updateLayout() {
-    const tiles = this.#root.children.length;
-    this.#root.dataset.count = tiles > 9 ? "many" : String(tiles);
-    this.#screens.hidden = this.#screens.children.length === 0;
   }
 }
 

@@ -2,19 +2,27 @@
  * The page's view of a call: tiles, people, controls, the state in words, and statistics.
  */
 
+import { Layout } from "./layout.js";
 import { Notices } from "./notices.js";
 import { PeopleList } from "./people.js";
 import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
 import * as sentences from "./sentences.js";
-import { describe, readStats } from "./stats.js";
+import { judgeReceived, judgeSent, steadied, videoLimit } from "./quality.js";
+import { QualityDetails } from "./quality_details.js";
+import { readStats } from "./stats.js";
 import { icon, TileGrid } from "./tiles.js";
 
 const $ = (id) => document.getElementById(id);
 
 export class View {
   notices = new Notices($("notices"));
-  tiles = new TileGrid($("tiles"), $("screens"));
+  tiles = new TileGrid($("tiles"), new Layout($("tiles"), $("change-layout")));
   #people = new PeopleList($("people-list"));
+  #details = new QualityDetails();
+
+  constructor() {
+    $("tiles").addEventListener("quality", ({ detail }) => this.#details.open(detail));
+  }
 
   /** Show the state of the connection; `level` is "idle", "busy", "ok" or "bad". */
   showStatus(text, level) {
@@ -36,6 +44,7 @@ export class View {
     for (const [sessionId, roomType] of this.tiles.entries()) {
       if (sessionId !== own.sessionId && !callMembers.has(sessionId) && !joining) this.tiles.close(sessionId, roomType);
     }
+    this.tiles.arrange();
     const sharing = (sessionId) => Boolean(this.tiles.get(sessionId, "screen"));
     this.#people.show([
       { ...own, name: `${own.name} (you)`, video: own.video !== null, sharing: sharing(own.sessionId) },
@@ -61,15 +70,18 @@ export class View {
     else this.tiles.close(sessionId, "screen");
   }
 
-  /** Show statistics in each tile; `connection` returns the PeerConnection of a session id and roomType, or null. */
-  async showStats(connection) {
+  /** Show the quality on each tile; `connection` returns the PeerConnection of a session id and roomType, or null. */
+  async showQuality(connection) {
     for (const [sessionId, roomType, tile] of this.tiles.entries()) {
       const pc = connection(sessionId, roomType);
-      if (pc) tile.setStats(describe(await readStats(pc, tile.own ? "outbound-rtp" : "inbound-rtp")));
+      if (!pc) continue;
+      tile.setQuality(await readQuality(pc, tile));
+      this.#details.update(tile);
     }
   }
 
   clear() {
+    this.#details.close();
     this.tiles.clear();
     this.notices.clearAll();
     this.#people.show([]);
@@ -104,6 +116,16 @@ export class View {
     for (const video of document.querySelectorAll(".tile video")) video.play().catch(() => {});
     this.notices.clear("autoplay");
   }
+}
+
+/** Read the quality of a tile's stream; its limit is null if there is none. */
+async function readQuality(pc, tile) {
+  const { own, screen, state } = tile;
+  const reading = await readStats(pc, own ? "outbound-rtp" : "inbound-rtp");
+  const limit = own ? videoLimit(pc.remoteDescription?.sdp) : null;
+  const judge = own ? judgeSent : judgeReceived;
+  const latest = judge(reading, { screen, camera: screen || Boolean(state.video), limit });
+  return { reading, limit, latest, judgement: steadied(tile.quality?.latest, latest) };
 }
 
 function paintButton(id, label, symbol) {

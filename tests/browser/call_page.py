@@ -85,7 +85,7 @@ class CallPage:
         await self.page.fill("#name", name)
         await self.page.fill("#room", room)
         await self.page.select_option("#wanted", wanted)
-        await self.page.click("summary")
+        await self.page.click("summary:has-text('codecs')")
         for field, value in {"size": "360", **choices}.items():
             await self.page.select_option(f"#{field}", value)
         await self.page.click("#join")

@@ -28,7 +28,8 @@ async def renew() -> None:
         await pages["Margaret"].page.click("#mute")
         await ada.until_tile("Margaret", "microphone muted")
         await ada.until(
-            "figures in each tile", "[...document.querySelectorAll('.tile-stats')].every(one => one.textContent)"
+            "a word of quality on each tile",
+            "[...document.querySelectorAll('.tile-quality')].every(one => one.textContent)",
         )
         await ada.page.click(".notice-dismiss")
         await ada.until_tile("Grace", "speaking")

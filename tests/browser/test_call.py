@@ -135,7 +135,8 @@ async def test_a_chosen_codec_is_sent_and_received(browser: Browser, demo: Demo,
     await see_and_hear_each_other({"Ada": ada, "Bob": bob})
     for stats in (await ada.sent(), await bob.received("Ada"), await bob.sent(), await ada.received("Bob")):
         assert stats["codec"].lower() == f"video/{codec}"
-    await bob.until("figures in Ada's tile", f"document.body.innerText.toLowerCase().includes('{codec} ·')")
+    await bob.page.click("[aria-label*='quality of Ada:']")
+    await bob.until("figures of Ada's stream", f"document.body.innerText.toLowerCase().includes('{codec} ·')")
 
 
 @pytest.mark.full
