@@ -39,7 +39,7 @@ class ListenerGate:
         self._closed = True
 
     def open_soon(self) -> None:
-        """Open the gate in the loop's next turn: call this last in ``publish`` and ``subscribe``."""
+        """Open the gate in the loop's next iteration: call this last in ``publish`` and ``subscribe``."""
         asyncio.get_running_loop().call_soon(self._open)
 
     def _open(self) -> None:

@@ -36,7 +36,7 @@ class Connection(Protocol):
         """Send the messages of this outbox from now on, after the messages given to ``send``."""
 
     def wake(self) -> None:
-        """Write the messages of the adopted outbox at the end of this turn of the event loop."""
+        """Write the messages of the adopted outbox at the end of this iteration of the event loop."""
 
     def finish(self) -> None:
         """Write the messages that wait, then close with code 1000. Idempotent."""

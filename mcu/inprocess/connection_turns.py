@@ -1,7 +1,7 @@
-"""Opens one PeerConnection, or continues one DTLS handshake, in each turn of the event loop, first come, first served.
+"""Opens one PeerConnection, or continues one DTLS handshake, in each loop iteration, first come, first served.
 
 A PeerConnection needs a certificate, a DTLS context and sockets, which take about 2 ms of CPU time, and a step of a
-handshake takes 1 ms, or 5 ms if the client has a large RSA key. Many in one turn would hold up all clients.
+handshake takes 1 ms, or 5 ms if the client has a large RSA key. Many in one iteration would hold up all clients.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections import deque
 
 
 class ConnectionTurns:
-    """Lets callers continue one by one, each in a turn of the event loop of its own."""
+    """Lets callers continue one by one, each in an iteration of the event loop of its own."""
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._taken = False  # the present turn
+        self._taken = False  # the present iteration
 
     async def take(self) -> None:
-        """Return in a turn of the event loop in which no other call returns."""
+        """Return in an iteration of the event loop in which no other call returns."""
         loop = asyncio.get_running_loop()
         if self._taken:
             turn = loop.create_future()

@@ -1,8 +1,8 @@
-"""Bounds the packets that are forwarded in one turn of the event loop, so that a keyframe does not delay signaling.
+"""Bounds the packets that are forwarded in one loop iteration, so that a keyframe does not delay signaling.
 
 A keyframe for hundreds of subscribers is thousands of packets, each of which has to be encrypted and sent. Publishers
 whose packets have to wait take turns, a packet each; the packets of one publisher stay in order. A received packet is
-forwarded to all its subscribers in one turn.
+forwarded to all its subscribers in one iteration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from mcu.inprocess.forwarding.rtp import RtpPacket
 
-PACKETS_IN_TURN = 128  # received and sent, 1.5 ms; the received packet that exceeds it still goes to all subscribers
+PACKETS_PER_ITERATION = 128  # received and sent, 1.5 ms; the packet that exceeds it still goes to all subscribers
 MAX_WAITING = 512  # packets of one publisher that wait: a keyframe of 600 kB; further ones are lost
 
 log = logging.getLogger("portunus.inprocess")
@@ -24,20 +24,20 @@ Forward: TypeAlias = Callable[[RtpPacket, float], int]
 
 
 class ForwardingTurns:
-    """The packets that may still be forwarded in this turn, and the publishers that wait for the next ones."""
+    """The packets that this loop iteration may still forward, and the publishers that wait for the next ones."""
 
     def __init__(self) -> None:
-        self.left = PACKETS_IN_TURN
+        self.left = PACKETS_PER_ITERATION
         self._waiting: deque[ForwardingQueue] = deque()
         self._scheduled = False
 
     def spend(self, packets: int) -> None:
-        """Count packets that were received and sent in this turn."""
+        """Count packets that were received and sent in this loop iteration."""
         self.left -= packets
         self._schedule()
 
     def queue(self, packets: ForwardingQueue) -> None:
-        """Forward the waiting packets of a publisher in later turns."""
+        """Forward the waiting packets of a publisher in later loop iterations."""
         self._waiting.append(packets)
         self._schedule()
 
@@ -47,16 +47,16 @@ class ForwardingTurns:
             asyncio.get_running_loop().call_soon(self._run)
 
     def _run(self) -> None:
-        """Begin the next turn, and forward waiting packets."""
+        """Begin the next iteration, and forward waiting packets."""
         self._scheduled = False
-        self.left = PACKETS_IN_TURN
+        self.left = PACKETS_PER_ITERATION
         waiting = self._waiting
         while waiting and self.left > 0:
             packets = waiting.popleft()
             self.left -= packets.forward_next()
             if packets:
                 waiting.append(packets)
-        if waiting or self.left < PACKETS_IN_TURN:
+        if waiting or self.left < PACKETS_PER_ITERATION:
             self._schedule()
 
 
@@ -78,7 +78,7 @@ class ForwardingQueue:
         return len(self._waiting)
 
     def receive(self, packet: RtpPacket, now: float) -> None:
-        """Forward a packet at once, or in a later turn behind the waiting packets; drop it if too many wait."""
+        """Forward a packet at once, or in a later iteration behind the waiting packets; drop it if too many wait."""
         turns, waiting = self._turns, self._waiting
         if not waiting and turns.left > 0:
             turns.spend(1 + self._forward(packet, now))

@@ -44,7 +44,7 @@ from sdp.offer_answer import transport_mid
 TICK = 0.1  # seconds between two rounds of NACKs, PLIs and layer selection
 REPORT_TICKS = 10  # ticks between two receiver reports
 MEDIA_TIMEOUT = 2.0  # seconds without a packet after which a medium counts as stopped
-OFFERED_PER_TURN = 4  # subscribers that get changed media in one turn of the event loop: an offer takes 1 to 4 ms
+OFFERED_PER_ITERATION = 4  # subscribers that get changed media in one loop iteration: an offer takes 1 to 4 ms
 UNLIMITED_REMB = 20_000_000  # bit/s of the REMB to a publisher without a limit: without a REMB browsers start slowly
 
 
@@ -260,7 +260,7 @@ class InprocessPublisher:
         self.end(CloseReason.PUBLISHER_GONE, reason)
 
     def on_rtp(self, data: bytes) -> None:
-        """Forward a packet, in this turn of the loop or in a later one."""
+        """Forward a packet, in this loop iteration or in a later one."""
         packet = rtp.parse(data)
         if packet is not None and not self.closed:
             self._packets.receive(packet, self._clock())
@@ -319,8 +319,8 @@ class InprocessPublisher:
         return answer
 
     def _offer_changed_media(self) -> None:
-        """Offer the changed media to a few subscribers in this turn of the loop, and to the others in later ones."""
-        for subscriber in list(self._to_offer)[:OFFERED_PER_TURN]:
+        """Offer the changed media to a few subscribers in this loop iteration, and to the others in later ones."""
+        for subscriber in list(self._to_offer)[:OFFERED_PER_ITERATION]:
             del self._to_offer[subscriber]
             subscriber.offer_changed_media()
         if self._to_offer:

@@ -35,7 +35,7 @@ class RecordingListener:
 
 
 def open_gate() -> tuple[ListenerGate, RecordingListener]:
-    """Return a gate that opens in the loop's next turn."""
+    """Return a gate that opens in the loop's next iteration."""
     listener = RecordingListener()
     gate = ListenerGate(listener)
     gate.open_soon()

@@ -34,7 +34,7 @@ def unreachable() -> str:
 
 
 async def run_other_tasks(count: int = 3) -> None:
-    """Let the other tasks run for ``count`` turns of the loop."""
+    """Let the other tasks run for ``count`` loop iterations."""
     for _ in range(count):
         await asyncio.sleep(0)
 

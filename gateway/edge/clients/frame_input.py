@@ -1,4 +1,4 @@
-"""The input of a WebSocket connection: its frames, in a bounded number for each turn of the event loop.
+"""The input of a WebSocket connection: its frames, in a bounded number for each iteration of the event loop.
 
 Source: docs/protocol.md, "Limits". A few frames of a connection are handled as soon as they arrive. While others wait,
 reading from the connection pauses, and all other waiting connections have their turn. So a connection that sends as
@@ -18,9 +18,9 @@ from gateway.edge.clients.frame_reader import CLOSE, SINGLE_FRAME_HEAD_SIZE, Fra
 log = logging.getLogger("portunus.edge")
 
 FRAMES = 16  # of one connection, handled at once when data arrive
-FRAMES_IN_TURN = 8  # of one waiting connection, handled in each later turn
-WAITING_FRAMES = 64  # of all waiting connections, handled in one turn of the loop
-FRAMES_WITHOUT_SESSION = 32  # of all connections without a session, handled in one turn of the loop when they arrive
+FRAMES_IN_TURN = 8  # of one waiting connection, handled each time that it is its turn
+WAITING_FRAMES = 64  # of all waiting connections, handled in one loop iteration
+FRAMES_WITHOUT_SESSION = 32  # of all connections without a session, handled in one loop iteration when they arrive
 MAX_DROPPED = 65_536  # octets after the end of a connection that are read and dropped before reading stops
 
 # Size and first octets of a client's close frame, without and with a code.
@@ -55,17 +55,17 @@ class InputTurns:
     """Shares the event loop among the connections that have sent more frames than are handled at once."""
 
     def __init__(self) -> None:
-        self.frames_without_session = FRAMES_WITHOUT_SESSION  # that may still be handled in this turn
+        self.frames_without_session = FRAMES_WITHOUT_SESSION  # that may still be handled in this loop iteration
         self._waiting: deque[FrameInput] = deque()
         self._scheduled = False
 
     def queue(self, connection: FrameInput) -> None:
-        """Have frames of a connection handled in a later turn of the loop."""
+        """Have frames of a connection handled in a later loop iteration."""
         self._waiting.append(connection)
         self.schedule()
 
     def schedule(self) -> None:
-        """Have ``frames_without_session`` reset, and waiting connections handled, in the next turn of the loop."""
+        """Have ``frames_without_session`` reset, and waiting connections handled, in the next loop iteration."""
         if not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._run)
@@ -154,7 +154,7 @@ class FrameInput:
         self._pause()
 
     def release(self) -> None:
-        """Handle frames again, in a later turn of the loop."""
+        """Handle frames again, in a later loop iteration."""
         if self._held:
             self._held = False
             if not self._waits:

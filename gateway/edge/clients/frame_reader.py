@@ -1,7 +1,7 @@
 """Parses the WebSocket frames of a client, one frame for each call, so that the caller can count and limit them.
 
 Source: RFC 6455 5, 7.4; reference 2.1. Nothing is parsed ahead: a connection that has ended, or has used its share of a
-turn of the event loop, costs only the memory of its octets. Fragments, control frames and messages count alike.
+iteration of the event loop, costs only the memory of its octets. Fragments, control frames and messages count alike.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from gateway.standstill import PeerTimer
 FETCH_TIME = 25.0  # seconds that a fetch waits for messages
 SILENCE = 60.0  # seconds without a fetch after which the connection is lost
 PAUSE_TIMEOUT = 15.0  # seconds that posted messages wait while the flows have paused the connection
-MESSAGES_PER_TURN = 16  # posted messages that are handled in one turn of the loop
+MESSAGES_PER_ITERATION = 16  # posted messages that are handled in one loop iteration
 TOO_BIG = 1009  # close codes of RFC 6455 7.4.1
 NORMAL_CLOSURE = 1000
 
@@ -33,13 +33,13 @@ _texts = msgspec.json.Decoder(str)
 
 
 class PostTurns:
-    """Spreads the work of long posts, of all connections, over turns of the event loop."""
+    """Spreads the work of long posts, of all connections, over iterations of the event loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     async def wait(self) -> None:
-        """Wait for a turn of the event loop in which no other caller continues."""
+        """Wait for an iteration of the event loop in which no other caller continues."""
         async with self._lock:
             await asyncio.sleep(0)
 
@@ -148,7 +148,7 @@ class PollingConnection:
             if repeated < 0:
                 return False
             for count, message in enumerate(messages[repeated:], 1):
-                if count % MESSAGES_PER_TURN == 0:
+                if count % MESSAGES_PER_ITERATION == 0:
                     await self._owner.turns.wait()
                 try:
                     async with asyncio.timeout(PAUSE_TIMEOUT):

@@ -1,4 +1,4 @@
-"""The WebSocket endpoint: upgrades requests, owns the connections, and has each write once per turn of the event loop.
+"""The WebSocket endpoint: upgrades requests, owns the connections, and has each write once per loop iteration.
 
 Source: reference 2.1, docs/architecture.md, "The hot path".
 """
@@ -51,7 +51,7 @@ class WebSocketEndpoint:
         self._encoded_headers, self._encoded_second = b"", -1  # with the date of a second, and that second
         self._connections: set[WebSocketConnection] = set()
         self._none_left = asyncio.Event()
-        self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this turn
+        self.dirty: list[WebSocketConnection] = []  # connections that write messages at the end of this loop iteration
         self.frames = FrameCache()  # so that a message to a room is encoded once
         self.turns = InputTurns()  # of connections whose frames wait
         self._last_id = 0
@@ -146,7 +146,7 @@ class WebSocketEndpoint:
         return len(self._connections)
 
     def flush(self) -> None:
-        """Have each connection write the messages that were queued for it in this turn of the loop."""
+        """Have each connection write the messages that were queued for it in this loop iteration."""
         dirty = self.dirty.copy()
         self.dirty.clear()
         for connection in dirty:

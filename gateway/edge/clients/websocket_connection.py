@@ -2,7 +2,7 @@
 
 Source: reference 2.1 (numbers), docs/architecture.md, "The hot path". The transport of an upgraded request belongs to
 the connection, so that a message costs one call in and one write out, without a task or a queue in between, unless the
-client has sent many (``frame_input``). All messages that are queued for a connection in one turn of the loop are sent
+client has sent many (``frame_input``). All messages that are queued for a connection in one loop iteration are sent
 in one write: the welcome together with the answer to the upgrade, and the last messages with the close frame.
 
 A message that the kernel has accepted counts as delivered (invariant 3). While a part of a batch is in the transport's

@@ -2,7 +2,7 @@
 
 Source: docs/operations.md, "Limits". The event loop reads all that the kernel has received for a connection before a
 handler is called. So the receive buffers bound the octets that clients without a session or signature can make the
-process read and keep in one turn of the loop.
+process read and keep in one loop iteration.
 """
 
 from __future__ import annotations

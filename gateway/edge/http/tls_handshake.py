@@ -1,10 +1,10 @@
 """The asyncio protocol of a new TLS connection until its handshake is done.
 
 Source: docs/operations.md, "Limits". A handshake takes up to 5 ms of CPU time (RSA with 4096 bits), and its client
-needs no more than one packet. asyncio's server carries out all handshakes whose octets have arrived in one turn of the
-event loop, and does not tell of its connections before. So the octets of the transport pass through ``TlsHandshake``,
-which hands them over to asyncio's TLS protocol in turns. A connection whose handshake is not done is an
-``IdleConnection``, with a time limit.
+needs no more than one packet. asyncio's server carries out all handshakes whose octets have arrived in one
+iteration of the event loop, and does not tell of its connections before. So the octets of the transport pass through
+``TlsHandshake``, which hands them over to asyncio's TLS protocol peer by peer, in later iterations. A connection whose
+handshake is not done is an ``IdleConnection``, with a time limit.
 
 ``asyncio.loop.start_tls`` makes its TLS protocol the transport's protocol before it first waits. That protocol receives
 octets through the methods of ``asyncio.BufferedProtocol``, on uvloop too.
@@ -21,20 +21,20 @@ from typing import Protocol
 from gateway.edge.http.accepted_connection import Acceptor, TimedConnection
 from gateway.edge.http.new_connection import NewConnection
 
-STEPS_IN_TURN = 2  # of handshakes, in each turn of the event loop: at most 10 ms
+STEPS_PER_ITERATION = 2  # of handshakes, in each iteration of the event loop: at most 10 ms
 _NO_LIMIT = 86_400.0 * 365  # seconds, for ``start_tls``: a ``PeerTimer`` limits the handshake
 _BUFFER = bytearray(16_384)  # of all handshakes: the octets received are copied at once
 
 
 class HandshakeTurns:
-    """The steps of handshakes that wait; in each turn of the event loop the next peers, in turn, get one each."""
+    """The steps of handshakes that wait; in each iteration of the event loop the next peers, in turn, get one each."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Callable[[], None]]] = {}  # by peer
         self._scheduled = False
 
     def put(self, peer: str, step: Callable[[], None]) -> None:
-        """Call ``step``, which must not raise, in a later turn of the event loop."""
+        """Call ``step``, which must not raise, in a later iteration of the event loop."""
         self._waiting.setdefault(peer, deque()).append(step)
         self._schedule()
 
@@ -45,7 +45,7 @@ class HandshakeTurns:
 
     def _run(self) -> None:
         self._scheduled = False
-        for _ in range(STEPS_IN_TURN):
+        for _ in range(STEPS_PER_ITERATION):
             if not self._waiting:
                 return
             peer = next(iter(self._waiting))
@@ -136,7 +136,7 @@ class TlsHandshake(TimedConnection, asyncio.BufferedProtocol):
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Let asyncio's TLS protocol read in the peer's next turn, and receive nothing more until then."""
+        """Let asyncio's TLS protocol read when it is the peer's turn, and receive nothing more until then."""
         received = bytes(_BUFFER[:nbytes])
         if self._tls is None:
             self._early += received

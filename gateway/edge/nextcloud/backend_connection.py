@@ -16,7 +16,7 @@ from aiohttp.streams import StreamReader
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
-PIECE = 4096  # bytes that are parsed in one turn of the event loop: 3 ms if they are chunks of one byte
+PIECE = 4096  # bytes that are parsed in one iteration of the event loop: 3 ms if they are chunks of one byte
 _PARSER_BUFFER = 1 << 16  # bytes; aiohttp's parser pauses when it holds more than twice as many of a decompressed body
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
 _TOO_LARGE = "the backend's answer is too large"
@@ -156,7 +156,7 @@ class BackendConnection(asyncio.Protocol):
             self._parse(data)
 
     def _parse_piece(self) -> None:
-        """Parse the next piece of the received octets, and the others in later turns of the event loop."""
+        """Parse the next piece of the received octets, and the others in later iterations of the event loop."""
         if self._parser is None or self._transport is None:  # the answer is complete, or there will be none
             self._unparsed.clear()
             return

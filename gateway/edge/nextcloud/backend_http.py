@@ -121,7 +121,7 @@ class BackendHttp:
             origin.is_closed = True
             for connection in tuple(origin.open):
                 origin.close(connection)
-        await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next iteration
 
     def connections(self) -> dict[str, int]:
         """Count the open connections by host, both in use and idle."""

@@ -1,8 +1,8 @@
-"""Limits the descriptions that are parsed in one turn of the event loop.
+"""Limits the descriptions that are parsed in one iteration of the event loop.
 
-Source: docs/operations.md, "Limits". Parsing a long description takes about 20 ms. Once ``TURN_BYTES`` have been parsed
-in a turn, no further description is begun. The others wait, and one of them is parsed in each later turn, first come,
-first served; the messages of all other clients are handled in between.
+Source: docs/operations.md, "Limits". Parsing a long description takes about 20 ms. Once ``ITERATION_BYTES`` have been
+parsed in an iteration, no further description is begun. The others wait, and one of them is parsed in each later
+iteration, first come, first served; the messages of all other clients are handled in between.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections import deque
 from gateway.core.ids import SessionId
 from gateway.flows.postponed import Postponed
 
-TURN_BYTES = 16_384  # of descriptions, which take about 5 ms
+ITERATION_BYTES = 16_384  # of descriptions, which take about 5 ms
 
 
 class DescriptionsBusy(Postponed):
-    """The description has to wait: others are parsed in this turn of the event loop."""
+    """The description has to wait: others are parsed in this iteration of the event loop."""
 
     def __init__(self, admitted: asyncio.Future[None]) -> None:
         super().__init__()
@@ -29,16 +29,16 @@ class DescriptionsBusy(Postponed):
 
 
 class DescriptionTurns:
-    """Admits descriptions to be parsed, until those of a turn of the event loop have ``TURN_BYTES``."""
+    """Admits descriptions to be parsed, until those of an iteration of the event loop have ``ITERATION_BYTES``."""
 
     def __init__(self) -> None:
-        self._left = TURN_BYTES
+        self._left = ITERATION_BYTES
         self._waiting: deque[tuple[SessionId, asyncio.Future[None]]] = deque()
         self._chosen: SessionId | None = None  # the session that may parse next: it waited longest
         self._scheduled = False
 
     def take(self, session: SessionId, size: int) -> None:
-        """Reserve the parsing of a description of ``size`` bytes in this turn; a session parses one at a time.
+        """Reserve the parsing of a description of ``size`` bytes in this iteration; a session parses one at a time.
 
         Raises:
             DescriptionsBusy: the description has to wait.
@@ -60,7 +60,7 @@ class DescriptionTurns:
 
     def _next_turn(self) -> None:
         self._scheduled = False
-        self._left, self._chosen = TURN_BYTES, None
+        self._left, self._chosen = ITERATION_BYTES, None
         while self._waiting and self._chosen is None:
             session, admitted = self._waiting.popleft()
             if not admitted.done():  # else the task that waits was cancelled

@@ -169,7 +169,7 @@ class Handle:
         try:
             message = await asyncio.shield(self._track(answer))
         except asyncio.CancelledError:
-            if answer.done():  # the answer arrived in the same turn of the loop as the cancellation
+            if answer.done():  # the answer arrived in the same loop iteration as the cancellation
                 late = answer.result()
                 if late is not None:
                     self._receive_answer(body, late)

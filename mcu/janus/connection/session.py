@@ -200,7 +200,7 @@ class JanusSession:
             message = await answer
         except asyncio.CancelledError:
             self._transactions.abandon(transaction)
-            if answer.done() and not answer.cancelled():  # it arrived in the same turn of the loop as the cancellation
+            if answer.done() and not answer.cancelled():  # it arrived in the same loop iteration as the cancellation
                 late = answer.result()
                 if undo is not None and late is not None and error_of(late) is None:
                     undo(late)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 KIND_OF_TYPE = {kind.value: kind for kind in MediaKind}
 # With 0, "no limit", Janus would send no further REMB, and the client would keep to the last one.
 UNLIMITED = 100_000_000  # bit/s
-LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another turn of the event loop (some ms each)
+LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another loop iteration (some ms each)
 CONNECT_TIMEOUT = 30.0  # seconds; Janus closes a PeerConnection that is not up after 22
 
 

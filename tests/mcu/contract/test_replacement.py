@@ -114,7 +114,7 @@ async def test_cancelled_calls_leave_nothing(sfu: Sfu, steps: int) -> None:
 
 
 async def _cancel_after(call: Coroutine[object, object, T], steps: int) -> T | None:
-    """Cancel a call after some turns of the loop; return its result if it returned before."""
+    """Cancel a call after some loop iterations; return its result if it returned before."""
     task = asyncio.create_task(call)
     for _ in range(steps):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The in-process SFU divides work for many PeerConnections among turns of the event loop."""
+"""The in-process SFU divides work for many PeerConnections among iterations of the event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from OpenSSL import SSL
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.connection_turns import ConnectionTurns
-from mcu.inprocess.publisher import OFFERED_PER_TURN
+from mcu.inprocess.publisher import OFFERED_PER_ITERATION
 from sdp.document import Description
 from tests.mcu.contract.clients import KEY, SubscribingClient, sender
 from tests.mcu.descriptions import parse_frozen
@@ -25,7 +25,7 @@ SUBSCRIBERS = 10
 
 
 class TurnCounter:
-    """Counts the turns of the event loop; ``turn`` is the number of the current one."""
+    """Counts the iterations of the event loop; ``turn`` is the number of the current one."""
 
     def __init__(self) -> None:
         self.turn = 0
@@ -72,11 +72,11 @@ async def test_each_step_of_a_dtls_handshake_gets_a_turn_of_its_own(monkeypatch:
         await asyncio.gather(*(stack.enter_async_context(connection(turns.take)) for _ in range(PAIRS)))
         counter.stop()
         assert sum(steps.values()) >= 4 * PAIRS
-        assert max(steps.values()) <= 2  # one whose turn it is, and one that ``asyncio.wait_for`` resumes a turn later
+        assert max(steps.values()) <= 2  # a step of this iteration, and one that ``asyncio.wait_for`` resumes late
 
 
 class CountingSubscriber(SubscribingClient):
-    """A subscriber that counts the offers that it gets in each turn of the event loop, in ``offered``."""
+    """A subscriber that counts the offers that it gets in each iteration of the event loop, in ``offered``."""
 
     def __init__(self, counter: TurnCounter, offered: Counter[int]) -> None:
         super().__init__(SubscribingPeer())
@@ -107,6 +107,6 @@ async def test_changed_media_are_offered_to_few_subscribers_in_one_turn(mcu: Inp
             while sum(offered.values()) < SUBSCRIBERS:  # noqa: ASYNC110 - turn by turn
                 await asyncio.sleep(0)
         counter.stop()
-        assert max(offered.values()) <= OFFERED_PER_TURN
+        assert max(offered.values()) <= OFFERED_PER_ITERATION
         for client in clients:
             await client.leave()

@@ -1,4 +1,4 @@
-"""Packets that the in-process SFU forwards in one turn of the event loop: a limited number, shared by publishers."""
+"""Packets that the in-process SFU forwards in one loop iteration: a limited number, shared by publishers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcu.base import PublisherId, PublishOptions
 from mcu.inprocess import InprocessSettings
 from mcu.inprocess.backend import InprocessMcu
 from mcu.inprocess.forwarding.rtp import RtpPacket
-from mcu.inprocess.forwarding_turns import MAX_WAITING, PACKETS_IN_TURN, ForwardingQueue, ForwardingTurns
+from mcu.inprocess.forwarding_turns import MAX_WAITING, PACKETS_PER_ITERATION, ForwardingQueue, ForwardingTurns
 from mcu.inprocess.publisher import InprocessPublisher
 from tests.mcu.contract.clients import KEY, sender
 from tests.mcu.descriptions import parse_frozen
@@ -55,7 +55,7 @@ class QueuedPublisher:
 
 
 async def growth_by_turn(count: Callable[[], int], until: int) -> list[int]:
-    """Return the growth of a count in each turn of the loop, until it has reached ``until``."""
+    """Return the growth of a count in each loop iteration, until it has reached ``until``."""
     growth = [count()]
     for _ in range(10_000):
         if sum(growth) >= until:
@@ -69,9 +69,9 @@ async def test_keyframe_for_many_subscribers_is_forwarded_in_many_turns_and_in_o
     publisher = QueuedPublisher(ForwardingTurns(), SUBSCRIBERS)
     publisher.receive(*range(KEYFRAME))
     by_turn = await growth_by_turn(lambda: publisher.sent, KEYFRAME * SUBSCRIBERS)
-    assert max(by_turn) < PACKETS_IN_TURN + SUBSCRIBERS
+    assert max(by_turn) < PACKETS_PER_ITERATION + SUBSCRIBERS
     # no turn passes without packets, and each forwards as many as it may
-    assert all(packets > PACKETS_IN_TURN - SUBSCRIBERS for packets in by_turn[:-1])
+    assert all(packets > PACKETS_PER_ITERATION - SUBSCRIBERS for packets in by_turn[:-1])
     assert [subscriber.sequences for subscriber in publisher.subscribers] == [list(range(KEYFRAME))] * SUBSCRIBERS
 
 
@@ -91,7 +91,7 @@ async def test_turn_is_shared_by_packets_that_wait_and_packets_that_arrive() -> 
     before = 0
     for number in range(KEYFRAME):
         arriving.receive(number)
-        assert waiting.sent + arriving.sent - before < PACKETS_IN_TURN + SUBSCRIBERS
+        assert waiting.sent + arriving.sent - before < PACKETS_PER_ITERATION + SUBSCRIBERS
         before = waiting.sent + arriving.sent
         await asyncio.sleep(0)
     await growth_by_turn(lambda: arriving.sent, KEYFRAME * SUBSCRIBERS)
@@ -111,7 +111,7 @@ async def test_publishers_that_wait_take_turns() -> None:
 
 async def test_packets_beyond_the_limit_of_waiting_ones_are_dropped() -> None:
     publisher = QueuedPublisher(ForwardingTurns(), 1)
-    publisher.receive(*range(PACKETS_IN_TURN + 2 * MAX_WAITING))
+    publisher.receive(*range(PACKETS_PER_ITERATION + 2 * MAX_WAITING))
     at_once = publisher.sent
     await growth_by_turn(lambda: publisher.sent, at_once + MAX_WAITING)
     await asyncio.sleep(0)
@@ -136,7 +136,7 @@ async def test_packet_that_cannot_be_forwarded_does_not_stop_the_others(caplog: 
         if packet.sequence in (1, 2):
             raise ValueError(packet.sequence)
         forwarded.append((packet.sequence, now))
-        return PACKETS_IN_TURN
+        return PACKETS_PER_ITERATION
 
     queue = ForwardingQueue(turns, forward)
     for number in range(5):
@@ -161,7 +161,7 @@ async def test_publishers_of_an_sfu_share_its_turns(loopback: None) -> None:
             for octets in audio_packets(publisher, MAX_WAITING):
                 publisher.on_rtp(octets)
         by_turn = await growth_by_turn(lambda: forwarded_packets(publishers), 2 * MAX_WAITING)
-    assert max(by_turn) == PACKETS_IN_TURN
+    assert max(by_turn) == PACKETS_PER_ITERATION
     await mcu.stop()
 
 

@@ -1,4 +1,4 @@
-"""The input of a connection: a few frames are handled in each turn of the loop, and none after its end."""
+"""The input of a connection: a few frames are handled in each loop iteration, and none after its end."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class FakeHandler:
 
 
 async def turn() -> None:
-    """Run one turn of the loop."""
+    """Run one loop iteration."""
     await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""Long posts of long polling: one of them may use each turn of the event loop."""
+"""Long posts of long polling: one of them may use each iteration of the event loop."""
 
 from __future__ import annotations
 

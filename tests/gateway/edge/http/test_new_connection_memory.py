@@ -68,7 +68,7 @@ async def test_new_connection_is_freed_once_its_websocket_is_open(
     try:
         async with running_gateway(config()) as url, await RawClient.connect(address_of(url)) as client:
             await client.receive()
-            client.send(b"later turn of the loop", opcode=PING)
+            client.send(b"later loop iteration", opcode=PING)
             await client.frame()
             assert [connection() for connection in made] == [None]
     finally:

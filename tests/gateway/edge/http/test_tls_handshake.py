@@ -19,7 +19,7 @@ from aiohttp import web
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
-from gateway.edge.http.tls_handshake import STEPS_IN_TURN, HandshakeTurns
+from gateway.edge.http.tls_handshake import STEPS_PER_ITERATION, HandshakeTurns
 from gateway.limited_log import LimitedLog
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.raw_client import WAIT_TIMEOUT
@@ -27,7 +27,7 @@ from tests.gateway.edge.raw_client import WAIT_TIMEOUT
 
 @dataclass
 class TlsServer:
-    """Server over TLS; ``turns`` has the turn of the event loop in which each ClientHello was read."""
+    """Server over TLS; ``turns`` has the iteration of the event loop in which each ClientHello was read."""
 
     address: tuple[str, int]
     certificate: Path
@@ -114,7 +114,7 @@ async def test_few_handshakes_are_carried_out_in_one_turn_of_the_event_loop(tmp_
                 client.sendall(hello)
             while len(server.turns) < len(clients):  # noqa: ASYNC110 - the TLS library has no event
                 await asyncio.sleep(0.001)
-        assert max(Counter(server.turns).values()) <= STEPS_IN_TURN
+        assert max(Counter(server.turns).values()) <= STEPS_PER_ITERATION
         for client in clients:
             client.close()
 
@@ -204,5 +204,5 @@ async def test_peers_take_turns() -> None:
     for _ in range(6):
         before = len(done)
         await asyncio.sleep(0)
-        assert len(done) <= before + STEPS_IN_TURN
+        assert len(done) <= before + STEPS_PER_ITERATION
     assert "".join(done) == "abcaaa"

@@ -226,7 +226,7 @@ class ObservedConnection(BackendConnection):
 
     def __init__(self) -> None:
         self.arrived, self.ended = asyncio.Event(), asyncio.Event()
-        self.pieces: list[int] = [0]  # bytes that were parsed, by turn of the event loop, if a test counts them
+        self.pieces: list[int] = [0]  # bytes that were parsed, by iteration of the event loop, if a test counts them
         self.kept = 0  # bytes of the body when the request failed
         super().__init__(100_000, lambda _: self.ended.set())
 

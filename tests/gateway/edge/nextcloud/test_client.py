@@ -239,7 +239,7 @@ async def test_concurrent_requests_to_a_host_are_limited(cloud: FakeNextcloud) -
             for _ in range(7):
                 group.create_task(join(client, cloud))
             await cloud.wait_for(lambda seen: seen.type == "room", count=1 + 3)
-            for _ in range(20):  # turns of the loop in which a fourth request could arrive
+            for _ in range(20):  # loop iterations in which a fourth request could arrive
                 await asyncio.sleep(0)
             assert len(cloud.requests_of("room")) == 1 + 3
             cloud.gate.set()

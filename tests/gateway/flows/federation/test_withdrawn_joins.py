@@ -196,7 +196,7 @@ async def test_guest_without_a_room_has_its_time_limit_again() -> None:
 @pytest.mark.parametrize("turns", range(10))
 @pytest.mark.parametrize("requested", ["leave", "bye", "here"])
 async def test_request_that_crosses_the_answer_of_the_host_is_carried_out(turns: int, requested: str) -> None:
-    """The host has accepted; the client's next request comes some turns of the event loop later."""
+    """The host has accepted; the client's next request comes some iterations of the event loop later."""
     host = silent_host("join")
     async with harness_with(host) as harness:
         alice = await harness.member("alice")

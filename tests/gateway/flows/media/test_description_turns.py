@@ -1,4 +1,4 @@
-"""Descriptions share the turns of the event loop (docs/operations.md, "Limits")."""
+"""Descriptions share the iterations of the event loop (docs/operations.md, "Limits")."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import contextlib
 import pytest
 
 from gateway.core.ids import SessionId
-from gateway.flows.media.description_turns import TURN_BYTES, DescriptionsBusy, DescriptionTurns
+from gateway.flows.media.description_turns import ITERATION_BYTES, DescriptionsBusy, DescriptionTurns
 
-LONG_DESCRIPTION = TURN_BYTES * 4
+LONG_DESCRIPTION = ITERATION_BYTES * 4
 
 
 async def take(turns: DescriptionTurns, session: str, size: int, order: list[str]) -> None:
@@ -27,7 +27,7 @@ async def take(turns: DescriptionTurns, session: str, size: int, order: list[str
 async def test_short_descriptions_are_read_in_one_turn() -> None:
     turns = DescriptionTurns()
     for number in range(4):
-        turns.take(SessionId(str(number)), TURN_BYTES // 4)
+        turns.take(SessionId(str(number)), ITERATION_BYTES // 4)
     with pytest.raises(DescriptionsBusy):
         turns.take(SessionId("late"), 1)
 

@@ -84,7 +84,7 @@ async def checks_answered(ice: IceTransport, client: socket.socket, count: int) 
     answered = 0
     for _ in range(count):
         client.sendto(bytes(connectivity_check(ice, "x")), ("127.0.0.1", ice.local_candidates[0].port))
-        for _ in range(4):  # turns of the loop: the datagram is read in one, the answer sent at once
+        for _ in range(4):  # loop iterations: the datagram is read in one, the answer sent at once
             await asyncio.sleep(0)
         try:
             while client.recv(2048)[:2] == b"\x01\x01":  # a success response

@@ -106,7 +106,7 @@ async def test_a_room_whose_destruction_janus_never_answered_is_an_orphan(monkey
         assert rooms.registry.orphans() == set()
         rooms.session.lose()
         await destroyed
-        await asyncio.sleep(0)  # the registry's callback runs in the next turn of the loop
+        await asyncio.sleep(0)  # the registry's callback runs in the next loop iteration
         assert rooms.registry.orphans() == {room}
 
 
