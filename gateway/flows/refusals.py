@@ -1,7 +1,7 @@
 """Refused clients and requests, reported to the operator: one warning a minute for each cause, and counters.
 
-Source: docs/operations.md, "Refusals". A warning names the backend, the refused URL, and the settings to compare; never
-a secret, a token or the address of a client. Warnings about URLs, which peers can invent, have their own
+Source: docs/troubleshooting.md, "Refusals". A warning names the backend, the refused URL, and the settings to
+compare; never a secret, a token or the address of a client. Warnings about URLs, which peers can invent, have their own
 limit of lines, so that they do not displace others.
 """
 

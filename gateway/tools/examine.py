@@ -12,7 +12,7 @@ from gateway.edge.operator.admin_page import ExaminationError
 LIMIT = 180.0  # seconds; the steps have limits of their own
 
 _PROGRAM = "from gateway.cli import main; main()"
-_EXIT_STATUSES = (0, 1)  # of a doctor that has tried its steps (docs/operations.md, "Exit status")
+_EXIT_STATUSES = (0, 1)  # of a doctor that has tried its steps (docs/commands.md, "Exit status")
 
 
 async def examine(configuration: Path) -> bytes:

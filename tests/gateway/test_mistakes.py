@@ -1,7 +1,8 @@
 """The commonest mistakes of administrators: each has its line in the log, its readiness, and its step of the doctor.
 
-Source: docs/operations.md, "Refusals", "Readiness"; docs/doctor.md. Gateway, Janus and doctor are real processes;
-Nextcloud is the shipped fake. In the texts CLOUD is the URL of Nextcloud and HOST its host and port.
+Source: docs/troubleshooting.md, "Refusals"; docs/operations.md, "Readiness"; docs/doctor.md. Gateway, Janus and doctor
+are real processes; Nextcloud is the shipped fake. In the texts CLOUD is the URL of Nextcloud, and HOST its host and
+port.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_pins_for_uv_are_those_of_the_constraints_files() -> None:
     assert [Requirement(text) for text in table["build-constraint-dependencies"]] == [pins(RUNTIME)["setuptools"]]
 
 
-@pytest.mark.parametrize("name", ["scripts/venv", "Dockerfile", "docs/operations.md"])
+@pytest.mark.parametrize("name", ["scripts/venv", "Dockerfile", "docs/install.md"])
 def test_each_installation_takes_the_pinned_files_and_builds_with_the_pinned_tools(name: str) -> None:
     commands = re.findall(r"\bpip install .*", (ROOT / name).read_text())
     assert len(commands) == 2

@@ -1,6 +1,6 @@
 """Warnings about peers that forward requests but are not in ``http.trusted_proxies``.
 
-Source: docs/operations.md, "Behind a reverse proxy". A proxy on loopback or in a private network is named in the line
+Source: docs/install.md, "Behind a reverse proxy". A proxy on loopback or in a private network is named in the line
 to add; any other peer may be a client, whose address must not appear in the log (invariant 7).
 """
 

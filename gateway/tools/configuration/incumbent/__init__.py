@@ -1,4 +1,4 @@
 """``portunus config import``: the configuration of the Go signaling server, ``server.conf``, as one of Portunus.
 
-Source: docs/configuration.md, "From server.conf".
+Source: docs/migration.md, "From server.conf".
 """

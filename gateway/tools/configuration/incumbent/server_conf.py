@@ -1,6 +1,6 @@
 """Parses ``server.conf``: sections and options (case-insensitive), comments, ``%(option)s``, ``$(VARIABLE)``.
 
-Source: docs/configuration.md, "From server.conf".
+Source: docs/migration.md, "From server.conf".
 """
 
 from __future__ import annotations

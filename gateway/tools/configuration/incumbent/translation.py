@@ -1,6 +1,6 @@
 """Translates the options of ``server.conf`` into the keys of Portunus.
 
-Source: docs/configuration.md, "From server.conf".
+Source: docs/migration.md, "From server.conf".
 """
 
 from __future__ import annotations
