@@ -100,13 +100,11 @@ def test_service_managers_wait_longer_than_calls_may_go_on_after_sigterm(tmp_pat
     (timeout,) = assigned(files["portunus.service"], "TimeoutStopSec")
     assert float(timeout) >= shortest
     assert "portunus-janus.service" in assigned(files["portunus.service"], "After")[0].split()
-    repository = (ROOT / "compose.yaml").read_text()
-    for compose, needed in ((files["compose.yaml"], ["janus", "coturn"]), (repository, ["janus"])):
-        gateway = service(compose, "gateway")
-        (period,) = re.findall(r"^    stop_grace_period: (\d+)s\b", gateway, re.M)
-        assert float(period) >= shortest
-        (depends_on,) = re.findall(r"^    depends_on:.*\n((?:      - .*\n)+)", gateway, re.M)
-        assert re.findall(r"- (\w+)", depends_on) == needed
+    gateway = service(files["compose.yaml"], "gateway")
+    (period,) = re.findall(r"^    stop_grace_period: (\d+)s\b", gateway, re.M)
+    assert float(period) >= shortest
+    (depends_on,) = re.findall(r"^    depends_on:.*\n((?:      - .*\n)+)", gateway, re.M)
+    assert re.findall(r"- (\w+)", depends_on) == ["janus", "coturn"]
     for image in ("Dockerfile", "janus-config/Dockerfile"):
         assert "\nSTOPSIGNAL SIGTERM\n" in (ROOT / image).read_text()
     assert "KillSignal" not in files["portunus.service"]
