@@ -6,7 +6,7 @@ PORT ?= 8080
 BIN := .venv/bin
 # Debian packages of the quick tests: an SFU, a browser with a font, a C compiler.
 PACKAGES := janus chromium fonts-dejavu-core gcc libc6-dev
-PACKAGES_FULL := $(PACKAGES) firefox-esr iproute2 nginx-light coturn systemd debootstrap systemd-container libnss3-tools
+PACKAGES_FULL := $(PACKAGES) firefox-esr iproute2 nginx-light apache2-bin caddy coturn systemd debootstrap systemd-container libnss3-tools
 
 help:
 	@echo "make demo [PORT=8080]  a call page on this machine, without Janus or Nextcloud"
