@@ -19,7 +19,7 @@ from itertools import count
 from sdp.document import DIRECTIONS, Description, MediaSection, SdpError, Section
 
 MAX_LINES = 2500  # about as many as a message of 64 KiB holds of a browser's description
-MAX_SECTIONS = 128  # a publisher has three; a subscriber's answer has as many as the SFU offered
+MAX_SECTIONS = 32  # a publisher has three; a subscriber's answer has as many as the SFU offered
 MAX_MEDIA_LINE = 1024  # characters of an "m=" line; with all 128 payload types it has about 500
 MAX_GROUPS = 16  # "a=group" lines; a browser writes one
 

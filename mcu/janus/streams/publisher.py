@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 KIND_OF_TYPE = {kind.value: kind for kind in MediaKind}
 # With 0, "no limit", Janus would send no further REMB, and the client would keep to the last one.
 UNLIMITED = 100_000_000  # bit/s
-LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another loop iteration (some ms each)
+LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another iteration of the event loop (some ms each)
+# m-lines of an offer. Janus adds them one by one to a table that the handle's timers read without a lock; 1.1.2 crashed
+# once (SIGSEGV in a timer) in about 200 offers of 128 m-lines. A browser's offer has three.
+MAX_SECTIONS = 16
 CONNECT_TIMEOUT = 30.0  # seconds; Janus closes a PeerConnection that is not up after 22
 
 
@@ -107,11 +110,13 @@ class JanusPublisher(HandlePeer):
         """Send an offer to Janus and return the answer, corrected; added media are offered to the subscribers.
 
         Raises:
-            Rejected: Janus sent no answer, or one that is not a session description.
+            Rejected: the offer has too many sections, or Janus sent no answer, or not a session description.
             JanusError: Janus refused.
             RequestInterrupted: the answer may have been lost with a connection.
             McuLost: the session is lost.
         """
+        if len(offer.description.media) > MAX_SECTIONS:
+            raise Rejected(f"the offer has more than {MAX_SECTIONS} media sections")
         self.offer_sent = True
         single = single_layer(offer.description, self._videocodecs, self._simulcast)
         sent = offer if single is None else SerialisedOffer.of(single, self.offer)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+
 import pytest
 
 from mcu.base import (
@@ -10,6 +13,7 @@ from mcu.base import (
     Rejected,
 )
 from mcu.janus.backend import JanusMcu
+from mcu.janus.streams.publisher import MAX_SECTIONS
 from sdp.codecs import payloads
 from sdp.document import kinds
 from tests.mcu.descriptions import WITHOUT_TRANSPORT, parse_frozen
@@ -19,6 +23,7 @@ from tests.mcu.janus.conftest import (
     JanusCall,
     WaitableListener,
     answer_offer,
+    offer_of_closed_peer,
     renegotiate,
 )
 from tests.media import PublishingPeer
@@ -68,6 +73,19 @@ async def test_changes_that_janus_held_back_are_offered_after_the_answer(call: J
     await listener.until(lambda: bool(listener.offers))
     await answer_offer(late, watcher, listener.offers[0])
     await watcher.wait_for_picture(4)
+
+
+async def test_an_offer_with_more_sections_than_janus_can_safely_add_is_refused(mcu: JanusMcu) -> None:
+    head, _, rest = str(await offer_of_closed_peer()).partition("m=")
+    section = f"m={rest.partition('m=')[0]}"
+    for count in (MAX_SECTIONS, MAX_SECTIONS + 1):
+        mids = range(count)
+        group = f"a=group:BUNDLE {' '.join(map(str, mids))}\r"
+        sections = (re.sub(r"(?m)^a=mid:.*\r$", f"a=mid:{mid}\r", section) for mid in mids)
+        offer = parse_frozen(re.sub(r"(?m)^a=group:BUNDLE.*\r$", group, head) + "".join(sections))
+        refused = pytest.raises(Rejected, match="more than 16 media sections")
+        with refused if count > MAX_SECTIONS else contextlib.nullcontext():
+            await mcu.publish(CAMERA, offer, PUBLISH, WaitableListener())
 
 
 async def test_a_refresh_is_a_new_offer_for_the_same_connection(call: JanusCall) -> None:
