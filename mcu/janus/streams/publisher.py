@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 KIND_OF_TYPE = {kind.value: kind for kind in MediaKind}
 # With 0, "no limit", Janus would send no further REMB, and the client would keep to the last one.
 UNLIMITED = 100_000_000  # bit/s
-LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another iteration of the event loop (some ms each)
+LONG_ANSWER = 16_384  # characters; the gateway checks a longer one in another loop iteration (some ms each)
 # m-lines of an offer. Janus adds them one by one to a table that the handle's timers read without a lock; 1.1.2 crashed
 # once (SIGSEGV in a timer) in about 200 offers of 128 m-lines. A browser's offer has three.
 MAX_SECTIONS = 16
