@@ -99,7 +99,7 @@ class _Service:
             match received:
                 case signal.SIGHUP:
                     self._manager.reloading()
-                    await _reload(gateway, self._load)
+                    await reload(gateway, self._load)
                     self._manager.ready(self._status())
                 case signal.SIGTERM:
                     self._manager.extend_time_limit(gateway.drain_deadline + END_TIME)
@@ -123,8 +123,8 @@ def _collect_less_garbage() -> None:
     gc.set_threshold(*COLLECTION_THRESHOLDS)
 
 
-async def _reload(gateway: Gateway, load: Callable[[], Config]) -> None:
-    """Load the configuration again and apply it, unless it is invalid."""
+async def reload(gateway: Gateway, load: Callable[[], Config]) -> None:
+    """Load the configuration again and apply it, or log why it cannot be used."""
     try:
         keys = await gateway.reload(load())
     except (ConfigError, ValueError, OSError) as error:

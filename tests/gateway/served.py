@@ -8,6 +8,7 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
@@ -53,6 +54,35 @@ async def served_gateway(folder: Path, cloud: FakeNextcloud, configuration: str 
 @asynccontextmanager
 async def serve(folder: Path, text: str) -> AsyncIterator[str]:
     """Run ``portunus serve`` with a configuration and yield its URL; its log is written to the folder, as JSON."""
+    async with served_process(folder, text) as gateway:
+        yield gateway.url
+
+
+@dataclass
+class ServedGateway:
+    """A process of ``portunus serve``, whose configuration and log are in ``folder``."""
+
+    process: asyncio.subprocess.Process
+    folder: Path
+    url: str
+
+    async def reload(self, text: str) -> str:
+        """Have the process reload a configuration; return what it logs about the result."""
+        log, results = self.folder / LOG, ("the configuration was reloaded", "the configuration was not changed")
+        start = len(log.read_text())
+        (self.folder / FILE).write_text(text)
+        self.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:  # until another process has written the line
+                lines = log.read_text()[start:].splitlines()
+                if found := [line for line in lines if any(result in line for result in results)]:
+                    return found[0]
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def served_process(folder: Path, text: str) -> AsyncIterator[ServedGateway]:
+    """Run ``portunus serve`` with a configuration; its log is written to the folder, as JSON."""
     file = folder / FILE
     file.write_text(text)
     command = (PORTUNUS, "serve", "-c", str(file), "--log-format", "json")
@@ -62,7 +92,7 @@ async def serve(folder: Path, text: str) -> AsyncIterator[str]:
         assert process.stdout is not None
         async with asyncio.timeout(START_TIMEOUT):
             line = (await process.stdout.readline()).decode()
-        yield line.removeprefix("portunus listens on ").strip()
+        yield ServedGateway(process, folder, line.removeprefix("portunus listens on ").strip())
     finally:
         process.send_signal(signal.SIGINT)  # SIGTERM would wait for clients that are in a call
         await process.wait()

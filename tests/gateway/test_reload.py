@@ -10,13 +10,16 @@ import aiohttp
 import msgspec
 import pytest
 
-from gateway.config import Config, HttpSection, SessionsSection
-from gateway.config.sections import McuSection, NextcloudSection, StatsSection
-from gateway.core.limits import FederationRules
+from gateway.config import AdminSection, Config, HttpSection, SessionsSection, load
+from gateway.config.sections import InternalSection, McuSection, NextcloudSection, StatsSection, TurnSection
+from gateway.core.limits import Backend, FederationRules
+from gateway.core.throttle import ThrottledAction
 from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
 from gateway.flows.settings import MediaLimits
+from gateway.tools.serve import reload
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.federation.servers import OtherServer
+from tests.gateway.flows.fakes import DisconnectedCaller
 from tests.gateway.running import SECRET, started_gateway
 
 LOOPBACK = ("127.0.0.1/32",)
@@ -150,3 +153,82 @@ async def test_only_keys_of_nextcloud_that_a_reload_does_not_apply_need_a_restar
         assert await gateway.reload(after) == needs_restart
         found = gateway._services.backends.find_with_base_url("https://cloud.example/")
         assert (found is not None) is after.nextcloud.allow_any
+
+
+VALID = f"""\
+[http]
+listen = ["127.0.0.1:0"]
+[sessions]
+secret = "{SECRET}"
+[[backend]]
+id = "cloud"
+urls = ["https://cloud.example/"]
+secret = "3b8f6a0d1c9e47528a6d0f1e2b3c4d5e"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reasons"),
+    [
+        ("listen = ", ["not TOML"]),
+        (VALID.replace('["127.0.0.1:0"]', "[]"), ["http.listen", "needs at least one address"]),
+        (
+            VALID.replace("[http]", '[http]\ncertificate = "/none.pem"\nkey = "/none.pem"'),
+            ["http.certificate", "cannot be read"],
+        ),
+        (VALID.replace("[http]", '[http]\ntrusted_proxies = ["proxy"]'), ["http.trusted_proxies[0]", '"proxy"']),
+        (VALID + '[stats]\nallowed = ["all"]\n', ["stats.allowed[0]", '"all"']),
+        (VALID + '[mcu]\nblocked_candidates = ["10.0.0.0/40"]\n', ["mcu.blocked_candidates[0]", '"10.0.0.0/40"']),
+        (VALID + '[mcu]\nallowed_candidates = ["here"]\n', ["mcu.allowed_candidates[0]", '"here"']),
+        (VALID.replace(SECRET, "short"), ["sessions.secret", "needs"]),
+        (VALID + "[limits]\nid_length = -1\n", ["limits.id_length"]),
+        (VALID + "[limit]\nid_length = 1\n", ["limit"]),
+        (VALID + '[geoip.overrides]\nhome = "DE"\n', ["geoip.overrides"]),
+        (
+            VALID + '[federation]\ncertificate_authorities = "/none.pem"\n',
+            ["federation.certificate_authorities", "/none.pem"],
+        ),
+    ],
+)
+async def test_invalid_file_changes_nothing_and_the_log_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, reasons: list[str]
+) -> None:
+    file = tmp_path / "portunus.toml"
+    file.write_text(VALID)
+    async with started_gateway(load(file, {})) as (gateway, _):
+        before = gateway._settings
+        file.write_text(text)
+        await reload(gateway, lambda: load(file, {}))
+        assert gateway._settings is before
+    (line,) = [record.getMessage() for record in caplog.records if "configuration" in record.getMessage()]
+    assert line.startswith(f"the configuration was not changed: {file}")
+    assert all(reason in line for reason in reasons)
+    assert not any(secret in line for secret in (SECRET, "3b8f6a0d1c9e47528a6d0f1e2b3c4d5e"))
+
+
+NEW_SECRET = "d0c1b2a3948576655a4b3c2d1e0f9a8b"
+
+
+@pytest.mark.parametrize(
+    ("action", "changed"),
+    [
+        (ThrottledAction.ROOM_AUTH, {"backends": (Backend("cloud", ("https://cloud.example/",), NEW_SECRET),)}),
+        (ThrottledAction.HELLO_INTERNAL, {"internal": InternalSection(NEW_SECRET)}),
+        (ThrottledAction.TURN_KEY, {"turn": TurnSection(api_key=NEW_SECRET)}),
+        (ThrottledAction.ADMIN_SECRET, {"admin": AdminSection(secret=NEW_SECRET)}),
+    ],
+)
+async def test_reload_with_a_changed_secret_ends_the_blocks_of_addresses_that_used_the_old_one(
+    action: ThrottledAction, changed: dict[str, Any]
+) -> None:
+    before = msgspec.structs.replace(config(), backends=(Backend("cloud", ("https://cloud.example/",), SECRET),))
+    caller = DisconnectedCaller("192.0.2.1")
+    async with started_gateway(before) as (gateway, _):
+        throttling = gateway._services.throttling
+        for each in ThrottledAction:
+            while not throttling.blocks(caller.address, each):
+                await throttling.record_failure(caller, each)
+        await gateway.reload(before)
+        assert all(throttling.blocks(caller.address, each) for each in ThrottledAction)
+        await gateway.reload(msgspec.structs.replace(before, **changed))
+        assert [each for each in ThrottledAction if not throttling.blocks(caller.address, each)] == [action]
