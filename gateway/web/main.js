@@ -3,6 +3,9 @@
  */
 
 import * as sentences from "./sentences.js";
+import { DeviceLists } from "./devices.js";
+import { LevelMeter } from "./level.js";
+import { Preview } from "./preview.js";
 import { prepareChoices } from "./settings.js";
 import { SignalingError } from "./signaling.js";
 import { Participation } from "./participation.js";
@@ -12,6 +15,12 @@ const WIDE = "(min-width: 60rem)"; // wide enough for the list of people beside 
 
 const $ = (id) => document.getElementById(id);
 const view = new View();
+const lists = new DeviceLists(
+  (kind) => (participation ? participation.switchDevice(kind).then(showLevel) : preview.reopen()),
+  (kinds) => (participation ? participation.devicesArrived(kinds).then(showLevel) : preview.reopen()),
+);
+const preview = new Preview(lists);
+const meter = new LevelMeter($("settings"));
 let participation = null; // null in the lobby
 
 async function join(event) {
@@ -19,6 +28,7 @@ async function join(event) {
   const [name, room] = [$("name").value.trim(), $("room").value.trim()];
   if (participation || !name || !room) return;
   view.notices.clearAll();
+  preview.close();
   $("join").disabled = true;
   const joined = new Participation(view, { name, room, wanted: $("wanted").value, size: $("size").value, onEnd: leave });
   participation = joined;
@@ -29,6 +39,7 @@ async function join(event) {
     return;
   }
   if (participation !== joined) return; // the user has left
+  lists.refresh(); // so that it is known later which devices arrive
   $("room-title").textContent = room;
   document.title = `${room} – Portunus`;
   history.replaceState(null, "", `?room=${encodeURIComponent(room)}`);
@@ -63,6 +74,20 @@ function showPeople(shown) {
   $("show-people").setAttribute("aria-expanded", String(shown));
 }
 
+function showSettings() {
+  $("settings").returnValue = "";
+  $("settings").showModal();
+  lists.refresh();
+  showLevel();
+}
+
+/** Show the level of the own microphone while the settings are open. */
+function showLevel() {
+  const { realAudio, audio } = participation?.media ?? {};
+  if ($("settings").open && realAudio) meter.start(audio);
+  else meter.stop();
+}
+
 function start() {
   prepareChoices();
   const room = new URLSearchParams(location.search).get("room");
@@ -74,10 +99,13 @@ function start() {
     share: () => participation?.toggleShare(),
     leave: () => leave(""),
     "show-people": () => showPeople($("people").hidden),
-    "show-settings": () => $("settings").showModal(),
+    "show-settings": showSettings,
   };
   for (const [id, run] of Object.entries(controls)) $(id).addEventListener("click", run);
-  $("settings").addEventListener("close", () => $("settings").returnValue === "apply" && participation?.applyPreferences());
+  $("settings").addEventListener("close", () => {
+    meter.stop();
+    if ($("settings").returnValue === "apply") participation?.applyPreferences();
+  });
   $("share").hidden = !navigator.mediaDevices?.getDisplayMedia;
   addEventListener("pagehide", () => participation && leave("")); // the browser may show this page again in its last state
   if (!globalThis.RTCPeerConnection) view.notices.show("webrtc", sentences.NO_WEBRTC);

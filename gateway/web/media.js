@@ -2,6 +2,8 @@
  * The local tracks: camera and microphone, or a generated picture and silence in their place.
  */
 
+import { openDevices } from "./devices.js";
+
 const PICTURE_RATE = 12; // frames per second of the generated picture
 
 const CAMERA_SIZES = { 360: { width: { ideal: 640 }, height: { ideal: 360 } }, 720: { width: { ideal: 1280 }, height: { ideal: 720 } } };
@@ -67,6 +69,19 @@ export class LocalMedia {
     this.#fillIn();
   }
 
+  /** Open the chosen microphone in place of the present one, which stays if that fails; returns whether it succeeded. */
+  async switchMicrophone() {
+    if (!(await this.#openDevices("audio"))) return true;
+    if (this.realAudio) this.#failures.audio = "";
+    return false;
+  }
+
+  /** Open the chosen camera in place of the present one, which is closed first: phones have one open at a time. */
+  async switchCamera() {
+    this.#stopPicture();
+    await this.startVideo();
+  }
+
   /** Stop the video track, and the camera. */
   stopVideo() {
     this.#cameraWanted = false;
@@ -108,9 +123,9 @@ export class LocalMedia {
     if (!devicesReachable()) {
       failure = "insecure";
     } else {
-      const constraints = { audio: kinds.includes("audio"), video: kinds.includes("video") && this.#size };
+      const constraints = { audio: kinds.includes("audio") && {}, video: kinds.includes("video") && this.#size };
       try {
-        tracks = (await navigator.mediaDevices.getUserMedia(constraints)).getTracks();
+        tracks = (await openDevices(constraints)).getTracks();
       } catch (error) {
         failure = error.name === "NotAllowedError" ? "permission" : "missing";
       }
@@ -267,7 +282,7 @@ export function hueOf(name) {
 let sharedContext = null;
 let speechLoaded = null; // the promise that speech.js is loaded into it
 
-function audioContext() {
+export function audioContext() {
   sharedContext ??= new AudioContext();
   if (sharedContext.state === "suspended") sharedContext.resume();
   return sharedContext;

@@ -5,6 +5,7 @@
 import * as backend from "./backend.js";
 import { Call } from "./call.js";
 import { LocalMedia, openScreen, SpeechDetector } from "./media.js";
+import { isOfOtherDevice } from "./devices.js";
 import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
 import * as sentences from "./sentences.js";
 import { screenPreferences, preferences } from "./settings.js";
@@ -93,6 +94,30 @@ export class Participation {
     this.media.stopVideo(); // also while the browser's dialog for a microphone is open
     this.#devicesChanged();
     if (!this.media.reason) this.#reportDevices();
+  }
+
+  /** Use the chosen microphone ("audioinput") or camera ("videoinput") in place of the present one; a camera that is off stays off. */
+  async switchDevice(kind) {
+    const { notices } = this.#view;
+    if (!this.call) return;
+    if (kind === "videoinput") {
+      if (this.media.realVideo) await this.#openDevices(() => this.media.switchCamera());
+      return;
+    }
+    if (!this.media.realAudio) return;
+    notices.clear("microphone");
+    await this.#openDevices(async () => {
+      if (!(await this.media.switchMicrophone()) && this.media.realAudio) notices.show("microphone", sentences.MICROPHONE_REFUSED);
+    });
+  }
+
+  /** Use devices that were plugged in: chosen ones, and those that are missing. */
+  async devicesArrived(kinds) {
+    if (!this.call) return;
+    const { media } = this;
+    if (kinds.includes("audioinput") && media.realAudio && isOfOtherDevice(media.audio)) await this.switchDevice("audioinput");
+    if (kinds.includes("videoinput") && media.realVideo && isOfOtherDevice(media.video)) await this.switchDevice("videoinput");
+    if (media.reason && media.reason !== "permission") await this.#openDevices(() => media.reopen());
   }
 
   async toggleShare() {

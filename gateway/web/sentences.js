@@ -17,6 +17,17 @@ const DEVICES = {
   allLost: "No camera or microphone was found. The others neither see nor hear you.",
 };
 
+export const MICROPHONE_REFUSED = "The chosen microphone could not be opened: another program may use it. The others hear you by the former one.";
+
+/** Why the check before the call lacks a device. */
+export const preview = {
+  permission: "Your browser was told not to let this page use the camera and microphone.",
+  insecure: "Browsers give a camera and microphone only to pages on https or localhost.",
+  devices: "No camera and no microphone was found.",
+  camera: "No camera was found.",
+  microphone: "No microphone was found.",
+};
+
 export const LISTENING = "You take part as a listener: you see and hear the others, they neither see nor hear you.";
 
 export function devices(reason) {

@@ -3,6 +3,7 @@
  */
 
 import { hueOf, initialOf } from "./media.js";
+import { useSpeaker } from "./speaker.js";
 import { Places } from "./places.js";
 import { TileTools } from "./tile_tools.js";
 
@@ -17,6 +18,7 @@ class Tile {
     this.video = element("video");
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
     this.video.setAttribute("aria-hidden", "true");
+    if (!own) useSpeaker(this.video);
     this.avatar = element("div", "avatar");
     this.avatar.setAttribute("aria-hidden", "true");
     this.note = element("p", "tile-note");
