@@ -41,6 +41,7 @@ from gateway.edge.operator.operator_routes import operator_routes
 from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.snapshot import SnapshotApi
 from gateway.edge.operator.status import Status
+from gateway.edge.shutdown import Shutdown
 from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
 from gateway.flows.wiring import Flows
@@ -92,7 +93,9 @@ class Gateway:
         self._stats_allowed = Networks(settings.stats_allowed.texts)
         self._geoip = GeoIp(settings.locations)
         self._nextcloud = self._create_nextcloud_client()
-        self._remote_servers = RemoteWebSockets(SERVER_HEADER, config.federation, self._clock)
+        self._remote_servers = RemoteWebSockets(
+            SERVER_HEADER, config.federation, self._clock, on_warning=self._record_refusal
+        )
         self._mcu = self._create_mcu()
         self._services = self._create_services()
         throttling, refusals = self._services.throttling, self._services.refusals
@@ -189,22 +192,26 @@ class Gateway:
             raise
 
     async def stop(self) -> None:
-        """Stop listening, close all connections and end all streams on the SFU. Idempotent."""
-        await self._admin.stop()
-        await self._housekeeper.stop()
-        await self._geoip.stop()
+        """Stop listening, close all connections and end all streams on the SFU. Idempotent.
+
+        A part that does not end in time is named in the log.
+        """
+        shutdown = Shutdown()
+        await shutdown.end("the admin socket's connections", self._admin.stop())
+        await shutdown.end("the timers", self._housekeeper.stop())
+        await shutdown.end("the GeoIP downloads", self._geoip.stop())
         self._websocket.close()
         self._polling.close()
-        await self._janus_events.close()
+        await shutdown.end("the event connections of Janus", self._janus_events.close())
         runner, self._runner = self._runner, None
         if runner is not None:
-            await runner.cleanup()
-        await self._websocket.wait_closed()
-        await self._flows.close()
+            await shutdown.end("the HTTP connections", runner.cleanup())
+        await shutdown.end("the WebSockets of clients", self._websocket.wait_closed())
+        await shutdown.end("the requests of clients", self._flows.close())
         if self._mcu is not None:
-            await self._mcu.stop()
-        await self._nextcloud.close()
-        await self._remote_servers.close()
+            await shutdown.end("the streams on the SFU", self._mcu.stop())
+        await shutdown.end("the connections to Nextcloud", self._nextcloud.close())
+        await shutdown.end("the connections to other servers", self._remote_servers.close())
 
     async def stop_listening(self) -> None:
         """Refuse new connections; open connections stay open (2.5). Idempotent."""
@@ -259,7 +266,11 @@ class Gateway:
             connections_per_host=section.places,
             counters=self._counters,
             clock=self._clock,
+            on_warning=self._record_refusal,
         )
+
+    def _record_refusal(self, at: float, line: str) -> None:
+        self._services.refusals.record_line(at, line)
 
     def _create_mcu(self) -> Mcu | None:
         section = self._config.mcu
@@ -335,6 +346,7 @@ class Gateway:
             SERVER_VERSION,
             self._proxies,
             self._stats_allowed,
+            self._services.refusals,
             stats=overview.stats,
             metrics=Metrics(self._counters, overview.gauges(self._nextcloud.connections)).render,
             readiness=overview.readiness,

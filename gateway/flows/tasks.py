@@ -12,6 +12,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
+CLOSE_LIMIT = 5.0  # seconds that cancelled tasks have to end
+CANCEL_INTERVAL = 2.0  # seconds until a task that has not ended is cancelled again
+
 log = logging.getLogger("portunus.flows")
 
 Work: TypeAlias = Coroutine[Any, Any, None]
@@ -37,12 +40,22 @@ class Tasks:
         return task
 
     async def close(self) -> None:
-        """Cancel all running tasks and wait for their end."""
+        """Cancel all running tasks and wait for their end, ``CLOSE_LIMIT`` seconds at most.
+
+        A task that goes on is cancelled again: ``asyncio.wait_for`` of Python 3.11 may swallow a cancellation.
+        """
         await asyncio.sleep(0)  # tasks that were just spawned begin, and can release resources
-        while running := [task for task in self._running if task is not asyncio.current_task()]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLOSE_LIMIT
+        while (running := self._others()) and loop.time() < deadline:
             for task in running:
                 task.cancel()
-            await asyncio.wait(running)
+            await asyncio.wait(running, timeout=CANCEL_INTERVAL)
+        for task in running:
+            log.error("task %s did not end within %g s after it was cancelled", task.get_name(), CLOSE_LIMIT)
+
+    def _others(self) -> list[asyncio.Task[None]]:
+        return [task for task in self._running if task is not asyncio.current_task()]
 
     def __len__(self) -> int:
         return len(self._running)

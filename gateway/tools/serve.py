@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from gateway.edge.service_manager import ServiceManager
 from gateway.tools.examine import examine
 
 END_TIME = 20.0  # seconds from the end of the drain until the process has ended, at most
+EXIT_LIMIT = 4.0  # seconds from the end of the gateway until its process has ended
 COLLECTION_THRESHOLDS = (5_000, 10, 400)  # of gc.set_threshold; the second one bounds the pause of a collection
 
 log = logging.getLogger("portunus")
@@ -47,7 +49,25 @@ def run(config: Config, load: Callable[[], Config], path: Path) -> int:
         click.echo(f"Error: {error}", err=True)
         return 1
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_Service(gateway, load).run())
+        code = runner.run(_Service(gateway, load).run())
+        _end_process_within(EXIT_LIMIT, code)
+        return code
+
+
+def _end_process_within(seconds: float, code: int) -> None:
+    """End the process after ``seconds`` if it does not end by itself: a task or thread may not.
+
+    Both the event loop and the interpreter wait for threads, such as one that waits for a name server.
+    """
+
+    def end() -> None:
+        names = sorted(thread.name for thread in threading.enumerate() if thread is not threading.current_thread())
+        log.error("the process did not end within %g s, and is ended; its threads: %s", seconds, ", ".join(names))
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
 
 
 class _Service:

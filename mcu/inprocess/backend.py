@@ -42,6 +42,7 @@ from mcu.stream_gauges import stream_gauges
 from sdp.document import Description
 
 VERSION = version("aiortc")
+STOP_LIMIT = 5.0  # seconds until the sockets of all streams are closed
 BIND_RETRY = 5.0  # seconds between two attempts to bind while no address can be bound
 
 log = logging.getLogger("portunus.inprocess")
@@ -224,15 +225,19 @@ class InprocessMcu:
             self._check_sockets()
 
     async def stop(self) -> None:
-        """Close every stream, and return when all sockets are closed."""
+        """Close every stream, and return when all sockets are closed, after ``STOP_LIMIT`` seconds at most."""
         if self._bind_timer is not None:
             self._bind_timer.cancel()
         self._set_state(SfuState.STOPPED, "stopped")
         self._publishers.wake_all()
         for publisher in self._publishers:
             publisher.end_lost()
-        while self._closing:
-            await asyncio.wait(self._closing)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + STOP_LIMIT
+        while self._closing and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(self._closing, timeout=left)
+        for task in self._closing:
+            log.error("a PeerConnection did not close within %g s: %s", STOP_LIMIT, _waiting_at(task))
 
     def _require_publisher(self, key: StreamKey) -> InprocessPublisher:
         publisher = self._publishers.get(key)
@@ -298,3 +303,9 @@ class InprocessMcu:
             raise Rejected(f"The SFU cannot be used: {self._reason}.")
         if self._state is not SfuState.READY:
             raise McuLost("The SFU is not running.")
+
+
+def _waiting_at(task: asyncio.Task[None]) -> str:
+    """Return the function in which a task waits, and its line."""
+    frames = task.get_stack(limit=1)
+    return f"{frames[0].f_code.co_qualname}, line {frames[0].f_lineno}" if frames else "it waits nowhere"

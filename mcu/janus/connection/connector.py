@@ -123,7 +123,9 @@ class JanusConnector:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.wait([task])
+            _, running = await asyncio.wait([task], timeout=3 * CLOSE_TIMEOUT)
+            if running:
+                self._log.error("the connection to Janus did not end within %g s", 3 * CLOSE_TIMEOUT)
         self._lose_claimable("stopped")
         self._set_state(SfuState.STOPPED, "stopped")
 

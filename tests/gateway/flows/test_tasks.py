@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import warnings
 
 import pytest
 
-from gateway.flows.tasks import SerialQueue, Tasks
+from gateway.flows.tasks import CLOSE_LIMIT, SerialQueue, Tasks
 from tests.gateway.flows.virtual_time import settle
 
 
@@ -50,6 +51,41 @@ async def test_close_cancels_tasks_that_are_spawned_during_the_close() -> None:
     await settle()
     await tasks.close()
     assert ended == [True]
+
+
+async def test_close_cancels_a_task_again_that_has_swallowed_its_cancellation() -> None:
+    tasks, cancellations = Tasks(), 0
+
+    async def work() -> None:
+        nonlocal cancellations
+        while cancellations < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancellations += 1
+
+    tasks.spawn(work(), "work")
+    await settle()
+    await tasks.close()
+    assert (cancellations, len(tasks)) == (2, 0)
+
+
+async def test_close_names_a_task_that_does_not_end_and_returns(caplog: pytest.LogCaptureFixture) -> None:
+    tasks, over = Tasks(), False
+
+    async def work() -> None:
+        while not over:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(60.0)
+
+    task = tasks.spawn(work(), "stubborn work")
+    await settle()
+    await tasks.close()
+    (record,) = caplog.records
+    assert f"task stubborn work did not end within {CLOSE_LIMIT:g} s" in record.getMessage()
+    over = True
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_close_from_a_task_does_not_wait_for_that_task() -> None:

@@ -119,3 +119,13 @@ def test_passed_socket_that_must_not_be_served_is_an_error(
     assert (process.returncode, output) == (1, "")
     assert reason in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_process_with_a_thread_that_does_not_end_is_ended() -> None:
+    stuck = (
+        "import threading; from gateway import log; from gateway.tools import serve; log.configure()\n"
+        "threading.Thread(target=threading.Event().wait, name='stuck').start(); serve._end_process_within(0.1, 3)"
+    )
+    done = subprocess.run([sys.executable, "-c", stuck], stderr=subprocess.PIPE, text=True, timeout=60.0)
+    assert done.returncode == 3
+    assert "the process did not end within 0.1 s, and is ended; its threads: MainThread, stuck" in done.stderr

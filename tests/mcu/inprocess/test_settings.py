@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import resource
 from collections.abc import Iterator
@@ -9,8 +10,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from gateway import log
 from mcu.base import BackendId, PublisherId, PublishOptions, Rejected, StreamKey, StreamType
-from mcu.inprocess import InprocessSettings
+from mcu.inprocess import InprocessSettings, backend
 from mcu.inprocess.backend import InprocessMcu
 from tests.mcu.contract.clients import sender, viewer
 from tests.mcu.descriptions import parse_frozen
@@ -105,3 +107,21 @@ def test_connections_are_limited_by_settings_ports_and_descriptors(monkeypatch: 
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     assert InprocessMcu(decode({})).status().capacity == 12_000
     assert InprocessMcu(decode({"peer_connections": 0})).status().capacity == 0
+
+
+async def test_socket_that_does_not_close_is_named_and_does_not_keep_the_sfu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "STOP_LIMIT", 0.05)
+    mcu = InprocessMcu(InprocessSettings(address="127.0.0.1"))
+    await mcu.start(lambda status: None)
+
+    async def wait_for_peer() -> None:
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(wait_for_peer())
+    mcu._keep_task(task)
+    with log.captured_lines() as lines:
+        await mcu.stop()
+    assert [
+        "a PeerConnection did not close within 0.05 s: " in line and "wait_for_peer, line " in line for line in lines
+    ] == [True]
+    task.cancel()

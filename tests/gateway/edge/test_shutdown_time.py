@@ -1,0 +1,57 @@
+"""The end of the gateway's parts within time limits, in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway import log
+from gateway.edge.shutdown import LEAST_TIME, PART_LIMIT, TOTAL_LIMIT, Shutdown
+from gateway.tools.serve import END_TIME, EXIT_LIMIT
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+async def fail() -> None:
+    raise RuntimeError("a fault")
+
+
+async def test_part_that_does_not_end_is_named_and_does_not_keep_the_others() -> None:
+    shutdown, ended = Shutdown(), []
+
+    async def end() -> None:
+        ended.append(asyncio.get_running_loop().time())
+
+    started = asyncio.get_running_loop().time()
+    with log.captured_lines() as lines:
+        await shutdown.end("the streams", never())
+        await shutdown.end("the requests", fail())
+        await shutdown.end("the timers", end())
+    assert ended == [started + PART_LIMIT]
+    first, second = lines
+    assert f"the streams did not end within {PART_LIMIT:.1f} s" in first
+    assert "the requests did not end properly" in second
+    assert "a fault" in second
+
+
+async def test_all_parts_together_end_in_time_for_the_service_manager() -> None:
+    loop = asyncio.get_running_loop()
+    shutdown, started = Shutdown(), loop.time()
+    for number in range(10):
+        await shutdown.end(f"part {number}", never())
+    assert loop.time() - started <= TOTAL_LIMIT + 10 * LEAST_TIME
+    assert loop.time() - started + EXIT_LIMIT < END_TIME + 1
+
+
+async def test_part_that_is_left_is_cancelled() -> None:
+    cancelled = asyncio.Event()
+
+    async def wait() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    await Shutdown(part=0.5).end("the streams", wait())
+    await asyncio.wait_for(cancelled.wait(), 1)
