@@ -6,10 +6,14 @@ A cause is any hashable value, such as a tuple of some of the values in the line
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Hashable
 
 PERIOD = 60.0  # seconds between two lines of one cause
 MAX_CAUSES = 64  # causes with a line per period
+LONGEST_CODE = 40  # characters of an error code that a peer sent
+
+_code = re.compile("[a-z]+(?:[_-][a-z]+)*")
 
 
 class LimitedLog:
@@ -63,3 +67,8 @@ class LimitedLog:
             if now < written + PERIOD:
                 return
             del self._written[cause]
+
+
+def shown_code(code: str) -> str:
+    """Return an error code of a peer for the log; a text that is no code, and may contain anything, is left out."""
+    return code if len(code) <= LONGEST_CODE and _code.fullmatch(code) else "an error without a valid code"

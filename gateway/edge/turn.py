@@ -84,6 +84,7 @@ class TurnCredentials:
                 return _refusal(429, "Too many requests")
             return _refusal(403, _NOT_ALLOWED)
         if not settings.servers:
+            self._refusals.no_turn_servers()
             return _refusal(404, "No TURN servers available.")
         name = query.get("username", "") or "".join(secrets.choice(_letters) for _ in range(NAME_LENGTH))
         username, password = credentials(settings.secret, name, self._clock())

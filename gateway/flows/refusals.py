@@ -16,7 +16,7 @@ from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.flows.ports import FlowCounters
 from gateway.flows.refused_urls import UnknownUrl, origin, shown
-from gateway.limited_log import LimitedLog
+from gateway.limited_log import LimitedLog, shown_code
 from gateway.wire import unverified_claims
 from gateway.wire.claims import NOT_YET, TOKEN_EXPIRED
 from gateway.wire.unverified_claims import UnverifiedClaims
@@ -53,8 +53,8 @@ class Refusals:
 
     def __init__(self, clock: Callable[[], float], counters: FlowCounters) -> None:
         self.recent: deque[tuple[float, str]] = deque(maxlen=RECENT_WARNINGS)  # times and texts of the latest warnings
-        self._warnings = LimitedLog(log, clock, written=self._record_line)
-        self._url_warnings = LimitedLog(log, clock, INVENTED_URL_LINES, self._record_line)
+        self._warnings = LimitedLog(log, clock, written=self.record_line)
+        self._url_warnings = LimitedLog(log, clock, INVENTED_URL_LINES, self.record_line)
         self._counters = counters
 
     def configuration_changed(self) -> None:
@@ -62,7 +62,8 @@ class Refusals:
         self._warnings.clear()
         self._url_warnings.clear()
 
-    def _record_line(self, at: float, line: str) -> None:
+    def record_line(self, at: float, line: str) -> None:
+        """Record a warning that another part has logged among the recent ones; ``at``: time of the monotonic clock."""
         self.recent.append((at, line))
 
     def unknown_url(self, subject: str, url: str, backends: Backends) -> None:
@@ -145,6 +146,10 @@ class Refusals:
             else "turn.api_key is not configured",
         )
 
+    def no_turn_servers(self) -> None:
+        """Report a request for TURN credentials that has the right key, while no TURN server is configured."""
+        self._warnings.warning("no turn servers", "requests for TURN credentials get none: turn.servers is empty")
+
     def admin_secret(self) -> None:
         """Report a log-in on the admin page with a wrong secret."""
         self._count(AuthFailure.ADMIN_SECRET)
@@ -172,6 +177,77 @@ class Refusals:
             "an address is blocked after too many failed attempts (%s): wrong requests from it get"
             " too_many_requests; a changed secret and a reload (SIGHUP) end this",
             action,
+        )
+
+    def unexpected_answer(self, backend: Backend, url: str, request: str) -> None:
+        """Report an answer of Nextcloud that is neither an error nor what ``request`` (``auth``, ``room``) asks for."""
+        self._warnings.warning(
+            (backend.id, url, request, "answer"),
+            "a request of type %s to backend %s at %s has an answer of another type: look at Nextcloud's log, and"
+            " whether its version of Talk is supported",
+            request,
+            backend.id,
+            url,
+        )
+
+    def taken_room_session(self, backend: Backend) -> None:
+        """Report a join with a Nextcloud session id that belongs to a session of another user or client."""
+        self._warnings.warning(
+            (backend.id, "room session"),
+            "a join of backend %s is refused: another client is in the room with the same Nextcloud session; if it"
+            " happens to one user after a lost connection, the old session ends by itself",
+            backend.id,
+        )
+
+    def federated_join(self, backend: Backend, url: str, reason: str) -> None:
+        """Report a room of another signaling server that a client could not join, or lost; ``url`` is the server's.
+
+        ``reason`` is a phrase of this server's own, which says what to compare.
+        """
+        self._url_warnings.warning(
+            ("federation", backend.id, origin(url), reason),
+            "a room of the server %s cannot be used by clients of backend %s: %s",
+            shown(url),
+            backend.id,
+            reason,
+        )
+
+    def statistics(self, path: str, *, hidden: bool) -> None:
+        """Report a refused request for statistics; ``hidden``: it came through a proxy that is not trusted."""
+        self._warnings.warning(
+            ("statistics", path, hidden),
+            "requests for %s are refused: %s",
+            path,
+            "they come through a proxy that is not in http.trusted_proxies, which hides their address"
+            if hidden
+            else "their address is not in stats.allowed; if they are those of your monitoring, add its address there",
+        )
+
+    def full_outbox(self, backend: Backend) -> None:
+        """Report that a session ends because its client reads too slowly."""
+        self._warnings.warning(
+            (backend.id, "outbox"),
+            "a session of backend %s ends: its outbox is full (sessions.outbox_bytes), its client reads too slowly",
+            backend.id,
+        )
+
+    def dialout(self, backend: Backend, code: str) -> None:
+        """Report a phone call that Nextcloud requested and no internal client has started; ``code`` is the error's."""
+        self._warnings.warning(
+            (backend.id, "dialout", code),
+            "a phone call of backend %s is not started: %s; see whether the SIP bridge is connected, and its log",
+            backend.id,
+            shown_code(code),
+        )
+
+    def no_federation(self, backend: Backend, url: str) -> None:
+        """Report a hello of another server's client, whose Nextcloud does not announce federated calls."""
+        self._warnings.warning(
+            (backend.id, "federation-v2"),
+            "hellos of federated clients for backend %s are refused: %s does not announce federation-v2; update Talk,"
+            " and enable federation there",
+            backend.id,
+            url,
         )
 
     def _count(self, cause: AuthFailure, backend: Backend | None = None) -> None:

@@ -173,7 +173,8 @@ class WebSocketRemoteConnection:
 class RemoteWebSockets:
     """Implements ``flows.ports.RemoteServers``; call ``close`` when done.
 
-    ``clock`` is monotonic, in seconds; tests give a ``resolver`` of their own.
+    ``clock`` is monotonic, in seconds; tests give a ``resolver`` of their own; ``on_warning`` gets time and text
+    of each warning.
     """
 
     def __init__(
@@ -182,10 +183,11 @@ class RemoteWebSockets:
         rules: FederationRules,
         clock: Callable[[], float],
         resolver: CheckedResolver | None = None,
+        on_warning: Callable[[float, str], None] = lambda at, line: None,
     ) -> None:
         self._rules = rules
         self._clock = clock
-        self._warnings = LimitedLog(log, clock)
+        self._warnings = LimitedLog(log, clock, written=on_warning)
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None

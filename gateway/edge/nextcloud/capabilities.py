@@ -68,14 +68,24 @@ class _CacheEntry:
 
 
 class CapabilitiesCache:
-    """The capabilities by base URL. ``clock`` is monotonic, in seconds; ``headers`` are sent with each request."""
+    """The capabilities by base URL.
 
-    def __init__(self, http: BackendHttp, headers: dict[str, str], clock: Callable[[], float]) -> None:
+    ``clock`` is monotonic, in seconds; ``headers`` are sent with each request; ``on_warning`` gets the time and the
+    text of each warning.
+    """
+
+    def __init__(
+        self,
+        http: BackendHttp,
+        headers: dict[str, str],
+        clock: Callable[[], float],
+        on_warning: Callable[[float, str], None] = lambda at, line: None,
+    ) -> None:
         self._http = http
         self._headers = headers | {"Accept": "application/json", "OCS-APIRequest": "true"}
         self._clock = clock
         self._entries: dict[str, _CacheEntry] = {}
-        self._warnings = LimitedLog(log, clock)
+        self._warnings = LimitedLog(log, clock, written=on_warning)
 
     async def get(self, url: str) -> Lookup:
         """Return the capabilities of a backend.

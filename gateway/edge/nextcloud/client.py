@@ -22,17 +22,27 @@ from gateway.edge.nextcloud.failures import explanation
 from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
 from gateway.flows.ports import NextcloudError
 from gateway.flows.refusals import SHARED_SECRET
-from gateway.limited_log import LimitedLog
+from gateway.limited_log import LimitedLog, shown_code
 from gateway.metrics import Counters
 from gateway.standstill import PeerTimeout
 from gateway.wire import checksum
-from gateway.wire.backend import BackendAnswer, BackendRequest, encode_request, type_of_request
+from gateway.wire.backend import (
+    AuthRequest,
+    BackendAnswer,
+    BackendRequest,
+    RoomRequest,
+    encode_request,
+    type_of_request,
+)
 
 _PREPARED = 256  # backends whose requests are kept prepared; limited because clients choose them with ``allow_any``
-LONGEST_CODE = 64  # characters of a backend's error code in the log
 
 _TIMEOUT_MESSAGE = "the backend did not answer in time"
 _NOT_ACCEPTED = ": Nextcloud does not accept the signature; "
+_ANOTHER_NEXTCLOUD = {  # what to compare if Nextcloud refuses a client, by type of the request
+    AuthRequest: "; if all clients get it, compare urls of [[backend]] %s with the Nextcloud at which they log in",
+    RoomRequest: "; if all rooms get it, compare urls of [[backend]] %s with the Nextcloud that has these rooms",
+}
 _CONFIGURATION_ERRORS = frozenset({"invalid_request"})  # codes of errors that a wrong configuration causes
 _ENDPOINT = "ocs/v2.php/apps/spreed/api/{version}/signaling/backend"
 
@@ -59,7 +69,8 @@ class NextcloudClient:
     """Implements ``flows.ports.Nextcloud`` over HTTP; call ``close`` when done.
 
     ``user_agent`` and ``features`` (the ids announced to regular clients) are sent with each request; ``clock`` is
-    monotonic, in seconds; ``random`` returns 64 unguessable characters.
+    monotonic, in seconds; ``random`` returns 64 unguessable characters;
+    ``on_warning`` gets the time and the text of each warning.
     """
 
     def __init__(
@@ -72,12 +83,13 @@ class NextcloudClient:
         connections_per_host: int = 8,
         counters: Counters | None = None,
         random: Callable[[], str] = lambda: secrets.token_hex(32),
+        on_warning: Callable[[float, str], None] = lambda at, line: None,
     ) -> None:
         self._timeout = timeout
         self._http = BackendHttp(timeout, connections_per_host)
         self._headers = {"User-Agent": user_agent}
-        self._warnings = LimitedLog(log, clock)
-        self._capabilities = CapabilitiesCache(self._http, self._headers, clock)
+        self._warnings = LimitedLog(log, clock, written=on_warning)
+        self._capabilities = CapabilitiesCache(self._http, self._headers, clock, on_warning)
         self._request_headers = self._headers | {
             "Content-Type": "application/json",
             "Accept": "application/json",
@@ -127,9 +139,10 @@ class NextcloudClient:
         if code in _CONFIGURATION_ERRORS:
             self._fail(backend, url, subject, status, f"error {code}{_NOT_ACCEPTED}{SHARED_SECRET % backend.id}")
             return answer
-        if code and status >= 400:
-            self._warn(backend, url, subject, _outcome(status, f"error {code[:LONGEST_CODE]}"))
-        else:
+        refused = _refused_client(request, backend)
+        if code and (status >= 400 or refused):
+            self._warn(backend, url, subject, _outcome(status, f"error {shown_code(code)}{refused}"))
+        if not code or status < 400:
             self._health.record_success(backend)
         return answer
 
@@ -221,6 +234,13 @@ class NextcloudClient:
 
     def _prepare(self, version: str, url: str) -> PreparedRequest:
         return prepare("POST", url + _ENDPOINT.format(version=version), self._request_headers)
+
+
+def _refused_client(request: BackendRequest, backend: Backend) -> str:
+    """Return what to compare if an error refuses a client its session or room; empty for other requests."""
+    if isinstance(request, RoomRequest) and request.action:  # a leave: the room may be deleted
+        return ""
+    return _ANOTHER_NEXTCLOUD[type(request)] % backend.id if type(request) in _ANOTHER_NEXTCLOUD else ""
 
 
 def _outcome(status: int | None, reason: str) -> str:

@@ -16,7 +16,7 @@ from aiohttp import web
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend, Limits, exceeds
 from gateway.core.throttle import ThrottledAction
-from gateway.edge.http.address import TrustedProxies
+from gateway.edge.http.address import TrustedProxies, named_addresses
 from gateway.edge.http.body import BodyReader, UnreadableBody
 from gateway.edge.http.body_budget import BodyBudget, Overloaded
 from gateway.edge.http.caller import HttpCaller
@@ -31,11 +31,24 @@ from gateway.wire.backend import Dialout, RoomsRequest, UnsupportedRequest, deco
 MAX_BODY_WITHOUT_URL = 262_144  # bytes, if the headers name no backend: each configured secret is tried
 LONGEST_RANDOM = 1024  # characters; Talk sends 64
 
+SEEN_CLIENT_HEADER = "X-Portunus-Seen-Client"  # of a signed request whose sender wants to know how it arrives
+
 _checksum = re.compile("[0-9a-f]{64}")
 _NOT_ALLOWED = "Authentication check failed"
 _UNREADABLE_BODY = "Could not read body"
 _nosniff = {"X-Content-Type-Options": "nosniff"}
 log = logging.getLogger("portunus.rooms_api")
+
+
+class SeenClient(msgspec.Struct, frozen=True):
+    """The sender of a request as it arrives at this server."""
+
+    address: str  # that counts for limits and throttling
+    peer: str  # address of the connection's other end: the client, or a proxy
+    peer_port: int  # 0: a unix socket
+    trusted: bool  # whether the peer is in ``http.trusted_proxies``
+    named: list[str]  # addresses in X-Real-IP and X-Forwarded-For
+    trusted_proxies: list[str]
 
 
 class ConfiguredBackends(Protocol):
@@ -77,7 +90,7 @@ class RoomsApi:
         self._max_body = max_body  # bytes; 0 = no limit
         self._on_too_large = on_too_large
         self._budget = budget or BodyBudget(clock)
-        self._warnings = LimitedLog(log, clock)
+        self._warnings = LimitedLog(log, clock, written=refusals.record_line)
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a request with 200 as soon as its change is made; only a dialout waits for a client."""
@@ -91,6 +104,7 @@ class RoomsApi:
             self._refusals.envelope("too many bodies arrive at once or too slowly")
             return _text(503, "Too many requests at once")
         except UnreadableBody:
+            self._refusals.envelope("their body ends early, or does not arrive within limits.http_read_timeout")
             return _text(400, _UNREADABLE_BODY)
         if signed is None:
             return await self._refuse(request, caller)
@@ -188,12 +202,26 @@ class RoomsApi:
                 return _json(answer.status, answer.body)
             self._carry_out(backend, roomid, message)
         except MalformedRequest as error:
-            log.warning("a %s request of backend %s is malformed: %s", message.type, backend.id, error)
+            self._warn(backend.id, f"it is malformed: {error}")
             return _text(500, "Error while processing")
         except Exception:  # a fault in one request must not end the server
             log.exception("a %s request of backend %s was not carried out", message.type, backend.id)
             return _text(500, "Error while processing")
-        return _json(200, b"{}")
+        return _json(200, self._seen_client(request) if SEEN_CLIENT_HEADER in request.headers else b"{}")
+
+    def _seen_client(self, request: web.Request) -> bytes:
+        """Return the address of the client that this server sees, and how it got it; for ``portunus doctor``."""
+        peer, *named = named_addresses(request)
+        peername = None if request.transport is None else request.transport.get_extra_info("peername")
+        seen = SeenClient(
+            str(self._proxies.real_ip(request)),
+            str(peer),
+            peername[1] if isinstance(peername, tuple) else 0,
+            peer is not None and peer in self._proxies,
+            [str(address) for address in named],
+            self._proxies.texts,
+        )
+        return msgspec.json.encode({"client": seen})
 
 
 def _json(status: int, body: bytes) -> web.Response:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.operator.readiness import Readiness
+from gateway.flows.refusals import Refusals
 from gateway.metrics import CONTENT_TYPE
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
@@ -33,6 +34,7 @@ class Status:
         version: str,
         proxies: TrustedProxies,
         allowed: Networks,
+        refusals: Refusals,
         *,
         stats: Callable[[], Mapping[str, Any]],
         metrics: Callable[[], bytes],
@@ -41,6 +43,7 @@ class Status:
     ) -> None:
         self._proxies = proxies
         self._allowed = allowed
+        self._refusals = refusals
         self._stats = stats
         self._metrics = metrics
         self._server_info = server_info
@@ -51,9 +54,9 @@ class Status:
         """Return the routes, with ``prefix`` before each path."""
         handlers: dict[str, Handler] = {
             "/api/v1/welcome": self._answer_welcome,
-            "/api/v1/stats": self._restricted(self._answer_stats),
-            "/api/v1/serverinfo": self._restricted(self._answer_server_info),
-            "/metrics": self._restricted(self._answer_metrics),
+            "/api/v1/stats": self._restricted("/api/v1/stats", self._answer_stats),
+            "/api/v1/serverinfo": self._restricted("/api/v1/serverinfo", self._answer_server_info),
+            "/metrics": self._restricted("/metrics", self._answer_metrics),
             "/healthz": self._answer_health,
             "/readyz": self._answer_ready,
         }
@@ -84,9 +87,10 @@ class Status:
         allowed = self._proxies.real_ip(request) in self._allowed
         return allowed and not self._proxies.hides_client(request)
 
-    def _restricted(self, handler: Handler) -> Handler:
+    def _restricted(self, path: str, handler: Handler) -> Handler:
         async def checked(request: web.Request) -> web.Response:
             if not self._is_allowed(request):
+                self._refusals.statistics(path, hidden=self._proxies.hides_client(request))
                 return web.Response(status=403, text="Authentication check failed\n", headers=_nosniff)
             return await handler(request)
 

@@ -9,8 +9,9 @@ import asyncio
 import re
 from dataclasses import dataclass
 
-from gateway.flows.federation.remote_session import TEXT_LENGTH
-from gateway.flows.ports import RemoteUnavailable
+from gateway.flows.federation.remote_session import TEXT_LENGTH, HostRefused
+from gateway.flows.ports import CERTIFICATE_ERROR, NOT_ALLOWED, RemoteUnavailable
+from gateway.limited_log import shown_code
 from gateway.wire import federation, server
 from gateway.wire.client import ABSENT
 from gateway.wire.errors import Code, Error
@@ -68,6 +69,30 @@ def refusal(error: Error, room: RemoteRoom) -> Error:
 def reason_of_bye(reason: str) -> str:
     """Return the reason of the host's ``bye`` for the client; empty unless it is up to 64 letters a-z and ``_``."""
     return reason if _REASON.fullmatch(reason) else ""
+
+
+_REASONS = {  # of an unavailable host, for the log, by code
+    CERTIFICATE_ERROR: "its certificate could not be verified; compare its authority with"
+    " federation.certificate_authorities and the system's, and its names with the URL",
+    NOT_ALLOWED: "scheme or port of its URL are not allowed; see federation.ports and federation.allow_insecure",
+}
+_NETWORK_REASON = "it could not be reached within federation.timeout; try URL/api/v1/welcome from here, see firewalls"
+NO_ANSWER = "it has not answered a join within federation.timeout; look whether it is overloaded, and at its log"
+
+
+def failure_reason(failure: RemoteUnavailable | HostRefused) -> str:
+    """Return for the log why there is no session at a host, and what to compare; without a text of the host."""
+    if isinstance(failure, RemoteUnavailable):
+        return _REASONS.get(failure.code, _NETWORK_REASON)
+    code = shown_code(failure.error.code)
+    if code == Code.FEDERATION_UNSUPPORTED.value[0]:
+        return "it does not support federation, or its Nextcloud does not; update it"
+    return f"it refuses the hello ({code}); compare the backends there with the URL of its Nextcloud, and the clocks"
+
+
+def refusal_reason(error: Error) -> str:
+    """Return for the log that a host refuses a join, and what to compare; without a text of the host."""
+    return f"it refuses the join ({shown_code(error.code)}); see whether its Nextcloud has invited the user"
 
 
 def unavailable_error(error: RemoteUnavailable) -> Error:

@@ -21,7 +21,7 @@ from gateway.core.seat import Seat
 from gateway.core.session import ClientType, Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.call_log import SessionEnd, StreamEnd
-from gateway.flows.federation.remote_room import RemoteRoom, federation_error, unavailable_error
+from gateway.flows.federation.remote_room import RemoteRoom, failure_reason, federation_error, unavailable_error
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
 from gateway.flows.federation.seat import FederatedSeat
 from gateway.flows.federation.withdrawable_join import WithdrawableJoin
@@ -198,10 +198,10 @@ class FederatedRooms:
         try:
             await join.step(seat.open(release))
             await join.request(seat, room, request_id)
-        except RemoteUnavailable as error:
-            raise ProtocolError(unavailable_error(error)) from error
-        except HostRefused as refused:
-            raise ProtocolError(refused.error) from refused
+        except (RemoteUnavailable, HostRefused) as failure:
+            self._services.refusals.federated_join(session.backend, room.signaling, failure_reason(failure))
+            error = unavailable_error(failure) if isinstance(failure, RemoteUnavailable) else failure.error
+            raise ProtocolError(error) from failure
         finally:
             if not seat.tasks:  # not opened: the attempt counts for a while, so that clients do not flood other servers
                 asyncio.get_running_loop().call_later(FAILURE_PERIOD, release)
@@ -232,6 +232,8 @@ class FederatedRooms:
         except ValueError as error:
             raise ProtocolError(Code.INVALID_FORMAT.error()) from error
         if not self._services.settings.federation.enabled:
+            reason = "federation.enabled is false here"
+            self._services.refusals.federated_join(session.backend, found.signaling, reason)
             raise ProtocolError(federation_error("disabled", "Federation is disabled."))
         # A federated session could join a room of a third server, and so on, in a circle.
         if session.client_type is not ClientType.CLIENT:

@@ -23,13 +23,16 @@ from gateway.core.session import Session
 from gateway.flows.federation.host_messages import HostMessages
 from gateway.flows.federation.host_rate import HostRateLimiter
 from gateway.flows.federation.remote_room import (
+    NO_ANSWER,
     RemoteRoom,
     UnansweredJoin,
     WithdrawnJoin,
+    failure_reason,
     federation_error,
     interruption_event,
     reason_of_bye,
     refusal,
+    refusal_reason,
     unavailable_error,
 )
 from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
@@ -319,6 +322,8 @@ class FederatedSeat:
     def _send_refusal(self, join: UnansweredJoin, error: Error) -> None:
         """Send the client the host's error. The client stays in its room unless the seat could not join it again."""
         refused = refusal(error, join.room)
+        if error.code != Code.ALREADY_JOINED.value[0]:
+            self._report(join.room, refusal_reason(error))
         same_room = (join.room.local_id, join.room.remote_id) == (self.room.local_id, self.room.remote_id)
         if same_room and error.code == Code.ALREADY_JOINED.value[0]:
             self.room = join.room  # the host has taken the new Nextcloud session id (4.1)
@@ -343,12 +348,17 @@ class FederatedSeat:
 
     def _join_timed_out(self) -> None:
         """Give up a join and the remote session, which may be in either room; the owner closes a seat in no room."""
+        if self._join is not None:
+            self._report(self._join.room, NO_ANSWER)
         self._fail_join(federation_error(NETWORK_ERROR, "The server did not answer in time."))
         if self._names is not None:
             if self._state is SeatState.SEATED:
                 self._state = SeatState.RENEWING
             self._remote.say_bye()
             self._remote.abort_within(BYE_TIMEOUT)
+
+    def _report(self, room: RemoteRoom, reason: str) -> None:
+        self._services.refusals.federated_join(self._session.backend, room.signaling, reason)
 
     def _fail_join(self, error: Error) -> None:
         """Give up the unanswered join, if any; a join that the client has requested fails with this error."""
@@ -379,8 +389,10 @@ class FederatedSeat:
             try:
                 resumed = await self._remote.connect(self._timeout)
             except RemoteUnavailable as lost:
+                self._report(self.room, failure_reason(lost))
                 error = unavailable_error(lost)
             except HostRefused as refused:
+                self._report(self.room, failure_reason(refused))
                 error = refused.error
                 if not refused.is_temporary:
                     self._lose_room(error)

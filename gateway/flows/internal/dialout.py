@@ -82,6 +82,7 @@ class Dialouts:
             _check(roomid, call)
             return DialoutReply(200, encode_call(await self._start(backend, roomid, call, url)), may_ring=True)
         except DialoutFailed as failure:
+            self._services.refusals.dialout(backend, failure.error.code or "")
             return DialoutReply(failure.status, encode_call_error(failure.error), failure.may_ring)
 
     async def _start(self, backend: Backend, roomid: str, call: Dialout, url: str) -> str:

@@ -119,11 +119,13 @@ class RoomMembership:
             if answer.type == "error" and answer.error is not None:
                 raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
             if answer.type != "room" or answer.room is None:
+                self._services.refusals.unexpected_answer(session.backend, session.url, "room")
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             if pending.withdrawn:
                 self._undo_join(pending, answer)
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             if not self._take_over(session, answer.room.roomid or roomid, room_session):
+                self._services.refusals.taken_room_session(session.backend)
                 raise ProtocolError(Code.ROOM_JOIN_FAILED.error())
             room_answer = answer.room
             if pending.permissions is not None:

@@ -88,7 +88,7 @@ class SessionCloser:
         while True:
             session, cause = await self._services.end_requests.get()
             if cause is EndCause.OUTBOX_FULL:
-                log.warning("a session ends: its outbox is full")
+                self._services.refusals.full_outbox(session.backend)
             try:
                 self.end(session, _END_BY_CAUSE[cause], notify_backend=cause is not EndCause.STREAMS_LOST)
             except Exception:  # the requests for other sessions are still served

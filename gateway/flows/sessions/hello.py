@@ -236,6 +236,7 @@ class HelloRequests:
         """
         found = self._services.backends.find_with_base_url(url)
         if found is None or found[0].id != backend.id:
+            self._services.refusals.unknown_url("hellos of clients", url, self._services.backends)
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return found
 
@@ -254,6 +255,7 @@ class HelloRequests:
         if answer.type == "error" and answer.error is not None:
             raise ProtocolError(Error(answer.error.code or "", answer.error.message or "", answer.error.details))
         if answer.type != "auth" or answer.auth is None:
+            self._services.refusals.unexpected_answer(backend, url, "auth")
             raise ProtocolError(Code.AUTH_FAILED.error())
         if answer.auth.userid:
             self._services.backend_turns.user_authenticated(backend.id, client.network)
@@ -288,6 +290,7 @@ class HelloRequests:
         federated = token.client_type is ClientType.FEDERATION
         try:
             if federated and not await nextcloud.supports(url, FEDERATION):
+                services.refusals.no_federation(backend, url)
                 raise ProtocolError(Code.FEDERATION_UNSUPPORTED.error())
             key = await nextcloud.token_key(url)
             if not key:

@@ -19,7 +19,7 @@ RECOMMENDED_VERSION = (1, 4, 1)  # the oldest version of Janus that has all its 
 # VideoRoom's description begins so if this module does nothing, because it does not know Janus' plugin interface.
 UNKNOWN_INTERFACE = "janus-config/datachannels.c"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ID = re.compile(r"\d{6,}")  # of a session, a handle or a room
+_PLAIN_WORD = re.compile(r"[(']?[A-Za-z'/=-]{1,24}[,.)']*|\d{1,5}")  # no id, address, secret or line of SDP
 
 NO_SUCH_SESSION = 458
 NO_SUCH_HANDLE = 459
@@ -32,13 +32,14 @@ class InvalidJanusMessage(Exception):
 class JanusError(Exception):
     """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number.
 
-    The text is fit for the log: ids are cut out, and so is all text after the first colon, where Janus quotes the
-    request, a line of SDP for instance.
+    The text is fit for the log: ids and all else but plain words are cut out, and so is all text after the first colon,
+    where Janus quotes the request, a line of SDP for instance.
     """
 
     def __init__(self, code: int, text: str) -> None:
-        words = _ID.sub("…", loggable(text).partition(":")[0])
-        super().__init__(f"Janus: {words} ({code})")
+        words = loggable(text).partition(":")[0].split()
+        plain = " ".join(word if _PLAIN_WORD.fullmatch(word) else "…" for word in words)
+        super().__init__(f"Janus: {plain} ({code})")
         self.code = code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Limits
 from gateway.core.throttle import MAX_FAILURES, ThrottledAction
+from gateway.flows.end_requests import EndCause, EndRequest
 from gateway.flows.refusals import INVENTED_URL_LINES, Refusals
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import SigningKey
@@ -170,3 +172,53 @@ def test_invented_urls_do_not_hide_other_causes() -> None:
         refusals.wrong_checksum(CLOUD, URL)
     assert len(lines) == INVENTED_URL_LINES + 1
     assert "their signature is wrong" in lines[-1]
+
+
+async def test_client_that_reads_too_slowly_is_one_warning() -> None:
+    async with FlowHarness() as harness:
+        with log.captured_lines(logging.WARNING) as lines:
+            for name in ("alice", "bob"):
+                client = await harness.hello(name)
+                harness.services.end_requests.put_nowait(EndRequest(client.session, EndCause.OUTBOX_FULL))
+                await settle()
+        (line,) = lines
+        assert "a session of backend cloud ends: its outbox is full" in line
+        assert harness.services.refusals.recent[-1][1] in line
+
+
+async def test_answer_of_another_type_is_one_warning_that_names_backend_and_url() -> None:
+    async with FlowHarness() as harness:
+        client = await harness.hello("alice")
+        harness.nextcloud.answer = lambda request: {"type": "other"}
+        with log.captured_lines() as lines:
+            for number in range(3):
+                client.join(f"r{number}")
+                await settle()
+        (line,) = lines
+        assert f"a request of type room to backend cloud at {URL} has an answer of another type" in line
+        assert client.error_codes() == ["room_join_failed"] * 3
+
+
+async def test_join_with_the_session_of_another_user_is_one_warning() -> None:
+    async with FlowHarness() as harness:
+        first = await harness.hello("alice")
+        first.join("r", "nc1")
+        await settle()
+        other = await harness.hello("bob")
+        with log.captured_lines() as lines:
+            for _ in range(2):
+                other.join("r", "nc1")
+                await settle()
+        (line,) = lines
+        assert "another client is in the room with the same Nextcloud session" in line
+        assert "nc1" not in line
+
+
+async def test_phone_call_without_a_bridge_is_one_warning() -> None:
+    async with FlowHarness() as harness:
+        with log.captured_lines() as lines:
+            for _ in range(2):
+                assert (await harness.dial_out("12", {"number": "+4930123"}))[0] == 404
+        (line,) = lines
+        assert "a phone call of backend cloud is not started: no_client_available; see whether the SIP bridge" in line
+        assert "4930123" not in line

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from gateway import log
 from gateway.core.limits import Backend
@@ -387,15 +387,41 @@ async def test_long_error_code_is_not_logged_as_a_whole(client: NextcloudClient,
     assert [len(line) < 1000 for line in lines] == [True]
 
 
-@pytest.mark.parametrize("code", ["no_such_room", "invalid_ticket", "unknown_type"])
-async def test_refusal_of_a_client_by_nextcloud_is_not_logged(
-    client: NextcloudClient, cloud: FakeNextcloud, code: str
+@pytest.mark.parametrize(
+    ("request_", "part"),
+    [(AuthRequest(Raw(b"{}")), "at which they log in"), (JOIN, "the Nextcloud that has these rooms")],
+)
+async def test_refusal_of_a_client_by_nextcloud_is_one_warning_and_no_failure_of_the_backend(
+    client: NextcloudClient, cloud: FakeNextcloud, request_: AuthRequest | RoomRequest, part: str
 ) -> None:
-    refusal = {"type": "error", "error": {"code": code, "message": "m"}}
+    refusal = {"type": "error", "error": {"code": "no_such_thing", "message": "m"}}
     cloud.hook = lambda seen: None if seen.type == "capabilities" else refusal
     with log.captured_lines(logging.INFO) as lines:
-        assert (await join(client, cloud)).type == "error"
+        for _ in range(3):
+            assert (await client.ask(cloud.backend(), cloud.url, request_)).type == "error"
+    (line,) = lines
+    assert f"to backend {cloud.backend().id} at {cloud.url} ended with HTTP status 200: error no_such_thing" in line
+    assert part in line
+    assert client.problem(cloud.backend()) is None
+
+
+async def test_refused_leave_is_not_logged(client: NextcloudClient, cloud: FakeNextcloud) -> None:
+    cloud.hook = lambda seen: (
+        None if seen.type == "capabilities" else {"type": "error", "error": {"code": "no_such_room", "message": "m"}}
+    )
+    with log.captured_lines(logging.INFO) as lines:
+        await client.ask(cloud.backend(), cloud.url, structs.replace(JOIN, action="leave"))
     assert lines == []
+
+
+async def test_warnings_are_passed_on_with_their_time(cloud: FakeNextcloud) -> None:
+    passed: list[tuple[float, str]] = []
+    clock = ManualClock(1000.0)
+    cloud.hook = lambda seen: web.Response(status=500)
+    async with NextcloudClient("test/1.0", FEATURES, clock=clock, on_warning=lambda *it: passed.append(it)) as client:
+        await failure(client, cloud)
+    assert [at for at, _ in passed] == [1000.0, 1000.0]
+    assert ["capabilities" in line for _, line in passed] == [True, False]
 
 
 # reference 3.7-f

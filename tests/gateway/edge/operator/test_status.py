@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from gateway import log
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.operator.readiness import Dependency, DependencyState, Readiness
 from gateway.edge.operator.status import Status
+from gateway.flows.refusals import Refusals
 from gateway.metrics import Counters, Gauges, Metrics
 from tests.gateway.edge.serving import exchange, served_routes
+from tests.gateway.manual_clock import ManualClock
 
 
 class StatusSource:
@@ -20,12 +23,14 @@ class StatusSource:
     def __init__(self) -> None:
         self.stats: dict[str, Any] = {"rooms": 1, "sessions": 2}
         self.readiness = Readiness(serving=True, dependencies=(Dependency("sfu"),))
+        self.refusals = Refusals(ManualClock(), Counters())
 
     def status(self, *allowed: str, proxies: tuple[str, ...] = ("127.0.0.1",)) -> Status:
         return Status(
             "1.2.3",
             TrustedProxies(proxies),
             Networks(allowed),
+            self.refusals,
             stats=lambda: self.stats,
             metrics=Metrics(Counters(), Gauges()).render,
             readiness=lambda: self.readiness,
@@ -69,9 +74,16 @@ async def test_metrics_are_prometheus_text() -> None:
 # reference 14.4-a
 @pytest.mark.parametrize("path", ["/api/v1/stats", "/metrics"])
 async def test_statistics_are_only_for_allowed_addresses(path: str) -> None:
-    status = StatusSource().status("192.0.2.0/24")
+    source = StatusSource()
+    status = source.status("192.0.2.0/24")
     assert (await get(status, path, "192.0.2.9"))[0] == 200
-    code, headers, body = await get(status, path, "198.51.100.1")
+    with log.captured_lines() as lines:
+        for _ in range(2):
+            code, headers, body = await get(status, path, "198.51.100.1")
+    (line,) = lines
+    assert f"requests for {path} are refused: their address is not in stats.allowed" in line
+    assert "198.51" not in line
+    assert [text in line for _, text in source.refusals.recent] == [True]
     assert (code, body) == (403, b"Authentication check failed\n")
     assert headers["content-type"].startswith("text/plain")
 
@@ -112,7 +124,9 @@ async def test_statistics_are_not_open_to_the_clients_of_a_local_proxy_that_is_n
     async with served_routes(status.routes()) as address:
         request = f"GET {path} HTTP/1.1\r\nHost: h\r\n"
         assert (await exchange(address, f"{request}\r\n".encode()))[0] == 200
-        assert (await exchange(address, f"{request}{header}\r\n\r\n".encode()))[0] == 403
+        with log.captured_lines() as lines:
+            assert (await exchange(address, f"{request}{header}\r\n\r\n".encode()))[0] == 403
+        assert ["a proxy that is not in http.trusted_proxies" in line for line in lines] == [True]
 
 
 async def test_routes_can_have_a_prefix() -> None:

@@ -62,7 +62,7 @@ class FakeHost:
         )
         self.resume: Any = self.hello
         self.join: Any = {}  # further members of the reply
-        self.unavailable = False
+        self.unavailable: bool | str = False  # a code of ``RemoteUnavailable``, or ``network_error``
         self.answer_bye = True  # whether a ``bye`` ends the connection
         self.connects: list[float] = []  # times
         self.connections: list[FakeHostConnection] = []
@@ -70,7 +70,8 @@ class FakeHost:
     async def connect(self, url: str) -> FakeHostConnection:
         self.connects.append(asyncio.get_running_loop().time())
         if self.unavailable:
-            raise RemoteUnavailable("network_error", "The server could not be reached.")
+            code = self.unavailable if isinstance(self.unavailable, str) else "network_error"
+            raise RemoteUnavailable(code, "The server could not be reached.")
         connection = FakeHostConnection(self)
         self.connections.append(connection)
         if self.welcome is not NO_ANSWER:
