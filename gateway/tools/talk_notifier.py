@@ -50,14 +50,15 @@ class TalkNotifier:
     """A client of the rooms API.
 
     ``changes_only`` becomes true with the first answer that announces ``changed-users``: Talk's requests contain no
-    full lists from then on. ``attempt_timeout`` is in seconds; ``tls`` replaces the context of connections over TLS.
+    full lists from then on. ``attempt_timeout`` is in seconds; ``tls`` replaces the context of connections over TLS;
+    ``client`` is closed by ``close``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, client: aiohttp.ClientSession | None = None) -> None:
         self.changes_only = False
         self.attempt_timeout = ATTEMPT_TIMEOUT
         self.tls: ssl.SSLContext | None = None
-        self._client: aiohttp.ClientSession | None = None
+        self._client = client
 
     async def close(self) -> None:
         """Close the connections. Idempotent."""

@@ -13,7 +13,7 @@ from gateway.core.limits import Backend
 from gateway.tools.configuration.advice import advise
 from gateway.tools.configuration.file_access import check_files
 from gateway.tools.configuration.findings import Finding, Findings, loading_failure
-from gateway.tools.doctor import connection, janus, nextcloud, session, signaling, turn
+from gateway.tools.doctor import client_address, connection, janus, nextcloud, session, signaling, turn
 from gateway.tools.doctor.steps import DoctorStep, Outcome, failed, not_tried, ok, warning
 from gateway.tools.doctor.target import Target
 
@@ -76,6 +76,9 @@ def _nextcloud_steps(
             )
             sent = partial(nextcloud.send_as_nextcloud, examined, target)
             yield DoctorStep(f"{name}: requests to the gateway", sent, (PATH, *needs))
+            if (backend, url) == (backends[0], backends[0].urls[0]):
+                arrives = partial(client_address.check_client_address, examined, target)
+                yield DoctorStep("client address", arrives, (f"{name}: requests to the gateway",))
     if not backends:
         yield DoctorStep(
             "Nextcloud",

@@ -26,6 +26,8 @@ class FaultyProxy:
         self.upgrades = True
         self.chunks_bodies = False
         self.answer: web.Response | None = None  # in place of the gateway's
+        self.names_client = True  # in X-Real-IP and X-Forwarded-For
+        self.passes_forged_names = False  # of clients, instead of the client's address
         self.lost_request_headers: tuple[str, ...] = ()
         self.answer_headers: dict[str, str] = {}  # replaced in answers; empty: removed
         self._runner: web.AppRunner | None = None
@@ -63,6 +65,10 @@ class FaultyProxy:
             headers = CIMultiDict(request.headers)
             for name in ("Host", "Connection", "Upgrade", "Content-Length", *self.lost_request_headers):
                 headers.popall(name, None)
+            if self.names_client and not (self.passes_forged_names and "X-Real-IP" in headers):
+                headers["X-Real-IP"] = request.remote or ""
+                before = request.headers.getall("X-Forwarded-For", ())
+                headers["X-Forwarded-For"] = ", ".join([*before, request.remote or ""])
             body = await request.read()
             data = _chunks(body) if self.chunks_bodies and body else body
             url = f"{self.upstream}{path}"

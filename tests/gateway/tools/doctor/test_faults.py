@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gateway.edge.http.address import Networks
 from gateway.edge.nextcloud.capabilities import PATH as OCS_PATH
 from gateway.tools.doctor.steps import Result
 from gateway.tools.talk_check import FEATURES_HEADER
@@ -128,6 +129,18 @@ def lose_the_signature(deployment: Deployment) -> None:
     deployment.proxy.lost_request_headers = ("Spreed-Signaling-Checksum",)
 
 
+def hide_the_client(deployment: Deployment) -> None:
+    deployment.proxy.names_client = False
+
+
+def let_clients_choose_their_address(deployment: Deployment) -> None:
+    deployment.proxy.passes_forged_names = True
+
+
+def distrust_the_proxy(deployment: Deployment) -> None:
+    deployment.gateway._proxies.replace_with(Networks(["192.0.2.9"]))
+
+
 def drain(deployment: Deployment) -> None:
     deployment.gateway.draining.begin(600.0)
 
@@ -146,6 +159,9 @@ FAULTS: list[Fault] = [
     (forget_the_upgrade, "WebSocket upgrade", "does not forward the upgrade", "proxy_set_header Upgrade"),
     (remove_the_features, "features", "removed on the way", FEATURES_HEADER),
     (serve_an_old_server, "features", "federation, incall-all, switchto", "update"),
+    (hide_the_client, "client address", "does not name the address", "proxy_set_header X-Real-IP $remote_addr"),
+    (let_clients_choose_their_address, "client address", "choose the address", "proxy_set_header X-Real-IP"),
+    (distrust_the_proxy, "client address", "does not trust", 'trusted_proxies = ["192.0.2.9/32", "127.0.0.1"]'),
     (change_the_internal_secret, "hello", "internal.secret", "reload"),
     (drain, "hello", "is being drained", "portunus drain --cancel"),
     (name_a_missing_nextcloud, f"{CLOUD}capabilities", "cannot be reached", "backend.urls"),
@@ -189,7 +205,7 @@ async def test_deployment_without_a_fault_has_no_finding(healthy: Deployment) ->
     assert [result.step for result in results] == [
         *("configuration", "name resolution", "TCP", "TLS", PATH, "WebSocket upgrade", "features"),
         *(f"{CLOUD}{step}" for step in ("capabilities", "clock", "key of hello 2.0", "requests of the gateway")),
-        *(f"{CLOUD}requests to the gateway", "hello", "TURN", "readiness"),
+        *(f"{CLOUD}requests to the gateway", "client address", "hello", "TURN", "readiness"),
     ]
 
 
