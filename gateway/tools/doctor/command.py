@@ -13,6 +13,7 @@ import click
 if TYPE_CHECKING:
     from gateway.config import Config, TurnSection
     from gateway.tools.doctor.steps import Result
+    from gateway.tools.talk_client import Json
 
 
 @click.command()
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 @click.option("--nextcloud", metavar="URL", default="", help="A Nextcloud of the server; default: those of FILE.")
 @click.option("--turn", "turn", metavar="URI", multiple=True, help="A TURN server of Talk's settings (repeatable).")
 @click.option("--turn-secret", type=click.Path(path_type=Path), help="File with the secret of these TURN servers.")
-@click.option("--media", is_flag=True, help="Also send media through each Janus of FILE, and receive them.")
+@click.option("--media", is_flag=True, help="Also send media through the SFU, and receive them.")
+@click.option("--ticket", type=click.Path(path_type=Path), help="File with a user's signaling settings, or a token.")
 @click.option("--user", default="", help="The gateway's user; as root: portunus, if there is such a user.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
@@ -31,6 +33,7 @@ def doctor(
     turn: tuple[str, ...],
     turn_secret: Path | None,
     media: bool,
+    ticket: Path | None,
     user: str,
     as_json: bool,
 ) -> None:
@@ -68,7 +71,14 @@ def doctor(
     backends = config.backends if config is not None and not nextcloud else option_backends
     logging.disable(logging.CRITICAL)  # each failure is in the report, with its cause
     steps = examination.steps(
-        server, config, config_outcome, backends, turn_settings, url_given=bool(url_argument), media=media
+        server,
+        config,
+        config_outcome,
+        backends,
+        turn_settings,
+        url_given=bool(url_argument),
+        media=media,
+        ticket=None if ticket is None else _read_ticket(ticket),
     )
     results = asyncio.run(run_steps(steps, (lambda result: None) if as_json else _print_result))
     if as_json:
@@ -88,6 +98,16 @@ def _turn_settings(config: Config | None, servers: tuple[str, ...], secret: Path
         return TurnSection(secret=secret.read_text(encoding="utf-8").strip(), servers=servers)
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{secret} cannot be read ({error}).") from error
+
+
+def _read_ticket(path: Path) -> tuple[str, Json]:
+    """Return the version of a hello and its parameters from a file."""
+    from gateway.tools.doctor.session import read_ticket
+
+    try:
+        return read_ticket(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{path} cannot be used as a ticket ({error}).") from error
 
 
 def _print_result(result: Result) -> None:

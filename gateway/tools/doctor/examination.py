@@ -16,8 +16,10 @@ from gateway.tools.configuration.findings import Finding, Findings, loading_fail
 from gateway.tools.doctor import client_address, connection, janus, nextcloud, session, signaling, turn
 from gateway.tools.doctor.steps import DoctorStep, Outcome, failed, not_tried, ok, warning
 from gateway.tools.doctor.target import Target
+from gateway.tools.talk_client import Json
 
 CONFIGURATION = "configuration"
+GATEWAY_MEDIA = "media through the gateway"
 PATH = "path through the reverse proxy"
 TURN_OPTIONS = "the TURN servers of Talk's settings: --turn URI --turn-secret FILE (with the secret of these settings)"
 NO_CONFIGURATION = not_tried("the gateway's configuration: -c FILE")
@@ -32,12 +34,13 @@ def steps(
     *,
     url_given: bool,
     media: bool = False,
+    ticket: tuple[str, Json] | None = None,
 ) -> Iterator[DoctorStep]:
     """Yield the steps for a server; ``config`` and ``config_outcome`` are the result of ``read_configuration``.
 
     ``url_given``: the URL of the target was an argument, not taken from the configuration. ``backends`` and
     ``turn_settings`` are those of the configuration, or those of the command's options instead; ``turn_settings`` of
-    options have no ``api_key``. ``media``: add the steps that send media.
+    options have no ``api_key``. ``media``: add the steps that send media. ``ticket``: see ``session.read_ticket``.
     """
     yield DoctorStep(CONFIGURATION, partial(_known_outcome, config_outcome))
     needs_config = () if config_outcome is NO_CONFIGURATION else (CONFIGURATION,)
@@ -51,7 +54,13 @@ def steps(
     secret = config.internal.secret if config else ""
     url = next((url for backend in backends for url in backend.urls), "")
     yield DoctorStep("hello", partial(session.open_session, target, secret, url), ("WebSocket upgrade", *needs_config))
+    user = partial(session.open_user_session, target, ticket, url)
+    yield DoctorStep("hello of a user", user, ("WebSocket upgrade", *needs_config))
     yield from _janus_steps(target, config, needs_config, media=media)
+    if media:
+        yield _gateway_media_step(target, config, secret, url)
+    else:
+        yield DoctorStep(GATEWAY_MEDIA, partial(_known_outcome, not_tried("--media")), needs_config)
     yield from _turn_steps(target, turn_settings, needs_config)
     yield DoctorStep("readiness", partial(signaling.read_readiness, target), (PATH,))
 
@@ -100,6 +109,14 @@ def _janus_steps(target: Target, config: Config | None, needs: tuple[str, ...], 
             yield DoctorStep(f"{name}: broken connections", partial(janus.check_reclaim, examined), (name,))
             yield DoctorStep(f"{name}: events", partial(janus.check_events, examined), (name,))
             yield from _media_steps(name, examined, target, config.mcu.timeout, media=media)
+
+
+def _gateway_media_step(target: Target, config: Config | None, secret: str, url: str) -> DoctorStep:
+    from gateway.tools.doctor.gateway_media import send_through_gateway  # loads libraries of codecs
+
+    one_janus = config is not None and config.mcu.type == "janus" and len(config.mcu.settings) == 1
+    needs = ("hello", "features", *(("Janus",) if one_janus else ()))
+    return DoctorStep(GATEWAY_MEDIA, partial(send_through_gateway, target, secret, url), needs)
 
 
 def _media_steps(

@@ -79,8 +79,12 @@ class _CandidateListener:
 
     def collect_addresses(self, description: Description) -> None:
         """Collect the addresses of the candidates in a description of Janus."""
-        lines = str(description).splitlines()
-        self.addresses += [_address(line[2:]) for line in lines if line.startswith("a=candidate:")]
+        self.addresses += addresses_in(str(description))
+
+
+def addresses_in(sdp: str) -> list[str]:
+    """Return the addresses of the candidates in a description."""
+    return [_address(line[2:]) for line in sdp.splitlines() if line.startswith("a=candidate:")]
 
 
 def _address(candidate: str) -> str:
@@ -110,15 +114,15 @@ async def send_and_receive(janus: ExaminedJanus, request_timeout: float) -> Outc
     """Publish audio, subscribe to it, and count the frames that arrive."""
     try:
         async with _sfu(janus, request_timeout) as sfu, _publication(sfu, request_timeout) as (peer, candidates):
-            if not await _wait_connected(peer):
-                return _connection_failure("publisher", candidates)
+            if not await wait_connected(peer):
+                return connection_failure("publisher", candidates.addresses)
             return await _receive(sfu, request_timeout)
     except McuError as error:
         return _request_failure(error)
 
 
 async def _receive(sfu: JanusMcu, request_timeout: float) -> Outcome:
-    peer = _peer()
+    peer = new_peer()
     tracks: asyncio.Queue[MediaStreamTrack] = asyncio.Queue()
     peer.on("track", tracks.put_nowait)
     candidates = _CandidateListener(peer)
@@ -128,10 +132,10 @@ async def _receive(sfu: JanusMcu, request_timeout: float) -> Outcome:
         await peer.setRemoteDescription(RTCSessionDescription(str(offer), "offer"))
         await peer.setLocalDescription(await peer.createAnswer())
         await subscriber.accept(parse(peer.localDescription.sdp).freeze())
-        if not await _wait_connected(peer):
-            return _connection_failure("subscriber", candidates)
-        frames = await _count_frames(tracks)
-        packets = await _packets_received(peer)
+        if not await wait_connected(peer):
+            return connection_failure("subscriber", candidates.addresses)
+        frames = await count_frames(tracks)
+        packets = await packets_received(peer)
     finally:
         await subscriber.close()
         await peer.close()
@@ -142,7 +146,8 @@ async def _receive(sfu: JanusMcu, request_timeout: float) -> Outcome:
     return ok(f"a publisher and a subscriber are connected; {evidence}")
 
 
-async def _count_frames(tracks: asyncio.Queue[MediaStreamTrack]) -> int:
+async def count_frames(tracks: asyncio.Queue[MediaStreamTrack]) -> int:
+    """Count the frames of the first track, up to ``FRAMES``, for ``MEDIA_LIMIT`` seconds at most."""
     frames = 0
     try:
         async with asyncio.timeout(MEDIA_LIMIT):
@@ -155,24 +160,29 @@ async def _count_frames(tracks: asyncio.Queue[MediaStreamTrack]) -> int:
     return frames
 
 
-async def _packets_received(peer: RTCPeerConnection) -> int:
+async def packets_received(peer: RTCPeerConnection) -> int:
+    """Count the RTP packets that a PeerConnection has received."""
     stats = await peer.getStats()
     return sum(report.packetsReceived for report in stats.values() if report.type == "inbound-rtp")
 
 
-def _connection_failure(side: str, candidates: _CandidateListener) -> Outcome:
-    offered = list(dict.fromkeys(candidates.addresses))
+def connection_failure(side: str, addresses: list[str]) -> Outcome:
+    """Return the outcome for a ``side`` without a connection; ``addresses`` are those of the SFU's candidates."""
+    offered = list(dict.fromkeys(addresses))
     shown_addresses = [f"{address}{'' if _is_global(address) else ' (private)'}" for address in offered]
-    change = f"let firewalls pass the UDP ports of rtp_port_range (janus.jcfg); {_ADDRESS_REMEDY}"
-    evidence = f"Janus offers {', '.join(shown_addresses) or 'no candidate'}"
-    return failed(f"the {side} gets no connection to Janus within {CONNECT_LIMIT:g} s", change, evidence)
+    change = (
+        "let firewalls pass the UDP ports of rtp_port_range (janus.jcfg), or of mcu.inprocess.port_min to port_max;"
+        f" {_ADDRESS_REMEDY}; in-process: set mcu.inprocess.announced_address"
+    )
+    evidence = f"the SFU offers {', '.join(shown_addresses) or 'no candidate'}"
+    return failed(f"the {side} gets no connection to the SFU within {CONNECT_LIMIT:g} s", change, evidence)
 
 
 def _request_failure(error: McuError) -> Outcome:
     return failed("Janus carries out no request about a stream", "see Janus' log, and docs/janus.md", str(error))
 
 
-async def _wait_connected(peer: RTCPeerConnection) -> bool:
+async def wait_connected(peer: RTCPeerConnection) -> bool:
     """Wait until a PeerConnection is connected or has failed; return whether it is connected."""
     changed = asyncio.Event()
     peer.on("connectionstatechange", changed.set)
@@ -202,7 +212,7 @@ async def _publication(
     sfu: JanusMcu, request_timeout: float
 ) -> AsyncIterator[tuple[RTCPeerConnection, _CandidateListener]]:
     """Publish silence, and end the publication afterwards."""
-    peer = _peer()
+    peer = new_peer()
     candidates = _CandidateListener(peer)
     peer.addTransceiver(AudioStreamTrack(), direction="sendonly")
     try:
@@ -219,7 +229,8 @@ async def _publication(
         await peer.close()
 
 
-def _peer() -> RTCPeerConnection:
+def new_peer() -> RTCPeerConnection:
+    """Make a PeerConnection without STUN and TURN."""
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
 
 

@@ -19,6 +19,7 @@ from gateway.tools.doctor import examination
 from gateway.tools.doctor.steps import Result, run_steps
 from gateway.tools.doctor.target import parse_target
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.talk_client import Json
 from tests.gateway.served import INTERNAL_SECRET, WITH_INTERNAL_CLIENTS
 from tests.gateway.tools.doctor.proxy import PREFIX, FaultyProxy
 
@@ -37,23 +38,25 @@ class Deployment:
     url: str
     account: pwd.struct_passwd = field(default_factory=lambda: service_account(""))
 
-    async def examine(self) -> list[Result]:
-        """Run all steps of the doctor and return the results."""
+    async def examine(self, *, media: bool = False, ticket: tuple[str, Json] | None = None) -> list[Result]:
+        """Run all steps of the doctor and return the results; for the arguments see ``examination.steps``."""
         self.file.write_text(self.text)
         self.file.chmod(0o600)
         loaded, read = examination.read_configuration(self.file, {}, self.account)
         backends, relays = (loaded.backends, loaded.turn) if loaded is not None else ((), config.TurnSection())
         return await run_steps(
-            examination.steps(parse_target(self.url), loaded, read, backends, relays, url_given=True)
+            examination.steps(
+                parse_target(self.url), loaded, read, backends, relays, url_given=True, media=media, ticket=ticket
+            )
         )
 
 
 @asynccontextmanager
-async def deployment(folder: Path, sections: str = "") -> AsyncIterator[Deployment]:
-    """Run a deployment without a fault; ``sections`` are appended to its configuration."""
+async def deployment(folder: Path, sections: str = "", base: str = TEXT) -> AsyncIterator[Deployment]:
+    """Run a deployment without a fault; ``sections`` are appended to its configuration ``base``."""
     file, proxy = folder / "portunus.toml", FaultyProxy()
     async with FakeNextcloud() as cloud:
-        text = TEXT.format(internal=INTERNAL_SECRET, url=cloud.url, secret=cloud.secret) + sections
+        text = base.format(internal=INTERNAL_SECRET, url=cloud.url, secret=cloud.secret) + sections
         file.write_text(text)
         gateway = Gateway(config.load(file, {}))
         (proxy.upstream,) = await gateway.start()

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from gateway.cli import main
 from gateway.config import Config, HttpSection, SessionsSection
+from gateway.tools.doctor.session import TICKET
 from gateway.tools.doctor.target import local_url
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from tests.gateway.certificates import make_certificate
@@ -41,8 +42,10 @@ async def test_healthy_server_behind_a_proxy_with_tls_has_no_finding(tmp_path: P
     finally:
         await proxy.close()
     assert [line for line in out.splitlines() if not line.startswith("ok ")] == [
+        f"not tried    hello of a user: pass {TICKET}",
+        "not tried    media through the gateway: pass --media",
         "not tried    TURN: pass the TURN servers of Talk's settings: --turn URI --turn-secret FILE (with the secret of"
-        " these settings)"
+        " these settings)",
     ]
     assert (status, err) == (0, "")
     assert not [secret for secret in secrets if secret in out]

@@ -205,7 +205,8 @@ async def test_deployment_without_a_fault_has_no_finding(healthy: Deployment) ->
     assert [result.step for result in results] == [
         *("configuration", "name resolution", "TCP", "TLS", PATH, "WebSocket upgrade", "features"),
         *(f"{CLOUD}{step}" for step in ("capabilities", "clock", "key of hello 2.0", "requests of the gateway")),
-        *(f"{CLOUD}requests to the gateway", "client address", "hello", "TURN", "readiness"),
+        *(f"{CLOUD}requests to the gateway", "client address", "hello", "hello of a user", "media through the gateway"),
+        *("TURN", "readiness"),
     ]
 
 

@@ -9,15 +9,16 @@ import pytest
 
 from gateway.tools.configuration.account import service_account
 from gateway.tools.doctor import media
-from gateway.tools.doctor.examination import read_configuration, steps
+from gateway.tools.doctor.examination import GATEWAY_MEDIA, read_configuration, steps
 from gateway.tools.doctor.janus import ExaminedJanus
 from gateway.tools.doctor.media import FRAMES, check_candidates, send_and_receive
 from gateway.tools.doctor.steps import not_tried
 from gateway.tools.doctor.target import Target, parse_target
 from mcu.janus.settings import JanusServerSettings
-from tests.gateway.tools.doctor.deployment import TEXT
+from tests.gateway.tools.doctor.deployment import INTERNAL_SECRET, TEXT, deployment, failed_steps
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.loopback import loopback
+from tests.ports import lease_block
 
 __all__ = ["loopback"]
 
@@ -80,8 +81,8 @@ async def test_failed_connection_is_named_with_the_candidates(
 ) -> None:
     monkeypatch.setattr(media, "CONNECT_LIMIT", 0.0)
     outcome = await send_and_receive(examined(running_janus), REQUEST_LIMIT)
-    assert (outcome.state, outcome.evidence) == ("failed", "Janus offers 127.0.0.1 (private)")
-    assert "the publisher gets no connection to Janus" in outcome.cause
+    assert (outcome.state, outcome.evidence) == ("failed", "the SFU offers 127.0.0.1 (private)")
+    assert "the publisher gets no connection to the SFU" in outcome.cause
     assert "rtp_port_range" in outcome.change
 
 
@@ -102,3 +103,28 @@ async def test_media_are_tried_on_request_only(tmp_path: Path, with_media: bool,
     assert [step.name.removeprefix("Janus: ") for step in found] == names
     if not with_media:
         assert await found[0].run() == not_tried("--media")
+
+
+async def test_media_pass_the_gateway_and_its_inprocess_sfu(tmp_path: Path, loopback: None) -> None:
+    async with deployment(tmp_path) as made:
+        results = await made.examine(media=True)
+        assert failed_steps(results) == []
+        (found,) = (result for result in results if result.step == GATEWAY_MEDIA)
+        assert (found.state, found.cause) == ("ok", "")
+        assert f"{FRAMES} of {FRAMES} frames" in found.evidence
+        assert len(made.gateway.hub.sessions) == 0
+        made.text = made.text.replace(f'[internal]\nsecret = "{INTERNAL_SECRET}"\n', "")
+        (found,) = (result for result in await made.examine(media=True) if result.step == GATEWAY_MEDIA)
+        assert found.state == "not tried"
+        assert "internal.secret" in found.change
+
+
+async def test_gateway_whose_sfu_accepts_nothing_is_named(tmp_path: Path, loopback: None) -> None:
+    with lease_block() as ports:
+        section = f'[mcu.inprocess]\naddress = "127.0.0.1"\nport_min = {ports.first}\nport_max = {ports.first}\n'
+        text = TEXT.partition("[mcu.inprocess]")[0]
+        async with deployment(tmp_path, section, text) as made:
+            results = await made.examine(media=True)
+    assert failed_steps(results)[:1] == [GATEWAY_MEDIA]
+    (found,) = (result for result in results if result.step == GATEWAY_MEDIA)
+    assert found.cause == "the gateway carries out no request about a stream"
