@@ -196,7 +196,7 @@ class Gateway:
 
         A part that does not end in time is named in the log.
         """
-        shutdown = Shutdown()
+        shutdown = Shutdown(self._clock)
         await shutdown.end("the admin socket's connections", self._admin.stop())
         await shutdown.end("the timers", self._housekeeper.stop())
         await shutdown.end("the GeoIP downloads", self._geoip.stop())

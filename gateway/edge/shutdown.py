@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 TOTAL_LIMIT = 15.0  # seconds for all parts, less than the time that the service manager gives (``serve.END_TIME``)
 PART_LIMIT = 6.0  # seconds for one part; most need milliseconds, an SFU that does not answer a few seconds
@@ -14,10 +14,11 @@ log = logging.getLogger("portunus")
 
 
 class Shutdown:
-    """Ends parts one after another."""
+    """Ends parts one after another; ``clock`` is monotonic, in seconds."""
 
-    def __init__(self, total: float = TOTAL_LIMIT, part: float = PART_LIMIT) -> None:
-        self._deadline = asyncio.get_running_loop().time() + total
+    def __init__(self, clock: Callable[[], float], total: float = TOTAL_LIMIT, part: float = PART_LIMIT) -> None:
+        self._clock = clock
+        self._deadline = clock() + total
         self._part_limit = part
 
     async def end(self, part: str, work: Coroutine[object, object, None]) -> None:
@@ -25,7 +26,7 @@ class Shutdown:
 
         ``part`` is a plural noun with its article, for the log.
         """
-        left = self._deadline - asyncio.get_running_loop().time()
+        left = self._deadline - self._clock()
         seconds = max(min(left, self._part_limit), LEAST_TIME)
         task = asyncio.create_task(work, name=f"end of {part}")
         await asyncio.wait([task], timeout=seconds)

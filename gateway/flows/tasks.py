@@ -45,13 +45,17 @@ class Tasks:
         A task that goes on is cancelled again: ``asyncio.wait_for`` of Python 3.11 may swallow a cancellation.
         """
         await asyncio.sleep(0)  # tasks that were just spawned begin, and can release resources
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + CLOSE_LIMIT
-        while (running := self._others()) and loop.time() < deadline:
-            for task in running:
-                task.cancel()
-            await asyncio.wait(running, timeout=CANCEL_INTERVAL)
-        for task in running:
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT):
+                while running := self._others():
+                    for task in running:
+                        task.cancel()
+                    await asyncio.wait(running, timeout=CANCEL_INTERVAL)
+        except TimeoutError:
+            self._log_running()
+
+    def _log_running(self) -> None:
+        for task in self._others():
             log.error("task %s did not end within %g s after it was cancelled", task.get_name(), CLOSE_LIMIT)
 
     def _others(self) -> list[asyncio.Task[None]]:

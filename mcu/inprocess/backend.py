@@ -232,10 +232,14 @@ class InprocessMcu:
         self._publishers.wake_all()
         for publisher in self._publishers:
             publisher.end_lost()
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + STOP_LIMIT
-        while self._closing and (left := deadline - loop.time()) > 0:
-            await asyncio.wait(self._closing, timeout=left)
+        try:
+            async with asyncio.timeout(STOP_LIMIT):
+                while self._closing:
+                    await asyncio.wait(self._closing)
+        except TimeoutError:
+            self._log_closing()
+
+    def _log_closing(self) -> None:
         for task in self._closing:
             log.error("a PeerConnection did not close within %g s: %s", STOP_LIMIT, _waiting_at(task))
 

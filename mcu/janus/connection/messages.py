@@ -19,7 +19,7 @@ RECOMMENDED_VERSION = (1, 4, 1)  # the oldest version of Janus that has all its 
 # VideoRoom's description begins so if this module does nothing, because it does not know Janus' plugin interface.
 UNKNOWN_INTERFACE = "janus-config/datachannels.c"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PLAIN_WORD = re.compile(r"[(']?[A-Za-z'/=-]{1,24}[,.)']*|\d{1,5}")  # no id, address, secret or line of SDP
+_PLAIN_WORD = re.compile(r"[(']?[A-Za-z'/=_-]{1,24}[,.)']*|\d{1,5}")  # no id, address, secret or line of SDP
 
 NO_SUCH_SESSION = 458
 NO_SUCH_HANDLE = 459

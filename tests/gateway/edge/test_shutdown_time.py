@@ -18,7 +18,7 @@ async def fail() -> None:
 
 
 async def test_part_that_does_not_end_is_named_and_does_not_keep_the_others() -> None:
-    shutdown, ended = Shutdown(), []
+    shutdown, ended = Shutdown(asyncio.get_running_loop().time), []
 
     async def end() -> None:
         ended.append(asyncio.get_running_loop().time())
@@ -37,7 +37,7 @@ async def test_part_that_does_not_end_is_named_and_does_not_keep_the_others() ->
 
 async def test_all_parts_together_end_in_time_for_the_service_manager() -> None:
     loop = asyncio.get_running_loop()
-    shutdown, started = Shutdown(), loop.time()
+    shutdown, started = Shutdown(loop.time), loop.time()
     for number in range(10):
         await shutdown.end(f"part {number}", never())
     assert loop.time() - started <= TOTAL_LIMIT + 10 * LEAST_TIME
@@ -53,5 +53,5 @@ async def test_part_that_is_left_is_cancelled() -> None:
         finally:
             cancelled.set()
 
-    await Shutdown(part=0.5).end("the streams", wait())
+    await Shutdown(asyncio.get_running_loop().time, part=0.5).end("the streams", wait())
     await asyncio.wait_for(cancelled.wait(), 1)

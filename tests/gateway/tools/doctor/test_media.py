@@ -15,7 +15,8 @@ from gateway.tools.doctor.media import FRAMES, check_candidates, send_and_receiv
 from gateway.tools.doctor.steps import not_tried
 from gateway.tools.doctor.target import Target, parse_target
 from mcu.janus.settings import JanusServerSettings
-from tests.gateway.tools.doctor.deployment import INTERNAL_SECRET, TEXT, deployment, failed_steps
+from tests.gateway.served import INTERNAL_SECRET
+from tests.gateway.tools.doctor.deployment import TEXT, deployment, failed_steps
 from tests.janus_process import ADMIN_KEY, API_SECRET, JanusProcess
 from tests.media.loopback import loopback
 from tests.ports import lease_block
