@@ -8,7 +8,7 @@ the timer of each request).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import cast
 
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
@@ -16,7 +16,8 @@ from aiohttp.streams import StreamReader
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
-PIECE = 4096  # bytes that are parsed in one iteration of the event loop: 3 ms if they are chunks of one byte
+from gateway.edge.nextcloud.answer_turns import PIECE, AnswerTurns
+
 _PARSER_BUFFER = 1 << 16  # bytes; aiohttp's parser pauses when it holds more than twice as many of a decompressed body
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})  # RFC 9110, 15.4
 _TOO_LARGE = "the backend's answer is too large"
@@ -88,13 +89,18 @@ class BackendConnection(asyncio.Protocol):
     """One connection; it is ``reusable`` if nothing followed the last complete answer and the backend keeps it open.
 
     ``max_body`` is the greatest size of a decompressed body in bytes; ``on_lost`` is called when the connection is
-    closed.
+    closed. ``turns`` limit the octets that all connections parse in one iteration of the event loop; ``backend`` names
+    the backend of this one there.
     """
 
-    def __init__(self, max_body: int, on_lost: Callable[[BackendConnection], None]) -> None:
+    def __init__(
+        self, max_body: int, on_lost: Callable[[BackendConnection], None], turns: AnswerTurns, backend: Hashable
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._max_body = max_body
         self._on_lost = on_lost
+        self._turns = turns
+        self._backend = backend
         self._transport: asyncio.Transport | None = None
         self._parser: HttpResponseParser | None = None  # None: no answer is expected
         self._answer: asyncio.Future[Reply] | None = None
@@ -148,12 +154,12 @@ class BackendConnection(asyncio.Protocol):
             self._fail(RequestFailed("error_reading_body", _TOO_LARGE))
         elif self._unparsed:
             self._unparsed += data
-        elif len(data) > PIECE and self._transport is not None:
+        elif self._transport is None or self._turns.take(len(data)):
+            self._parse(data)
+        else:
             self._transport.pause_reading()
             self._unparsed += data
-            self._parse_piece()
-        else:
-            self._parse(data)
+            self._turns.put(self._backend, self._parse_piece)
 
     def _parse_piece(self) -> None:
         """Parse the next piece of the received octets, and the others in later iterations of the event loop."""
@@ -164,7 +170,7 @@ class BackendConnection(asyncio.Protocol):
         del self._unparsed[:PIECE]
         self._parse(piece)
         if self._unparsed:
-            self._loop.call_soon(self._parse_piece)
+            self._turns.put(self._backend, self._parse_piece)
         elif self.is_open:
             self._transport.resume_reading()
 

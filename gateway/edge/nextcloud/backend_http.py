@@ -18,6 +18,7 @@ import aiohappyeyeballs
 from msgspec import Struct
 from yarl import URL
 
+from gateway.edge.nextcloud.answer_turns import AnswerTurns
 from gateway.edge.nextcloud.backend_connection import (
     BackendConnection,
     Redirected,
@@ -101,6 +102,7 @@ class BackendHttp:
         self._timeout = timeout
         self._per_host = connections_per_host
         self._origins: dict[_ServerAddress, _Origin] = {}
+        self._turns = AnswerTurns()
         self._hosts = HostAddresses()
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -232,7 +234,7 @@ class BackendHttp:
             tls = await _cached_tls() if server.secure else None
             opened = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=_CONNECTION_ATTEMPT_DELAY)
             _, connection = await loop.create_connection(
-                lambda: BackendConnection(MAX_BODY, origin.forget),
+                lambda: BackendConnection(MAX_BODY, origin.forget, self._turns, server),
                 sock=opened,
                 ssl=tls,
                 server_hostname=server.host.rstrip(".") if server.secure else None,

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.edge.nextcloud import backend_http
-from gateway.edge.nextcloud.backend_connection import PIECE, BackendConnection, Reply, RequestFailed, Unreachable
+from gateway.edge.nextcloud.answer_turns import PIECE, TURN_BYTES, AnswerTurns
+from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable
 from gateway.edge.nextcloud.backend_http import MAX_BODY, BackendHttp
 from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, Connection, answer, scripted_backend
 
@@ -224,11 +225,11 @@ async def test_connection_that_ends_before_the_end_of_the_answer_is_an_error(htt
 class ObservedConnection(BackendConnection):
     """Connection with a small limit of the body; its events are set when octets arrive, and when it is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: AnswerTurns, backend: str) -> None:
         self.arrived, self.ended = asyncio.Event(), asyncio.Event()
         self.pieces: list[int] = [0]  # bytes that were parsed, by iteration of the event loop, if a test counts them
         self.kept = 0  # bytes of the body when the request failed
-        super().__init__(100_000, lambda _: self.ended.set())
+        super().__init__(100_000, lambda _: self.ended.set(), turns, backend)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -243,8 +244,10 @@ class ObservedConnection(BackendConnection):
         super()._fail(error)
 
 
-async def connect(port: int) -> ObservedConnection:
-    return (await asyncio.get_running_loop().create_connection(ObservedConnection, "127.0.0.1", port))[1]
+async def connect(port: int, turns: AnswerTurns | None = None, backend: str = "") -> ObservedConnection:
+    """Connect; connections with the same ``turns`` share them."""
+    loop, used = asyncio.get_running_loop(), turns or AnswerTurns()
+    return (await loop.create_connection(lambda: ObservedConnection(used, backend), "127.0.0.1", port))[1]
 
 
 async def test_gzip_bomb_is_not_decompressed_beyond_the_limit() -> None:
@@ -293,8 +296,34 @@ async def test_many_short_chunks_are_parsed_in_many_turns_of_the_event_loop(http
             connection.pieces.append(0)
             await asyncio.sleep(0)
         assert len(reply.result().body) == 20_000
-        assert 0 < max(connection.pieces) <= PIECE
+        assert 0 < max(connection.pieces) <= TURN_BYTES
         assert connection.reusable
+
+
+async def test_answers_of_many_connections_are_parsed_in_turns_of_the_event_loop(http: BackendHttp) -> None:
+    chunks = b"1\r\n{\r\n" * 5000
+
+    async def script(connection: Connection) -> None:
+        await connection.receive()
+        await connection.send(CHUNKED + chunks + b"0\r\n\r\n")
+        await connection.wait_closed()
+
+    async with scripted_backend(script) as backend, asyncio.timeout(WAIT_TIMEOUT):
+        turns = AnswerTurns()
+        flooding = [await connect(backend.port, turns, "hostile") for _ in range(10)]
+        other = await connect(backend.port, turns, "other")
+        replies = [connection.send(REQUEST) for connection in (*flooding, other)]
+        most = before_other = 0
+        while not all(reply.done() for reply in replies):
+            for connection in (*flooding, other):
+                connection.pieces.append(0)
+            await asyncio.sleep(0)
+            most = max(most, sum(connection.pieces[-1] for connection in (*flooding, other)))
+            if not replies[-1].done():
+                before_other = sum(reply.done() for reply in replies)
+        assert {len(reply.result().body) for reply in replies} == {5000}
+        assert PIECE <= most <= 2 * TURN_BYTES  # of the end of one turn and the beginning of the next
+        assert before_other < len(flooding)
 
 
 @pytest.mark.parametrize("body", [b"x" * (MAX_BODY + 1), b"{"], ids=["too large", "broken off"])
