@@ -1,4 +1,4 @@
-"""The sessions and rooms of this server, and every change of their state.
+"""The sessions and rooms of this server, and every change of their state but call membership (``call_membership``).
 
 Invariant 1, core is atomic: nothing here awaits. A change takes ``now`` where time matters, in seconds of a monotonic
 clock (unless its docstring names another one), and returns values that describe the change (``gateway.core.changes``),
@@ -18,7 +18,6 @@ from msgspec import Raw
 
 from gateway.core.backends import base_of
 from gateway.core.changes import (
-    CallMembershipChanged,
     JoinTimedOut,
     RoomJoined,
     RoomLeft,
@@ -27,19 +26,15 @@ from gateway.core.changes import (
 )
 from gateway.core.ids import ConnectionId, ResumeId, RoomSessionId, SessionId, random_part
 from gateway.core.limits import Backend
-from gateway.core.participants import Participant, present_in, unlisted_entries
 from gateway.core.pending import PendingJoins
 from gateway.core.permissions import Permissions
 from gateway.core.room import PING_INTERVAL, Room, RoomKey
 from gateway.core.seat import JoinElsewhere, Seat
-from gateway.core.session import JOIN_TIMEOUT, ClientType, Session
+from gateway.core.session import JOIN_TIMEOUT, Session
+from gateway.core.session_counts import SessionCounts
 from gateway.core.transient import TransientChange, deadline, session_key
 from gateway.core.transient_deadlines import TransientDeadlines
 from gateway.core.virtual import VirtualSession, VirtualSessionLeft
-
-
-class LimitReached(Exception):
-    """The backend has reached its ``session_limit``."""
 
 
 class Hub:
@@ -56,10 +51,9 @@ class Hub:
         self._random_parts: set[str] = set()  # of the public and resume ids of all sessions
         self._sessions_by_user: dict[tuple[str, str], dict[SessionId, Session]] = {}
         self._sessions_by_room_session: dict[tuple[str, RoomSessionId], Session] = {}
-        self._session_counts: dict[str, int] = {}  # by backend id, without internal clients
+        self._counts = SessionCounts()
         self._deadlines: dict[SessionId, Session] = {}  # sessions with an expiry or a join deadline
         self._transient_deadlines = TransientDeadlines(self._deadline_of_value)
-        self._session_counts_by_network: dict[int, int] = {}  # without internal clients, connected or not
 
     # -- look-ups
 
@@ -79,7 +73,7 @@ class Hub:
 
     def count_of_network(self, network: int) -> int:
         """Return how many sessions clients of a network have, connected or not."""
-        return self._session_counts_by_network.get(network, 0)
+        return self._counts.of_network(network)
 
     def resembles_an_id(self, text: str) -> bool:
         """Return whether the text begins with the random part of a public id or resume id of an open session."""
@@ -135,13 +129,7 @@ class Hub:
         if session.is_internal:
             self.internals[session.id] = session
         else:
-            count = self._session_counts.get(backend.id, 0)
-            if backend.session_limit and count >= backend.session_limit:
-                raise LimitReached
-            self._session_counts[backend.id] = count + 1
-            if network is not None:
-                session.network = network
-                self._session_counts_by_network[network] = self._session_counts_by_network.get(network, 0) + 1
+            self._counts.add(session, network)
         self.sessions[session.id] = session
         self._resumable[session.resume_id] = session
         self._random_parts.update((random_part(session.id), random_part(session.resume_id)))
@@ -174,8 +162,7 @@ class Hub:
         if session.is_internal:
             del self.internals[session.id]
         else:
-            self._session_counts[backend.id] -= 1
-            self._uncount(session)
+            self._counts.remove(session)
         del self.sessions[session.id]
         del self._resumable[session.resume_id]
         self._random_parts.difference_update((random_part(session.id), random_part(session.resume_id)))
@@ -375,57 +362,6 @@ class Hub:
         """Return the earliest expiry time of a transient value; ``None`` when none expires."""
         return self._transient_deadlines.next_expiry()
 
-    # -- the call
-
-    def set_in_call(self, room: Room, session: SessionId, in_call: bool) -> Session | None:
-        """Set whether a member or virtual session is in the call; return a member whose streams must end now (7.1)."""
-        member, virtual = room.members.get(session), room.virtuals.get(session)
-        if virtual is not None:
-            virtual.in_call = in_call
-        if member is None:
-            return None
-        if in_call:
-            if member.evicted_by is None:
-                room.in_call.add(session)
-            return None
-        room.in_call.discard(session)
-        return member
-
-    def set_all_in_call(self, room: Room, in_call: bool) -> CallMembershipChanged:
-        """Let all clients enter the call, or all members and virtual sessions leave it (7.4)."""
-        if in_call:
-            clients = tuple(
-                member
-                for member in room.members.values()
-                if member.client_type is ClientType.CLIENT and member.evicted_by is None
-            )
-            new = [member.id for member in clients if member.id not in room.in_call]
-            room.in_call.update(new)
-            room.participants.left_call.difference_update(member.id for member in clients)
-            return CallMembershipChanged(clients if new else (), ())
-        left = tuple(room.members[session] for session in room.members if session in room.in_call)
-        room.in_call.clear()
-        room.participants.left_call.update(room.members)
-        virtuals = [virtual for virtual in room.virtuals.values() if virtual.in_call]
-        for virtual in virtuals:
-            virtual.in_call = False
-        return CallMembershipChanged(tuple(room.members.values()) if left or virtuals else (), left)
-
-    def replace_participants(self, room: Room, listed: list[Participant], changed: list[Participant]) -> None:
-        """Store ``listed`` and ``changed`` of an ``incall`` request that lists all participants (7.3)."""
-        room.participants.replace(present_in(room, listed), present_in(room, changed))
-
-    def update_participants(self, room: Room, changed: list[Participant]) -> None:
-        """Store the entries of the participants that changed, and keep those of the others (7.3)."""
-        room.participants.update(present_in(room, changed))
-
-    def set_flags_of_all(self, room: Room, flags: int, now: int) -> None:
-        """Set the in-call flags of all stored entries, and add entries for the members without one (7.4).
-
-        Internal clients get no entry. ``now`` is unix time in seconds.
-        """
-        room.participants.set_flags(flags, unlisted_entries(room, now, flags))
-
     # -- virtual sessions and internal clients
 
     def add_virtual(self, virtual: VirtualSession) -> Room:
@@ -472,16 +408,6 @@ class Hub:
             if self._sessions_by_room_session.get((session.backend.id, id)) is session:
                 del self._sessions_by_room_session[session.backend.id, id]
         session.replaced_room_session_id = RoomSessionId("")
-
-    def _uncount(self, session: Session) -> None:
-        """Stop counting a session for its network."""
-        if session.network is None:
-            return
-        left = self._session_counts_by_network[session.network] - 1
-        if left:
-            self._session_counts_by_network[session.network] = left
-        else:
-            del self._session_counts_by_network[session.network]
 
     def _start_join_timer(self, session: Session, now: float) -> None:
         if not session.userid and not session.is_internal:

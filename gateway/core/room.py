@@ -30,7 +30,7 @@ class RoomKey(NamedTuple):
 
 
 class Room:
-    """The state of a room; only the hub changes it, except for the budgets and ``join_parts``."""
+    """The state of a room; only the hub and ``call_membership`` change it, but for the budgets and ``join_parts``."""
 
     __slots__ = (
         "in_call",

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from gateway.core import participants
+from gateway.core import call_membership, participants
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
 from gateway.core.participants import IN_CALL, Participant
@@ -215,16 +215,16 @@ class BackendRequests:
         for entry in changed:
             if entry.in_call is None:
                 continue
-            left_call = self._hub.set_in_call(room, entry.session, entry.in_call)
+            left_call = call_membership.set_in_call(room, entry.session, entry.in_call)
             if left_call is not None:
                 self._media.end(left_call, StreamEnd.LEFT_CALL)
         if not changed and not listed:
             return
         if listed is None:  # participants that are not named keep their state
-            self._hub.update_participants(room, changed)
+            call_membership.update_participants(room, changed)
             users = room.participants.shown_entries()
         else:
-            self._hub.replace_participants(room, listed, changed)
+            call_membership.replace_participants(room, listed, changed)
             users = [participant.entry for participant in listed]
         self._events.participants(room, users, changed)
 
@@ -232,10 +232,10 @@ class BackendRequests:
         flags = _flags_for_all(incall)
         if flags is None:
             return
-        change = self._hub.set_all_in_call(room, bool(flags & IN_CALL))
+        change = call_membership.set_all_in_call(room, bool(flags & IN_CALL))
         for session in change.ended:
             self._media.end(session, StreamEnd.LEFT_CALL)
-        self._hub.set_flags_of_all(room, flags, int(self._services.wall_clock()))
+        call_membership.set_flags_of_all(room, flags, int(self._services.wall_clock()))
         if change.notified:
             self._events.all_in_call(room, change.notified, flags)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gateway.core import call_membership
 from gateway.core.participants import IN_CALL
 from gateway.core.room import Room
 from gateway.core.session import Session
@@ -89,7 +90,7 @@ class InternalRequests:
         if room is None:
             return
         with counting_call_entries(self._services, room):
-            left_call = self._hub.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
+            left_call = call_membership.set_in_call(room, session.id, bool(session.call_flags & IN_CALL))
         if left_call is not None:
             self._media.end(left_call, StreamEnd.LEFT_CALL)
         self._events.known_participants(room)

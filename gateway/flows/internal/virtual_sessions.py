@@ -10,6 +10,7 @@ import logging
 
 from msgspec import Raw
 
+from gateway.core import call_membership
 from gateway.core.actor import Actor
 from gateway.core.changes import SessionClosed
 from gateway.core.ids import ENTROPY
@@ -81,7 +82,7 @@ class VirtualSessions:
             self._events.flags(virtual, room)
         if body.incall is not None and self._hub.set_call_flags(virtual, max(body.incall, 0)):
             with counting_call_entries(self._services, room):
-                self._hub.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
+                call_membership.set_in_call(room, virtual.id, bool(virtual.call_flags & IN_CALL))
             self._events.known_participants(room)
 
     def remove(self, owner: Session, body: RemoveSession, request_id: str) -> None:

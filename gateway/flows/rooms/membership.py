@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.core import call_membership
 from gateway.core.limits import exceeds
 from gateway.core.participants import Participant, in_call
 from gateway.core.pending import PendingJoin
@@ -228,12 +229,12 @@ class RoomMembership:
             return
         if pending.in_call is not None:
             with counting_call_entries(self._services, room):
-                left_call = self._hub.set_in_call(room, session.id, pending.in_call)
+                left_call = call_membership.set_in_call(room, session.id, pending.in_call)
             if left_call is not None:
                 self._events.end_streams(left_call, StreamEnd.LEFT_CALL)
         if pending.entry is not None:
             flags = in_call(pending.entry.get("inCall"))
-            self._hub.update_participants(room, [Participant(session.id, pending.entry, None, flags)])
+            call_membership.update_participants(room, [Participant(session.id, pending.entry, None, flags)])
             self._events.known_participants(room)
 
     def _enter(self, session: Session, answer: RoomAnswer, roomid: str, room_session: str, request_id: str) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from msgspec import UNSET, Raw
 
 from gateway.core.acknowledged import FEATURE, AcknowledgedOutbox
-from gateway.core.hub import LimitReached
 from gateway.core.ids import ENTROPY, has_form_of_an_id
 from gateway.core.limits import Backend, exceeds
 from gateway.core.outbox import Outbox
 from gateway.core.session import ClientType, Session
+from gateway.core.session_counts import LimitReached
 from gateway.core.throttle import ThrottledAction
 from gateway.flows.bye import SESSION_RESUMED, bye
 from gateway.flows.client_connection import ClientConnection

@@ -6,6 +6,7 @@ from itertools import count
 
 from msgspec import Raw
 
+from gateway.core import call_membership
 from gateway.core.hub import Hub
 from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
@@ -87,7 +88,7 @@ class HubModel:
 
     def set_everyone_in_call(self, room: Room, value: bool) -> None:
         present = self.members_of(room.key)
-        change = self.hub.set_all_in_call(room, value)
+        change = call_membership.set_all_in_call(room, value)
         if value:
             self.in_call |= {
                 other.id

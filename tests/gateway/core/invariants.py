@@ -82,7 +82,8 @@ def _check_indexes(hub: Hub) -> None:
         assert session.room is not None
         assert (session.backend.id, session.room_session_id) == (backend, room_session)
     counted = Counter(session.backend.id for session in sessions if not session.is_internal)
-    assert +Counter(hub._session_counts) == counted
+    assert all(hub._counts.of_backend(backend) == count for backend, count in counted.items())
+    assert sum(hub._counts._by_backend.values()) == counted.total()
     deadlines = {
         session.id: session for session in sessions if session.expires_at is not None or session.join_by is not None
     }

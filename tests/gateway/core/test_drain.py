@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Raw
 
+from gateway.core import call_membership
 from gateway.core.drain import AwaitedSessions, Drain, client_sessions, sessions_in_calls
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
@@ -21,7 +22,7 @@ def test_members_of_calls_are_counted_without_internal_clients() -> None:
         room = join_room(hub, member)
     assert (client_sessions(hub), sessions_in_calls(hub)) == (2, 0)
     for member in (alice, recorder):
-        hub.set_in_call(room, member.id, True)
+        call_membership.set_in_call(room, member.id, True)
     assert sessions_in_calls(hub) == 1
     hub.close(alice)
     assert (client_sessions(hub), sessions_in_calls(hub)) == (1, 0)
@@ -34,13 +35,13 @@ def test_drain_is_over_without_awaited_sessions_or_at_its_deadline() -> None:
     room = join_room(hub, alice)
     drain.begin(AwaitedSessions.IN_CALLS, 20.0)
     assert drain.is_over(hub, 10.0)
-    hub.set_in_call(room, alice.id, True)
+    call_membership.set_in_call(room, alice.id, True)
     assert not drain.is_over(hub, 10.0)
     assert drain.seconds_left(15.0) == 5.0
     assert drain.is_over(hub, 20.0)
     assert drain.seconds_left(30.0) == 0.0
     drain.begin(AwaitedSessions.ALL, None)
-    hub.set_in_call(room, alice.id, False)
+    call_membership.set_in_call(room, alice.id, False)
     assert not drain.is_over(hub, 1e9)
     hub.close(alice)
     assert drain.is_over(hub, 0.0)
@@ -58,7 +59,7 @@ def test_phone_in_a_call_and_session_in_a_room_of_another_server_are_counted() -
     )
     hub.add_virtual(phone)
     assert sessions_in_calls(hub) == 0
-    hub.set_in_call(room, phone.id, True)
+    call_membership.set_in_call(room, phone.id, True)
     assert sessions_in_calls(hub) == 1
     hub.take_seat(alice, FakeSeat())
     assert sessions_in_calls(hub) == 2

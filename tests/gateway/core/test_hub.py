@@ -10,12 +10,14 @@ import pytest
 from msgspec import Raw
 
 from gateway import core
+from gateway.core import call_membership
 from gateway.core.changes import JoinTimedOut, SessionExpired
-from gateway.core.hub import Hub, LimitReached
+from gateway.core.hub import Hub
 from gateway.core.ids import ConnectionId, random_part
 from gateway.core.limits import Backend
 from gateway.core.room import PING_INTERVAL, RoomKey
 from gateway.core.session import EXPIRY, JOIN_TIMEOUT
+from gateway.core.session_counts import LimitReached
 from tests.gateway.core import members
 from tests.gateway.core.members import CLOUD, EMPTY_OBJECT, OTHER_BACKEND, FakeSeat, join_room, open_session
 
@@ -66,10 +68,10 @@ def test_backends_are_isolated() -> None:
     assert room is not None
     assert other_room is not None
     assert list(other_room.members) == [eve.id]
-    hub.set_in_call(room, alice.id, True)
-    hub.set_in_call(other_room, eve.id, True)
+    call_membership.set_in_call(room, alice.id, True)
+    call_membership.set_in_call(other_room, eve.id, True)
     assert not hub.in_same_call(alice, eve)
-    assert hub.set_in_call(room, eve.id, True) is None
+    assert call_membership.set_in_call(room, eve.id, True) is None
     assert eve.id not in room.in_call
 
 
@@ -270,7 +272,7 @@ def test_leaving_clears_call_membership_and_the_user_id_of_the_room() -> None:
     room = join_room(hub, alice)
     hub.join(bob, "r", EMPTY_OBJECT, room_session="", room_userid="guest", permissions=None, now=0.0)
     sender = bob.sender("room")
-    hub.set_in_call(room, bob.id, True)
+    call_membership.set_in_call(room, bob.id, True)
     hub.leave(bob)
     assert room.in_call == set()
     assert bob.shown_userid == ""
@@ -316,15 +318,15 @@ def test_only_members_of_a_room_enter_its_call_and_leaving_the_call_ends_their_m
     alice, bob, stranger = open_session(hub), open_session(hub), open_session(hub)
     room = join_room(hub, alice)
     join_room(hub, bob)
-    assert hub.set_in_call(room, alice.id, True) is None
+    assert call_membership.set_in_call(room, alice.id, True) is None
     assert not hub.in_same_call(alice, bob)
-    assert hub.set_in_call(room, bob.id, True) is None
+    assert call_membership.set_in_call(room, bob.id, True) is None
     assert hub.in_same_call(alice, bob)
     assert not hub.in_same_call(stranger, bob)
-    assert hub.set_in_call(room, stranger.id, True) is None
+    assert call_membership.set_in_call(room, stranger.id, True) is None
     assert stranger.id not in room.in_call
-    assert hub.set_in_call(room, bob.id, False) is bob
-    assert hub.set_in_call(room, bob.id, False) is bob  # also when it was not in the call
+    assert call_membership.set_in_call(room, bob.id, False) is bob
+    assert call_membership.set_in_call(room, bob.id, False) is bob  # also when it was not in the call
     assert room.in_call == {alice.id}
 
 
@@ -333,16 +335,16 @@ def test_all_clients_enter_and_leave_the_call_and_none_is_notified_twice() -> No
     alice, bob = open_session(hub), open_session(hub)
     room = join_room(hub, alice)
     join_room(hub, bob)
-    hub.set_in_call(room, alice.id, True)
-    change = hub.set_all_in_call(room, True)
+    call_membership.set_in_call(room, alice.id, True)
+    change = call_membership.set_all_in_call(room, True)
     assert (change.notified, change.ended) == ((alice, bob), ())
     assert room.in_call == {alice.id, bob.id}
-    assert hub.set_all_in_call(room, True).notified == ()
-    hub.set_in_call(room, bob.id, False)
-    change = hub.set_all_in_call(room, False)
+    assert call_membership.set_all_in_call(room, True).notified == ()
+    call_membership.set_in_call(room, bob.id, False)
+    change = call_membership.set_all_in_call(room, False)
     assert (change.notified, change.ended) == ((alice, bob), (alice,))
     assert room.in_call == set()
-    assert hub.set_all_in_call(room, False).notified == ()
+    assert call_membership.set_all_in_call(room, False).notified == ()
 
 
 # -- a changed configuration
@@ -378,11 +380,11 @@ def test_evicted_session_does_not_enter_the_call_again() -> None:
     member, other = open_session(hub), open_session(hub, "bob")
     room = join_room(hub, member)
     join_room(hub, other)
-    hub.set_in_call(room, member.id, True)
+    call_membership.set_in_call(room, member.id, True)
     hub.evict(member, b"event")
-    hub.set_in_call(room, member.id, True)
+    call_membership.set_in_call(room, member.id, True)
     assert room.in_call == set()
-    hub.set_in_call(room, other.id, True)
+    call_membership.set_in_call(room, other.id, True)
     assert room.in_call == {other.id}
 
 

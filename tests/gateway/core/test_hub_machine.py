@@ -17,12 +17,13 @@ from hypothesis.stateful import (
 )
 from msgspec import Raw
 
-from gateway.core.hub import LimitReached
+from gateway.core import call_membership
 from gateway.core.ids import ConnectionId, SessionId
 from gateway.core.limits import Backend
 from gateway.core.participants import Participant
 from gateway.core.room import RoomKey
 from gateway.core.session import EXPIRY, ClientType, Session
+from gateway.core.session_counts import LimitReached
 from gateway.core.transient import session_key
 from tests.gateway.core import invariants
 from tests.gateway.core.hub_model import LIMITED_BACKEND, HubModel
@@ -207,7 +208,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         others = st.sampled_from(sorted({*self.rooms_of, "unknown"}))
         id = data.draw(st.sampled_from(sorted(self.members_of(room.key))) | others)
         present = id in self.members_of(room.key)
-        ended = self.hub.set_in_call(room, SessionId(id), value)
+        ended = call_membership.set_in_call(room, SessionId(id), value)
         assert (ended is not None) is (present and not value and id not in self.virtuals)
         if present and (not value or self.may_enter_call(id)):
             (self.in_call.add if value else self.in_call.discard)(id)
@@ -221,7 +222,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         room = self.hub.rooms.get(RoomKey(name, "r1"))
         for id in sorted(self.members_of(RoomKey(name, "r1"))):
             assert room is not None
-            self.hub.set_in_call(room, SessionId(id), True)
+            call_membership.set_in_call(room, SessionId(id), True)
             if self.may_enter_call(id):
                 self.in_call.add(id)
         if end and room is not None:
@@ -249,15 +250,15 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         ids = data.draw(st.permutations(sorted(self.rooms_of)))
         entries = [_participant(ids[index % len(ids)], flag) for index, flag in changed.items()]
         if whole:
-            self.hub.replace_participants(room, [_participant(id, True) for id in ids[:3]], entries)
+            call_membership.replace_participants(room, [_participant(id, True) for id in ids[:3]], entries)
         else:
-            self.hub.update_participants(room, entries)
+            call_membership.update_participants(room, entries)
 
     @rule(session=sessions, flags=st.sampled_from([0, 7]))
     def set_flags_of_all(self, session: Session, flags: int) -> None:
         room = self.hub.room_of(session)
         if room is not None:
-            self.hub.set_flags_of_all(room, flags, 0)
+            call_membership.set_flags_of_all(room, flags, 0)
             listed = room.participants.every_entry()
             assert {bytes(entry["inCall"]) for entry in listed} <= {b"0", str(flags).encode()}
             assert all(member.is_internal or member.id in room.participants for member in room.members.values())
@@ -283,7 +284,7 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         assert self.hub.set_flags(session, flags) is (before != flags)
         assert session.flags == flags
         if self.hub.set_call_flags(session, call_flags):  # the flows derive call membership from the flags
-            self.hub.set_in_call(self.hub.rooms[session.room], session.id, bool(call_flags & 1))
+            call_membership.set_in_call(self.hub.rooms[session.room], session.id, bool(call_flags & 1))
             (self.in_call.add if call_flags & 1 else self.in_call.discard)(session.id)
 
     @rule(data=st.data())
@@ -362,9 +363,8 @@ class HubMachine(HubModel, RuleBasedStateMachine):
         for session in list(self.open):
             self.end(session)
         assert self.hub.next_transient_deadline() is None
-        left = {name: value for name, value in vars(self.hub).items() if value and name != "_session_counts"}
+        left = {name: value for name, value in vars(self.hub).items() if value}
         assert left == {}
-        assert not any(self.hub._session_counts.values())
 
 
 def _participant(session: str, in_call: bool | None) -> Participant:

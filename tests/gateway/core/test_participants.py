@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gateway.core import participants
+from gateway.core import call_membership, participants
 from gateway.core.actor import Actor
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
@@ -149,9 +149,9 @@ def flags_of(entries: list[ParticipantEntry]) -> dict[str, int]:
 
 
 def test_members_without_an_entry_get_one_and_internal_clients_do_not() -> None:
-    hub, room, (_, alice, bob, guest) = call_of("alice", "bob", "")
-    hub.update_participants(room, [reported_participant(bob, b"7")])
-    hub.set_in_call(room, guest.id, True)
+    _, room, (_, alice, bob, guest) = call_of("alice", "bob", "")
+    call_membership.update_participants(room, [reported_participant(bob, b"7")])
+    call_membership.set_in_call(room, guest.id, True)
     assert decoded_entries(list(participants.unlisted_entries(room, 5, flags=3).values())) == [
         {"sessionId": alice.id, "inCall": 0, "lastPing": 5, "userId": "alice"},
         {"sessionId": guest.id, "inCall": 3, "lastPing": 5},
@@ -177,19 +177,19 @@ def test_entry_of_a_federated_member_names_its_actor() -> None:
 
 # reference 7.3-m
 def test_list_is_known_once_nextcloud_has_reported_on_the_call() -> None:
-    hub, room, (bridge, alice, bob) = call_of("alice", "bob")
+    _, room, (bridge, alice, bob) = call_of("alice", "bob")
     assert participants.known_entries(room, 5) == []
-    hub.update_participants(room, [reported_participant(alice, b"7")])
+    call_membership.update_participants(room, [reported_participant(alice, b"7")])
     assert flags_of(participants.known_entries(room, 5)) == {alice.id: 7, bob.id: 0, bridge.id: 3}
 
 
 # reference 7.3-h
 def test_known_list_has_no_member_that_left_the_call_unless_all_did() -> None:
-    hub, room, (bridge, alice, bob) = call_of("alice", "bob")
-    hub.update_participants(room, [reported_participant(alice, b"7"), reported_participant(bob, b"3")])
-    hub.update_participants(room, [reported_participant(alice, b"0")])
+    _, room, (bridge, alice, bob) = call_of("alice", "bob")
+    call_membership.update_participants(room, [reported_participant(alice, b"7"), reported_participant(bob, b"3")])
+    call_membership.update_participants(room, [reported_participant(alice, b"0")])
     assert flags_of(participants.known_entries(room, 5)) == {bob.id: 3, bridge.id: 3}
-    hub.update_participants(room, [reported_participant(bob, b"0")])
+    call_membership.update_participants(room, [reported_participant(bob, b"0")])
     assert flags_of(participants.known_entries(room, 5)) == {alice.id: 0, bob.id: 0, bridge.id: 3}
 
 
@@ -201,9 +201,9 @@ def test_sessions_elsewhere_are_not_stored_and_leaving_sessions_are_removed(whol
     join_room(hub, carol, "elsewhere")
     entries = [reported_participant(member, flags) for member, flags in ((alice, b"7"), (bob, b"0"), (carol, b"7"))]
     if whole:
-        hub.replace_participants(room, entries, entries)
+        call_membership.replace_participants(room, entries, entries)
     else:
-        hub.update_participants(room, entries)
+        call_membership.update_participants(room, entries)
     assert flags_of(room.participants.every_entry()) == {alice.id: 7, bob.id: 0}
     hub.leave(bob)
     hub.leave(alice)

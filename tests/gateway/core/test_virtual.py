@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from msgspec import Raw
 
-from gateway.core import participants
+from gateway.core import call_membership, participants
 from gateway.core.hub import Hub
 from gateway.core.ids import SessionId
 from gateway.core.limits import Backend
@@ -75,7 +75,7 @@ def test_internal_client_outside_of_the_call_can_be_subscribed_to_but_cannot_sub
     room = join_room(hub, alice)
     join_room(hub, bridge)
     assert not hub.in_same_call(alice, bridge)
-    hub.set_in_call(room, alice.id, True)
+    call_membership.set_in_call(room, alice.id, True)
     assert hub.in_same_call(alice, bridge)
     assert not hub.in_same_call(bridge, alice)
 
@@ -85,9 +85,9 @@ def test_virtual_session_can_be_subscribed_to_once_it_is_in_the_call() -> None:
     alice, bridge = open_session(hub, "alice"), open_internal_session(hub)
     room = join_room(hub, alice)
     virtual = add_virtual_session(hub, bridge, room)
-    hub.set_in_call(room, alice.id, True)
+    call_membership.set_in_call(room, alice.id, True)
     assert not hub.in_same_call(alice, virtual)  # its initial flags do not count
-    hub.set_in_call(room, virtual.id, True)
+    call_membership.set_in_call(room, virtual.id, True)
     assert hub.in_same_call(alice, virtual)
     hub.leave(alice)
     assert not hub.in_same_call(alice, virtual)
@@ -107,15 +107,15 @@ def test_setting_all_in_call_skips_internal_and_virtual_sessions_and_clearing_do
     room = join_room(hub, alice)
     join_room(hub, bridge)
     virtual = add_virtual_session(hub, bridge, room)
-    assert hub.set_all_in_call(room, True).notified == (alice,)
+    assert call_membership.set_all_in_call(room, True).notified == (alice,)
     assert room.in_call == {alice.id}
     assert not virtual.in_call
-    hub.set_in_call(room, virtual.id, True)
-    hub.set_in_call(room, alice.id, False)
-    change = hub.set_all_in_call(room, False)
+    call_membership.set_in_call(room, virtual.id, True)
+    call_membership.set_in_call(room, alice.id, False)
+    change = call_membership.set_all_in_call(room, False)
     assert (change.notified, change.ended) == ((alice, bridge), ())
     assert not virtual.in_call
-    assert hub.set_all_in_call(room, False).notified == ()
+    assert call_membership.set_all_in_call(room, False).notified == ()
 
 
 # -- virtual sessions
