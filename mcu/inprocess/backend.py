@@ -35,7 +35,7 @@ from mcu.inprocess.negotiation.parsing import codec_preference, read_offer
 from mcu.inprocess.publisher import InprocessPublisher
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.subscriber import InprocessSubscriber
-from mcu.inprocess.transport.aiortc_internals.ice import binding_problem, sockets_of_connection
+from mcu.inprocess.transport.aiortc_internals.sockets import binding_problem, sockets_of_connection
 from mcu.inprocess.transport.impairment import Impairment, StreamLeg
 from mcu.publisher_registry import PublisherRegistry
 from mcu.stream_gauges import stream_gauges

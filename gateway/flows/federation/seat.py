@@ -22,6 +22,7 @@ from gateway.core.limits import exceeds
 from gateway.core.session import Session
 from gateway.flows.federation.host_messages import HostMessages
 from gateway.flows.federation.host_rate import HostRateLimiter
+from gateway.flows.federation.reconnect_pauses import ReconnectPauses
 from gateway.flows.federation.remote_room import (
     NO_ANSWER,
     RemoteRoom,
@@ -54,9 +55,6 @@ from gateway.wire.remote_messages import (
 )
 from gateway.wire.server import Room, RoomBody
 
-FIRST_PAUSE = 0.1  # seconds before the first attempt to connect again; doubled after each attempt
-LONGEST_PAUSE = 8.0  # seconds
-STABLE_DURATION = 10.0  # seconds; after a connection that lasted so long, the pauses begin with ``FIRST_PAUSE`` again
 GIVE_UP_AFTER = 600.0  # seconds of an interruption after which the client loses the room
 BYE_TIMEOUT = 5.0  # seconds for the host to take the last messages and the ``bye``, and to close the connection
 DELETED_REASON = "deleted"  # reason of a disinvitation (6.4)
@@ -86,7 +84,7 @@ class FederatedSeat:
         self._joins = 0  # requests so far, for their ids
         self._rate_limiter = HostRateLimiter(services)
         self._messages = HostMessages(services, session, list_bytes)
-        self._pause = FIRST_PAUSE  # seconds before the next attempt to connect
+        self._pauses = ReconnectPauses(services.entropy)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -195,8 +193,7 @@ class FederatedSeat:
             while True:
                 connected_at = self._services.clock()
                 await self._serve()
-                if self._services.clock() - connected_at >= STABLE_DURATION:
-                    self._pause = FIRST_PAUSE
+                self._pauses.note_connection(self._services.clock() - connected_at)
                 if self._state is SeatState.DELETED:
                     self._send(server.encode(Room(RoomBody(""))))
                     self._end()
@@ -382,10 +379,7 @@ class FederatedSeat:
         self._send(interruption_event("federation_interrupted"))
         deadline = self._services.clock() + GIVE_UP_AFTER
         while self._names is not None:
-            # Random, so that seats do not connect all at once; also before the first attempt, since a host may end each
-            # connection as soon as it stands.
-            await asyncio.sleep(self._pause * (0.5 + self._services.entropy(1)[0] / 256))
-            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            await asyncio.sleep(self._pauses.next())  # also the first time: a host may end each connection at once
             try:
                 resumed = await self._remote.connect(self._timeout)
             except RemoteUnavailable as lost:

@@ -6,10 +6,8 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from ipaddress import ip_address
 from typing import Protocol
 
-import aioice
 import pylibsrtp
 from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 
@@ -18,9 +16,10 @@ from mcu.base import CloseReason, IceCandidate, Rejected
 from mcu.inprocess.negotiation.parameters import LocalTransportDescription, RemoteTransportDescription
 from mcu.inprocess.settings import InprocessSettings
 from mcu.inprocess.transport.aiortc_internals.dtls import MAX_PACKET, DtlsTransport, no_turn
-from mcu.inprocess.transport.aiortc_internals.ice import COMPONENT, IceTransport, NoSocketError
+from mcu.inprocess.transport.aiortc_internals.ice import IceTransport, NoSocketError
 from mcu.inprocess.transport.aiortc_internals.sctp import ChannelLabel, SctpTransport
 from mcu.inprocess.transport.impairment import ImpairedLink, Impairment
+from mcu.inprocess.transport.remote_candidates import usable_candidate
 from sdp.document import SdpError
 
 CONNECT_TIMEOUT = 30.0  # seconds for ICE, for a DTLS handshake, and for the client to begin its next transport
@@ -152,28 +151,9 @@ class PeerTransport:
             log.debug("a client's candidate does not parse")
 
     def _add_candidate(self, candidate: sdp.candidates.Candidate) -> None:
-        """Add a remote candidate, unless it is of no use: TCP, a host name, an RTCP component."""
-        try:
-            address = ip_address(candidate.address)
-        except ValueError:
-            return
-        if candidate.protocol != "udp" or candidate.component != COMPONENT or address.is_unspecified:
-            return
-        if candidate.type == "prflx" or candidate.port == 0 or self._closing is not None:
-            return
-        if len(self._ice.remote_candidates) >= MAX_CANDIDATES:
-            return
-        self._ice.add(
-            aioice.Candidate(
-                foundation=candidate.foundation,
-                component=COMPONENT,
-                transport="udp",
-                priority=candidate.priority,
-                host=str(address),
-                port=candidate.port,
-                type=candidate.type,
-            )
-        )
+        usable = usable_candidate(candidate)
+        if usable is not None and self._closing is None and len(self._ice.remote_candidates) < MAX_CANDIDATES:
+            self._ice.add(usable)
 
     def send_rtp(self, packet: bytes) -> bool:
         """Encrypt and send an RTP packet; ``False`` if it could not be sent, which equals a loss on the way."""

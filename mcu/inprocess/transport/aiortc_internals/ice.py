@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
 import aioice
 from aioice.candidate import candidate_foundation, candidate_priority
-from aioice.ice import CandidatePair, StunProtocol, get_host_addresses
+from aioice.ice import CandidatePair, StunProtocol
 from aioice.stun import Message
 
 from mcu.inprocess.settings import InprocessSettings
+from mcu.inprocess.transport.aiortc_internals.sockets import bind, machine_addresses
 from mcu.inprocess.transport.dtls_records import dtls_records
 from mcu.inprocess.transport.stun_rate import StunRate
 
-RECEIVE_BUFFER = 1 << 20  # bytes per UDP socket: keyframes come in bursts
 COMPONENT = 1  # RTP and RTCP share one (RFC 8834, 4.5)
 MAX_QUEUED = 256  # DTLS records that wait for DTLS
 MAX_STUN = 1280  # bytes; checks have 100 to 250, and no message may exceed the MTU (RFC 8489, 6.1)
@@ -74,8 +72,8 @@ class IceTransport(aioice.Connection):
     ) -> list[aioice.Candidate]:
         """Bind one socket per address of the settings, by default of the machine; ``addresses`` is not used."""
         candidates: list[aioice.Candidate] = []
-        for rank, address in enumerate(self._settings.addresses or _machine_addresses()):
-            bound = _bind(address, self._settings)
+        for rank, address in enumerate(self._settings.addresses or machine_addresses()):
+            bound = bind(address, self._settings)
             if bound is None:
                 continue
             _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -335,67 +333,3 @@ class _DemultiplexingSocket(StunProtocol):
 def _ufrag_of(check: Message) -> str:
     """Return the client's ufrag in a connectivity check (RFC 8445, 7.2.2)."""
     return str(check.attributes["USERNAME"]).partition(":")[2]
-
-
-def _machine_addresses() -> tuple[str, ...]:
-    return tuple(get_host_addresses(use_ipv4=True, use_ipv6=True)) or ("127.0.0.1",)
-
-
-def sockets_of_connection(settings: InprocessSettings) -> int:
-    """Return the number of sockets, and of descriptors, of one connection: one for each address."""
-    try:
-        return len(settings.addresses or _machine_addresses())
-    except OSError:
-        return 1
-
-
-def binding_problem(settings: InprocessSettings) -> str:
-    """Return the reason why no address can be bound, in one sentence; empty if one can be bound."""
-    try:
-        addresses = settings.addresses or _machine_addresses()
-    except OSError:
-        addresses = ()
-    if _can_bind_any(addresses, settings):
-        return ""
-    if not _can_bind_any(("127.0.0.1", "::1"), InprocessSettings()):
-        return "no UDP socket can be opened"
-    if _can_bind_any(addresses, InprocessSettings()):
-        return "no UDP port from mcu.inprocess.port_min to mcu.inprocess.port_max is free"
-    if settings.addresses:
-        return "mcu.inprocess.address is not an address of this machine"
-    return "this machine has no address that could be bound; set mcu.inprocess.address"
-
-
-def _can_bind_any(addresses: tuple[str, ...], settings: InprocessSettings) -> bool:
-    for address in addresses:
-        bound = _bind(address, settings)
-        if bound is not None:
-            bound.close()
-            return True
-    return False
-
-
-def _bind(address: str, settings: InprocessSettings) -> socket.socket | None:
-    """Return a socket on a free port of the range; ``None`` if no port is free or the address is not this machine's."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    if settings.port_min == 0:
-        ports = [0]
-    else:
-        ports = list(range(settings.port_min, settings.port_max + 1))
-        random.shuffle(ports)
-    try:
-        bound = socket.socket(family, socket.SOCK_DGRAM)
-    except OSError as error:
-        log.debug("a UDP socket could not be opened: %s", error.strerror)
-        return None
-    bound.setblocking(False)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    for port in ports:
-        try:
-            bound.bind((address, port))
-        except OSError as error:
-            log.debug("a UDP port is not free: %s", error.strerror)
-        else:
-            return bound
-    bound.close()
-    return None
