@@ -13,6 +13,8 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable
+from itertools import chain, count
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -35,6 +37,7 @@ class TooManyParticipants(Exception):
 class JoinCredentials(Struct, frozen=True):
     """The answer to a join: session and room, credentials for both versions of hello, the backend's URL."""
 
+    name: str  # as the others see it
     session: str
     roomid: str
     userid: str
@@ -42,6 +45,13 @@ class JoinCredentials(Struct, frozen=True):
     ticket: str  # hello 1.0
     token: str  # hello 2.0
     iceServers: list[Json] = []  # noqa: N815 - the browser's name
+
+
+class _Name(NamedTuple):
+    """The display name of a user in a room: as typed, and as shown, with a number if need be."""
+
+    typed: str
+    shown: str
 
 
 class DemoBackend:
@@ -54,6 +64,7 @@ class DemoBackend:
         self._talk = self._cloud.talk
         self._talk.rooms.refuse_unknown_sessions = True
         self._users: dict[str, tuple[str, str]] = {}  # user id and display name, by ticket
+        self._names: dict[tuple[str, str], _Name] = {}  # by room and user id
         self._send_lock = asyncio.Lock()  # so that call changes reach the gateway in order
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,20 +95,26 @@ class DemoBackend:
         """Open a session of the user ``name`` in a room, and end the session ``previous``, which may be empty.
 
         ``room`` is the name of the room. ``person`` is a secret of the browser; the same secret gives the same user.
+        A name that another user in the room has is given a number, which the user keeps in later joins.
 
         Raises:
             TooManyParticipants: ``MAX_PARTICIPANTS`` is reached.
         """
+        userid, roomid = f"demo-{_digest(person)}", _digest(room.casefold())
+        former = self._names.get((roomid, userid))
         if previous:
             self._end(previous)
         self._expire()
         rooms = self._talk.rooms.rooms
         if sum(len(present.sessions) for present in rooms.values()) >= MAX_PARTICIPANTS:
             raise TooManyParticipants
-        userid, roomid = f"demo-{_digest(person)}", _digest(room.casefold())
+        shown = former.shown if former is not None and former.typed == name else ""
+        self._names[roomid, userid] = _Name(name, self._distinct(name, roomid, userid, shown))
+        name = self._names[roomid, userid].shown
         ticket = secrets.token_urlsafe(32)
         self._users[ticket] = userid, name
         return JoinCredentials(
+            name=name,
             session=self._talk.open(roomid, userid),
             roomid=roomid,
             userid=userid,
@@ -133,7 +150,16 @@ class DemoBackend:
         userid, name = user
         return {"type": "auth", "auth": {"version": "1.0", "userid": userid, "user": {"displayname": name}}}
 
-    # --- sessions
+    # --- names and sessions
+
+    def _distinct(self, name: str, roomid: str, userid: str, former: str) -> str:
+        """Return ``former``, ``name`` or the name with a number: the first that no other user in the room has."""
+        others = {
+            one.shown.casefold() for (room, user), one in self._names.items() if room == roomid and user != userid
+        }
+        numbered = (f"{name} ({number})" for number in count(2))
+        candidates = (candidate for candidate in chain([former, name], numbered) if candidate)
+        return next(candidate for candidate in candidates if candidate.casefold() not in others)
 
     def _room_of(self, session: str) -> TalkRoom | None:
         return next((room for room in self._talk.rooms.rooms.values() if session in room.sessions), None)
@@ -158,15 +184,18 @@ class DemoBackend:
         """Remove sessions that are no longer pinged, attendees and users without a session, and empty rooms."""
         rooms = self._talk.rooms.rooms
         oldest = self._clock() - EXPIRY
-        present = set()
+        present: set[str] = set()
+        memberships: set[tuple[str, str]] = set()
         for token, room in list(rooms.items()):
             for session in list(room.sessions.values()):
                 if session.last_ping < oldest:
                     room.close(session.id)
             room.attendees[:] = {session.attendee: None for session in room.sessions.values()}  # each once, in order
             present |= {attendee.userid for attendee in room.attendees}
+            memberships |= {(token, attendee.userid) for attendee in room.attendees}
             if not room.sessions:
                 del rooms[token]
+        self._names = {member: name for member, name in self._names.items() if member in memberships}
         self._users = {ticket: user for ticket, user in self._users.items() if user[0] in present}
 
 

@@ -75,7 +75,7 @@ def page_routes(backend: DemoBackend) -> list[web.RouteDef]:
     async def join(request: web.Request) -> web.Response:
         body = await _read(request, _Join)
         try:
-            credentials = backend.join(body.name.strip(), body.room.strip(), body.person, body.previous)
+            credentials = backend.join(" ".join(body.name.split()), body.room.strip(), body.person, body.previous)
         except TooManyParticipants as error:
             raise web.HTTPServiceUnavailable(text="the demo backend is full") from error
         return _json_response(credentials)

@@ -132,6 +132,22 @@ async def test_ticket_and_token_name_the_participant(host: PageHost) -> None:
     assert claims["userdata"] == {"displayname": "Ada"}
 
 
+async def test_each_user_of_a_room_has_a_name_of_its_own(host: PageHost) -> None:
+    people = [f"{number:032}" for number in range(3)]
+    first, second = await host.join("Ada", person=people[0]), await host.join(" ADA", person=people[1])
+    assert [first["name"], second["name"]] == ["Ada", "ADA (2)"]
+    assert (await host.join("Ada", person=people[2], room="hall"))["name"] == "Ada"
+    assert jwt.decode(second["token"], options={"verify_signature": False})["userdata"] == {"displayname": "ADA (2)"}
+    third = await host.join("Ada", person=people[2])
+    assert third["name"] == "Ada (3)"
+    await host.request(room_request(second, "leave"))
+    again = await host.join("Ada", person=people[2], previous=third["session"])
+    assert again["name"] == "Ada (3)"  # the number stays while the first one is there
+    await host.request(room_request(first, "leave"))
+    await host.request(room_request(again, "leave"))
+    assert (await host.join("Ada", person=people[1]))["name"] == "Ada"
+
+
 @pytest.mark.parametrize("params", ['{"ticket":"made up"}', "{}", '"text"', "null", '{"ticket":{}}'])
 async def test_unknown_ticket_is_refused(host: PageHost, params: str) -> None:
     answer = await host.request(AuthRequest(Raw(params)))
