@@ -15,8 +15,9 @@ async function post(path, body) {
 /**
  * Join a room as a participant.
  * @param {{name: string, room: string, person: string, previous: string}} participant `person` is a secret by
- *   which the backend recognises the user of a later join, `previous` the session that the new one replaces
- * @returns {Promise<{session, roomid, userid, url, ticket, token, iceServers}>}
+ *   which the backend recognises the user of a later join, `previous` the session that the new one replaces; in
+ *   the answer `name` has a number if another participant has the same name
+ * @returns {Promise<{name, session, roomid, userid, url, ticket, token, iceServers}>}
  */
 export function join(participant) {
   return post("demo/api/join", participant);

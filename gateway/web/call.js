@@ -10,9 +10,14 @@
  *   gone     {sessionId, roomType}          a stream is no longer received
  *   trouble  {key, text}                    a problem to show; text null = it is solved
  *   media    {roomType, state}              the state of an own publication's connection
+ *   chat     {sessionId, name, id, text, own}  a chat message, received or sent
+ *   unsent   {id, error}                    the gateway has refused a sent chat message
+ *   raised   {name}                         a member has raised a hand
  *   removed  {}                             this session was removed from the room
  */
 
+import { CHAT_MESSAGE, Chat } from "./chat.js";
+import { Hands, RAISE_HAND } from "./hands.js";
 import { Publishing } from "./publishing.js";
 import { Receiving } from "./receiving.js";
 import { Roster } from "./roster.js";
@@ -27,14 +32,13 @@ export class Call extends EventTarget {
   #states = new Map(); // session id -> {audio, video, speaking}: the last states that members sent
   #own = { audio: false, video: false, speaking: false };
   #repeats = []; // timers
-  #name;
   #lastMembers = ""; // session ids of the other call members
 
   /** @param {{signaling: Signaling, iceServers: object[], name: string}} options */
   constructor({ signaling, iceServers, name }) {
     super();
     this.#signaling = signaling;
-    this.#name = name;
+    this.name = name;
     this.roster = new Roster();
     const onTrouble = (key, text) => this.#emit("trouble", { key, text });
     this.publishing = new Publishing({
@@ -53,18 +57,28 @@ export class Call extends EventTarget {
       onGone: (sessionId, roomType) => this.#emit("gone", { sessionId, roomType }),
       onMemberState: (sessionId, type, payload) => this.#applyState(sessionId, type, payload),
     });
+    this.chat = new Chat({
+      signaling,
+      onMessage: (message) => this.#emit("chat", { ...message, name: message.own ? this.name : this.roster.nameOf(message.sessionId) }),
+      onFailed: (id, error) => this.#emit("unsent", { id, error }),
+    });
+    this.hands = new Hands({
+      signaling,
+      onChange: () => this.#emit("members", {}),
+      onRaised: (sessionId) => this.#emit("raised", { name: this.roster.nameOf(sessionId) }),
+    });
     this.onMessage = ({ detail }) => this.#receive(detail);
     signaling.addEventListener("message", this.onMessage);
   }
 
-  /** Return the other members of the room with their states. */
+  /** Return the other members of the room with their states; `hand` is the place among the raised hands, from 1. */
   others() {
     const own = this.#signaling.sessionId;
     const state = (sessionId) => this.#states.get(sessionId) ?? { audio: null, video: null, speaking: false };
     return this.roster
       .members()
       .filter(({ sessionId }) => sessionId !== own)
-      .map((member) => ({ ...member, ...state(member.sessionId) }));
+      .map((member) => ({ ...member, ...state(member.sessionId), hand: this.hands.place(member.sessionId) }));
   }
 
   /** Subscribe to the other call members from now on; call it once the backend has put this session into the call. */
@@ -93,11 +107,14 @@ export class Call extends EventTarget {
     this.#states.clear();
     this.roster.clear();
     this.receiving.sessionLost();
+    this.chat.sessionLost();
+    this.hands.sessionLost();
   }
 
   /** Publish and subscribe again in the new session. */
   renew() {
     this.publishing.renew();
+    this.chat.renew();
     this.enter();
   }
 
@@ -107,6 +124,7 @@ export class Call extends EventTarget {
     this.#repeats.forEach(clearTimeout);
     this.publishing.close();
     this.receiving.close();
+    this.chat.close();
   }
 
   #emit(type, detail) {
@@ -117,12 +135,19 @@ export class Call extends EventTarget {
     if (message.type === "event") {
       if (this.roster.apply(message.event ?? {})) this.#membersChanged();
     } else if (message.type === "message") {
-      this.#receiveMedia(message.message?.sender ?? {}, message.message?.data ?? {});
+      this.#receiveData(message.message?.sender ?? {}, message.message?.data ?? {});
     } else if (message.type === "republish") {
       this.publishing.republish(message.republish ?? {});
     } else if (message.type === "room" && message.room?.roomid === "") {
       this.#emit("removed", {});
     }
+  }
+
+  #receiveData(sender, data) {
+    const own = sender.sessionid === this.#signaling.sessionId;
+    if (data.type === CHAT_MESSAGE && !own) this.chat.receive(sender.sessionid, data.payload);
+    else if (data.type === RAISE_HAND && !own) this.hands.receive(sender.sessionid, data.payload);
+    else this.#receiveMedia(sender, data);
   }
 
   #receiveMedia(sender, { type, roomType, sid, payload }) {
@@ -144,6 +169,7 @@ export class Call extends EventTarget {
       this.#forgetStates(callMembers);
       this.receiving.setCallMembers(callMembers);
       this.publishing.setCallMembers(callMembers.map(({ sessionId }) => sessionId));
+      this.hands.setCallMembers(callMembers.map(({ sessionId }) => sessionId));
       const members = callMembers.map(({ sessionId }) => sessionId).join();
       if (members !== this.#lastMembers) this.#scheduleRepeats();
       this.#lastMembers = members;
@@ -164,7 +190,7 @@ export class Call extends EventTarget {
 
   #sendAll() {
     this.sendState({ ...this.#own });
-    this.publishing.sendState("nickChanged", { name: this.#name });
+    this.publishing.sendState("nickChanged", { name: this.name });
   }
 
   #applyState(sessionId, type, payload) {

@@ -2,13 +2,19 @@
  * The call page: the lobby, the controls, and one participation in a room at a time.
  */
 
+import { requiredText } from "./fields.js";
+import { Panels } from "./panels.js";
+import { Participation } from "./participation.js";
+import { randomId } from "./random.js";
+import { keepCall, takeCall } from "./saved_call.js";
 import * as sentences from "./sentences.js";
 import { DeviceLists } from "./devices.js";
 import { LevelMeter } from "./level.js";
 import { Preview } from "./preview.js";
 import { prepareChoices } from "./settings.js";
+import { copyLink } from "./share_link.js";
 import { SignalingError } from "./signaling.js";
-import { Participation } from "./participation.js";
+import { isAvailable, setUnavailable } from "./unavailable.js";
 import { View } from "./view.js";
 
 const WIDE = "(min-width: 60rem)"; // wide enough for the list of people beside the tiles
@@ -21,16 +27,25 @@ const lists = new DeviceLists(
 );
 const preview = new Preview(lists);
 const meter = new LevelMeter($("settings"));
+const panels = new Panels(["people", "chat"], (name) => name === "chat" && view.chat.opened());
 let participation = null; // null in the lobby
+let person = randomId(); // identifies the user to the demo backend in a later join
 
-async function join(event) {
+function submit(event) {
   event.preventDefault();
-  const [name, room] = [$("name").value.trim(), $("room").value.trim()];
-  if (participation || !name || !room) return;
+  if (participation) return;
+  const [name, room] = [requiredText($("name"), sentences.NO_NAME), requiredText($("room"), sentences.NO_ROOM)];
+  if (name && room) join({ name, room, wanted: $("wanted").value, size: $("size").value, person });
+  else (name ? $("room") : $("name")).focus();
+}
+
+/** Take part in a room; the options are those of Participation. */
+async function join(options) {
+  const { room } = options;
   view.notices.clearAll();
   preview.close();
   $("join").disabled = true;
-  const joined = new Participation(view, { name, room, wanted: $("wanted").value, size: $("size").value, onEnd: leave });
+  const joined = new Participation(view, { ...options, onEnd: leave });
   participation = joined;
   try {
     await joined.start();
@@ -44,7 +59,7 @@ async function join(event) {
   document.title = `${room} – Portunus`;
   history.replaceState(null, "", `?room=${encodeURIComponent(room)}`);
   showView("call");
-  showPeople(matchMedia(WIDE).matches);
+  panels.show(matchMedia(WIDE).matches ? "people" : "");
   $("room-title").focus(); // a screen reader reads the room's name; the next Tab continues from here
 }
 
@@ -66,12 +81,7 @@ function showView(name) {
   document.body.dataset.view = name;
   $("join").disabled = false;
   $("lobby").hidden = name !== "lobby";
-  $("stage").hidden = $("controls").hidden = $("change-layout").hidden = name !== "call";
-}
-
-function showPeople(shown) {
-  $("people").hidden = !shown;
-  $("show-people").setAttribute("aria-expanded", String(shown));
+  $("stage").hidden = $("controls").hidden = $("change-layout").hidden = $("copy-link").hidden = name !== "call";
 }
 
 function showSettings() {
@@ -92,23 +102,43 @@ function start() {
   prepareChoices();
   const room = new URLSearchParams(location.search).get("room");
   if (room) $("room").value = room;
-  $("join-form").addEventListener("submit", join);
+  $("join-form").addEventListener("submit", submit);
   const controls = {
     mute: () => participation?.toggleMute(),
     camera: () => participation?.toggleCamera(),
     share: () => participation?.toggleShare(),
     leave: () => leave(""),
-    "show-people": () => showPeople($("people").hidden),
+    hand: () => participation?.call.hands.toggle(),
+    "copy-link": () => copyLink(location.href, view),
     "show-settings": showSettings,
   };
-  for (const [id, run] of Object.entries(controls)) $(id).addEventListener("click", run);
+  for (const [id, run] of Object.entries(controls)) $(id).addEventListener("click", () => isAvailable(id) && run());
+  view.chat.onSend = (text) => participation?.call.chat.send(text) ?? false;
   $("settings").addEventListener("close", () => {
     meter.stop();
     if ($("settings").returnValue === "apply") participation?.applyPreferences();
   });
-  $("share").hidden = !navigator.mediaDevices?.getDisplayMedia;
-  addEventListener("pagehide", () => participation && leave("")); // the browser may show this page again in its last state
+  $("share").hidden = isSecureContext && !navigator.mediaDevices?.getDisplayMedia; // as on phones
+  setUnavailable("share", isSecureContext ? "" : sentences.unavailable.share);
+  addEventListener("pagehide", unload);
+  addEventListener("pageshow", ({ persisted }) => persisted && takeCall()); // this page again, in the lobby
   if (!globalThis.RTCPeerConnection) view.notices.show("webrtc", sentences.NO_WEBRTC);
+  else continueCall(takeCall());
+}
+
+/** Leave, because the browser may show this page again in its last state; a reload joins again. */
+function unload() {
+  if (!participation) return;
+  keepCall(participation.options());
+  leave("");
+}
+
+/** Join the call in which this page was reloaded, with the same name and devices. */
+function continueCall(kept) {
+  if (!kept) return;
+  for (const id of ["name", "room", "wanted", "size"]) $(id).value = kept[id];
+  person = kept.person;
+  join(kept);
 }
 
 start();

@@ -37,10 +37,12 @@ export class LocalMedia {
   /**
    * Open the wanted devices, as far as they exist.
    * @param {"both"|"audio"|"generated"|"listen"} wanted
+   * @param {{audio: boolean, video: boolean}} on false for a device that is switched off at first; the camera stays closed
    */
-  async open(wanted) {
+  async open(wanted, on = { audio: true, video: true }) {
     this.#wanted = wanted;
-    this.#cameraWanted = wanted === "both" || wanted === "generated";
+    this.#microphoneWanted = on.audio;
+    this.#cameraWanted = on.video && (wanted === "both" || wanted === "generated");
     await this.reopen();
   }
 
@@ -51,6 +53,11 @@ export class LocalMedia {
     this.#fillIn();
     this.audio ??= silence();
     this.audio.enabled = this.audioOn;
+  }
+
+  /** Return which devices the user has switched on, as the argument of open(). */
+  get on() {
+    return { audio: this.#microphoneWanted, video: this.#cameraWanted };
   }
 
   /** Unmute or mute the microphone; returns whether there is one. */

@@ -15,9 +15,6 @@ const STATS_MS = 2000;
 const REJOIN_MS = 2000;
 const ORPHAN_MS = 20_000; // after a rejoin; the streams of a lost session play for 20 s at most, too (receiving.js)
 
-// Identifies the user to the demo backend in a later join, so that the others' pages keep the user's tile.
-const person = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-
 export class Participation {
   #view;
   #joinAnswer = null; // the demo backend's answer to the latest join
@@ -35,11 +32,15 @@ export class Participation {
 
   /**
    * @param {View} view
-   * @param {{name, room, wanted, size, onEnd: (sentence: string) => void}} options `wanted` as in LocalMedia.open
+   * @param {{name, room, wanted, size, person, session, audio, video, onEnd: (sentence: string) => void}} options
+   *   `wanted` as in LocalMedia.open; `person` identifies the user to the demo backend in a later join, so that the others'
+   *   pages keep the user's tile; `session` is that of the page before it was reloaded; `audio` and `video` are false for a
+   *   device that starts switched off
    */
-  constructor(view, { name, room, wanted, size, onEnd }) {
+  constructor(view, { name, room, wanted, size, person, session = "", audio = true, video = true, onEnd }) {
     this.#view = view;
-    Object.assign(this, { name, room, wanted, onEnd });
+    Object.assign(this, { name, room, wanted, size, person, session, onEnd });
+    this.on = { audio, video };
     this.media = new LocalMedia(name, size);
     this.media.onEnded = (kind) => this.#deviceGone(kind);
   }
@@ -47,7 +48,7 @@ export class Participation {
   /** Open devices, join the room and enter the call; returns early if stop() was called meanwhile. */
   async start() {
     this.#view.showStatus("Asking for camera and microphone", "busy");
-    await this.media.open(this.wanted);
+    await this.media.open(this.wanted, this.on);
     if (this.#closedIfOver()) return;
     this.#joinAnswer = await backend.join(this.#participant());
     if (this.#over) return;
@@ -56,7 +57,7 @@ export class Participation {
     this.signaling.addEventListener("ended", ({ detail }) => !this.#over && this.onEnd(sentences.ended(detail.reason)));
     await this.signaling.open();
     if (this.#over) return;
-    this.call = new Call({ signaling: this.signaling, iceServers: this.#joinAnswer.iceServers, name: this.name });
+    this.call = new Call({ signaling: this.signaling, iceServers: this.#joinAnswer.iceServers, name: this.#joinAnswer.name });
     this.#addListeners();
     await this.#enter();
     if (this.#over) return;
@@ -76,6 +77,14 @@ export class Participation {
     this.signaling?.close(); // first, so that the gateway does not count the closed connections as failed
     this.call?.close();
     this.media.close();
+  }
+
+  /** Return the options with which another page continues this participation. */
+  options() {
+    const { name, room, size, person } = this;
+    const { on } = this.media;
+    const wanted = this.wanted === "audio" && on.video ? "both" : this.wanted;
+    return { name, room, wanted, size, person, session: this.#joinAnswer?.session ?? this.session, ...on };
   }
 
   toggleMute() {
@@ -179,16 +188,21 @@ export class Participation {
   #ownState() {
     const { audioOn, video, realVideo } = this.media;
     const { sessionId } = this.signaling;
-    return { sessionId, name: this.name, flags: this.#callFlags(), audio: audioOn, video, mirrored: realVideo, screen: this.#screen };
+    const hand = this.call.hands.place(sessionId);
+    return { sessionId, name: this.#joinAnswer.name, flags: this.#callFlags(), audio: audioOn, video, mirrored: realVideo, screen: this.#screen, hand };
   }
 
   #participant() {
-    return { name: this.name, room: this.room, person, previous: this.#joinAnswer?.session ?? "" };
+    const { name, room, person } = this;
+    return { name, room, person, previous: this.#joinAnswer?.session ?? this.session };
   }
 
   /** Return the credentials for a hello: those of the first join once, then those of a new join for each session. */
   async #credentials(features) {
-    if (this.#joinAnswer.used) this.#joinAnswer = await backend.join(this.#participant());
+    if (this.#joinAnswer.used) {
+      this.#joinAnswer = await backend.join(this.#participant());
+      if (this.call) this.call.name = this.#joinAnswer.name; // another user may have taken the former number
+    }
     this.#joinAnswer.used = true;
     const { url, ticket, token } = this.#joinAnswer;
     if (features.has("hello-v2") && token) return { version: "2.0", auth: { url, params: { token } } };
@@ -214,6 +228,9 @@ export class Participation {
     const on = (type, handle) => this.call.addEventListener(type, ({ detail }) => handle(detail));
     this.signaling.addEventListener("session", ({ detail }) => (detail.resumed ? this.#sessionResumed() : this.#sessionLost()));
     on("members", () => this.paint());
+    on("chat", (message) => this.#view.chat.add(message));
+    on("unsent", ({ id, error }) => this.#view.chat.markFailed(id, error.message));
+    on("raised", ({ name }) => this.#view.announcer.say(`${name} raised a hand.`));
     on("removed", () => this.onEnd("The room was closed."));
     on("trouble", ({ key, text }) => (text ? notices.show(key, text) : notices.clear(key)));
     on("stream", ({ sessionId, roomType, stream }) => {

@@ -2,6 +2,7 @@
  * The list of the room's members, each with its state in words.
  */
 
+import { handWords } from "./hands.js";
 import { FLAG_AUDIO, FLAG_IN_CALL, FLAG_VIDEO } from "./roster.js";
 import { element } from "./tiles.js";
 
@@ -15,10 +16,13 @@ export class PeopleList {
 
   /**
    * Show these members, if anything has changed.
-   * @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean}[]} members null = not known yet
+   * @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean, hand: number}[]} members null = not known yet;
+   *   `hand` is the place among the raised hands, from 1
    */
   show(members) {
-    const lines = members.map((member) => [member.name, stateWords(member)]);
+    const lines = [...members]
+      .sort((one, other) => (one.hand || Infinity) - (other.hand || Infinity) || 0) // 0: Infinity - Infinity is NaN
+      .map((member) => [member.name, stateWords(member)]);
     const shown = JSON.stringify(lines);
     if (shown === this.#shown) return;
     this.#shown = shown;
@@ -26,10 +30,11 @@ export class PeopleList {
   }
 }
 
-function stateWords({ flags, audio, video, sharing }) {
+function stateWords({ flags, audio, video, sharing, hand }) {
   if (!(flags & FLAG_IN_CALL)) return "in the room, not in the call";
-  if (!(flags & (FLAG_AUDIO | FLAG_VIDEO))) return "listening";
   const words = [];
+  if (hand) words.push(handWords(hand));
+  if (!(flags & (FLAG_AUDIO | FLAG_VIDEO))) return [...words, "listening", ...(sharing ? ["shares the screen"] : [])].join(", ");
   if (sharing) words.push("shares the screen");
   if (audio !== null) words.push(audio ? "microphone on" : "muted");
   if (video !== null) words.push(video ? "camera on" : "camera off");

@@ -8,6 +8,8 @@ export const FLAG_IN_CALL = 1;
 export const FLAG_AUDIO = 2;
 export const FLAG_VIDEO = 4;
 
+const GUEST = "Guest"; // without a name
+
 export class Roster {
   #members = new Map(); // session id -> {sessionId, userId, name}
   #flags = new Map(); // session id -> inCall; an update may come before the join event of its session
@@ -46,6 +48,11 @@ export class Roster {
     return this.members().filter((member) => member.flags & FLAG_IN_CALL);
   }
 
+  /** Return the name of a member of the room. */
+  nameOf(sessionId) {
+    return this.#members.get(sessionId)?.name ?? GUEST;
+  }
+
   /** Set the name of a member; an empty name changes nothing. */
   rename(sessionId, name) {
     const member = this.#members.get(sessionId);
@@ -53,7 +60,7 @@ export class Roster {
   }
 
   #join(entry) {
-    const name = entry.user?.displayname || entry.userid || "Guest";
+    const name = entry.user?.displayname || entry.userid || GUEST;
     this.#members.set(entry.sessionid, { sessionId: entry.sessionid, userId: entry.userid ?? "", name });
   }
 

@@ -34,6 +34,16 @@ export function devices(reason) {
   return DEVICES[reason] ?? DEVICES.devices;
 }
 
+export const NO_NAME = "Type a name by which the others know you; blanks alone are none.";
+export const NO_ROOM = "Type the name of a room; blanks alone are none.";
+
+/** Why a button has no effect, by its id. */
+export const unavailable = {
+  mute: "You take part as a listener, without a microphone. Leave and join with one to be heard.",
+  camera: "You take part as a listener, without a camera. Leave and join with one to be seen.",
+  share: "Browsers share a screen only from pages on https or localhost.",
+};
+
 export const deviceGone = {
   audio: "The microphone was unplugged or taken by another program. The others cannot hear you.",
   video: CAMERA_LOST,

@@ -2,6 +2,7 @@
  * The tiles of a call: one for each stream, with name, state and buttons.
  */
 
+import { handWords } from "./hands.js";
 import { hueOf, initialOf } from "./media.js";
 import { useSpeaker } from "./speaker.js";
 import { Places } from "./places.js";
@@ -25,10 +26,12 @@ class Tile {
     this.nameLabel = element("span", "tile-name");
     this.muted = icon("mic-off", "tile-flag");
     const bar = element("div", "tile-bar");
-    bar.append(this.muted, this.nameLabel);
+    this.hand = element("span", "tile-hand");
+    this.hand.setAttribute("aria-hidden", "true");
+    bar.append(this.hand, this.muted, this.nameLabel);
     this.element.append(this.video, this.avatar, this.note, bar, this.tools.element);
     for (const event of ["playing", "resize"]) this.video.addEventListener(event, () => this.#paint());
-    this.state = { audio: null, video: null, speaking: false };
+    this.state = { audio: null, video: null, speaking: false, hand: 0 };
     this.rename(name);
   }
 
@@ -55,7 +58,7 @@ class Tile {
     this.#paint();
   }
 
-  /** @param {{audio: ?boolean, video: ?boolean, speaking: boolean}} state null = not known yet */
+  /** @param {{audio: ?boolean, video: ?boolean, speaking: boolean, hand: number}} state null = not known yet */
   setState(state) {
     this.state = { ...this.state, ...state };
     this.#paint();
@@ -77,20 +80,27 @@ class Tile {
   }
 
   #paint() {
-    const { audio, video } = this.state;
+    const { audio, video, hand } = this.state;
     const tracks = this.video.srcObject?.getVideoTracks() ?? [];
     const hasPicture = tracks.length > 0 && (this.screen || video !== false) && (this.own || this.video.videoWidth > 0);
     this.element.classList.toggle("no-picture", !hasPicture);
     this.element.classList.toggle("speaking", this.speaking);
     this.muted.classList.toggle("shown", audio === false && !this.screen);
+    this.#paintHand(hand);
     this.element.setAttribute("aria-label", [this.nameLabel.textContent, ...this.words()].join(", "));
+  }
+
+  #paintHand(place) {
+    const text = place && !this.screen ? String(place) : "";
+    if (this.hand.textContent !== text) this.hand.replaceChildren(...(text ? [icon("hand"), text] : []));
   }
 
   /** Return the state in words, for screen readers. */
   words() {
     if (this.screen) return [];
-    const { audio, video } = this.state;
+    const { audio, video, hand } = this.state;
     const words = [];
+    if (hand) words.push(handWords(hand));
     if (audio !== null) words.push(audio ? "microphone on" : "microphone muted");
     if (video !== null) words.push(video ? "camera on" : "camera off");
     if (this.speaking) words.push("speaking");

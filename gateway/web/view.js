@@ -2,6 +2,9 @@
  * The page's view of a call: tiles, people, controls, the state in words, and statistics.
  */
 
+import { Announcer } from "./announcer.js";
+import { Arrivals } from "./arrivals.js";
+import { ChatPanel } from "./chat_panel.js";
 import { Layout } from "./layout.js";
 import { Notices } from "./notices.js";
 import { PeopleList } from "./people.js";
@@ -11,12 +14,16 @@ import { judgeReceived, judgeSent, steadied, videoLimit } from "./quality.js";
 import { QualityDetails } from "./quality_details.js";
 import { readStats } from "./stats.js";
 import { icon, TileGrid } from "./tiles.js";
+import { setUnavailable } from "./unavailable.js";
 
 const $ = (id) => document.getElementById(id);
 
 export class View {
   notices = new Notices($("notices"));
   tiles = new TileGrid($("tiles"), new Layout($("tiles"), $("change-layout")));
+  announcer = new Announcer($("announcer"));
+  chat = new ChatPanel(this.announcer);
+  #arrivals = new Arrivals((sentence) => this.announcer.say(sentence));
   #people = new PeopleList($("people-list"));
   #details = new QualityDetails();
 
@@ -33,14 +40,17 @@ export class View {
 
   /**
    * Show the members of a call, the own state, and the controls.
-   * @param {{sessionId, name, flags, audio: boolean, video: ?MediaStreamTrack, mirrored: boolean, screen: ?MediaStream}} own
+   * @param {{sessionId, name, flags, audio: boolean, video: ?MediaStreamTrack, mirrored: boolean, screen: ?MediaStream,
+   *   hand: number}} own
    * @param others as Call.others() returns them
    * @param {boolean} joining whether members may be missing that come back, so that tiles stay
    */
   paint(own, others, joining) {
     this.#paintOwn(own);
     for (const one of others) this.#paintOther(one);
-    const callMembers = new Set(others.filter(({ flags }) => flags & FLAG_IN_CALL).map(({ sessionId }) => sessionId));
+    const inCall = others.filter(({ flags }) => flags & FLAG_IN_CALL);
+    const callMembers = new Set(inCall.map(({ sessionId }) => sessionId));
+    if (!joining) this.#arrivals.update(inCall);
     for (const [sessionId, roomType] of this.tiles.entries()) {
       if (sessionId !== own.sessionId && !callMembers.has(sessionId) && !joining) this.tiles.close(sessionId, roomType);
     }
@@ -84,32 +94,37 @@ export class View {
     this.#details.close();
     this.tiles.clear();
     this.notices.clearAll();
+    this.chat.clear();
+    this.#arrivals.clear();
     this.#people.show([]);
   }
 
-  #paintOwn({ sessionId, name, audio, video, mirrored }) {
+  #paintOwn({ sessionId, name, audio, video, mirrored, hand }) {
     const tile = this.tiles.open(sessionId, "video", { name, own: true });
     if ((tile.video.srcObject?.getVideoTracks()[0] ?? null) !== video) tile.setStream(video && new MediaStream([video]));
-    tile.setState({ audio, video: video !== null });
+    tile.setState({ audio, video: video !== null, hand });
     tile.element.classList.toggle("mirrored", mirrored);
   }
 
-  #paintOther({ sessionId, userId, name, flags, audio, video, speaking }) {
+  #paintOther({ sessionId, userId, name, flags, audio, video, speaking, hand }) {
     if (!(flags & FLAG_IN_CALL)) return;
     const tile = this.tiles.open(sessionId, "video", { name, userId });
-    tile.setState({ audio, video: flags & FLAG_VIDEO ? video : (video ?? false), speaking });
+    tile.setState({ audio, video: flags & FLAG_VIDEO ? video : (video ?? false), speaking, hand });
     const sends = flags & (FLAG_AUDIO | FLAG_VIDEO);
     tile.setNote(sends ? (tile.video.srcObject ? "" : "Connecting") : "Listening");
     const screen = this.tiles.get(sessionId, "screen");
     if (screen && screen.name !== name) screen.rename(name);
   }
 
-  #paintControls({ flags, audio, video, screen }) {
+  #paintControls({ flags, audio, video, screen, hand }) {
     paintButton("mute", audio ? "Mute" : "Unmute", audio ? "mic" : "mic-off");
     paintButton("camera", video ? "Camera off" : "Camera on", video ? "camera" : "camera-off");
     paintButton("share", screen ? "Stop sharing" : "Share screen", "screen");
+    paintButton("hand", hand ? "Lower hand" : "Raise hand", "hand");
+    $("hand").classList.toggle("on", hand > 0);
     $("share").classList.toggle("on", Boolean(screen));
-    for (const id of ["mute", "camera"]) $(id).disabled = flags === FLAG_IN_CALL; // a listener has no devices
+    const listener = flags === FLAG_IN_CALL;
+    for (const id of ["mute", "camera"]) setUnavailable(id, listener ? sentences.unavailable[id] : "");
   }
 
   #playAll() {

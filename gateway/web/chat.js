@@ -1,0 +1,89 @@
+/**
+ * The chat of a call: text messages to the whole room, sent through the gateway.
+ *
+ * A message's data is `{"type": "chatMessage", "payload": {"id", "text"}}`, a type of this page: the chat of Talk's clients
+ * goes through Nextcloud, which the demo has none of. The gateway keeps the order of each sender's messages.
+ */
+
+import { randomId } from "./random.js";
+
+export const CHAT_MESSAGE = "chatMessage";
+export const MAX_TEXT = 2000; // characters of a message; longer ones are cut
+
+const MAX_ID = 64; // characters
+const KEPT = 500; // ids of messages, by which a repeated one is recognised, and own messages
+const UNCERTAIN_MS = 10_000; // a message sent within this time before the connection broke may be lost with the session
+
+export class Chat {
+  #signaling;
+  #report;
+  #onFailed;
+  #seen = new Set(); // ids of received messages
+  #sent = []; // {id, text, time} of own messages
+  #lostAt = 0; // time at which the connection broke; 0 = it is open
+  #joined = true; // false while the session is lost, whose successor is not in the room yet
+
+  /**
+   * @param {{signaling: Signaling, onMessage: ({sessionId, id, text, own}) => void, onFailed: (id, error) => void}} options
+   */
+  constructor({ signaling, onMessage, onFailed }) {
+    this.#signaling = signaling;
+    this.#report = onMessage;
+    this.#onFailed = onFailed;
+    this.onState = ({ detail }) => this.#noteState(detail.state);
+    signaling.addEventListener("state", this.onState);
+  }
+
+  /** Send a text to the room; returns whether there was any. */
+  send(text) {
+    const cut = cutText(text);
+    if (!cut) return false;
+    const message = { id: randomId(), text: cut, time: Date.now() };
+    this.#sent = [...this.#sent, message].slice(-KEPT);
+    if (this.#joined) this.#write(message);
+    this.#report({ sessionId: this.#signaling.sessionId, id: message.id, text: cut, own: true });
+    return true;
+  }
+
+  /** Report a message of another session, unless it has been received before. */
+  receive(sessionId, payload) {
+    const { id, text } = payload ?? {};
+    if (typeof id !== "string" || !id || id.length > MAX_ID || typeof text !== "string") return;
+    const cut = cutText(text);
+    if (!cut || this.#seen.has(id)) return;
+    this.#seen.add(id);
+    if (this.#seen.size > KEPT) this.#seen.delete(this.#seen.values().next().value); // the oldest
+    this.#report({ sessionId, id, text: cut, own: false });
+  }
+
+  /** Keep messages until renew(): the session is lost. */
+  sessionLost() {
+    this.#joined = false;
+  }
+
+  /** Send again, in the new session, the messages that may be lost with the old one. */
+  renew() {
+    this.#joined = true;
+    const since = (this.#lostAt || Date.now()) - UNCERTAIN_MS;
+    this.#lostAt = 0;
+    for (const message of this.#sent) if (message.time >= since) this.#write(message);
+  }
+
+  close() {
+    this.#signaling.removeEventListener("state", this.onState);
+  }
+
+  #noteState(state) {
+    if (state === "away") this.#lostAt ||= Date.now();
+    else if (state === "open" && this.#joined) this.#lostAt = 0;
+  }
+
+  #write({ id, text }) {
+    const data = { type: CHAT_MESSAGE, payload: { id, text } };
+    this.#signaling.send({ type: "message", message: { recipient: { type: "room" }, data } }, (error) => this.#onFailed(id, error));
+  }
+}
+
+function cutText(text) {
+  return [...text.slice(0, 2 * MAX_TEXT)].slice(0, MAX_TEXT).join("").trim(); // by characters: a surrogate pair stays whole
+}
