@@ -105,9 +105,9 @@ export class Call extends EventTarget {
   sessionLost() {
     this.#inCall = false;
     this.#states.clear();
+    this.chat.sessionLost(this.others());
     this.roster.clear();
     this.receiving.sessionLost();
-    this.chat.sessionLost();
     this.hands.sessionLost();
   }
 
@@ -167,6 +167,7 @@ export class Call extends EventTarget {
       const own = this.#signaling.sessionId;
       const callMembers = this.roster.callMembers().filter(({ sessionId }) => sessionId !== own);
       this.#forgetStates(callMembers);
+      this.chat.setMembers(this.roster.members().filter(({ sessionId }) => sessionId !== own));
       this.receiving.setCallMembers(callMembers);
       this.publishing.setCallMembers(callMembers.map(({ sessionId }) => sessionId));
       this.hands.setCallMembers(callMembers.map(({ sessionId }) => sessionId));

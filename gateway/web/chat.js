@@ -12,6 +12,7 @@ export const MAX_TEXT = 2000; // characters of a message; longer ones are cut
 
 const MAX_ID = 64; // characters
 const KEPT = 500; // ids of messages, by which a repeated one is recognised, and own messages
+const REJOIN_MS = 60_000; // after a session is back, members of its room that have lost theirs may still come back
 const UNCERTAIN_MS = 10_000; // a message sent within this time before the connection broke may be lost with the session
 
 export class Chat {
@@ -22,6 +23,10 @@ export class Chat {
   #sent = []; // {id, text, time} of own messages
   #lostAt = 0; // time at which the connection broke; 0 = it is open
   #joined = true; // false while the session is lost, whose successor is not in the room yet
+  #former = new Set(); // user ids of the members when the session was lost
+  #uncertain = []; // own messages that they may not have
+  #told = new Set(); // session ids to which these were sent since
+  #backAt = 0;
 
   /**
    * @param {{signaling: Signaling, onMessage: ({sessionId, id, text, own}) => void, onFailed: (id, error) => void}} options
@@ -56,17 +61,29 @@ export class Chat {
     this.#report({ sessionId, id, text: cut, own: false });
   }
 
-  /** Keep messages until renew(): the session is lost. */
-  sessionLost() {
+  /** Keep messages until renew(): the session is lost. `members` are those of the room. */
+  sessionLost(members) {
     this.#joined = false;
+    for (const { userId } of members) if (userId) this.#former.add(userId);
   }
 
-  /** Send again, in the new session, the messages that may be lost with the old one. */
+  /** Send again, in the new session, the messages that may be lost with the old one; receivers drop repeated ones. */
   renew() {
-    this.#joined = true;
     const since = (this.#lostAt || Date.now()) - UNCERTAIN_MS;
-    this.#lostAt = 0;
-    for (const message of this.#sent) if (message.time >= since) this.#write(message);
+    this.#uncertain = this.#sent.filter(({ time }) => time >= since);
+    this.#told.clear();
+    [this.#joined, this.#lostAt, this.#backAt] = [true, 0, Date.now()];
+    for (const message of this.#uncertain) this.#write(message);
+  }
+
+  /** Send these messages to former members that come back after this session: a gateway that restarts loses all sessions. */
+  setMembers(members) {
+    if (Date.now() - this.#backAt > REJOIN_MS) return;
+    for (const { sessionId, userId } of members) {
+      if (!this.#former.has(userId) || this.#told.has(sessionId)) continue;
+      this.#told.add(sessionId);
+      for (const message of this.#uncertain) this.#write(message, { type: "session", sessionid: sessionId });
+    }
   }
 
   close() {
@@ -78,9 +95,9 @@ export class Chat {
     else if (state === "open" && this.#joined) this.#lostAt = 0;
   }
 
-  #write({ id, text }) {
+  #write({ id, text }, recipient = { type: "room" }) {
     const data = { type: CHAT_MESSAGE, payload: { id, text } };
-    this.#signaling.send({ type: "message", message: { recipient: { type: "room" }, data } }, (error) => this.#onFailed(id, error));
+    this.#signaling.send({ type: "message", message: { recipient, data } }, (error) => this.#onFailed(id, error));
   }
 }
 
