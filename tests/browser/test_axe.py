@@ -1,4 +1,4 @@
-"""axe-core finds nothing on the call page and the admin page, in any state, on a desktop and on a phone, light and dark."""
+"""axe-core finds nothing on the call page in any state, on a desktop and on a phone, light and dark."""
 
 from __future__ import annotations
 
