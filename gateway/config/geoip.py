@@ -33,7 +33,7 @@ def check_section(geoip: GeoIpSection, source: ConfigSource) -> GeoIpSection:
     if not is_path_or_url(geoip.database):
         source.report("geoip.database", "is neither a path nor a file, http or https URL")
     for key, code in geoip.overrides.items():
-        if not _is_network(key):
+        if not is_network(key):
             source.report("geoip.overrides", f'"{key}" is neither an IP address nor a network')
         if not _country.fullmatch(code):
             source.report(f"geoip.overrides.{key}", f'"{code}" is not a country code of two letters')
@@ -58,7 +58,8 @@ def is_path_or_url(text: str) -> bool:
         return False
 
 
-def _is_network(text: str) -> bool:
+def is_network(text: str) -> bool:
+    """Return whether a text is an address or a network."""
     try:
         ip_network(text, strict=False)
     except ValueError:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 from gateway.tools.doctor.steps import Outcome, failed, ok, warning
 from mcu.base import SfuState
-from mcu.janus.connection.connector import NO_ANSWER, NO_ATTEMPT, JanusConnector
+from mcu.janus.connection.connector import NO_ATTEMPT, JanusConnector
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import RECOMMENDED_VERSION, version_numbers
+from mcu.janus.connection.web_socket import NO_ANSWER
 from mcu.janus.rooms.registry import RoomRegistry
 from mcu.janus.settings import JanusServerSettings
 

@@ -8,8 +8,6 @@ each attempt, and never with an address (invariant 7).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -18,12 +16,11 @@ import aiohttp
 
 from mcu.base import McuLost, Rejected, SfuState
 from mcu.janus.connection.back_off import back_off
-from mcu.janus.connection.diagnosis import explain, refusal
+from mcu.janus.connection.diagnosis import refusal
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import (
     NO_SUCH_SESSION,
     RECOMMENDED_VERSION,
-    SUBPROTOCOL,
     JanusError,
     JanusMessage,
     loggable,
@@ -33,6 +30,7 @@ from mcu.janus.connection.messages import (
     version_numbers,
 )
 from mcu.janus.connection.session import Clock, JanusSession
+from mcu.janus.connection.web_socket import NO_ANSWER, NoConnection, close, open_socket
 from mcu.janus.settings import JanusServerSettings
 
 CONNECT_TIMEOUT = 2.0  # seconds for a connection, and for a claim: at a frozen Janus the attempt is repeated
@@ -44,19 +42,8 @@ ANSWER_WAIT = 1.0  # seconds for an answer over the stalled connection once anot
 CLOSE_TIMEOUT = 1.0  # seconds for the closing handshake: a frozen Janus never answers it
 MIN_LIFETIME = 1.0  # seconds; after a connection that was shorter there is a pause before the next one
 
-PROXY_WITHOUT_JANUS = (502, 503)  # HTTP: the answer of a proxy whose Janus is gone
 STALL_REASON = "Janus does not answer any more"
 NO_ATTEMPT = "Janus has not been asked yet"
-NO_ANSWER = "it does not answer"
-
-
-class NoConnection(Exception):
-    """An attempt to connect failed; the text is the reason."""
-
-    def __init__(self, reason: str, *, gone: bool = False, reached: bool = True) -> None:
-        super().__init__(reason)
-        self.gone = gone  # whether Janus does not run any more, so that the session is lost
-        self.reached = reached  # whether its host accepts connections
 
 
 Outcome = tuple[SfuState, str]  # the state after an attempt, and the reason
@@ -217,26 +204,8 @@ class JanusConnector:
         Raises:
             NoConnection: the attempt failed.
         """
-        try:
-            async with asyncio.timeout(min(self._timeout, CONNECT_TIMEOUT)):
-                return await http.ws_connect(
-                    self.settings.url,
-                    protocols=[SUBPROTOCOL],
-                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
-                    max_msg_size=0,
-                )
-        except aiohttp.ConnectionTimeoutError as error:
-            raise NoConnection(NO_ANSWER, reached=False) from error
-        except TimeoutError as error:
-            raise NoConnection(NO_ANSWER) from error
-        except aiohttp.WSServerHandshakeError as error:
-            if error.status in PROXY_WITHOUT_JANUS:
-                raise NoConnection("there is no Janus behind the proxy", gone=True) from error
-            raise NoConnection(await explain(http, self.settings.url, SUBPROTOCOL, error)) from error
-        except (OSError, aiohttp.ClientError) as error:
-            gone = getattr(error, "errno", None) == errno.ECONNREFUSED  # the process is gone, and the session with it
-            reason = await explain(http, self.settings.url, SUBPROTOCOL, error)
-            raise NoConnection(reason, gone=gone, reached=False) from error
+        limit = min(self._timeout, CONNECT_TIMEOUT)
+        return await open_socket(http, self.settings.url, limit, CLOSE_TIMEOUT)
 
     async def _close_dead_socket(self) -> None:
         socket, self._dead_socket = self._dead_socket, None
@@ -435,9 +404,3 @@ async def cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-
-
-async def close(socket: aiohttp.ClientWebSocketResponse) -> None:
-    """Close a WebSocket; errors of its connection are ignored."""
-    with contextlib.suppress(OSError, aiohttp.ClientError):
-        await socket.close()

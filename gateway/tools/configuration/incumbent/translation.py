@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable
-from ipaddress import ip_network
 
 from gateway.config import listen_address
 from gateway.config.checks import is_placeholder, session_secret_problem
-from gateway.config.geoip import is_path_or_url
+from gateway.config.geoip import is_network, is_path_or_url
 from gateway.core.backends import COMPAT, canonical
 from gateway.tools.configuration.incumbent.no_equivalent import DEFAULTS, NO_EQUIVALENT, comment_value, reason
 from gateway.tools.configuration.incumbent.server_conf import ServerConf
@@ -112,7 +111,7 @@ class Translation:
         proxies = conf.take_list("app", "trustedproxies")
         if not proxies:
             file.comment("The proxies that the Go server trusts by default; name only those that you have.")
-        self._set_list("trusted_proxies", proxies or TRUSTED_PROXIES, "app", "trustedproxies", _is_network)
+        self._set_list("trusted_proxies", proxies or TRUSTED_PROXIES, "app", "trustedproxies", is_network)
 
     def _sessions(self) -> None:
         self._file.section("[sessions]")
@@ -222,7 +221,7 @@ class Translation:
         self._set_number("max_stream_bitrate", "mcu", "maxstreambitrate")
         self._set_number("max_screen_bitrate", "mcu", "maxscreenbitrate")
         for key, option in (("allowed_candidates", "allowedcandidates"), ("blocked_candidates", "blockedcandidates")):
-            self._set_list(key, conf.take_list("mcu", option), "mcu", option, _is_network)
+            self._set_list(key, conf.take_list("mcu", option), "mcu", option, is_network)
         if conf.take_flag("app", "allowsubscribeany"):
             file.set("allow_subscribe_any", True)
         if is_janus:
@@ -232,7 +231,7 @@ class Translation:
     def _stats(self) -> None:
         self._file.section("[stats]")
         allowed = self._conf.take_list("stats", "allowed_ips")
-        self._set_list("allowed", allowed, "stats", "allowed_ips", _is_network)
+        self._set_list("allowed", allowed, "stats", "allowed_ips", is_network)
 
     def _limits(self) -> None:
         self._file.section("[limits]")
@@ -269,7 +268,7 @@ class Translation:
         if licence not in ("", "default", "none"):
             file.set("license_key", licence)
         overrides = {key: conf.take("geoip-overrides", key) for key in conf.options("geoip-overrides")}
-        valid = {key: code for key, code in overrides.items() if _is_network(key) and _country_code.fullmatch(code)}
+        valid = {key: code for key, code in overrides.items() if is_network(key) and _country_code.fullmatch(code)}
         for key in overrides.keys() - valid.keys():
             self._note(f"[geoip-overrides] {key} = {overrides[key]} is not valid and was left out.")
         if valid:
@@ -299,14 +298,6 @@ class Translation:
 def _is_listen_address(text: str) -> bool:
     try:
         listen_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_network(text: str) -> bool:
-    try:
-        ip_network(text, strict=False)
     except ValueError:
         return False
     return True

@@ -13,9 +13,9 @@ from aiohttp import web
 
 from mcu.base import McuLost, McuTimeout, PublishOptions, Rejected, SfuState
 from mcu.janus.backend import JanusMcu
-from mcu.janus.connection.connector import NoConnection
 from mcu.janus.connection.messages import PLUGIN, HandleInfo, JanusError, JanusMessage, parse
 from mcu.janus.connection.transactions import Expect
+from mcu.janus.connection.web_socket import NoConnection
 from mcu.janus.settings import JanusServerSettings
 from tests.mcu.descriptions import parse_frozen
 from tests.mcu.janus.conftest import CAMERA, WAIT, RecordedStates, WaitableListener
