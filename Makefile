@@ -49,7 +49,7 @@ test-full: dev-venv
 	@scripts/packages $(PACKAGES_FULL)
 	@scripts/janus-1.4
 	@scripts/debian-12
-	@scripts/run-tests full
+	@scripts/run-tests full -n 2
 
 soak: dev-venv
 	@scripts/packages $(PACKAGES_FULL)
