@@ -39,8 +39,13 @@ def make_certificate(
     return _write(directory, certificate, key)
 
 
-def make_signed_certificate(directory: Path, name: str, authority: tuple[Path, Path]) -> tuple[Path, Path]:
-    """Write a certificate for one DNS name alone, signed by an authority (``make_certificate``), and its key."""
+def make_signed_certificate(
+    directory: Path, name: str, authority: tuple[Path, Path], *, ca: bool = False, days: tuple[float, float] = (-1, 1)
+) -> tuple[Path, Path]:
+    """Write a certificate for one DNS name or address, signed by an authority (``make_certificate``), and its key.
+
+    With ``ca`` it is that of an intermediate authority. ``days``: as in ``make_certificate``.
+    """
     issuer = x509.load_pem_x509_certificate(authority[0].read_bytes())
     issuer_key = serialization.load_pem_private_key(authority[1].read_bytes(), None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
@@ -48,17 +53,24 @@ def make_signed_certificate(directory: Path, name: str, authority: tuple[Path, P
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"server {name}")]))
         .issuer_name(issuer.subject)
         .public_key(key.public_key())
         .serial_number(2)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .not_valid_before(now + datetime.timedelta(days=days[0]))
+        .not_valid_after(now + datetime.timedelta(days=days[1]))
+        .add_extension(x509.SubjectAlternativeName([_alternative(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )
     return _write(directory, certificate, key)
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _write(

@@ -17,7 +17,7 @@ from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamT
 from aiortc.sdp import candidate_from_sdp
 
 from gateway.tools.doctor.janus import ExaminedJanus
-from gateway.tools.doctor.steps import Outcome, failed, ok
+from gateway.tools.doctor.steps import Outcome, failed, ok, warning
 from gateway.tools.doctor.target import Target
 from mcu.base import (
     BackendId,
@@ -104,9 +104,12 @@ async def check_candidates(janus: ExaminedJanus, target: Target, request_timeout
         return failed("Janus offers no candidate", change, evidence)
     private = [address for address in addresses if not _is_global(address)]
     if len(private) == len(addresses) and any(map(_is_global, target.addresses)):
-        scope = "of a container" if any(ip_address(it) in _DOCKER_NETWORKS for it in private) else "private"
+        scope = "of a container" if any(map(_is_of_container, private)) else "private"
         cause = f"clients cannot reach Janus: its addresses are {scope}, while {target.host} is public"
         return failed(cause, _ADDRESS_REMEDY, evidence)
+    if all(map(_is_of_container, addresses)) and not any(map(_is_of_container, target.addresses)):
+        cause = "clients on other machines do not reach Janus if its addresses are those of a container"
+        return warning(cause, _ADDRESS_REMEDY, evidence)
     return ok(evidence)
 
 
@@ -232,6 +235,13 @@ async def _publication(
 def new_peer() -> RTCPeerConnection:
     """Make a PeerConnection without STUN and TURN."""
     return RTCPeerConnection(RTCConfiguration(iceServers=[]))
+
+
+def _is_of_container(address: str) -> bool:
+    try:
+        return ip_address(address) in _DOCKER_NETWORKS
+    except ValueError:  # a name
+        return False
 
 
 def _is_global(address: str) -> bool:

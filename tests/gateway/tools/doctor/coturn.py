@@ -49,6 +49,13 @@ class Coturn:
             process.terminate()
             await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
 
+    async def kill(self) -> None:
+        """End coturn at once, since it takes seconds for SIGTERM. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            await process.wait()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run coturn until the context ends."""

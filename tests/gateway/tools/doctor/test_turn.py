@@ -16,7 +16,6 @@ from gateway.tools.doctor import turn
 from gateway.tools.doctor.steps import Outcome
 from gateway.tools.doctor.target import Target
 from gateway.tools.doctor.turn import (
-    FORBIDDEN_PEERS,
     ExaminedTurnCredentials,
     allocate,
     check_forbidden_peers,
@@ -111,39 +110,6 @@ async def test_relay_with_the_written_configuration_is_ok(coturn: Coturn, creden
             assert await allocate(credentials, uri) == Outcome("ok", f"{uri} relays at 127.0.0.1")
             peers = await check_forbidden_peers(credentials, uri)
             assert (peers.state, peers.cause) == ("ok", "")
-
-
-@pytest.mark.full
-async def test_secret_of_another_relay_is_named(coturn: Coturn) -> None:
-    other = ExaminedTurnCredentials()
-    await obtain_credentials(other, Target(""), TurnSection(secret=OTHER_SECRET))
-    async with coturn.running():
-        outcome = await allocate(other, coturn.uri)
-    assert outcome.state == "failed"
-    assert "does not accept the credentials" in outcome.cause
-    assert "static-auth-secret" in outcome.change
-    assert "401" in outcome.evidence
-
-
-@pytest.mark.full
-async def test_relay_into_private_networks_is_found_and_the_remedy_mends_it(
-    coturn: Coturn, credentials: ExaminedTurnCredentials
-) -> None:
-    text = coturn.file.read_text()
-    permitted = [FORBIDDEN_PEERS["10.0.0.1"], FORBIDDEN_PEERS["169.254.169.254"]]
-    for line in permitted:
-        assert f"{line}\n" in text
-        text = text.replace(f"{line}\n", "")
-    coturn.file.write_text(text)
-    async with coturn.running():
-        outcome = await check_forbidden_peers(credentials, coturn.uri)
-    assert outcome.state == "failed"
-    assert outcome.evidence == f"{coturn.uri} permits 10.0.0.1, 169.254.169.254"
-    lines = outcome.change.partition(": ")[2].split(", ")
-    assert lines == permitted
-    coturn.file.write_text("\n".join([text, *lines, ""]))
-    async with coturn.running():
-        assert (await check_forbidden_peers(credentials, coturn.uri)).state == "ok"
 
 
 async def test_unreachable_relay_is_named(
