@@ -22,7 +22,7 @@ async def call_of(browser: Browser, demo: Demo, *names: str, **context: Any) -> 
     """Open a page for each name, the first with the settings of a context, and join with generated pictures."""
     pages = [await CallPage.open(browser, demo.url, **(context if name == names[0] else {})) for name in names]
     for name, page in zip(names, pages, strict=True):
-        await page.join(name, wanted="generated")
+        await page.join(name, wanted="generated", **{"lobby-bitrate": "200000"})
     for page in pages:
         await page.until_state(f"in the call with {len(names) - 1} other")
     return pages
@@ -133,4 +133,6 @@ async def test_quality_is_a_word_with_its_reasons_and_the_figures_on_demand(
     assert await ada.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     await ada.page.keyboard.press("Escape")
     assert not await ada.page.locator("#quality").is_visible()
+    await ada.page.locator("[aria-label*='quality of Ada (you):']").tap()
+    await ada.until("the limit", "document.querySelector('#quality').innerText.includes('the server allows 200 kbit/s')")
     assert ada.problems + bob.problems == []
