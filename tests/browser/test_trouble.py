@@ -253,6 +253,7 @@ async def test_a_screen_share_survives_ten_seconds_without_network(browser: Brow
         cut_at = time.monotonic()
         await ada.until_state("Gateway away, connecting again")
         shown = await bob.frames("Ada's screen")
+        await bob.until("a word for it", "document.querySelector('[aria-label^=\"Poor quality of Ada:\"]') !== null")
         await asyncio.sleep(cut_at + OUTAGE - time.monotonic())
         assert await bob.frames("Ada's screen") - shown <= 2, "the relay was not cut"
         signaling.release()
