@@ -34,6 +34,10 @@ async def test_axe_finds_nothing_on_the_call_page(
     ada = await CallPage.open(browser, inprocess_demo.url, **context)
     examine = examiner(ada, found)
     await examine("lobby")
+    await ada.page.click("#preview summary")
+    await ada.until("a level", "Number(document.querySelector('#preview [role=meter]').ariaValueNow) > 0")
+    await examine("check of devices")
+    await ada.page.click("#preview summary")
     await ada.join(" ", wanted="listen")
     await examine("lobby with an error")
     await ada.page.fill("#name", "Ada")
@@ -53,6 +57,13 @@ async def test_axe_finds_nothing_on_the_call_page(
     await bob.page.click("#share")
     await ada.until_advances("Bob's screen", frames=1)
     await examine("people and screens")
+    await ada.page.click("#change-layout")
+    await ada.page.locator('[aria-label*="quality of Bob\'s screen"]:visible').press(
+        "Enter"
+    )  # a panel is above it on a phone
+    await examine("speaker view and figures")
+    await ada.page.keyboard.press("Escape")
+    await ada.page.click("#change-layout")
     await ada.page.locator("#mute").focus()
     await examine("the reason of a button")
     await ada.page.click("#show-settings")
