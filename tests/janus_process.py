@@ -88,7 +88,7 @@ class JanusProcess:
 
     def __init__(self, **values: str) -> None:
         self.installation = _selected[-1]
-        self.edits: dict[str, str] = {}  # replaced in VideoRoom's settings after ``fill``
+        self.edits: dict[str, str] = {}  # replaced in the settings of VideoRoom and of the core after ``fill``
         self._ports = lease_block()
         ws_port, admin_port, first_rtp = range(self._ports.first, self._ports.first + 3)
         self.values = {
@@ -155,9 +155,10 @@ class JanusProcess:
         run = Path(self._directory.name)
         datachannels = str(libraries() / "libjanus_datachannels.so")
         janus_config().fill(run, {"DATACHANNELS": datachannels} | self.values)
-        videoroom = run / "conf" / "janus.plugin.videoroom.jcfg"
-        for old, new in self.edits.items():
-            videoroom.write_text(videoroom.read_text().replace(old, new))
+        for name in ("janus.plugin.videoroom.jcfg", "janus.jcfg"):
+            file = run / "conf" / name
+            for old, new in self.edits.items():
+                file.write_text(file.read_text().replace(old, new))
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.installation.executable, "-F", run / "conf", "-C", run / "conf" / "janus.jcfg"],

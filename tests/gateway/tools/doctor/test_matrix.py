@@ -25,7 +25,7 @@ from gateway.tools.talk_client import TalkClient
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.certificates import make_certificate, make_signed_certificate
 from tests.gateway.tools.doctor.site import API_KEY, INTERNAL, PATH, DoctorSite, is_old_janus
-from tests.janus_process import ADMIN_KEY, API_SECRET, select_janus
+from tests.janus_process import ADMIN_KEY, API_SECRET, INSTALLATIONS, select_janus
 from tests.media.loopback import loopback
 
 __all__ = ["loopback"]
@@ -355,6 +355,19 @@ async def write_the_line_of_videoroom(site: DoctorSite, change: str) -> None:
     await ready_again(site)
 
 
+async def disable_videoroom(site: DoctorSite) -> None:
+    disabled = "libjanus_datachannels.so,libjanus_videoroom.so"
+    site.janus.edits["plugins: { }"] = f'plugins: {{ disable = "{disabled}" }}'
+    await site.restart_janus()
+
+
+async def list_no_plugin(site: DoctorSite, change: str) -> None:
+    assert "do not list it in `plugins: { disable = … }` of janus.jcfg" in change
+    del site.janus.edits["plugins: { }"]
+    await site.restart_janus()
+    await ready_again(site)
+
+
 async def announce_a_container(site: DoctorSite) -> None:
     site.media = True
     await set_in_janus(PUBLIC_ADDRESS="172.17.0.2")(site)
@@ -479,6 +492,7 @@ FAULTS = {
     "api_secret": Fault(replace_text(API_SECRET, OTHER), "Janus", "refuses", write_the_named_value),
     "admin_key": Fault(replace_text(ADMIN_KEY, OTHER), "Janus", "another admin_key", write_the_named_value),
     "string_ids": Fault(use_string_ids, "Janus", "string_ids", write_the_line_of_videoroom),
+    "VideoRoom": Fault(disable_videoroom, "Janus", "no VideoRoom plugin", list_no_plugin),
     "reclaim": Fault(set_in_janus(RECLAIM_TIMEOUT="0"), "Janus: broken connections", "calls end", set_the_named_line),
     "event handler": Fault(set_in_janus(EVENTS_URL=""), "Janus: events", "no event handler", set_up_events),
     "address of a container": Fault(
@@ -493,6 +507,12 @@ FAULTS = {
     ),
     "relay to private networks": Fault(
         replace_in_coturn("^denied-peer-ip=(10|169).*\n", ""), "TURN", "private addresses", deny_the_peers
+    ),
+    "relay to loopback": Fault(
+        replace_in_coturn("^(denied-peer-ip=127.*)\n", "allow-loopback-peers\ncli-password=a-password\n"),
+        "TURN",
+        "loopback",
+        deny_the_peers,
     ),
     "TURN key": Fault(replace_text(API_KEY, OTHER), "TURN credentials", "no credentials", reload_gateway),
 }
@@ -527,6 +547,23 @@ async def meet(site: DoctorSite, fault: Fault) -> None:
             assert result["cause"].removeprefix("because of: ") in failed
     await fault.remedy(site, first["change"])
     assert await site.findings() == []
+
+
+def test_old_janus_is_the_finding_and_the_named_version_mends_it(
+    running: RunningSite, authority: tuple[Path, Path], loopback: None
+) -> None:
+    site = running.site
+    (old,) = (result for result in running.run(site.examine()) if is_old_janus(result))
+    (wanted,) = re.findall(r"^update Janus to (\d+\.\d+)\.\d+ or newer$", old["change"])
+    installed = site.janus.installation
+    site.janus.installation = INSTALLATIONS[wanted]
+    site.janus.values["MODULES"] = INSTALLATIONS[wanted].modules
+    running.run(site.restart_janus())
+    running.run(ready_again(site))
+    assert [result for result in running.run(site.examine()) if result["state"] in ("failed", "warning")] == []
+    site.janus.installation, site.janus.values["MODULES"] = installed, installed.modules
+    running.run(site.restart_janus())
+    running.run(ready_again(site))
 
 
 def test_current_janus_with_coturn_and_media_is_healthy(
