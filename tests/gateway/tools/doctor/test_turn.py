@@ -134,7 +134,7 @@ async def test_turn_steps_use_the_credentials_of_the_gateway(tmp_path: Path, cot
     section = f'[turn]\napi_key = "{OTHER_SECRET}"\nsecret = "{coturn.secret}"\nservers = ["{coturn.uri}"]\n'
     async with coturn.running(), deployment(tmp_path, section) as made:
         results = await made.examine()
-        assert [(result.step, result.cause) for result in results if result.state != "ok"] == []
+        assert [(result.step, result.cause) for result in results if result.state in ("failed", "warning")] == []
         assert [result.step for result in results if result.step.startswith("TURN")] == [
             "TURN credentials",
             f"TURN 127.0.0.1:{coturn.port}",
