@@ -17,7 +17,7 @@ from tests.gateway.flows.media.descriptions import CANDIDATE
 PRIVATE_VALUES = {
     "a description": re.compile(r"(?<!\w)a=[a-z]|m=(audio|video|application)|ice-(ufrag|pwd)|fingerprint|(?<!\w)v=0"),
     "a candidate": re.compile(r"candidate:\S+ \d|typ host"),
-    "an address": re.compile(r"(?<![\d.])(?!127\.0\.0\.1:\d+\b)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])"),
+    "an address": re.compile(r"(?<![\d.])(?!127\.0\.0\.1\b)\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\d.])"),
     "a token": re.compile(r"eyJ[\w-]{8,}"),
     "a session id": re.compile(r"(?<![\w-])[\w-]{48}(?![\w-])"),
 }
