@@ -13,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 RUNTIME, DEVELOPMENT = ROOT / "constraints.txt", ROOT / "constraints-dev.txt"
+TRACING = ROOT / "constraints-tracing.txt"  # RUNTIME and the extra
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # supported
 
 
@@ -38,9 +39,11 @@ def pinned_version(pin: Requirement) -> str:
     return specifier.version
 
 
-def required_packages(*groups: str) -> list[Requirement]:
-    """Return the project's dependencies and those of the dependency groups, with the groups that these include."""
+def required_packages(*groups: str, extra: str = "") -> list[Requirement]:
+    """Return the project's dependencies and those of an extra and of dependency groups, with the groups in these."""
     texts = list(pyproject()["project"]["dependencies"])
+    if extra:
+        texts += pyproject()["project"]["optional-dependencies"][extra]
     for group in groups:
         texts += group_requirements(group)
     return [Requirement(text) for text in texts]

@@ -11,28 +11,47 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.setup.commands import PINNED_OPTIONS
-from tests.setup.pins import DEVELOPMENT, PYTHONS, ROOT, RUNTIME, blocks, pins, pyproject, required_packages
+from tests.setup.pins import (
+    DEVELOPMENT,
+    PYTHONS,
+    ROOT,
+    RUNTIME,
+    TRACING,
+    blocks,
+    group_requirements,
+    pins,
+    pyproject,
+    required_packages,
+)
 
-FILES = [pytest.param(RUNTIME, "build", id="runtime"), pytest.param(DEVELOPMENT, "dev", id="development")]
+FILES = [
+    pytest.param(RUNTIME, "build", "", id="runtime"),
+    pytest.param(TRACING, "build", "tracing", id="tracing"),
+    pytest.param(DEVELOPMENT, "dev", "tracing", id="development"),
+]
 
 
-@pytest.mark.parametrize(("file", "group"), FILES)
-def test_each_package_is_pinned_to_one_version_with_hashes(file: Path, group: str) -> None:
+@pytest.mark.parametrize("file", [RUNTIME, TRACING, DEVELOPMENT], ids=lambda file: file.name)
+def test_each_package_is_pinned_to_one_version_with_hashes(file: Path) -> None:
     assert len(blocks(file)) == len(pins(file)) > 20
     for block in blocks(file):
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n", block), block
 
 
-@pytest.mark.parametrize(("file", "group"), FILES)
-def test_each_requirement_of_pyproject_is_pinned_within_its_range(file: Path, group: str) -> None:
+@pytest.mark.parametrize(("file", "group", "extra"), FILES)
+def test_each_requirement_of_pyproject_is_pinned_within_its_range(file: Path, group: str, extra: str) -> None:
     pinned = pins(file)
-    for requirement in required_packages(group):
+    for requirement in required_packages(group, extra=extra):
         (specifier,) = pinned[canonicalize_name(requirement.name)].specifier
         assert requirement.specifier.contains(specifier.version), requirement
 
 
 def test_development_pins_include_the_runtime_pins() -> None:
-    assert set(blocks(RUNTIME)) <= set(blocks(DEVELOPMENT))
+    assert set(blocks(RUNTIME)) < set(blocks(TRACING)) < set(blocks(DEVELOPMENT))
+
+
+def test_development_group_has_the_packages_of_the_extra() -> None:
+    assert {*pyproject()["project"]["optional-dependencies"]["tracing"]} <= {*group_requirements("dev")}
 
 
 def test_pins_for_uv_are_those_of_the_constraints_files() -> None:
