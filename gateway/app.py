@@ -42,6 +42,7 @@ from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.snapshot import SnapshotApi
 from gateway.edge.operator.status import Status
 from gateway.edge.shutdown import Shutdown
+from gateway.edge.traces import create_tracer
 from gateway.edge.turn import TurnCredentials
 from gateway.flows.services import Services
 from gateway.flows.wiring import Flows
@@ -97,6 +98,7 @@ class Gateway:
             SERVER_HEADER, config.federation, self._clock, on_warning=self._record_refusal
         )
         self._mcu = self._create_mcu()
+        self._tracer = create_tracer(config.tracing, VERSION, self._clock)
         self._services = self._create_services()
         throttling, refusals = self._services.throttling, self._services.refusals
         self._turn = TurnCredentials(config.turn, self._wall_clock, self._proxies, throttling, refusals)
@@ -212,6 +214,8 @@ class Gateway:
             await shutdown.end("the streams on the SFU", self._mcu.stop())
         await shutdown.end("the connections to Nextcloud", self._nextcloud.close())
         await shutdown.end("the connections to other servers", self._remote_servers.close())
+        if self._tracer is not None:
+            await shutdown.end("the traces", self._tracer.close())
 
     async def stop_listening(self) -> None:
         """Refuse new connections; open connections stay open (2.5). Idempotent."""
@@ -304,6 +308,7 @@ class Gateway:
             wall_clock=self._wall_clock,
             entropy=secrets.token_bytes,
             locate=self._geoip.locate,
+            tracer=self._tracer,
         )
 
     # -- HTTP

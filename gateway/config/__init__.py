@@ -15,6 +15,7 @@ from gateway.config.sections import (
     NextcloudSection,
     SessionsSection,
     StatsSection,
+    TracingSection,
     TurnSection,
     listen_address,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "SessionsSection",
     "Setting",
     "StatsSection",
+    "TracingSection",
     "TurnSection",
     "effective_settings",
     "json_schema",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config import geoip
+from gateway.config import geoip, tracing
 from gateway.config.sections import Config, HttpSection, TurnSection, listen_address
 from gateway.config.source import ConfigSource
 from gateway.core.backends import COMPAT, Backends, canonical
@@ -39,6 +39,7 @@ def check_config(config: Config, source: ConfigSource) -> Config:
     _check_quality(config, source)
     _check_test_controls(config, source)
     _check_federation(config.federation, source)
+    tracing.check_section(config.tracing, source)
     http, mcu, stats = config.http, config.mcu, config.stats
     if not _instance.fullmatch(mcu.instance):
         source.report("mcu.instance", "may contain only letters, digits, dots, hyphens and underscores, at most 32")

@@ -13,6 +13,7 @@ def keys_that_need_restart(before: Config, after: Config) -> list[str]:
         "sessions": (before.sessions, after.sessions),
         "nextcloud.timeout": (before.nextcloud.timeout, after.nextcloud.timeout),
         "nextcloud.connections_per_host": (before.nextcloud.places, after.nextcloud.places),
+        "tracing": (before.tracing, after.tracing),
         "admin.socket": (before.admin.socket, after.admin.socket),
         "mcu.type": (before.mcu.type, after.mcu.type),
         "mcu.timeout": (before.mcu.timeout, after.mcu.timeout),

@@ -93,6 +93,15 @@ class DrainSection(Struct, frozen=True):
     deadline: Annotated[float, Meta(ge=0)] = 60.0  # seconds; 0: the process ends at once
 
 
+class TracingSection(Struct, frozen=True):
+    """``[tracing]``: OpenTelemetry traces; the variables ``OTEL_…`` hold for all that is not set (docs/tracing.md)."""
+
+    enabled: bool = False
+    endpoint: str = ""  # base URL of a collector's OTLP over HTTP, "http://collector.example.com:4318"
+    service_name: str = ""  # empty: OTEL_SERVICE_NAME, or "portunus"
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 1.0  # part of the traces that is recorded
+
+
 class TurnSection(Struct, frozen=True):
     """``[turn]``: the TURN servers that the gateway creates credentials for."""
 
@@ -116,6 +125,7 @@ class Config(Struct, frozen=True):
     drain: DrainSection = DrainSection()
     limits: Limits = Limits()
     turn: TurnSection = TurnSection()
+    tracing: TracingSection = TracingSection()
     federation: FederationRules = FederationRules()
     geoip: GeoIpSection = GeoIpSection()
 

@@ -308,7 +308,8 @@ class Dispatcher:
     async def _open(self, client: ClientConnection, hello: Hello, request_id: str) -> None:
         session: Session | None = None
         try:
-            session = await self._hello.open(client, hello, request_id)
+            opening, traces = self._hello.open(client, hello, request_id), self._services.traces
+            session = await (opening if traces is None else traces.hello(opening))
         finally:
             if session is None:
                 client.hello_by = self._services.clock() + HELLO_TIME

@@ -19,6 +19,7 @@ from gateway.core.throttle import Address
 from gateway.flows.backend_turns import BackendTurns
 from gateway.flows.call_log import CallLog
 from gateway.flows.call_recorder import CallRecorder
+from gateway.flows.call_traces import CallTraces
 from gateway.flows.delivery import Delivery
 from gateway.flows.end_requests import EndRequests
 from gateway.flows.ports import FlowCounters, Nextcloud, RemoteServers
@@ -27,6 +28,7 @@ from gateway.flows.settings import FlowSettings
 from gateway.flows.tasks import Tasks
 from gateway.flows.throttling import Throttling
 from gateway.limited_log import LimitedLog
+from gateway.tracing import Tracer
 from gateway.wire.backend import RoomRequest
 from gateway.wire.server import Bandwidth, ServerInfo
 from mcu.base import Mcu
@@ -57,6 +59,7 @@ class Services:
     nextcloud_places: int = 8  # simultaneous requests to one backend
     nextcloud_timeout: float = 10.0  # seconds for a request to Nextcloud
     locate: Callable[[Address], GeoLocation] = lambda address: UNKNOWN_COUNTRY  # country of an address (14.3)
+    tracer: Tracer | None = None  # None: there are no traces
     hub: Hub = field(default_factory=Hub)
     relayed_backlog: RelayedBacklog = field(default_factory=RelayedBacklog)
     drain: Drain = field(default_factory=Drain)
@@ -67,11 +70,13 @@ class Services:
     throttling: Throttling = field(init=False)
     backend_turns: BackendTurns = field(init=False)
     calls: CallLog = field(init=False)
+    traces: CallTraces | None = field(init=False)
     warnings: LimitedLog = field(init=False)  # for records that clients can cause
 
     def __post_init__(self) -> None:
         self.warnings = LimitedLog(log, self.clock)
         self.calls = CallLog(self.ids, self.wall_clock, CallRecorder())
+        self.traces = None if self.tracer is None else CallTraces(self.tracer, self.calls)
         self.delivery = Delivery(self.end_requests, self._count_full_outbox)
         self.refusals = Refusals(self.clock, self.counters)
         self.throttling = Throttling(self.clock, self.counters, self.refusals.blocked_address)

@@ -19,6 +19,7 @@ from gateway.edge.nextcloud.backend_connection import Reply, RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.failures import explanation
 from gateway.limited_log import LimitedLog
+from gateway.tracing import current_span, running
 
 MIN_AGE = 60.0  # seconds that capabilities are cached at least
 # Seconds until a backend is asked again after an answer that is not usable or lacks Talk. A backend that did not answer
@@ -142,7 +143,7 @@ class CapabilitiesCache:
         entry.failure = ""
         try:
             headers = self._headers | ({"If-None-Match": entry.etag} if entry.etag else {})
-            reply = await self._http.request("GET", url + PATH, headers)
+            reply = await self._get(url + PATH, headers)
         except RequestFailed as error:
             entry.failure, reason = str(error), explanation(error)
             self._warnings.warning((url, reason), "the capabilities of %s could not be fetched: %s", url, reason)
@@ -152,6 +153,16 @@ class CapabilitiesCache:
             self._update(url, reply, entry)
         finally:
             entry.fetching = None
+
+    async def _get(self, url: str, headers: dict[str, str]) -> Reply:
+        span = current_span()  # of the operation whose lookup has started the fetch
+        if span is None:
+            return await self._http.request("GET", url, headers)
+        child = span.child("nextcloud capabilities", {"http.request.method": "GET"}, remote=True)
+        with running(child, lambda error: error.label if isinstance(error, RequestFailed) else "cancelled"):
+            reply = await self._http.request("GET", url, headers | {"traceparent": child.traceparent})
+            child.set("http.response.status_code", reply.status)
+            return reply
 
     def _update(self, url: str, reply: Reply, entry: _CacheEntry) -> None:
         if reply.status == 304 and entry.etag:

@@ -20,11 +20,13 @@ from gateway.edge.nextcloud.backend_http import BackendHttp, PreparedRequest, pr
 from gateway.edge.nextcloud.capabilities import Capabilities, CapabilitiesCache
 from gateway.edge.nextcloud.failures import explanation
 from gateway.edge.nextcloud.health import BackendHealth, BackendProblem
+from gateway.flows.call_traces import known_code
 from gateway.flows.ports import NextcloudError
 from gateway.flows.refusals import SHARED_SECRET
 from gateway.limited_log import LimitedLog, shown_code
 from gateway.metrics import Counters
 from gateway.standstill import PeerTimeout
+from gateway.tracing import current_span, running
 from gateway.wire import checksum
 from gateway.wire.backend import (
     AuthRequest,
@@ -127,11 +129,24 @@ class NextcloudClient:
         Raises:
             NextcloudError: no usable answer; the text is sent to the client.
         """
-        subject, status = type_of_request[type(request)], None
+        span, subject = current_span(), type_of_request[type(request)]
+        if span is None:
+            return await self._ask(backend, url, request, subject)
+        attributes = {"portunus.backend": backend.id, "http.request.method": "POST"}
+        with running(span.child(f"nextcloud {subject}", attributes, remote=True), _label) as child:
+            answer = await self._ask(backend, url, request, subject)
+            if answer.type == "error":
+                child.fail(known_code("" if answer.error is None else answer.error.code or ""))
+            return answer
+
+    async def _ask(self, backend: Backend, url: str, request: BackendRequest, subject: str) -> BackendAnswer:
+        status = None
         try:
             async with PeerTimeout(self._timeout):
                 reply = await self._post(backend, url, encode_request(request))
             status = reply.status
+            if (span := current_span()) is not None:
+                span.set("http.response.status_code", status)
             answer = _unwrap(reply)
         except (TimeoutError, RequestFailed) as error:
             raise NextcloudError(self._failed(backend, url, subject, status, error)) from error
@@ -225,6 +240,8 @@ class NextcloudClient:
         random = self._random()
         signature = checksum.sign(backend.secret, random, body)
         lines = f"Spreed-Signaling-Random: {random}\r\nSpreed-Signaling-Checksum: {signature}\r\n"
+        if (span := current_span()) is not None:
+            lines += f"traceparent: {span.traceparent}\r\n"
         started = self._clock()
         try:
             request = self._prepared("v1" if old else "v3", url)
@@ -245,6 +262,14 @@ def _refused_client(request: BackendRequest, backend: Backend) -> str:
 
 def _outcome(status: int | None, reason: str) -> str:
     return f"ended {'without an answer' if status is None else f'with HTTP status {status}'}: {reason}"
+
+
+def _label(error: BaseException) -> str:
+    """Return the label of the error counter for a failed request."""
+    cause = error.__cause__
+    if isinstance(error, NextcloudError):
+        return cause.label if isinstance(cause, RequestFailed) else "timeout"
+    return "cancelled"
 
 
 def _token_key(capabilities: Capabilities) -> str:

@@ -17,6 +17,7 @@ from gateway.flows.media.negotiation import UnusableDescription, checked_answer
 from gateway.flows.media.recovery import Recovery
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, Refused, SessionStream, StreamOwner
 from gateway.flows.media.sfu import LostTwice
+from gateway.flows.media.stream_trace import traced_request
 from gateway.flows.services import smaller
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, MediaMessage
@@ -42,6 +43,8 @@ _MAX_BITRATE = 2**31 - 1  # bit/s
 
 class Publication(SessionStream):
     """A stream that a session publishes."""
+
+    _reports_media = True
 
     def __init__(self, context: MediaContext, owner: StreamOwner, session: Session, stream_type: StreamType) -> None:
         super().__init__(context, owner, session, session.id, stream_type)
@@ -127,6 +130,7 @@ class Publication(SessionStream):
         if self.closed:
             return
         self.closed = True
+        self._fail_trace(reason)
         self._set_sid("")
         self._recovery.cancel()
         self._queue.close()
@@ -216,7 +220,7 @@ class Publication(SessionStream):
         """Renegotiate the running PeerConnection, or publish anew; return the SFU's answer."""
         if self._publisher is not None and renegotiation:
             try:
-                answer = await self._publisher.update(offer)
+                answer = await traced_request("update", self._publisher.update(offer))
             except NewConnectionRequired:
                 pass
             else:
@@ -239,7 +243,8 @@ class Publication(SessionStream):
 
         deadline = self._services.clock() + self._services.settings.media_limits.timeout
         try:
-            publisher, answer = await self._context.sfu.retry_once_if_lost(deadline, publish)
+            publishing = self._context.sfu.retry_once_if_lost(deadline, publish)
+            publisher, answer = await traced_request("publish", publishing)
         except BaseException:
             if replaced is not None:  # its client has abandoned that PeerConnection
                 self._services.tasks.spawn(replaced.close(), "close replaced publisher")
@@ -257,6 +262,7 @@ class Publication(SessionStream):
         self._set_sid(message.sid or "")
         self._services.counters.publishers_total[self.stream_type.value] += 1
         self._media_arrived = False
+        self._trace_connection()
         self._owner.resubscribe(self.key)
         codecs_in_order = (*preference.audio, *preference.video)
         self._services.calls.published(self.session, self.key, self._room, self.ceiling, codecs_in_order)
@@ -325,12 +331,16 @@ class Publication(SessionStream):
         """Log the first media, and offer the stream again to sessions that lost it and could not be subscribed yet."""
         if not self._media_arrived:
             self._media_arrived = True
+            if self._trace is not None:
+                self._trace.media()
+                self._trace = None
             self._services.calls.media(self.session, self.key, self._room)
         self._owner.resubscribe(self.key)
 
     def on_closed(self, reason: CloseReason) -> None:
         """Remove the publisher that the SFU closed, and recover the stream if the SFU was lost or is drained."""
         self._services.calls.stream_closed(self.session, self.key, self._room, reason)
+        self._fail_trace(reason)
         self._publisher = None
         self._context.quality.stream_lost(self)
         if reason is not CloseReason.CLIENT_CLOSED:

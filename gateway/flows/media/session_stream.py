@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from gateway.core.ids import SessionId
 from gateway.core.limits import exceeds
@@ -21,6 +21,7 @@ from gateway.core.session import Session
 from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.quality import QualityController
 from gateway.flows.media.sfu import SfuAccess
+from gateway.flows.media.stream_trace import StreamTrace
 from gateway.flows.media.validation import CandidateRefused, read_candidate
 from gateway.flows.services import Services
 from gateway.flows.tasks import Backlog, SerialQueue
@@ -58,6 +59,7 @@ class MediaRequest:
     message: MediaMessage
     id: str  # of the message, for an error reply
     description: Description | None = None  # of an offer or answer
+    trace: StreamTrace | None = None
 
     def require_description(self) -> Description:
         """Return the description of an offer or answer.
@@ -142,7 +144,10 @@ class SessionStream(ABC):
         self._last_room = session.room
         self._slow_link_logged_at = -SLOW_LINK_INTERVAL
         self._current_request: MediaRequest | None = None
+        self._trace: StreamTrace | None = None  # of the request that brought up the current PeerConnection
         self._queue = SerialQueue(context.services.tasks, f"{type(self).__name__} {stream_type.value}")
+
+    _reports_media: ClassVar[bool]  # whether ``on_media_flowing`` is of use
 
     @property
     @abstractmethod
@@ -212,7 +217,7 @@ class SessionStream(ABC):
     async def _carry_out(self, request: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
         self._current_request = request
         try:
-            await work(request)
+            await (work(request) if request.trace is None else self._carry_out_traced(request, request.trace, work))
         except ProtocolError as error:
             self._log_refusal(request, error)
             self._reply_error(request, error.error)
@@ -225,6 +230,26 @@ class SessionStream(ABC):
         finally:
             self._current_request = None
             self.retire()
+
+    async def _carry_out_traced(
+        self, request: MediaRequest, trace: StreamTrace, work: Callable[[MediaRequest], Awaitable[None]]
+    ) -> None:
+        with trace.negotiating():
+            await work(request)
+        reply = "answer" if request.message.type == "offer" else "offer"
+        trace.replied(reply, goes_on=trace is self._trace and not self.closed)
+
+    def _trace_connection(self) -> None:
+        """Have the trace of the current request go on with the PeerConnection that it has brought up."""
+        if self._trace is not None:
+            self._trace.end()
+        self._trace = None if self._current_request is None else self._current_request.trace
+
+    def _fail_trace(self, reason: CloseReason | StreamEnd) -> None:
+        """End the trace of the PeerConnection, whose stream has ended before its first media."""
+        if self._trace is not None:
+            self._trace.fail(reason.name.lower())
+            self._trace = None
 
     def _log_refusal(self, request: MediaRequest, refusal: ProtocolError) -> None:
         """Log the reason of ``processing_failed``, whose text refers the client's user to the log (9.4)."""
@@ -311,6 +336,8 @@ class SessionStream(ABC):
 
     def on_transport(self, state: TransportState) -> None:
         """Log a state of the PeerConnection."""
+        if self._trace is not None:
+            self._trace.transport(state, last=not self._reports_media)
         if state is TransportState.SLOW_LINK:
             now = self._services.clock()
             if now < self._slow_link_logged_at + SLOW_LINK_INTERVAL:

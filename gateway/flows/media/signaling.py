@@ -21,6 +21,7 @@ from gateway.flows.media.quality import QualityController
 from gateway.flows.media.registry import StreamRegistry
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, stream_key
 from gateway.flows.media.sfu import SfuAccess
+from gateway.flows.media.stream_trace import StreamTrace
 from gateway.flows.media.subscription import Subscription
 from gateway.flows.media.validation import check, description_size, require_stream_type, stream_type_of
 from gateway.flows.services import Services
@@ -29,6 +30,9 @@ from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import MediaMessage
 from mcu.base import McuStatus, StreamType
 from sdp.document import Description
+
+# The requests for streams that are traced, and the names of their traces.
+TRACED = {"offer": "publish", "requestoffer": "subscribe", "sendoffer": "subscribe"}
 
 UNSHARE_DELAY = 1.0  # seconds between unshareScreen and the end of the stream (9.7)
 
@@ -145,7 +149,27 @@ class MediaSignaling:
             ProtocolError: the message is malformed, or cannot be carried out.
             Postponed: the message has to be handled again later.
         """
-        request, type = MediaRequest(session, message, request_id, self.check(session, message)), str(message.type)
+        name = None if self._services.traces is None else TRACED.get(message.type or "")
+        if self._services.traces is None or name is None:
+            self._handle(session, recipient, message, request_id)
+            return
+        publisher = session.id if message.type == "sendoffer" else recipient
+        trace = StreamTrace(self._services.traces.stream(name, session, publisher, stream_type_of(message)))
+        with trace.receiving():
+            self._handle(session, recipient, message, request_id, trace)
+
+    def _handle(
+        self,
+        session: Session,
+        recipient: SessionId,
+        message: MediaMessage,
+        request_id: str,
+        trace: StreamTrace | None = None,
+    ) -> None:
+        request, type = (
+            MediaRequest(session, message, request_id, self.check(session, message), trace),
+            str(message.type),
+        )
         self._services.counters.mcu_messages[type] += 1
         self._handlers[type](request, recipient)
 

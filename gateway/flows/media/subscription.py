@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import astuple
 
 from gateway.core.ids import SessionId
@@ -17,6 +18,7 @@ from gateway.core.session import Session
 from gateway.flows.call_log import StreamEnd
 from gateway.flows.media.negotiation import UnusableDescription, check_client_answer, checked_offer
 from gateway.flows.media.session_stream import MediaContext, MediaRequest, SessionStream, StreamOwner
+from gateway.flows.media.stream_trace import traced_request
 from gateway.flows.media.validation import read_selection
 from gateway.wire.errors import Code, ProtocolError
 from gateway.wire.media import DescriptionPayload, MediaMessage
@@ -41,6 +43,8 @@ CROSSING_WINDOW = 2.0  # seconds in which a client's request may have crossed an
 
 class Subscription(SessionStream):
     """A stream of another session that a session receives."""
+
+    _reports_media = False  # the client detects media by itself
 
     def __init__(
         self,
@@ -200,7 +204,7 @@ class Subscription(SessionStream):
     async def _refresh(self, subscriber: Subscriber, selection: MediaSelection) -> Description | None:
         """Return a new offer on the same PeerConnection; ``None``: the stream has ended meanwhile."""
         try:
-            offer = checked_offer(await subscriber.refresh(), self._last_offer)
+            offer = checked_offer(await traced_request("refresh", subscriber.refresh()), self._last_offer)
             await self._apply_selection(subscriber, selection)
         except McuError:
             if self._subscriber is subscriber:
@@ -215,7 +219,7 @@ class Subscription(SessionStream):
             ProtocolError: the SFU could not subscribe the client.
         """
         try:
-            return await self._context.sfu.retry_once_if_lost(deadline, self._subscribe)
+            return await traced_request("subscribe", self._context.sfu.retry_once_if_lost(deadline, self._subscribe))
         except McuError as error:
             if isinstance(error, McuLost):  # the client gets an error now, and an offer once the SFU has recovered
                 self._lost = True
@@ -250,11 +254,13 @@ class Subscription(SessionStream):
         self._publication_ended = not self._owner.has_publication(self.key)
         self._set_sid(_new_sid(self._services.entropy(8)))
         self._services.counters.subscribers_total[self.stream_type.value] += 1
+        self._trace_connection()
         self._services.calls.subscribed(self.session, self.key, self._room)
         return offer
 
     def _unsubscribe(self, reason: CloseReason | StreamEnd) -> None:
         subscriber, self._subscriber, self._listener = self._subscriber, None, None
+        self._fail_trace(reason)
         if subscriber is not None:
             self._services.calls.stream_closed(self.session, self.key, self._room, reason)
             self._context.quality.stream_unsubscribed(self.session, self.key)
@@ -277,9 +283,10 @@ class Subscription(SessionStream):
         if not self._has_current_sid(request):
             return
         answer = request.require_description()
-        candidates.filter_description(answer, self._services.settings.candidate_filter)
-        check_client_answer(self._offers, answer)
-        await subscriber.accept(answer.freeze())
+        with nullcontext() if self._trace is None else self._trace.answering():
+            candidates.filter_description(answer, self._services.settings.candidate_filter)
+            check_client_answer(self._offers, answer)
+            await traced_request("accept", subscriber.accept(answer.freeze()))
         self._context.quality.subscriber_answered(self.session, self.key, answer)
 
     def _require_peer(self) -> Subscriber:
@@ -292,6 +299,7 @@ class Subscription(SessionStream):
     def on_closed(self, reason: CloseReason) -> None:
         """Mark the stream as lost, unless the client's own PeerConnection or the publication has ended (9.7)."""
         self._services.calls.stream_closed(self.session, self.key, self._room, reason)
+        self._fail_trace(reason)
         self._subscriber = None
         self._context.quality.stream_unsubscribed(self.session, self.key)
         self._lost = not reason.is_of_connection and not self._publication_ended

@@ -94,6 +94,10 @@ class RoomMembership:
         Raises:
             ProtocolError: the session stays in its current room, if any.
         """
+        joining, traces = self._join(session, room, request_id), self._services.traces
+        await (joining if traces is None else traces.join(session, room.roomid or "", joining))
+
+    async def _join(self, session: Session, room: RoomJoin, request_id: str) -> None:
         roomid, room_session = room.roomid or "", room.sessionid or ""
         if exceeds(max(len(roomid), len(room_session)), self._services.settings.limits.id_length):
             self._services.count_excess("id_length")

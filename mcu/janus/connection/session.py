@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 
 from mcu.base import McuLost
+from mcu.janus.connection import traced_request
 from mcu.janus.connection.handle import Handle, HandleListener
 from mcu.janus.connection.log import JanusLog
 from mcu.janus.connection.messages import (
@@ -32,6 +33,7 @@ from mcu.janus.connection.messages import (
 from mcu.janus.connection.request_queue import RequestQueue
 from mcu.janus.connection.transactions import Expect, Route, SettledRequest, Transactions
 from mcu.janus.labels import control_label
+from mcu.request_trace import request_trace
 
 KEEPALIVE = 3.0  # seconds between keepalives: a session can be claimed for a limited time after its last request
 STALLED_AFTER = 3.0  # seconds without an answer to a keepalive
@@ -241,6 +243,8 @@ class JanusSession:
             self._undo[transaction] = undo
         text = encode(janus, transaction, self._secrets, {"session_id": self.id, **fields})
         self._queue.put(transaction, text, repeatable=repeatable)
+        if (trace := request_trace.get()) is not None:
+            traced_request.record(trace, janus, fields, answer)
         return transaction, answer
 
     def _forget(self, transaction: str) -> None:
