@@ -56,7 +56,7 @@ class StreamTrace:
 
     def replied(self, reply: str, *, goes_on: bool) -> None:
         """Record the reply to the client; the trace ends unless it ``goes_on`` with the new PeerConnection."""
-        if self._span.ended:
+        if self.ended:
             return
         self._span.event(f"{reply} sent")
         if not goes_on:
@@ -66,6 +66,8 @@ class StreamTrace:
 
     def transport(self, state: TransportState, *, last: bool) -> None:
         """Record a state of the PeerConnection; ``last``: no media will be reported."""
+        if self.ended:
+            return
         if state is TransportState.ICE_CONNECTED and self._phase is not None:
             self._phase.event("ice connected")
         elif state is TransportState.CONNECTED and self._timer is None:
@@ -78,12 +80,16 @@ class StreamTrace:
 
     def media(self) -> None:
         """Record the first media, which end the trace."""
-        self._span.event("media")
-        self.end()
+        if not self.ended:
+            self._span.event("media")
+            self.end()
 
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Record the block, which hands the client's answer to the SFU, as a part of the connection."""
+        if self.ended:
+            yield
+            return
         parent = self._phase or self._span
         parent.event("answer received")
         with running(parent.child("answer"), protocol_code):
@@ -91,7 +97,7 @@ class StreamTrace:
 
     def fail(self, code: str) -> None:
         """End the trace with an error."""
-        if self._span.ended:
+        if self.ended:
             return
         if self._phase is not None:
             self._phase.fail(code)

@@ -18,6 +18,7 @@ from gateway.flows.services import Services
 from gateway.flows.settings import FlowSettings, MediaLimits
 from gateway.flows.wiring import Flows
 from gateway.metrics import Counters
+from gateway.tracing import Tracer
 from gateway.wire import checksum
 from gateway.wire.backend import decode_rooms_request
 from gateway.wire.server import ServerInfo
@@ -59,6 +60,7 @@ class FlowHarness:
         candidate_filter: CandidateFilter | None = None,
         reset_sessions_on_loss: bool = False,
         without_permissions: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._entropy = 0
@@ -85,6 +87,7 @@ class FlowHarness:
             clock=loop.time,
             wall_clock=lambda: WALL_TIME + loop.time(),
             entropy=self._bytes,
+            tracer=tracer,
         )
         self.hub = self.services.hub
         self.flows = Flows(self.services)
