@@ -68,7 +68,7 @@ class Demo:
     async def start_gateway(self) -> None:
         """Start only the gateway; when started again it has the same port."""
         with nullcontext() if self.certificate is None else self.certificate.files() as files:
-            gateway = Gateway(self._config(files), routes=page_routes(self._backend))
+            gateway = self._create_gateway(self._config(files))
             addresses = await gateway.start()
         self._gateway = gateway
         self._port = int(addresses[0].rstrip("/").rpartition(":")[2])
@@ -84,6 +84,9 @@ class Demo:
         """Stop gateway and backend. Idempotent."""
         await self.stop_gateway()
         await self._backend.stop()
+
+    def _create_gateway(self, config: Config) -> Gateway:
+        return Gateway(config, routes=page_routes(self._backend))
 
     def _config(self, files: tuple[Path, Path] | None = None) -> Config:
         """Return the configuration; ``files`` are certificate and key."""
