@@ -77,6 +77,9 @@ RUN_BY_HAND = {
     "make bench": "needs the Go server; docs/performance.md has its results",
     "make bench-quick": "docs/performance.md has its results",
     "make bench-sfu": "minutes; docs/performance.md has its results",
+    "/opt/portunus/bin/pip install --no-deps --only-binary :all: --require-hashes -r constraints-tracing.txt": (
+        "80 MB in an environment of its own; tried in December 2026"
+    ),
     "uv pip install --no-deps --no-build-isolation --editable .": "tried in November 2026 (CONTRIBUTING.md)",
     'uv run --no-sync pytest -m "not full and not soak"': "tried in November 2026 (CONTRIBUTING.md)",
 }
