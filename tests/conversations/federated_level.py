@@ -114,6 +114,11 @@ class FederatedLevel:
     async def drain(self) -> None:
         raise AssertionError("the gateway is drained at the level of the flows only")
 
+    async def send_as_host(self, session: str, message: Json) -> None:
+        remote = self.host.hub.sessions[self.remote[session]]
+        renamed = self.to_remote(mapped_mentions(renamed_rooms(message, PREFIX), self._remote_mention))
+        self.host.delivery.send(remote, json.dumps(renamed).encode())
+
     # -- names
 
     def federation_target(self, room: str, userid: str) -> Json:

@@ -17,6 +17,7 @@ from gateway.app import Gateway
 from gateway.config import Config, HttpSection, InternalSection, McuSection, SessionsSection
 from gateway.core.hub import Hub
 from gateway.core.limits import Limits
+from gateway.flows.delivery import Delivery
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 from gateway.tools.talk_answers import NextcloudRoom
@@ -128,6 +129,9 @@ class FlowsLevel:
         await settle()
         self.harness.flows.draining.begin(60.0)
 
+    async def send_as_host(self, session: str, message: Json) -> None:
+        raise AssertionError("there is a host at the level federated only")
+
 
 class FlowsClient:
     """A client at the level of the flows."""
@@ -188,6 +192,7 @@ class SocketLevel:
     """A whole gateway and a real HTTP server as its Nextcloud."""
 
     hub: Hub
+    delivery: Delivery
 
     def __init__(self, cloud: FakeNextcloud, gateway: str) -> None:
         self.cloud = cloud
@@ -240,6 +245,9 @@ class SocketLevel:
 
     async def drain(self) -> None:
         raise AssertionError("the gateway is drained at the level of the flows only")
+
+    async def send_as_host(self, session: str, message: Json) -> None:
+        raise AssertionError("there is a host at the level federated only")
 
 
 class SocketClient:
@@ -295,6 +303,7 @@ async def socket_level(
         cloud.gateway = url
         level = SocketLevel(cloud, url)
         level.hub = gateway.hub
+        level.delivery = gateway._services.delivery
         try:
             yield level
         finally:

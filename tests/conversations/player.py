@@ -84,6 +84,9 @@ class Level(Protocol):
     async def drain(self) -> None:
         """Begin to drain the gateway."""
 
+    async def send_as_host(self, session: str, message: Json) -> None:
+        """Send the client of a session a message as other servers, but not Portunus, send it as hosts."""
+
 
 @dataclass(frozen=True)
 class Conversation:
@@ -145,6 +148,8 @@ class ConversationPlayer:
                     await self._level.set_sfu_away({"is lost": True, "is back": False}[action])
                 elif (actor, action) == ("operator", "drains"):
                     await self._level.drain()
+                elif (actor, action) == ("host", "sends to"):
+                    await self._level.send_as_host(self.names[f"${rest[0]}"], self.fill(rest[1]))
                 else:
                     await self._client_step(actor, action, rest)
             except (AssertionError, TimeoutError) as error:
@@ -179,6 +184,9 @@ class ConversationPlayer:
                 await self._receive_all(client, rest[0])
             case "receives":
                 received = await self._receive(client)
+                assert self.matches(rest[0], received), f"received {received}"
+            case "receives of the host":
+                received = await client.receive()
                 assert self.matches(rest[0], received), f"received {received}"
             case "receives nothing":
                 assert await client.receives_nothing(), "a message arrived"
