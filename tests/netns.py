@@ -94,11 +94,19 @@ def _namespaces(*names: str) -> Iterator[None]:
 
 
 @contextmanager
-def lone_host() -> Iterator[Path]:
-    """Create one namespace that has loopback only, and run the block in it; yield the path that names it."""
+def lone_host(address: str = "") -> Iterator[Path]:
+    """Create one namespace that has loopback only, and run the block in it; yield the path that names it.
+
+    ``address``: of a further interface, which leads nowhere.
+    """
     name = f"lone{os.getpid()}"
     with _namespaces(name):
         path = Path("/run/netns", name)
+        if address:
+            _ip("-n", name, "link", "add", "nowhere", "type", "veth", "peer", "end")
+            _ip("-n", name, "addr", "add", f"{address}/24", "dev", "nowhere")
+            for interface in ("nowhere", "end"):
+                _ip("-n", name, "link", "set", interface, "up")
         _enter(path)
         yield path
 

@@ -28,7 +28,7 @@ RUN_ELSEWHERE = {
     "make demo HOST=192.0.2.7": Place("tests/browser/test_https.py", "inprocess(), https=True)"),
     "make test": Place(_SETUP, 'run("scripts/venv", "constraints-dev.txt"'),
     "make lint": Place(_SETUP, 'run("scripts/venv", "constraints-dev.txt"'),
-    "make deb": Place("tests/setup/test_debian_package.py", 'run("scripts/deb"'),
+    "make deb": Place("tests/setup/conftest.py", 'run("scripts/deb"'),
     "portunus serve -c portunus.toml": Place("tests/gateway/served.py", 'PORTUNUS, "serve", "-c"'),
     "portunus serve -c /etc/portunus/portunus.toml": Place("tests/gateway/served.py", 'PORTUNUS, "serve", "-c"'),
     "portunus doctor https://signal.example.com/standalone-signaling/ -c /etc/portunus/portunus.toml --media": Place(

@@ -36,6 +36,7 @@ secret = {SECRET_OF_GO_SERVER}
 type = janus
 url = ws://127.0.0.1:8188
 """
+ADDRESS = "192.0.2.7"  # of the machine; coturn does not start if it has loopback addresses only
 READY_TIMEOUT = 60.0  # seconds
 
 (USER_COMMAND,) = [command for command in shown_commands(NEXT_STEPS) if command.startswith("useradd ")]
@@ -98,23 +99,19 @@ async def move_and_return(machine: DebianMachine) -> None:
     (machine.files / "etc" / "portunus" / "imported.toml").unlink()
 
 
-async def undo(machine: DebianMachine) -> None:
-    """Remove Janus' unit and files, and start the gateway again."""
-    await machine.run("systemctl", "disable", "--now", "portunus-janus")
-    (machine.files / "etc" / "systemd" / "system" / "portunus-janus.service").unlink()
-    shutil.rmtree(machine.files / "etc" / "portunus" / "janus")
-    (machine.files / "etc" / "portunus" / "janus.env").unlink()
-    await machine.run("systemctl", "daemon-reload")
-    await machine.run("systemctl", "enable", "--now", "portunus.socket", "portunus.service")
-
-
 async def set_up_without_package(machine: DebianMachine) -> None:
-    """Run the commands of a set that the package replaces: for the user, the folder and the units of the gateway."""
+    """Remove the package, and run the commands of a set that it replaces: for user, folder and units."""
+    await machine.run("dpkg", "--purge", "portunus")
+    await machine.run("systemctl", "disable", "--now", "portunus-janus")
     await machine.run("userdel", "portunus")
+    shutil.rmtree(machine.files / "etc" / "portunus", ignore_errors=True)
     for command in (USER_COMMAND, FOLDER_COMMAND, UNITS_COMMAND):
         await machine.run("sh", "-c", f"cd /{SET} && {command}")
     assert await machine.run("stat", "-c", "%a", "/etc/portunus") == "755"
     assert await machine.run("getent", "passwd", "portunus")
-    (machine.files / "etc" / "portunus").rmdir()
-    for name in ("portunus.service", "portunus.socket", "portunus-janus.service"):
-        (machine.files / "etc" / "systemd" / "system" / name).unlink()
+    await machine.run("systemctl", "daemon-reload")
+    units = ("portunus.service", "portunus.socket", "portunus-janus.service")
+    assert (
+        await machine.run("systemctl", "show", "--property=LoadState", "--value", *units)
+        == "loaded\n\nloaded\n\nloaded"
+    )

@@ -149,13 +149,14 @@ async def upgrade_over_call(
 
 @pytest.mark.full
 @pytest.mark.timeout(300)
-async def test_package_is_installed_run_upgraded_over_a_call_removed_and_purged(tmp_path: Path, loopback: None) -> None:
-    package = Path(run("scripts/deb", tmp_path / "old", cwd=ROOT).splitlines()[-1])
-    upgrade = new_version_of(package, tmp_path / "new")
+async def test_package_is_installed_run_upgraded_over_a_call_removed_and_purged(
+    tmp_path: Path, debian_package: Path, loopback: None
+) -> None:
+    upgrade = new_version_of(debian_package, tmp_path / "new")
     async with AsyncExitStack() as stack:
         network = stack.enter_context(lone_host())
         machine = await stack.enter_async_context(debian_machine(tmp_path, network))
-        await install(machine, package)
+        await install(machine, debian_package)
         secret = await check_installation(machine)
         nextcloud = await stack.enter_async_context(FakeNextcloud(secret=secret))
         await configure(machine, nextcloud)
