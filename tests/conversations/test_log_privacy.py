@@ -13,6 +13,7 @@ from gateway import log
 from tests.conversations.player import load
 from tests.conversations.playing import play
 from tests.gateway.flows.media.descriptions import CANDIDATE
+from tests.root_logger import restored_root_logger
 
 PRIVATE_VALUES = {
     "a description": re.compile(r"(?<!\w)a=[a-z]|m=(audio|video|application)|ice-(ufrag|pwd)|fingerprint|(?<!\w)v=0"),
@@ -25,11 +26,8 @@ PRIVATE_VALUES = {
 
 @pytest.fixture(autouse=True)
 def _restore_root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    log.configure()  # no area keeps a level of its own
-    root.handlers[:], root.level = handlers, level
+    with restored_root_logger():
+        yield
 
 
 def secrets(names: dict[str, object]) -> set[str]:

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,6 +38,7 @@ from tests.documents.shell import (
 from tests.gateway.served import configuration_for
 from tests.janus_process import libraries
 from tests.ports import free_ports
+from tests.root_logger import restored_root_logger
 
 ROOM = "4tq8xrwe"  # of the examples
 IMPORTED = Path(__file__).parents[1] / "gateway" / "tools" / "configuration" / "incumbent" / "everything.conf"
@@ -165,6 +166,13 @@ def arguments_of(command: str, folder: Path, url: str) -> list[str]:
     return shlex.split(text)
 
 
+@pytest.fixture
+def _restored_log() -> Iterator[None]:
+    with restored_root_logger():
+        yield
+
+
+@pytest.mark.usefixtures("_restored_log")
 async def test_commands_of_portunus_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r"\$\((\w+)\)", IMPORTED.read_text()):

@@ -19,15 +19,13 @@ from hypothesis import strategies as st
 
 from gateway import log
 from gateway.cli import main
+from tests.root_logger import restored_root_logger
 
 
 @pytest.fixture(autouse=True)
 def _restore_root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    log.configure()  # no area keeps a level of its own
-    root.handlers[:], root.level = handlers, level
+    with restored_root_logger():
+        yield
 
 
 def configured(style: log.Style = "logfmt", level: int = logging.INFO) -> io.StringIO:
