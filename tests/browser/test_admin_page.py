@@ -13,6 +13,7 @@ from playwright.async_api import Browser, Page, expect
 
 from gateway.tools.talk_client import RequestRefused, TalkClient
 from tests.browser.admin_demo import AdminDemo, log_in, open_admin_page
+from tests.browser.axe import violations
 from tests.browser.call_page import CallPage
 
 pytestmark = pytest.mark.full
@@ -49,14 +50,17 @@ async def test_an_operator_sees_a_call_and_drains_the_gateway(
     await ada.until_advances("Bob")
     await bob.until_advances("Ada")
     page = await open_admin_page(browser, demo, problems)
+    found = await violations(page)
     await log_in(page)
     await expect(page.locator("#state")).to_contain_text("ok", timeout=WAIT)
     await expect(page.locator("#totals")).to_have_text(
         "sessions2rooms1in calls2publications2subscriptions2", timeout=WAIT
     )
     await page.screenshot(path=tmp_path / "admin.png", full_page=True)
+    found += await violations(page)
     await page.click("#rooms td button >> nth=0")
     await expect(page.locator("#details-body")).to_contain_text("Its camera may send up to", timeout=WAIT)
+    found += await violations(page)
     await page.click("#details button")
     await page.click("text=timeline")
     await expect(page.locator("#details-body")).to_contain_text("joined", timeout=WAIT)
@@ -70,6 +74,7 @@ async def test_an_operator_sees_a_call_and_drains_the_gateway(
     await page.fill("#drain-deadline", "600")
     await page.click("#drain-begin")
     await expect(page.locator("#drain-state")).to_contain_text("Draining: 2 sessions are in calls", timeout=WAIT)
+    found += await violations(page)
     await page.click("#drain-cancel")
     await expect(page.locator("#drain-state")).to_contain_text("Not draining", timeout=WAIT)
     await page.reload()
@@ -77,22 +82,26 @@ async def test_an_operator_sees_a_call_and_drains_the_gateway(
     await page.click("#log-out")
     await expect(page.locator("#login")).to_be_visible(timeout=WAIT)
     assert problems == []
+    assert found == []
 
 
 async def test_the_page_fits_a_phone_and_the_end_of_a_login_leads_back_to_the_form(
     browser: Browser, demo: AdminDemo
 ) -> None:
     problems: list[str] = []
-    page = await open_admin_page(browser, demo, problems, viewport=PHONE)
+    page = await open_admin_page(browser, demo, problems, viewport=PHONE, color_scheme="dark")
     await log_in(page, "a wrong secret")
     await expect(page.locator("#message")).to_have_text("The secret is wrong.", timeout=WAIT)
+    found = await violations(page)
     problems.clear()  # the browser reports the status 403
     await log_in(page)
     await expect(page.locator("#overview")).to_be_visible(timeout=WAIT)
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found += await violations(page)
     await page.context.clear_cookies()
     await expect(page.locator("#message")).to_have_text("The log-in has ended.", timeout=WAIT)
     await expect(page.locator("#login")).to_be_visible(timeout=WAIT)
+    assert found == []
 
 
 async def test_figures_of_a_call_change_live_on_a_phone_and_loss_is_shown(browser: Browser, demo: AdminDemo) -> None:
@@ -141,6 +150,7 @@ async def test_refusals_are_told_in_words_and_the_doctor_examines_the_gateway(
     await expect(page.locator("#doctor-state")).to_have_text(re.compile(r"^No step of \d+ failed\.$"), timeout=WAIT)
     await expect(page.locator("#doctor-results .level[data-level=ok]").first).to_be_visible()
     await expect(page.locator("#doctor-results")).to_contain_text("configuration")
+    assert await violations(page) == []
     assert problems == []
 
 
