@@ -64,3 +64,10 @@ def test_bytes_that_were_read_count_no_longer() -> None:
     assert full.relay_budget.relayed == 0
     assert full.outbox.append(b"x" * FULL)
     assert backlog.full_limit(full, 1, limits) == ""
+
+
+def test_bytes_that_still_wait_count_anew() -> None:
+    backlog, limits, full = RelayedBacklog(), Limits(outbox_bytes_room=TOTAL), reader(FULL + 1)
+    backlog.add(full, FULL + 1)
+    backlog.recount([full])
+    assert backlog.full_limit(full, 1, limits) == "outbox_bytes_room"

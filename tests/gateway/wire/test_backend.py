@@ -55,6 +55,7 @@ def test_request_is_encoded_as_talk_expects(request_: BackendRequest, expected: 
 
 def test_rooms_request_is_decoded() -> None:
     request = decode_rooms_request(b'{"type":"message","message":{"data":{"a": 1}},"future":1}')
+    assert request.body is request.message
     assert request.message is not None
     assert bytes(request.message.data) == b'{"a": 1}'
 
