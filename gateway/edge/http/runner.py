@@ -31,6 +31,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.edge.http.accepted_connection import AcceptedConnection
+from gateway.edge.http.accepting import BACKLOG, FurtherAcceptors
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import NewConnection, Upgrade, UpgradeRequest
@@ -83,7 +84,11 @@ class HttpRunner(web.AppRunner):
 class TcpSite(web.TCPSite):
     """Listens on TCP; connections have small receive buffers until a request is accepted (``receive_buffer``)."""
 
-    __slots__ = ()
+    __slots__ = ("_acceptors",)
+
+    def __init__(self, runner: web.AppRunner, host: str | None, port: int) -> None:
+        super().__init__(runner, host, port, backlog=BACKLOG)
+        self._acceptors = FurtherAcceptors()
 
     async def start(self) -> None:
         """Start to listen."""
@@ -94,18 +99,41 @@ class TcpSite(web.TCPSite):
             listening
         ) in server.sockets:  # its connections inherit it: without a time limit only this detects a lost peer
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        await self._acceptors.start(_protocols(self._runner), server.sockets)
+
+    async def stop(self) -> None:
+        """Listen no longer."""
+        self._acceptors.close()
+        await super().stop()
 
 
 class PassedSite(web.SockSite):
     """Listens on a socket that is bound already, TCP or unix, and treats it as ``TcpSite`` does."""
 
-    __slots__ = ()
+    __slots__ = ("_acceptors",)
+
+    def __init__(self, runner: web.AppRunner, sock: socket.socket) -> None:
+        super().__init__(runner, sock, backlog=BACKLOG)
+        self._acceptors = FurtherAcceptors()
 
     async def start(self) -> None:
         """Start to listen. The site's end closes the socket."""
         await super().start()
         server: Any = self._server
-        narrow(sock for sock in server.sockets if sock.family != socket.AF_UNIX)
+        tcp = [sock for sock in server.sockets if sock.family != socket.AF_UNIX]
+        narrow(tcp)
+        await self._acceptors.start(_protocols(self._runner), tcp)
+
+    async def stop(self) -> None:
+        """Listen no longer."""
+        self._acceptors.close()
+        await super().stop()
+
+
+def _protocols(runner: web.BaseRunner) -> Callable[[], asyncio.BaseProtocol]:
+    """Return the factory of the protocols of a runner's connections."""
+    assert runner.server is not None
+    return runner.server
 
 
 class _Server(web.Server):
