@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ssl
 
+from gateway.edge.http.tls_overhead import LimitedContext
+
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; all of TLS 1.3 have forward secrecy
 
 
@@ -36,7 +38,7 @@ def create_context(certificate: str, key: str) -> ssl.SSLContext:
     Raises:
         OSError: a file cannot be read, or (``ssl.SSLError``) is not a certificate or key.
     """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = LimitedContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.load_cert_chain(certificate, key)
