@@ -14,6 +14,11 @@ from tests.browser.call_page import CallPage
 from tests.browser.chromium import CAMERA_GRANTED, NO_CAMERA, chromium
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+CHAT = (
+    ("Grace", "Good morning! The agenda is at https://example.org/agenda."),
+    ("Ada", "Thanks. I have two points on the codec."),
+    ("Margaret", "I am muted; my neighbour drills."),
+)
 SIZE = {"width": 1200, "height": 720}
 WAIT = 60_000.0  # milliseconds
 
@@ -49,8 +54,19 @@ async def show_call(pages: dict[str, CallPage]) -> None:
     await pages["Margaret"].page.click("#mute")
     await ada.until_tile("Margaret", "microphone muted")
     await ada.until(
-        "figures in each tile", "[...document.querySelectorAll('.tile-stats')].every(one => one.textContent)"
+        "a word of quality on each tile",
+        "[...document.querySelectorAll('.tile-quality')].every(one => one.textContent)",
     )
+    await pages["Grace"].page.click("#hand")
+    await ada.page.click("#show-chat")
+    for name, text in CHAT:
+        page = pages[name].page
+        if not await page.is_visible("#chat-text"):
+            await page.click("#show-chat")
+        await page.fill("#chat-text", text)
+        await page.press("#chat-text", "Enter")
+        await ada.until(f"the message of {name}", f"document.getElementById('chat-log').textContent.includes({text!r})")
+    await ada.page.locator("#room-title").focus()
     await ada.page.click(".notice-dismiss")
     await ada.until_tile("Grace", "speaking")
     await ada.page.screenshot(path=DOCS / "call-page.png")
