@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from gateway.cli import main
-from gateway.tools.configuration.init import TEMPLATES
+from gateway.tools.configuration.init import TEMPLATES, Site
 from tests.setup.pins import ROOT
 
 IMAGES = [ROOT / "Dockerfile", ROOT / "janus-config" / "Dockerfile"]
 COMPOSITION = TEMPLATES / "compose.yaml"
+REPOSITORY = ROOT / "compose.yaml"
 
 
 def instruction(image: Path, name: str) -> list[str]:
@@ -49,6 +50,23 @@ def test_health_check_of_janus_fails_if_nothing_listens_at_its_address() -> None
         assert subprocess.run([sys.executable, *options], env=os.environ | address, timeout=30).returncode == 0
     done = subprocess.run([sys.executable, *options], env=os.environ | address, timeout=30, stderr=subprocess.DEVNULL)
     assert done.returncode == 1
+
+
+def test_compose_file_of_the_repository_is_that_of_a_set() -> None:
+    """It differs in the images, which it builds, and in the folder, which is that of the set."""
+    replacements = {
+        "    image: portunus\n": "    build: .\n",
+        "    build: janus\n": "    build: janus-config\n",
+        "./portunus.toml:": "./portunus-set/portunus.toml:",
+        "env_file: janus.env": "env_file: portunus-set/janus.env",
+        "./turnserver.conf:": "./portunus-set/turnserver.conf:",
+        "@TURN_PORT@": str(Site("", "").turn_port),
+    }
+    expected = COMPOSITION.read_text().partition("\nservices:")[2]
+    for of_set, of_repository in replacements.items():
+        assert expected.count(of_set) == 1
+        expected = expected.replace(of_set, of_repository)
+    assert REPOSITORY.read_text().partition("\nservices:")[2] == expected
 
 
 @pytest.mark.parametrize(("service", "folder"), [("gateway", "/run/portunus"), ("janus", "/run/media")])
