@@ -33,7 +33,7 @@ class Span(Protocol):
         """Set an attribute."""
 
     def event(self, name: str) -> None:
-        """Record a moment."""
+        """Record a named event at the present time."""
 
     def fail(self, code: str) -> None:
         """Set the status to an error with this code."""
@@ -43,13 +43,13 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
-    """Begins traces, and passes the ended ones on."""
+    """Begins traces, and exports the spans that have ended."""
 
     def begin(self, name: str, attributes: Attributes | None = None) -> Span:
         """Begin a trace with its first span; the caller ends the span."""
 
     async def close(self) -> None:
-        """Pass on the spans that wait, within a few seconds. Idempotent."""
+        """Export the spans that wait, within a few seconds. Idempotent."""
 
 
 _current: ContextVar[Span | None] = ContextVar("span", default=None)
@@ -63,7 +63,10 @@ def current_span() -> Span | None:
 
 @contextmanager
 def running(span: Span, code_of: Callable[[BaseException], str]) -> Iterator[Span]:
-    """Make a span the current one while the block runs, and end it; an exception fails it with its ``code_of``."""
+    """Make a span the current one while the block runs, and end it.
+
+    An exception sets the span's status to the error code that ``code_of`` returns.
+    """
     token = _current.set(span)
     try:
         yield span

@@ -18,11 +18,11 @@ from sdp.payloads import payloads
 def mend(offer: Description, answer: Description) -> None:
     """Correct the mids, rejected sections, BUNDLE group and media attributes of an answer in place.
 
-    Each section gets the mid of the offered section, and if the offer rejects it the media type and protocol. A section
-    that the offer rejects, that has no format of the offer, or that would need a transport of its own is rejected: both
-    SFUs have one transport for each PeerConnection. A codec gets the format parameters of the offer where those of the
-    answer name another profile; repeated header extensions are removed. Other faults stay; check with ``violations``
-    afterwards.
+    Each section gets the mid of the offered section; if the offer rejects the section, it gets the offered media type
+    and protocol, too. A section that the offer rejects, that has no format of the offer, or that would need a transport
+    of its own is rejected: both SFUs have one transport for each PeerConnection. A codec gets the format parameters of
+    the offer where those of the answer name another profile; repeated header extensions are removed. Other faults stay;
+    check with ``violations`` afterwards.
     """
     if len(offer.media) != len(answer.media):
         return
@@ -43,6 +43,7 @@ def mend(offer: Description, answer: Description) -> None:
             _remove_repeated_extensions(answered)
     group = _bundle_to_answer(offer, pairs)
     accepted = [(offered, answered) for offered, answered in pairs if answered.port]
+    # Without a group only the first accepted section has a transport.
     for offered, answered in accepted if group else accepted[1:]:
         if offered.mid is None or offered.mid not in group:
             reject(answered, offered)
@@ -51,10 +52,10 @@ def mend(offer: Description, answer: Description) -> None:
 
 
 def tidy(offer: Description, answer: Description) -> None:
-    """Remove from an answer, in place, parts that were not offered or that clients ignore, or should ignore.
+    """Remove feedback and attributes that the offer lacks, and Janus' placeholder in track ids, from an answer.
 
-    These are RTCP feedback and ``a=extmap-allow-mixed`` that the offer lacks, and "(null)", which Janus writes into a
-    track's id in place of a missing mid. A rejected section without an offered format gets the first one of the offer.
+    Changes it in place: RTCP feedback, ``a=extmap-allow-mixed``, and "(null)", which Janus writes into a track's id in
+    place of a missing mid, go. A rejected section without an offered format gets the first one of the offer.
     """
     for offered, answered in zip(offer.media, answer.media, strict=False):
         if not offered.is_rtp:

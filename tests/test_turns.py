@@ -25,7 +25,8 @@ from tests import turns
 from tests.conftest import pytest_collection_modifyitems, pytest_runtest_protocol, pytest_xdist_make_scheduler
 
 FOLDER = Path(__file__).parent
-turns.TURNSTILE, turns.MACHINE = FOLDER / "pytest.ini", FOLDER / "conftest.py"  # not those of the tests around this one
+# Not the files of the tests around this one.
+turns.TURN_LOCK, turns.MACHINE_LOCK = FOLDER / "pytest.ini", FOLDER / "conftest.py"
 
 @pytest.fixture(autouse=True)
 def note(worker_id, request):
@@ -57,7 +58,7 @@ def test_paths_with_a_place_of_their_own_exist() -> None:
 def test_a_test_that_runs_alone_waits_for_earlier_ones_and_holds_up_later_ones(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for name in ("TURNSTILE", "MACHINE"):
+    for name in ("TURN_LOCK", "MACHINE_LOCK"):
         (tmp_path / name).touch()
         monkeypatch.setattr(turns, name, tmp_path / name)
     events: list[str] = []
@@ -71,7 +72,7 @@ def test_a_test_that_runs_alone_waits_for_earlier_ones_and_holds_up_later_ones(
     with turn(alone=False):
         run("beside", alone=False)
         lone.start()
-        wait_until_locked(turns.TURNSTILE)
+        wait_until_locked(turns.TURN_LOCK)
         later.start()
         events.append("earlier ends")
     for thread in (lone, later):

@@ -1,4 +1,4 @@
-"""The tests in several processes (pytest-xdist), of which two share the machine without disturbing each other.
+"""Decides which tests two processes of pytest-xdist run at the same time, and which tests run alone.
 
 A file's tests run in one process: its fixtures are set up once. The tests of browsers need most of the CPU; all of
 them run in one process, beside those that mostly wait for timers and SFUs. The tests below ``ALONE``, and those marked
@@ -27,8 +27,9 @@ ALONE = (
     "tests/mcu/inprocess/transport/test_impairment.py",
 )
 BROWSERS = ("tests/browser/", "tests/mcu/inprocess/test_chromium.py")
-TURNSTILE = Path(__file__)  # locked while a test waits for its turn
-MACHINE = Path(__file__).with_name("conftest.py")  # locked while a test runs: shared, or by one that runs alone
+# The locked files: any two that each checkout has.
+TURN_LOCK = Path(__file__)  # locked while a test waits for its turn
+MACHINE_LOCK = Path(__file__).with_name("conftest.py")  # locked while a test runs: shared, or by one that runs alone
 
 
 def runs_alone(item: pytest.Item) -> bool:
@@ -54,10 +55,10 @@ def turn(alone: bool) -> Iterator[None]:
     ``alone``: no other test may run at the same time. A test that waits for its turn holds up all later ones, so that
     it does not wait for ever.
     """
-    with TURNSTILE.open() as turnstile, MACHINE.open() as machine:
-        fcntl.flock(turnstile, fcntl.LOCK_EX)
+    with TURN_LOCK.open() as next_turn, MACHINE_LOCK.open() as machine:
+        fcntl.flock(next_turn, fcntl.LOCK_EX)
         fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        fcntl.flock(turnstile, fcntl.LOCK_UN)
+        fcntl.flock(next_turn, fcntl.LOCK_UN)
         try:
             yield
         finally:

@@ -1,11 +1,11 @@
 """The bytes of relayed messages that wait in the outboxes of single sessions: in a room, of a backend, of the process.
 
-Source: docs/protocol.md, "Limits". Whoever relays messages to single sessions that do not read fills the outboxes of
-others. So relayed messages get only a part of ``limits.outbox_bytes_room`` and the like: while they fill this part,
+Source: docs/protocol.md, "Limits". A client that relays messages to single sessions that do not read fills their
+outboxes. So relayed messages get only a part of ``limits.outbox_bytes_room`` and the like: while they fill this part,
 a sender waits, and no session ends. Messages to a room or call are in memory once, and need no such limit.
 
-The bytes are counted when a budget grants them (``core.relay_budget``), and again, with what was read since, once a
-second. They are estimated too high, never too low by more than two grants for each session.
+The count grows when a budget grants bytes (``core.relay_budget``); once a second it is corrected by what clients have
+read. It may be too high, and is too low by two grants for each session at most.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ class RelayedBacklog:
         return ""
 
     def add(self, recipient: Session, size: int, left: int = 0) -> None:
-        """Count a message of ``size`` bytes, and ``left`` bytes that may be relayed to the session without a check."""
+        """Count a message of ``size`` bytes, and ``left``.
+
+        ``left`` is the rest of the session's grant in bytes, which later messages use without being counted.
+        """
         budget, waiting = recipient.relay_budget, recipient.outbox.size
         budget.relayed = min(budget.relayed, waiting) + size + left
         if waiting + size > GRANT:
@@ -58,5 +61,5 @@ class RelayedBacklog:
 
     @staticmethod
     def _keys(session: Session) -> tuple[tuple[Hashable, str], ...]:
-        process = (None, "outbox_bytes_process"), (session.backend.id, "outbox_bytes_backend")
-        return process if session.room is None else (*process, (session.room, "outbox_bytes_room"))
+        totals = (None, "outbox_bytes_process"), (session.backend.id, "outbox_bytes_backend")
+        return totals if session.room is None else (*totals, (session.room, "outbox_bytes_room"))

@@ -60,8 +60,8 @@ class VirtualSession:
         self.userid = userid
         self.user = user  # opaque, shown to other clients
         self.flags = flags  # muted, talking, … (7.5)
-        self.call_flags = call_flags
-        self.in_call = False  # initially, regardless of ``call_flags`` (7.1)
+        self.call_flags = call_flags  # in-call flags that the owner has set, or the default
+        self.in_call = False  # whether it is a member of the call; at first not, even if ``call_flags`` says so (7.1)
         self.actor = actor
         self.join_entries: dict[str, bytes] = {}  # encoded join entry, by form
 

@@ -88,10 +88,10 @@ def exception_name(error: BaseException) -> str:
 
 
 def requests_of(span: Span) -> RequestTrace:
-    """Return the recorder of requests to the SFU as parts of an operation."""
+    """Return a function that begins a child of ``span`` for a request to the SFU, and returns how to end it."""
 
     def begin(name: str) -> Callable[[str], None]:
-        if span.ended:  # of a task that has outlived the operation
+        if span.ended:  # the request is of a task that runs longer than the operation
             return lambda error: None
         request = span.child(name, remote=True)
 

@@ -41,6 +41,7 @@ from gateway.tools.talk_rooms import Json
 from gateway.wire import checksum
 
 WAIT_TIMEOUT = 30.0  # seconds that ``wait_for`` waits
+LEFT_OUT = object()  # in place of a claim's value: the token lacks this claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +171,11 @@ class FakeNextcloud:
         return {"userid": userid or None, "ticket": ticket}
 
     def token(self, userid: str, userdata: Any = None, **claims: Any) -> str:
-        """Return the token of a hello 2.0; ``claims`` replace its claims, and the value ``...`` removes a claim."""
+        """Return the token of a hello 2.0; ``claims`` replace its claims, ``LEFT_OUT`` removes one."""
         now = time.time()
-        usual = {"iss": self.url, "iat": now, "exp": now + 300, "sub": userid or ..., "userdata": userdata or ...}
-        return self.key.sign({name: value for name, value in (usual | claims).items() if value is not ...})
+        user = {"sub": userid or LEFT_OUT, "userdata": userdata or LEFT_OUT}
+        all_claims = {"iss": self.url, "iat": now, "exp": now + 300, **user, **claims}
+        return self.key.sign({name: value for name, value in all_claims.items() if value is not LEFT_OUT})
 
     def federation_settings(self, signaling: str, roomid: str, userid: str) -> Json:
         """Return the part of Talk's signaling settings about a room of this server for a user of another one.

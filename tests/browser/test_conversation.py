@@ -1,4 +1,4 @@
-"""What people say beside picture and sound: chat, raised hands, comings and goings, the link to the room."""
+"""Chat, raised hands, joins and leaves, and the link to the room: a call beside its audio and video."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ async def _media(servers: ServerPair) -> None:
 
 
 async def _virtual_session(servers: ServerPair) -> None:
-    """An internal client of the host adds a participant, changes its flags, and removes it."""
+    """Add a participant as an internal client of the host, change its flags, and remove it."""
     bridge = await servers.enter_internal("bridge")
     await bridge.join(REMOTE_ROOM)
     phone = {"sessionid": "phone", "roomid": REMOTE_ROOM}

@@ -1,4 +1,8 @@
-"""Conversations are read from files and played at a level."""
+"""Conversations are read from files and played at a level.
+
+A level is the way that messages take to the gateway: direct calls, a WebSocket, long polling, or a federated room
+(README.md).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ class ConversationClient(Protocol):
     """Client on one connection."""
 
     async def send(self, message: Json) -> None:
-        """Send an object, or a string unchanged."""
+        """Send an object as JSON, or a string as it is."""
 
     async def send_binary(self, octets: bytes) -> None:
         """Send a binary frame."""
@@ -43,7 +47,7 @@ class ConversationClient(Protocol):
 
 
 class Level(Protocol):
-    """Gateway and Nextcloud of one level."""
+    """The gateway and Nextcloud with which a conversation is played, and the way to them."""
 
     url: str  # of the backend
     cloud_url: str  # of the Nextcloud whose users are federated users in all rooms; empty: there is none
@@ -85,7 +89,7 @@ class Level(Protocol):
         """Begin to drain the gateway."""
 
     async def send_as_host(self, session: str, message: Json) -> None:
-        """Send the client of a session a message as other servers, but not Portunus, send it as hosts."""
+        """Send a session's client a message in a form that other servers send as host, and Portunus does not."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ class ConversationPlayer:
             case "receives":
                 received = await self._receive(client)
                 assert self.matches(rest[0], received), f"received {received}"
-            case "receives of the host":
+            case "receives from the host":  # its form is not checked: another server sends it
                 received = await client.receive()
                 assert self.matches(rest[0], received), f"received {received}"
             case "receives nothing":
@@ -245,7 +249,7 @@ class ConversationPlayer:
             return {self.fill(key): self.fill(member) for key, member in value.items()}
         if isinstance(value, list):
             return [self.fill(member) for member in value]
-        if isinstance(value, str) and value.startswith("{"):  # a string that is sent unchanged
+        if isinstance(value, str) and value.startswith("{"):  # JSON as text: only names are replaced
             for name, bound in sorted(self.names.items(), reverse=True):
                 value = value.replace(f'"{name}"', json.dumps(bound))
             return value

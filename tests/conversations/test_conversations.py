@@ -66,7 +66,7 @@ def test_each_conversation_that_is_not_federated_has_its_reason() -> None:
 
 
 def test_conversations_of_the_level_federated_alone_are_not_those_of_the_other_levels() -> None:
-    """What clients of another server get differs there: such a conversation fails at the other levels."""
+    """Play each at another level, where it fails: clients of another server receive something else."""
     alone = [conversation for conversation in load() if conversation.levels == ("federated",)]
     assert alone
     for conversation in alone:

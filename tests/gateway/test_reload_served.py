@@ -1,4 +1,4 @@
-"""SIGHUP to a process of ``portunus serve`` during a call: each kind of setting is reloaded, and the call goes on."""
+"""SIGHUP to a process of ``portunus serve`` during a call: several sections are reloaded, and the call goes on."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def received_datagram(peer: socket.socket) -> bytes:
 
 
 @pytest.mark.full
-async def test_sighup_reloads_each_kind_of_setting_and_the_call_goes_on(tmp_path: Path) -> None:
+async def test_sighup_reloads_settings_of_several_sections_and_the_call_goes_on(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "new").mkdir()
     old, new = make_certificate(tmp_path / "old"), make_certificate(tmp_path / "new")

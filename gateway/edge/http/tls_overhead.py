@@ -1,8 +1,8 @@
 """Limits the TLS records that carry no content, which OpenSSL answers without telling the program.
 
-Source: RFC 8446, 4.6.3; docs/operations.md, "Limits". An update of keys has 27 octets and takes 20 us of CPU time, so
-that one connection with 1.2 MB/s would use a core, without a single octet that another limit counts. A client needs no
-more than one update for many gigabytes.
+Source: RFC 8446, 4.6.3; docs/operations.md, "Limits". A KeyUpdate record has 27 octets and takes 20 us of CPU time: one
+connection that sends 1.2 MB/s of them would occupy a core, without a single octet that another limit counts. A client
+needs no more than one KeyUpdate for many gigabytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 OVERHEAD = 40  # octets that a record may have besides its content; TLS 1.3 adds 22, TLS 1.2 with AES-GCM 29
-ALLOWANCE = 32_768  # further octets, also for records that a client pads
+ALLOWANCE = 32_768  # octets beyond ``OVERHEAD`` that a connection may send in ``PERIOD``, such as padding
 PERIOD = 60.0  # seconds after which a connection gets the allowance again
 _PIECE = 4096  # octets that OpenSSL gets at once
 _LONGEST_RECORD = 5 + 16_384 + 256  # octets
@@ -42,7 +42,7 @@ class LimitedConnection(ssl.SSLObject):
         Raises:
             TooMuchOverhead: in addition.
         """
-        if not self.pending():  # an ``SSLWantReadError`` is expensive
+        if not self.pending():  # the first read would raise an ``SSLWantReadError``, which is expensive
             self._feed()
         before = self.fed.pending
         while True:
@@ -50,7 +50,7 @@ class LimitedConnection(ssl.SSLObject):
                 content = super().read(len, buffer)
             except ssl.SSLWantReadError:
                 self._taken += before
-                if self._taken > _LONGEST_RECORD:  # a part of a record is shorter
+                if self._taken > _LONGEST_RECORD:  # more than one incomplete record can have
                     self._spend(self._taken)
                     self._taken = 0
                 if not self._feed():

@@ -48,7 +48,7 @@ _T = TypeVar("_T")
 
 
 class KeptBytes:
-    """The memory of all kept messages for hosts, or of all lists of participants."""
+    """A total that many sessions share: of their kept messages or, in another instance, of lists of participants."""
 
     def __init__(self) -> None:
         self.total = 0  # bytes
@@ -96,7 +96,7 @@ class RemoteSession:
         self._kept_bytes = kept_bytes
         self._written = 0  # messages at the head of ``_kept`` that were handed to this connection
         self._acknowledging = False  # whether the session has the feature ``ack``
-        self._acknowledged = 0  # number of messages that the host has acknowledged; ``_kept`` follows them
+        self._acknowledged = 0  # number of messages that the host has acknowledged; ``_kept`` begins with the next one
         self._received = 0  # number of messages received from the host
         self._wake = asyncio.Event()  # set if ``write`` may have a message to write, or has to end
 
@@ -193,7 +193,7 @@ class RemoteSession:
             connection.abort()
 
     def say_bye(self) -> bool:
-        """Let ``write`` end the session after all kept messages; ``False``: no connection, or see ``send``."""
+        """Let ``write`` end the session after all kept messages; ``False``: no connection, or too much was kept."""
         return self.is_connected and self.send(_BYE)
 
     def abort_within(self, seconds: float) -> None:
@@ -272,7 +272,7 @@ class RemoteSession:
         self._wake.set()
 
     def _end_if_full(self) -> bool:
-        """If too many messages are kept, drop them and end the connection; ``connect`` then opens another session."""
+        """Drop the kept messages and end the connection if there are too many; ``connect`` then opens a new session."""
         full = self._kept_bytes.total > MAX_KEPT_BYTES_TOTAL and self._kept_size > GUARANTEED_KEPT_BYTES
         if full or len(self._kept) > MAX_KEPT_MESSAGES or self._kept_size > MAX_KEPT_BYTES:
             self.forget()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.tools import fake_nextcloud
-from gateway.tools.fake_nextcloud import FakeNextcloud
+from gateway.tools.fake_nextcloud import LEFT_OUT, FakeNextcloud
 from gateway.tools.talk_answers import NextcloudRoom
 from gateway.wire.claims import TokenError
 from gateway.wire.token import verify
@@ -48,11 +48,11 @@ async def test_token_verifies_with_the_published_key(algorithm: str) -> None:
     with pytest.raises(TokenError, match="token_expired"):
         verify(cloud.token("alice", iat=now - 900, exp=now - 600), key, now)
     with pytest.raises(TokenError, match="token_not_valid_yet"):
-        verify(cloud.token("alice", iat=...), key, now)
+        verify(cloud.token("alice", iat=LEFT_OUT), key, now)
 
 
 @pytest.mark.parametrize("prefix", ["/", "/cloud/"])
-async def test_federated_join_is_built_from_settings_with_a_server_that_has_no_slash_at_the_end(prefix: str) -> None:
+async def test_federated_join_is_built_from_settings_whose_server_url_lacks_the_final_slash(prefix: str) -> None:
     async with FakeNextcloud(prefix=prefix) as cloud:
         settings = cloud.federation_settings("https://host.example/", "r", "alice")
         assert settings["nextcloudServer"] + "/" == cloud.url

@@ -21,7 +21,8 @@ __all__ = ["loopback"]
 IN_US = PublishOptions(country="US")
 FROM_US = SubscribeOptions(country="US")
 FROM_DE = SubscribeOptions(country="DE")
-PICTURE_TIMEOUT = 4.0  # seconds for video: without a keyframe request, aiortc sends a keyframe every 30 s or so
+# Seconds. Video within this time proves a keyframe request: without one, aiortc sends a keyframe about every 30 s.
+PICTURE_TIMEOUT = 4.0
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ async def test_the_end_of_the_publisher_ends_the_subscriptions_at_the_target(gro
 
 
 @pytest.mark.full
-async def test_a_killed_source_ends_the_copy_and_so_does_a_killed_target(group: JanusGroup) -> None:
+async def test_killing_the_target_or_the_source_ends_the_forwarded_stream(group: JanusGroup) -> None:
     call = group.new_call()
     publisher, _, own = await call.publish(1, video=True, channels=False, options=IN_US)
     _, watcher, listener = await call.subscribe(options=FROM_DE)
@@ -187,8 +188,8 @@ async def test_the_source_serves_where_forwarding_is_off(loopback: None) -> None
 @pytest.mark.full
 async def test_the_source_serves_where_forwarding_fails(loopback: None) -> None:
     async with start_several(2, remote_streams=True) as group:
-        group.change(0, country="US", address="neither.is.this.invalid")
-        group.change(1, country="DE", address="no.such.host.invalid")
+        group.change(0, country="US", address="no.such.source.invalid")
+        group.change(1, country="DE", address="no.such.target.invalid")
         await group.start()
         call = group.new_call()
         _, sender, _ = await call.publish(1, options=IN_US)
