@@ -110,7 +110,6 @@ class Gateway:
             self._services,
             flows.media.quality,
             flows.draining,
-            lambda: self.drain_deadline,
             VERSION,
             SnapshotApi(self._services, self._overview, self._mcu, VERSION),
         )

@@ -62,5 +62,6 @@ def _flow_settings(config: Config, sfu_timeout: float) -> FlowSettings:
         media_limits=MediaLimits(mcu.max_stream_bitrate, mcu.max_screen_bitrate, sfu_timeout, mcu.allow_subscribe_any),
         federation=config.federation,
         candidate_filter=CandidateFilter(mcu.allowed_candidates, mcu.blocked_candidates),
+        drain_deadline=config.drain.deadline,
         reset_sessions_on_loss=mcu.reset_sessions_on_loss,
     )

@@ -1,4 +1,7 @@
-"""No constructor starts a task or refers to a later part; no module holds tasks; the time comes from a given clock."""
+"""No constructor starts a task, refers to a later part or changes a part; no module holds tasks.
+
+The time comes from a given clock.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path for top in ("gateway", "mcu", "sdp") for path in (ROOT / top).rglob("*.py"))
 STARTS = ("create_task", "ensure_future", "TaskGroup", "spawn")
+# Attributes of parts that a constructor may set, since the library has no other way.
+SET_ON_PARTS = ("self.context.sni_callback",)  # ``ssl.SSLContext``
+# Tools set hooks of the clients and of the fake Nextcloud that they begin with.
+PATCHING_MODULES = ("gateway/tools/",)
 CLOCKS = re.compile(r"time\.(time|monotonic|perf_counter)(_ns)?|(.*\.)?(_?loop|get_(running|event)_loop\(\))\.time")
 # Modules that compare times with timers of the event loop, on its clock, that write log records, or that are tools.
 CLOCK_READERS = (
@@ -38,16 +45,18 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 def tasks_in_constructors(tree: ast.Module) -> list[int]:
     """Return the lines where a constructor starts a task."""
-    constructors = (function for function in functions(tree) if function.name == "__init__")
-    return [line for it in constructors for line, name in called_functions(it) if name.rpartition(".")[2] in STARTS]
+    initialisers = (function for function in functions(tree) if function.name == "__init__")
+    return [line for it in initialisers for line, name in called_functions(it) if name.rpartition(".")[2] in STARTS]
 
 
 def uses_of_later_parts(tree: ast.Module) -> list[int]:
-    """Return the lines where a function inside a constructor reads an attribute that is assigned after it."""
+    """Return the lines where a function inside a constructor reads an attribute that is assigned after it.
+
+    For a lambda a property counts, too: it may read each part.
+    """
     found = []
-    for constructor in functions(tree):
-        if constructor.name not in ("__init__", "__post_init__"):
-            continue
+    for owner, constructor in constructors(tree):
+        properties = properties_of(owner)
         assigned: dict[str, int] = {}  # attribute -> last line of its first assignment
         assignments = (node for node in ast.walk(constructor) if isinstance(node, ast.Assign | ast.AnnAssign))
         for assignment in sorted(assignments, key=lambda node: node.lineno):
@@ -55,9 +64,39 @@ def uses_of_later_parts(tree: ast.Module) -> list[int]:
                 assigned.setdefault(node.attr, assignment.end_lineno or 0)
         for function in ast.walk(constructor):
             if isinstance(function, ast.Lambda | ast.FunctionDef) and function is not constructor:
+                late = properties if isinstance(function, ast.Lambda) else set()
                 uses = attributes_of_self(function, ast.Load)
-                found += [node.lineno for node in uses if assigned.get(node.attr, 0) >= function.lineno]
+                found += [
+                    node.lineno for node in uses if node.attr in late or assigned.get(node.attr, 0) >= function.lineno
+                ]
     return found
+
+
+def constructors(tree: ast.AST) -> Iterator[tuple[ast.ClassDef, ast.FunctionDef]]:
+    """Yield each constructor with its class."""
+    for owner in ast.walk(tree):
+        if isinstance(owner, ast.ClassDef):
+            for node in owner.body:
+                if isinstance(node, ast.FunctionDef) and node.name in ("__init__", "__post_init__"):
+                    yield owner, node
+
+
+def properties_of(owner: ast.ClassDef) -> set[str]:
+    """Return the names of the properties that a class defines."""
+    methods = (node for node in owner.body if isinstance(node, ast.FunctionDef))
+    return {it.name for it in methods if "property" in map(ast.unparse, it.decorator_list)}
+
+
+def changes_of_parts(tree: ast.Module) -> list[int]:
+    """Return the lines where a constructor sets an attribute of one of its parts."""
+    stored = (
+        node
+        for _, constructor in constructors(tree)
+        for node in ast.walk(constructor)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    )
+    names = ((node.lineno, ast.unparse(node)) for node in stored)
+    return [line for line, name in names if re.fullmatch(r"self\.\w+\..*", name) and name not in SET_ON_PARTS]
 
 
 def attributes_of_self(tree: ast.AST, context: type[ast.expr_context]) -> Iterator[ast.Attribute]:
@@ -86,6 +125,8 @@ def clocks_that_are_read(tree: ast.Module) -> list[int]:
 def test_module_follows_the_rules(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert (tasks_in_constructors(tree), uses_of_later_parts(tree), collections_of_modules(tree)) == ([], [], [])
+    if not str(path.relative_to(ROOT)).startswith(PATCHING_MODULES):
+        assert changes_of_parts(tree) == []
     if not str(path.relative_to(ROOT)).startswith(CLOCK_READERS):
         assert clocks_that_are_read(tree) == []
 
@@ -123,11 +164,28 @@ def test_violation_is_found(source: str, found: tuple[list[int], list[int], list
         (["self._a = A(", "    lambda: self._a.c,", ")"], [4]),
         (["def b():", "    return self._b", "self._a, self._b = A(b), B()"], [4]),
         (["self._b: B | None = None", "self._a = A(lambda: self._b)", "self._b = B(self._a)"], []),
-        (["self._a = A(lambda: self.b)"], []),  # a property
+        (["self._a = A(lambda: self.b)"], []),  # a method
+        (["self._a = A(lambda: self.later)"], [3]),  # a property
     ],
 )
 def test_use_of_a_later_part_is_found(body: list[str], found: list[int]) -> None:
     for name in ("__init__", "__post_init__"):
-        source = "\n".join(["class A:", f"  def {name}(self):", *(f"    {line}" for line in body)])
+        later = ["  @property", "  def later(self): return self._b"]
+        source = "\n".join(["class A:", f"  def {name}(self):", *(f"    {line}" for line in body), *later])
         assert uses_of_later_parts(ast.parse(source)) == found
     assert uses_of_later_parts(ast.parse(source.replace("__post_init__", "start"))) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("self._a.on_end = self._ended", [3]),
+        ("self._a.b.c: int = 1", [3]),
+        ("self._a = a.b", []),
+        ("self.context.sni_callback = f", []),
+    ],
+)
+def test_change_of_a_part_is_found(line: str, found: list[int]) -> None:
+    source = f"class A:\n  def __init__(self):\n    {line}"
+    assert changes_of_parts(ast.parse(source)) == found
+    assert changes_of_parts(ast.parse(source.replace("__init__", "start"))) == []

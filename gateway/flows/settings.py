@@ -30,4 +30,5 @@ class FlowSettings:
     media_limits: MediaLimits = field(default_factory=MediaLimits)
     candidate_filter: CandidateFilter = field(default_factory=CandidateFilter)
     federation: FederationRules = field(default_factory=FederationRules)
+    drain_deadline: float = 60.0  # seconds of a drain for which the request names none
     reset_sessions_on_loss: bool = False  # of clients that cannot be asked to offer a lost stream again (docs/mcu.md)

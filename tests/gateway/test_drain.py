@@ -131,7 +131,10 @@ async def test_drain_command_is_cancelled_and_begun_again(tmp_path: Path) -> Non
     async with served_call(tmp_path) as call, AsyncExitStack() as stack:
         await call.client(stack, "anna")
         await call.set_in_call("anna", 7)
-        assert (await asyncio.to_thread(command.begin, call.admin, None)).draining
+        begun = await asyncio.to_thread(command.begin, call.admin, None)
+        assert begun.draining
+        assert begun.seconds_left is not None
+        assert begun.seconds_left > NEVER - 60.0  # from the configuration
         assert not (await asyncio.to_thread(command.cancel, call.admin)).draining
         await call.client(stack, "ben")
         assert (await call.status()).sessions == 2

@@ -6,7 +6,6 @@ Source: docs/operations.md, "Draining". ``deadline`` is in seconds, by default `
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import isfinite
 
 import msgspec
@@ -43,12 +42,11 @@ def drain_report(services: Services) -> DrainReport:
 
 
 class DrainApi:
-    """Serves the requests; ``default`` returns the deadline, in seconds, for a request that names none."""
+    """Serves the requests."""
 
-    def __init__(self, services: Services, draining: Draining, default: Callable[[], float]) -> None:
+    def __init__(self, services: Services, draining: Draining) -> None:
         self._services = services
         self._draining = draining
-        self._default = default
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
@@ -64,7 +62,7 @@ class DrainApi:
     async def _begin(self, request: web.Request) -> web.Response:
         text = request.query.get("deadline", "")
         try:
-            seconds = float(text) if text else self._default()
+            seconds = float(text) if text else self._services.settings.drain_deadline
         except ValueError:
             seconds = -1.0
         if not isfinite(seconds) or seconds < 0.0:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from aiohttp import web
 
 from gateway.edge.operator.drain_api import DrainApi
@@ -19,18 +17,16 @@ def operator_routes(
     services: Services,
     quality: QualityController,
     draining: Draining,
-    drain_deadline: Callable[[], float],
     version: str = "",
     snapshot: SnapshotApi | None = None,
 ) -> list[web.RouteDef]:
     """Return the routes.
 
-    ``drain_deadline`` returns the seconds of a drain for which the request names none; ``version`` is that of Portunus;
-    without ``snapshot`` there are no snapshots.
+    ``version`` is that of Portunus; without ``snapshot`` there are no snapshots.
     """
     return [
         *ExplainApi(services, quality).routes(),
-        *DrainApi(services, draining, drain_deadline).routes(),
+        *DrainApi(services, draining).routes(),
         *TimelineApi(services, version).routes(),
         *(snapshot.routes() if snapshot is not None else ()),
     ]

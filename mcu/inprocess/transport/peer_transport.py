@@ -71,9 +71,7 @@ class PeerTransport:
         self._take_turn = take_turn
         self._listener = listener
         self._announced_address = settings.announced_address
-        self._ice = IceTransport(settings, self._receive, controlling=controlling)
-        self._ice.on_renewed = self._on_renewed
-        self._ice.in_use = lambda: self.connected
+        self._ice = IceTransport(settings, self._receive, self._on_renewed, self._is_connected, controlling=controlling)
         self._dtls = self._new_dtls()
         self._sctp: RTCSctpTransport | None = None
         self._sctp_remote: tuple[int, int] | None = None  # port and maximum message size
@@ -300,6 +298,9 @@ class PeerTransport:
         if self._renewal_timer is not None:
             self._renewal_timer.cancel()
         self._renewal_timer = asyncio.get_running_loop().call_later(CONNECT_TIMEOUT, self._end_renewal)
+
+    def _is_connected(self) -> bool:
+        return self.connected
 
     def _on_renewed(self) -> None:
         """Leave the DTLS association with the client's old transport, if any, and begin the next association."""

@@ -66,7 +66,7 @@ class JanusPool:
         """Set the log names of the configured servers; ``JanusServer.reconfigure`` renames a removed one."""
         for number, settings in enumerate(configured, 1):
             name = settings.name or (str(number) if len(self.servers) > 1 else "")
-            self.servers[settings.url].log.server_name = f"Janus {name}" if name else ""
+            self.servers[settings.url].rename(name)
 
     def start(self) -> None:
         """Begin to connect and return at once."""

@@ -147,6 +147,10 @@ class JanusServer:
             await asyncio.wait([self.rooms.destroy(session, room) for room in rest], timeout=self._timeout)
         await self.connector.stop()
 
+    def rename(self, name: str) -> None:
+        """Set the name of this Janus in the log; empty: its lines name none."""
+        self.log.server_name = f"Janus {name}" if name else ""
+
     def reconfigure(self, settings: JanusServerSettings | None) -> None:
         """Apply changed settings; ``None``: this Janus was removed from the configuration.
 

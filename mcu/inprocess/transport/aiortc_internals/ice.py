@@ -42,18 +42,24 @@ class IceTransport(aioice.Connection):
         self,
         settings: InprocessSettings,
         receive: Callable[[bytes], object],
+        on_renewed: Callable[[], object] = lambda: None,
+        in_use: Callable[[], bool] = lambda: False,
         *,
         controlling: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Create ICE without sockets; ``on_renewed`` is called when the client's next transport is nominated.
+
+        ``in_use`` returns whether the client's transport is connected.
+        """
         super().__init__(ice_controlling=controlling)
         self._settings = settings
         self._pair: CandidatePair | None = None  # the nominated pair that ``_destination`` belongs to
         self._destination: tuple[Callable[[bytes, Any], None], tuple[str, int]] | None = None
         self.receive_srtp: Callable[[bytes], object] = receive
         self.drops_received = False  # whether all received datagrams are dropped, for tests
-        self.on_renewed: Callable[[], object] = lambda: None  # called when the client's next transport is nominated
-        self.in_use: Callable[[], bool] = lambda: False  # whether the client's transport is connected
+        self._on_renewed = on_renewed
+        self._in_use = in_use
         self._ufrag = ""  # the client's, of the transport in use; until the first nomination, of the expected one
         self._passwords: dict[str, str] = {}  # ufrag -> password of the transport in use, and of the next one
         self._sources: dict[tuple[str, int], str] = {}  # address of a candidate or check -> ufrag of the client
@@ -233,7 +239,7 @@ class IceTransport(aioice.Connection):
             return
         if self._sources_before is None or not self._is_of_next_transport(address):
             return
-        if self.remote_username != self._ufrag or not self.in_use():
+        if self.remote_username != self._ufrag or not self._in_use():
             self._complete_renewal()
         elif self._doubtful_address != address:
             self._cancel_settling()
@@ -277,7 +283,7 @@ class IceTransport(aioice.Connection):
             self._check_list.remove(other)
         self._remote_candidates[:] = [c for c in self._remote_candidates if (c.host, c.port) not in former]
         self._queue = asyncio.Queue()  # the old transport's records stay with its reader
-        self.on_renewed()
+        self._on_renewed()
 
     def send_now(self, data: bytes) -> bool:
         """Send a datagram on the nominated pair without awaiting; ``False`` if there is none."""

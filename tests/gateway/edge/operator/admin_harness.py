@@ -17,7 +17,6 @@ from gateway.edge.operator.overview import Overview
 from gateway.edge.operator.snapshot import SnapshotApi
 from tests.gateway.flows.harness import FlowHarness
 
-DEADLINE = 60.0  # seconds of a drain
 LIMITED_CLOUD = Backend(
     "cloud",
     ("https://cloud.example/",),
@@ -34,7 +33,7 @@ def snapshots(harness: FlowHarness) -> SnapshotApi:
 def admin_socket(harness: FlowHarness) -> AdminSocket:
     """Return the admin socket of a harness, which does not listen yet."""
     quality, draining = harness.media.quality, harness.flows.draining
-    routes = operator_routes(harness.services, quality, draining, lambda: DEADLINE, "1.2.3", snapshots(harness))
+    routes = operator_routes(harness.services, quality, draining, "1.2.3", snapshots(harness))
     return AdminSocket(routes)
 
 

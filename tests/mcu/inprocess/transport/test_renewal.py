@@ -173,7 +173,7 @@ async def test_nothing_of_the_old_transport_enters_the_next_association(
 ) -> None:
     first = await pc.offer()
     await pc.connect(first)
-    ice, follow, attached = pc.sfu._ice, pc.sfu._ice.on_renewed, []
+    ice, follow, attached = pc.sfu._ice, pc.sfu._ice._on_renewed, []
 
     def record_and_follow() -> None:
         association = pc.sfu._dtls
@@ -187,7 +187,7 @@ async def test_nothing_of_the_old_transport_enters_the_next_association(
             ice.data_received(FATAL_ALERT, COMPONENT)
         complete(checked)
 
-    monkeypatch.setattr(ice, "on_renewed", record_and_follow)
+    monkeypatch.setattr(ice, "_on_renewed", record_and_follow)
     monkeypatch.setattr(ice, "check_complete", complete_after_alerts)
     await pc.connect(await pc.offer())
     assert attached == [False]
