@@ -18,8 +18,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, Literal, TextIO
 
@@ -105,21 +104,6 @@ def parse_levels(text: str) -> tuple[int, dict[str, int]]:
         else:
             raise ValueError(f'"{area}" is no area; an area is a name like mcu.janus, as in the log')
     return level, areas
-
-
-@contextmanager
-def captured_lines(level: int = logging.INFO) -> Iterator[list[str]]:
-    """Collect every record of ``level`` and above, formatted as in the operator's log; for tests."""
-    lines: list[str] = []
-    handler, root = _LineCollector(lines), logging.getLogger()
-    before = root.level
-    root.addHandler(handler)
-    root.setLevel(level)
-    try:
-        yield lines
-    finally:
-        root.setLevel(before)
-        root.removeHandler(handler)
 
 
 def redacted(text: str) -> str:
@@ -235,16 +219,6 @@ def _logfmt_line(at: str, level: str, area: str, event: str) -> str:
 
 def _json_line(at: str, level: str, area: str, event: str) -> str:
     return f'{{"event": {_json_text(event)}, "time": "{at}", "level": "{level}", "area": "{area}"}}'
-
-
-class _LineCollector(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__()
-        self._lines = lines
-        self.setFormatter(_formatter("logfmt"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(self.format(record))
 
 
 def _formatter(style: Style) -> logging.Formatter:

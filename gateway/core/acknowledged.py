@@ -22,11 +22,6 @@ class AcknowledgedOutbox(Outbox):
         self._acknowledged = 0  # number of acknowledged messages; the head of the queue has the next number
         self._sent = 0  # number of the last message that any connection has taken
 
-    @property
-    def acknowledged_count(self) -> int:
-        """The number of messages that the client has acknowledged."""
-        return self._acknowledged
-
     def take(self, at_most: int) -> list[bytes]:
         """See ``Outbox.take``."""
         batch = super().take(at_most)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from gateway import log
 from gateway.limited_log import MAX_CAUSES, PERIOD, LimitedLog
+from tests.captured_log import captured_lines
 from tests.gateway.manual_clock import ManualClock
 
 
@@ -16,7 +16,7 @@ def events(lines: list[str]) -> list[str]:
 def test_each_cause_is_logged_once_a_minute_and_the_rest_is_counted() -> None:
     clock = ManualClock()
     limited = LimitedLog(logging.getLogger("portunus.test"), clock)
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for _ in range(5):
             limited.warning("a", "%s failed", "the a")
             limited.warning("b", "%s failed", "the b")
@@ -40,7 +40,7 @@ def test_each_cause_is_logged_once_a_minute_and_the_rest_is_counted() -> None:
 def test_invented_causes_are_limited_in_lines_and_memory() -> None:
     clock = ManualClock()
     limited = LimitedLog(logging.getLogger("portunus.test"), clock)
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for number in range(20 * MAX_CAUSES):
             limited.warning(number, "cause %d of many", number)
         assert len(lines) == MAX_CAUSES

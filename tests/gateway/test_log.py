@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from gateway import log
 from gateway.cli import main
+from tests.captured_log import captured_lines
 from tests.root_logger import restored_root_logger
 
 
@@ -99,7 +100,7 @@ PRIVATE_TEXTS = [
 
 @pytest.mark.parametrize("text", PRIVATE_TEXTS)
 def test_private_text_in_library_messages_and_tracebacks_is_redacted(text: str) -> None:
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         logging.getLogger("aioice.ice").warning("failed for %s", text)
         try:
             raise OSError(f"cannot reach {text}")
@@ -117,7 +118,7 @@ def test_harmless_text_is_not_redacted(text: str) -> None:
 
 
 def test_capture_keeps_the_records_of_its_level_and_above() -> None:
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         logging.getLogger("portunus.x").info("not this")
         logging.getLogger("portunus.x").error("this")
     assert [line for line in lines if "event=this" in line] == lines

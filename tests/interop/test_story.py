@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from gateway import log
+from tests.captured_log import captured_lines
 from tests.interop.conftest import CallGateway
 from tests.interop.member import ROOM
 
@@ -23,7 +23,7 @@ async def wait_for_line(lines: list[str], text: str) -> None:
 
 @pytest.mark.full
 async def test_log_lines_with_the_id_of_a_session_tell_its_whole_call(gateway: CallGateway) -> None:
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         anna, ben = await gateway.join("anna", 1), await gateway.join("ben", 2)
         await anna.publish()
         await ben.request_offer(anna)

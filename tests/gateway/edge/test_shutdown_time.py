@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway import log
 from gateway.edge.shutdown import LEAST_TIME, PART_LIMIT, TOTAL_LIMIT, Shutdown
 from gateway.tools.serve import END_TIME, EXIT_LIMIT
+from tests.captured_log import captured_lines
 
 
 async def never() -> None:
@@ -24,7 +24,7 @@ async def test_part_that_does_not_end_is_named_and_does_not_keep_the_others() ->
         ended.append(asyncio.get_running_loop().time())
 
     started = asyncio.get_running_loop().time()
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         await shutdown.end("the streams", never())
         await shutdown.end("the requests", fail())
         await shutdown.end("the timers", end())

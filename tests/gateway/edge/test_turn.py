@@ -10,7 +10,6 @@ import json
 import pytest
 from aiohttp import web
 
-from gateway import log
 from gateway.config import TurnSection
 from gateway.core.throttle import ThrottledAction
 from gateway.edge.http.address import TrustedProxies
@@ -19,6 +18,7 @@ from gateway.flows import throttling
 from gateway.flows.refusals import Refusals
 from gateway.flows.throttling import Throttling
 from gateway.metrics import Counters
+from tests.captured_log import captured_lines
 from tests.gateway.edge.serving import exchange, served_routes
 from tests.gateway.flows.fakes import DisconnectedCaller
 
@@ -78,7 +78,7 @@ async def test_request_without_a_configured_key_is_not_throttled() -> None:
 async def test_refused_key_is_logged_once_a_minute_and_counted(settings: TurnSection, text: str) -> None:
     counters = Counters()
     credentials = turn_credentials(settings, counters)
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for _ in range(2):
             assert (await request("?service=turn&key=a-wrong-key", credentials=credentials))[0] == 403
     assert counters.authentication_failures == {("", "turn_key"): 2}

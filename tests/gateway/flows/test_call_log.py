@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from gateway import log
 from gateway.core.room import RoomKey
 from gateway.flows.call_log import MAX_STEPS, StreamEnd
 from mcu.base import CloseReason, MediaKind, TransportState
+from tests.captured_log import captured_lines
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, set_permissions, subscribe
 from tests.gateway.flows.virtual_time import settle
@@ -37,7 +37,7 @@ def events_of(lines: list[str], text: str, *clients: FakeClient) -> list[str]:
 
 async def test_call_is_logged_in_eleven_lines() -> None:
     async with FlowHarness() as harness:
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             alice = await harness.member("alice", "room1", in_call=True)
             bob = await harness.member("bob", "room1", in_call=True)
             alice.offer()
@@ -82,7 +82,7 @@ async def test_resume_is_logged() -> None:
     async with FlowHarness() as harness:
         alice = await harness.hello("alice")
         alice.disconnect()
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             await harness.resume(alice)
         assert events_of(lines, short(alice), alice) == ["session ALICE: resumed"]
 
@@ -92,7 +92,7 @@ async def test_end_of_a_stream_is_logged_in_words(reason: CloseReason) -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         subscription = await subscribe(bob, alice)
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             subscription.end(reason)
             harness.mcu.published[0].end(CloseReason.REPLACED, reason)
         own, *others = [line for line in events_of(lines, "", alice, bob) if "ALICE" in line][::-1]
@@ -110,7 +110,7 @@ async def test_end_of_a_stream_is_logged_in_words(reason: CloseReason) -> None:
 async def test_slow_link_is_logged_once_a_minute() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for _ in range(2):
                 for _ in range(3):
                     harness.mcu.published[0].listener.on_transport(TransportState.SLOW_LINK)
@@ -137,7 +137,7 @@ async def test_refused_request_is_recorded_once_a_minute_for_each_session_reques
 async def test_end_of_a_stream_by_a_withdrawn_permission_is_logged() -> None:
     harness, (alice,) = await publishing_call("alice")
     async with harness:
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             set_permissions(harness, "alice", "control")
             await settle()
         assert events_of(lines, "ended", alice) == [
@@ -149,7 +149,7 @@ async def test_end_of_a_stream_by_leaving_the_call_is_logged() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         await subscribe(bob, alice)
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             harness.set_in_call("r", "alice", flags=0)
             await settle()
             bob.send({"type": "bye"})
@@ -162,7 +162,7 @@ async def test_end_of_a_stream_by_leaving_the_call_is_logged() -> None:
 
 async def test_repeated_steps_of_a_session_are_limited_for_each_minute() -> None:
     async with FlowHarness() as harness:
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             alice = await harness.member("alice", "room1")
             for _ in range(3 * MAX_STEPS):
                 alice.disconnect()

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway import log
 from gateway.core.backends import Backends
 from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.refusals import Refusals
@@ -21,6 +20,7 @@ from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 from gateway.wire.backend import AuthRequest, BackendRequest, RoomRequest, SessionRequest
 from gateway.wire.claims import INVALID_TOKEN, NOT_YET, TOKEN_EXPIRED
 from mcu.janus.connection.messages import JanusError
+from tests.captured_log import captured_lines
 from tests.gateway.flows.federation.fake_host import FakeHost
 from tests.gateway.flows.federation.seats import harness_with, request_join
 from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, Json
@@ -63,7 +63,7 @@ def test_claims_of_a_refused_token_are_not_shown(text: tuple[str, str], code: st
     token = KEY.sign(
         {"iss": issuer, "sub": claim, "userdata": {"displayname": claim}, "iat": 5, "exp": 1, "jti": claim}
     )
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         refusals.token(CLOUD, CLOUD.urls[0], code, token, 1000.0, Backends([CLOUD, OTHER_CLOUD]))
     assert_private(secret, lines + [line for _, line in refusals.recent])
     assert token.rpartition(".")[2] not in lines[0]
@@ -90,7 +90,7 @@ def test_texts_in_errors_of_nextcloud_are_not_shown() -> None:
             shown: list[str] = []
             cloud.hook = lambda seen: None if seen.type == "capabilities" else error_document(text, status)
             clock = ManualClock()
-            with log.captured_lines() as lines:
+            with captured_lines() as lines:
                 async with NextcloudClient("t/1", [], clock=clock, on_warning=lambda _, it: shown.append(it)) as client:
                     await client.ask(cloud.backend(), cloud.url, request)
                     problem = client.problem(cloud.backend())
@@ -112,7 +112,7 @@ async def join_refusing_host(attribute: str, answer: Json) -> list[str]:
     setattr(host, attribute, answer)
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             request_join(client)
             await settle()
             if attribute == "resume":

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Limits
 from gateway.core.throttle import MAX_FAILURES, ThrottledAction
@@ -17,6 +16,7 @@ from gateway.flows.end_requests import EndCause, EndRequest
 from gateway.flows.refusals import INVENTED_URL_LINES, Refusals
 from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import SigningKey
+from tests.captured_log import captured_lines
 from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, WALL_TIME, FlowHarness, Json, internal_params
 from tests.gateway.flows.virtual_time import settle
 from tests.gateway.manual_clock import ManualClock
@@ -35,7 +35,7 @@ def token(key: SigningKey, **claims: Any) -> Json:
 async def log_of_refused_hellos(harness: FlowHarness, auth: Json) -> list[str]:
     """Send a hello on three connections, and return the lines of the log."""
     version = "2.0" if "token" in auth["params"] and "type" not in auth else "1.0"
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for _ in range(3):
             client = harness.connect()
             client.send({"type": "hello", "hello": {"version": version, "auth": auth}})
@@ -116,7 +116,7 @@ async def test_reached_limits_are_logged_with_their_names() -> None:
         (line,) = await log_of_refused_hellos(harness, auth)
         assert "limits.sessions_per_address is reached" in line
         harness.change_settings(limits=Limits(connections_per_address=1))
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             client = harness.connect()
             assert not harness.dispatch.admits(client.connection.address)
         assert ["limits.connections_per_address is reached" in line for line in lines] == [True]
@@ -130,7 +130,7 @@ async def test_blocked_address_is_logged_without_the_address_and_counted() -> No
             await throttling.record_failure(caller, ThrottledAction.ROOM_AUTH)
         assert throttling.blocked_addresses()["BackendRoomAuth"] == 1
         assert throttling.blocked_addresses()["HelloResume"] == 0
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for _ in range(3):
                 await throttling.record_failure(caller, ThrottledAction.ROOM_AUTH)
         (line,) = lines
@@ -166,7 +166,7 @@ async def test_mistake_that_is_still_there_after_a_reload_is_logged_at_once() ->
 def test_invented_urls_do_not_hide_other_causes() -> None:
     refusals = Refusals(ManualClock(), Counters())
     backends = Backends([CLOUD])
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for number in range(10 * INVENTED_URL_LINES):
             refusals.unknown_url("hellos of clients", f"https://h{number}.example/", backends)
         refusals.wrong_checksum(CLOUD, URL)
@@ -176,7 +176,7 @@ def test_invented_urls_do_not_hide_other_causes() -> None:
 
 async def test_client_that_reads_too_slowly_is_one_warning() -> None:
     async with FlowHarness() as harness:
-        with log.captured_lines(logging.WARNING) as lines:
+        with captured_lines(logging.WARNING) as lines:
             for name in ("alice", "bob"):
                 client = await harness.hello(name)
                 harness.services.end_requests.put_nowait(EndRequest(client.session, EndCause.OUTBOX_FULL))
@@ -190,7 +190,7 @@ async def test_answer_of_another_type_is_one_warning_that_names_backend_and_url(
     async with FlowHarness() as harness:
         client = await harness.hello("alice")
         harness.nextcloud.answer = lambda request: {"type": "other"}
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for number in range(3):
                 client.join(f"r{number}")
                 await settle()
@@ -205,7 +205,7 @@ async def test_join_with_the_session_of_another_user_is_one_warning() -> None:
         first.join("r", "nc1")
         await settle()
         other = await harness.hello("bob")
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for _ in range(2):
                 other.join("r", "nc1")
                 await settle()
@@ -216,7 +216,7 @@ async def test_join_with_the_session_of_another_user_is_one_warning() -> None:
 
 async def test_phone_call_without_a_bridge_is_one_warning() -> None:
     async with FlowHarness() as harness:
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for _ in range(2):
                 assert (await harness.dial_out("12", {"number": "+4930123"}))[0] == 404
         (line,) = lines

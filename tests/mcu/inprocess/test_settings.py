@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from gateway import log
 from mcu.base import BackendId, PublisherId, PublishOptions, Rejected, StreamKey, StreamType
 from mcu.inprocess import InprocessSettings, backend
 from mcu.inprocess.backend import InprocessMcu
+from tests.captured_log import captured_lines
 from tests.mcu.contract.clients import sender, viewer
 from tests.mcu.descriptions import parse_frozen
 from tests.ports import PortBlock, lease_block
@@ -119,7 +119,7 @@ async def test_socket_that_does_not_close_is_named_and_does_not_keep_the_sfu(mon
 
     task = asyncio.create_task(wait_for_peer())
     mcu._keep_task(task)
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         await mcu.stop()
     assert [
         "a PeerConnection did not close within 0.05 s: " in line and "wait_for_peer, line " in line for line in lines

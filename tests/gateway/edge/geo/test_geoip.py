@@ -18,7 +18,6 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from gateway import log
 from gateway.app import Gateway
 from gateway.config import Config, GeoIpSection, HttpSection, SessionsSection
 from gateway.core.geolocation import LOOPBACK, UNKNOWN_COUNTRY, GeoLocation
@@ -27,6 +26,7 @@ from gateway.edge.geo.continents import continent_of
 from gateway.edge.geo.database import DatabaseDownload, DatabaseFile, UnusableDatabase
 from gateway.edge.geo.geoip import GeoIp
 from gateway.tools.fake_nextcloud import FakeNextcloud
+from tests.captured_log import captured_lines
 from tests.gateway.edge.geo import mmdb
 from tests.gateway.edge.geo.sources import DATABASE, ELSEWHERE, JAPANESE, OTHER, SWISS, country, rules
 from tests.gateway.edge.serving import served_routes
@@ -46,7 +46,7 @@ def archived(data: bytes, name: str = "GeoLite2-Country_20261122/GeoLite2-Countr
 @pytest.fixture
 def log_lines() -> Iterator[list[str]]:
     """Capture the formatted log records of the test."""
-    with log.captured_lines(logging.DEBUG) as lines:
+    with captured_lines(logging.DEBUG) as lines:
         yield lines
 
 

@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
-from gateway import features, log
+from gateway import features
 from gateway.version import SERVER_HEADER
+from tests.captured_log import captured_lines
 from tests.gateway.edge.serving import address_of, running_gateway
 from tests.gateway.test_app import config
 
@@ -55,7 +56,7 @@ def faults_in_log(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_malformed_head_is_refused_and_not_logged(
     before: bytes, head: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with log.captured_lines(logging.DEBUG) as lines:
+    with captured_lines(logging.DEBUG) as lines:
         async with running_gateway(config()) as url:
             *_, last = await answers_to(url, before + head)
     status, *rest = last.split("\r\n")
@@ -70,7 +71,7 @@ async def test_malformed_head_is_refused_and_not_logged(
 
 async def test_malformed_body_is_refused_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     head = b"POST /api/v1/room/r HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-    with log.captured_lines(logging.DEBUG) as lines:
+    with captured_lines(logging.DEBUG) as lines:
         async with running_gateway(config()) as url:
             (answer,) = await answers_to(url, head + SECRET + b"\r\n\r\n")
     assert " 400 " in answer.partition("\r\n")[0]

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import web
 
-from gateway import log
 from gateway.edge.nextcloud import capabilities
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.capabilities import CapabilitiesCache
@@ -18,6 +17,7 @@ from gateway.edge.nextcloud.client import NextcloudClient
 from gateway.flows.ports import NextcloudError
 from gateway.tools.fake_nextcloud import FakeNextcloud, SigningKey
 from gateway.wire.backend import PingRequest
+from tests.captured_log import captured_lines
 from tests.gateway.manual_clock import ManualClock
 
 
@@ -390,7 +390,7 @@ async def test_failures_are_logged_once_a_minute_each(
     client: NextcloudClient, cloud: FakeNextcloud, clock: ManualClock
 ) -> None:
     cloud.hook = lambda seen: web.Response(status=503)
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for _ in range(3):
             await ping_limit(client, cloud)
             clock.now += capabilities.RETRY_PAUSE

@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 from msgspec import Raw, structs
 
-from gateway import log
 from gateway.core.limits import Backend
 from gateway.edge.nextcloud.backend_http import MAX_BODY
 from gateway.edge.nextcloud.client import NextcloudClient
@@ -25,6 +24,7 @@ from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud, Hook
 from gateway.tools.talk_answers import NextcloudRoom
 from gateway.wire.backend import AuthRequest, BackendAnswer, PingEntry, PingRequest, RoomRequest
+from tests.captured_log import captured_lines
 from tests.gateway.certificates import make_certificate
 from tests.gateway.manual_clock import ManualClock
 from tests.ports import free_ports
@@ -274,7 +274,7 @@ async def test_target_of_a_redirect_is_logged_and_not_sent_to_clients(
     client: NextcloudClient, cloud: FakeNextcloud, location: str, base: str
 ) -> None:
     cloud.hook = hook_for("room", lambda: web.Response(status=301, headers={"Location": location}))
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         assert await failure(client, cloud) == "the backend redirects, configure its final URL"
     (line,) = lines
     assert f"the backend redirects to {base.replace('CLOUD', cloud.url)}: put that URL into backend.urls" in line
@@ -299,7 +299,7 @@ async def test_failed_request_is_logged_once_a_minute(
 ) -> None:
     given = {"content_type": "application/json"} | answer
     cloud.hook = hook_for("room", lambda: web.Response(**given))
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         for _ in range(20):
             with contextlib.suppress(NextcloudError):
                 await client.ask(cloud.backend("our-cloud"), cloud.url, JOIN)
@@ -318,7 +318,7 @@ async def test_backend_that_refuses_a_signature_is_reported_until_it_accepts_one
     right = cloud.backend()
     wrong = Backend(right.id, right.urls, "another secret")
     assert client.problem(wrong) is None
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         assert (await client.ask(wrong, cloud.url, JOIN)).type == "error"
     (line,) = lines
     assert all(part in line for part in (right.id, cloud.url, "invalid_request", "shared secret in Nextcloud"))
@@ -344,7 +344,7 @@ async def test_backend_without_an_answer_is_reported_as_not_reached(
 
 async def test_unreachable_backend_is_logged(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     await cloud.close()
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         for _ in range(3):
             with pytest.raises(NextcloudError):
                 await client.ask(cloud.backend("our-cloud"), cloud.url, PingRequest("r", ()))
@@ -365,14 +365,14 @@ async def test_reason_for_which_a_backend_is_not_reached_is_logged_and_not_sent_
     }
     async with secure:
         for url, reason in urls.items():
-            with log.captured_lines(logging.WARNING) as lines, pytest.raises(NextcloudError) as caught:
+            with captured_lines(logging.WARNING) as lines, pytest.raises(NextcloudError) as caught:
                 await client.ask(Backend("cloud", (url,), "secret"), url, JOIN)
             assert str(caught.value) == "the backend could not be reached"
             assert [f"({reason}" in line for line in lines] == [True, True], lines  # the capabilities, and the join
 
 
 async def test_each_cause_of_failure_is_logged_once(client: NextcloudClient, cloud: FakeNextcloud) -> None:
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         for status in (503, 404, 503):
             cloud.hook = hook_for("room", partial(web.Response, status=status))
             await failure(client, cloud)
@@ -382,7 +382,7 @@ async def test_each_cause_of_failure_is_logged_once(client: NextcloudClient, clo
 async def test_long_error_code_is_not_logged_as_a_whole(client: NextcloudClient, cloud: FakeNextcloud) -> None:
     body = '{"ocs":{"data":{"type":"error","error":{"code":"%s"}}}}' % ("x" * 500_000)
     cloud.hook = hook_for("room", lambda: web.Response(status=400, text=body, content_type="application/json"))
-    with log.captured_lines(logging.WARNING) as lines:
+    with captured_lines(logging.WARNING) as lines:
         assert (await join(client, cloud)).type == "error"
     assert [len(line) < 1000 for line in lines] == [True]
 
@@ -396,7 +396,7 @@ async def test_refusal_of_a_client_by_nextcloud_is_one_warning_and_no_failure_of
 ) -> None:
     refusal = {"type": "error", "error": {"code": "no_such_thing", "message": "m"}}
     cloud.hook = lambda seen: None if seen.type == "capabilities" else refusal
-    with log.captured_lines(logging.INFO) as lines:
+    with captured_lines(logging.INFO) as lines:
         for _ in range(3):
             assert (await client.ask(cloud.backend(), cloud.url, request_)).type == "error"
     (line,) = lines
@@ -409,7 +409,7 @@ async def test_refused_leave_is_not_logged(client: NextcloudClient, cloud: FakeN
     cloud.hook = lambda seen: (
         None if seen.type == "capabilities" else {"type": "error", "error": {"code": "no_such_room", "message": "m"}}
     )
-    with log.captured_lines(logging.INFO) as lines:
+    with captured_lines(logging.INFO) as lines:
         await client.ask(cloud.backend(), cloud.url, structs.replace(JOIN, action="leave"))
     assert lines == []
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend, Limits
 from gateway.core.throttle import ThrottledAction
@@ -29,6 +28,7 @@ from gateway.metrics import Counters
 from gateway.tools.fake_nextcloud import FakeNextcloud
 from gateway.wire import checksum
 from gateway.wire.backend import Dialout, RoomsRequest
+from tests.captured_log import captured_lines
 from tests.gateway.edge.serving import exchange, served_routes
 from tests.gateway.flows.fakes import DisconnectedCaller
 
@@ -266,7 +266,7 @@ async def test_no_body_is_kept_while_its_refusal_is_delayed(
     ],
 )
 async def test_body_that_is_no_utf_8_is_malformed(gateway: RoomsApiServer, body: bytes) -> None:
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         assert await gateway.post(body) == UNREADABLE
     assert gateway.calls == []
     assert len(lines) == 1
@@ -366,7 +366,7 @@ async def test_unknown_request_type_is_named_in_the_refusal(gateway: RoomsApiSer
 
 async def test_exception_is_logged_and_not_sent_to_the_caller(gateway: RoomsApiServer) -> None:
     gateway.fails = True
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         assert await gateway.post() == (500, b"Error while processing\n")
     assert any("RuntimeError: broken" in line for line in lines)
     gateway.fails = False
@@ -479,7 +479,7 @@ async def test_failed_signatures_are_counted_by_backend_and_cause(gateway: Rooms
 async def test_request_that_a_proxy_has_altered_is_logged(
     gateway: RoomsApiServer, headers: dict[str, Any], reason: str
 ) -> None:
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for _ in range(3):
             assert (await gateway.post(b"2\r\n{}\r\n0\r\n\r\n", **headers))[0] != 200
     (line,) = lines

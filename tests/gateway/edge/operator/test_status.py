@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway import log
 from gateway.edge.http.address import Networks, TrustedProxies
 from gateway.edge.operator.readiness import Dependency, DependencyState, Readiness
 from gateway.edge.operator.status import Status
 from gateway.flows.refusals import Refusals
 from gateway.metrics import Counters, Gauges, Metrics
+from tests.captured_log import captured_lines
 from tests.gateway.edge.serving import exchange, served_routes
 from tests.gateway.manual_clock import ManualClock
 
@@ -77,7 +77,7 @@ async def test_statistics_are_only_for_allowed_addresses(path: str) -> None:
     source = StatusSource()
     status = source.status("192.0.2.0/24")
     assert (await get(status, path, "192.0.2.9"))[0] == 200
-    with log.captured_lines() as lines:
+    with captured_lines() as lines:
         for _ in range(2):
             code, headers, body = await get(status, path, "198.51.100.1")
     (line,) = lines
@@ -124,7 +124,7 @@ async def test_statistics_are_not_open_to_the_clients_of_a_local_proxy_that_is_n
     async with served_routes(status.routes()) as address:
         request = f"GET {path} HTTP/1.1\r\nHost: h\r\n"
         assert (await exchange(address, f"{request}\r\n".encode()))[0] == 200
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             assert (await exchange(address, f"{request}{header}\r\n\r\n".encode()))[0] == 403
         assert ["a proxy that is not in http.trusted_proxies" in line for line in lines] == [True]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway import log
 from gateway.core.limits import FederationRules
+from tests.captured_log import captured_lines
 from tests.gateway.flows.federation.fake_host import NO_ANSWER, FakeHost, error
 from tests.gateway.flows.federation.seats import harness_with, request_join, seated_client
 from tests.gateway.flows.virtual_time import settle
@@ -31,7 +31,7 @@ async def test_failed_join_is_one_warning_that_names_backend_and_server(attribut
     setattr(host, attribute, value)
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for _ in range(2):
                 request_join(client)
                 await asyncio.sleep(15.0)
@@ -45,7 +45,7 @@ async def test_disabled_federation_is_one_warning() -> None:
     async with harness_with(FakeHost()) as harness:
         harness.change_settings(federation=FederationRules(enabled=False))
         client = await harness.hello("alice")
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             request_join(client)
             await settle()
         assert ["federation.enabled is false here" in line for line in lines] == [True]
@@ -55,7 +55,7 @@ async def test_host_that_stays_away_is_one_warning_a_minute() -> None:
     host = FakeHost()
     async with harness_with(host) as harness:
         await seated_client(harness)
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             host.unavailable = True
             host.connection.lose()
             await asyncio.sleep(30.0)
@@ -68,7 +68,7 @@ async def test_withdrawn_join_is_no_refusal() -> None:
     host.join = NO_ANSWER
     async with harness_with(host) as harness:
         client = await harness.hello("alice")
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             request_join(client)
             await settle()
             client.leave()

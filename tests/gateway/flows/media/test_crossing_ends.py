@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway import log
 from gateway.core.former_sids import LIFETIME
+from tests.captured_log import captured_lines
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call
 from tests.gateway.flows.media.descriptions import answer
@@ -61,7 +61,7 @@ async def test_message_about_an_ended_subscription_is_dropped(replace: Replaceme
             sids.extend(str(data["sid"]) for data in bob.data() if data["type"] == "offer")
         assert len(set(sids)) == 1 + repeated
         alice.received()
-        with log.captured_lines(logging.DEBUG) as lines:
+        with captured_lines(logging.DEBUG) as lines:
             for type in TYPES:
                 for sid in sids[:-1]:
                     bob.media(alice, type, sid=sid, payload=PAYLOAD)
@@ -82,7 +82,7 @@ async def test_candidate_of_a_replaced_publication_is_dropped() -> None:
         alice.offer("two", sid="2")
         await settle()
         alice.received()
-        with log.captured_lines(logging.INFO) as lines:
+        with captured_lines(logging.INFO) as lines:
             alice.media(alice, "candidate", sid="1", payload=PAYLOAD)
             await settle()
         assert alice.received() == []
@@ -125,7 +125,7 @@ async def test_message_about_an_ended_subscription_without_a_successor_is_answer
         harness.set_in_call("r", "alice", flags=0)
         await settle()
         bob.received()
-        with log.captured_lines(logging.INFO) as lines:
+        with captured_lines(logging.INFO) as lines:
             bob.media(alice, "answer", sid=sid, payload=PAYLOAD)
             await settle()
         assert bob.error_codes() == ["client_not_found"]

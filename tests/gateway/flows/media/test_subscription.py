@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from gateway import log
 from gateway.flows.settings import MediaLimits
 from mcu.base import (
     CloseReason,
@@ -18,6 +17,7 @@ from mcu.base import (
     NoSuchStream,
     Rejected,
 )
+from tests.captured_log import captured_lines
 from tests.gateway.flows.harness import OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import candidate_payload, publishing_call, subscribe
 from tests.gateway.flows.media.descriptions import answer, subscriber_offer
@@ -123,7 +123,7 @@ async def test_failure_to_subscribe_is_answered_with_an_error(error: Exception, 
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         harness.mcu.subscribe_error = error  # type: ignore[assignment]
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             for _ in range(5):
                 bob.media(alice, "requestoffer")
                 await settle()
@@ -391,7 +391,7 @@ async def test_refused_message_is_logged_once_a_minute(type: str, fields: dict[s
         bob.media(alice, "requestoffer")
         await settle()
         sid = bob.data()[0]["sid"]
-        with log.captured_lines(logging.WARNING) as lines:
+        with captured_lines(logging.WARNING) as lines:
             for _ in range(20):
                 bob.media(alice, type, **fields)
                 await settle()
@@ -404,7 +404,7 @@ async def test_sid_in_the_log_cannot_carry_private_data() -> None:
     harness, (alice, bob) = await publishing_call("alice", "bob")
     async with harness:
         await subscribe(bob, alice)
-        with log.captured_lines(logging.WARNING) as lines:
+        with captured_lines(logging.WARNING) as lines:
             bob.media(alice, "candidate", sid="192.0.2.7\n2001:db8::1" + "x" * 999, payload=candidate_payload())
             await settle()
         assert len(lines) == 1
