@@ -22,8 +22,8 @@ from pathlib import Path
 from bench import processes, report, works
 from bench.client import ServerRefused
 from bench.runner import Bench, WrongCount, compile_programs
-from bench.servers import Site, incumbent_binary, open_janus
-from bench.tokens import Keys
+from bench.servers import BenchSetup, incumbent_binary, open_janus
+from bench.tokens import TokenKeys
 from tests.compare.go_configuration import version
 
 
@@ -67,12 +67,12 @@ def open_bench(binary: Path | None, rounds: int, seconds: float, scale: float = 
     """Compile the load programs and start the backend and, beside an incumbent, the SFU of both servers."""
     with tempfile.TemporaryDirectory(prefix="portunus-bench-") as name, contextlib.ExitStack() as stack:
         scratch = Path(name)
-        keys = Keys()
+        keys = TokenKeys()
         command = [sys.executable, "-m", "bench.nextcloud", str(keys.write_published(scratch))]
         _, nextcloud = stack.enter_context(processes.listening(command, processes.LOAD_CORE))
         janus = stack.enter_context(open_janus()) if binary else ""
         yield Bench(
-            Site(scratch, nextcloud, binary, janus), compile_programs(scratch), keys, rounds, seconds, scale=scale
+            BenchSetup(scratch, nextcloud, binary, janus), compile_programs(scratch), keys, rounds, seconds, scale=scale
         )
 
 

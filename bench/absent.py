@@ -8,7 +8,7 @@ from bench import messages
 from bench.client import BenchClient
 from bench.report import Row
 from bench.runner import Bench, finish, sessions, unique_room, wait_until_ready
-from bench.servers import Server
+from bench.servers import RunningServer
 
 MEMBERS, AWAY = 1000, 300
 RATE = 100.0  # messages a second
@@ -32,7 +32,7 @@ def measure(bench: Bench, names: Sequence[str]) -> list[Row]:
     return [cost, memory]
 
 
-def _one_round(bench: Bench, server: Server, members: int, away: int, seconds: float) -> tuple[float, float]:
+def _one_round(bench: Bench, server: RunningServer, members: int, away: int, seconds: float) -> tuple[float, float]:
     """Return the CPU seconds of a message, and the bytes by which each absent session lets the process grow."""
     with sessions(bench, server, members) as clients:
         bench.join_in_turn(clients, unique_room("absent"))
@@ -50,7 +50,7 @@ def _one_round(bench: Bench, server: Server, members: int, away: int, seconds: f
         return cpu / sent, growth / away
 
 
-def _resume(bench: Bench, server: Server, absent: Sequence[BenchClient], sent: int) -> None:
+def _resume(bench: Bench, server: RunningServer, absent: Sequence[BenchClient], sent: int) -> None:
     """Resume the absent sessions; each must get every message once."""
     for client in absent:
         client.reconnect(server.port)

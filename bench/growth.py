@@ -24,7 +24,7 @@ from bench.client import PONG, BenchClient, client_frame
 from bench.messages import MessageLoad
 from bench.plot import Panel, Point, render
 from bench.runner import Bench, end_sessions
-from bench.servers import Server
+from bench.servers import RunningServer
 
 ROOM_SIZES = (2, 5, 10, 20, 50, 100, 200, 500, 1000)
 SESSION_COUNTS = (10, 30, 100, 300, 1000, 3000, 9000)
@@ -33,7 +33,7 @@ IDLE_SECONDS = 5.0  # in which the CPU time at rest is measured
 Curves = dict[str, list[Point]]  # by the name of the measured quantity
 
 
-def measure_rooms(bench: Bench, server: Server, sizes: Sequence[int]) -> Curves:
+def measure_rooms(bench: Bench, server: RunningServer, sizes: Sequence[int]) -> Curves:
     """Measure the CPU time of a message to rooms of these sizes, and of each of its deliveries."""
     curves: Curves = {"message": [], "delivery": []}
     for size in sizes:
@@ -45,7 +45,7 @@ def measure_rooms(bench: Bench, server: Server, sizes: Sequence[int]) -> Curves:
     return curves
 
 
-def measure_sessions(bench: Bench, server: Server, counts: Sequence[int]) -> Curves:
+def measure_sessions(bench: Bench, server: RunningServer, counts: Sequence[int]) -> Curves:
     """Measure memory, CPU time at rest and the CPU time of a message beside these counts of idle sessions."""
     curves: Curves = {"memory": [], "memory_per_session": [], "idle_cpu": [], "message": []}
     clients: list[BenchClient] = []
@@ -80,7 +80,7 @@ def _answer_pings(clients: Sequence[BenchClient]) -> None:
         client.socket.sendall(client_frame(b"", PONG))
 
 
-def _measure_delivery(bench: Bench, server: Server, load: MessageLoad) -> float:
+def _measure_delivery(bench: Bench, server: RunningServer, load: MessageLoad) -> float:
     """Return the CPU time of a delivery in microseconds: the median of the rounds, the first of which is left out."""
     with messages.open_load(bench, server, load) as (loaded, _, _):
         times = []

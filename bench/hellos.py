@@ -15,7 +15,7 @@ from bench.client import BenchClient, client_frame
 from bench.processes import MEASURED_CORE, listening
 from bench.report import FLOOR, Row, Targets
 from bench.runner import Bench, sessions
-from bench.servers import Server
+from bench.servers import RunningServer
 from bench.tokens import ALGORITHMS
 
 COUNT = 1000  # hellos of a round
@@ -53,7 +53,7 @@ LOADS = (
 RESUME_TARGETS = Targets(ratio=0.65)
 
 
-def measure(bench: Bench, servers: Sequence[Server], load: HelloLoad) -> Row:
+def measure(bench: Bench, servers: Sequence[RunningServer], load: HelloLoad) -> Row:
     """Measure the CPU time of connect, upgrade, welcome, hello, bye and close on all servers."""
     hellos = [hello(bench, load.backend, f"user{number:05d}") for number in range(bench.count(USERS, 2))]
     frames = bench.write_frames(client_frame(json.dumps(it).encode()) for it in hellos)
@@ -62,7 +62,7 @@ def measure(bench: Bench, servers: Sequence[Server], load: HelloLoad) -> Row:
     with contextlib.ExitStack() as stack:
         floor = [stack.enter_context(_floor())] if load.floor else []
 
-        def one_round(server: Server, _: bool) -> float:
+        def one_round(server: RunningServer, _: bool) -> float:
             before = server.cpu()
             if load.blocking:
                 blocking(server, count)
@@ -73,7 +73,7 @@ def measure(bench: Bench, servers: Sequence[Server], load: HelloLoad) -> Row:
         return bench.alternate(Row(load.work, load.text, "µs", load.targets), [*servers, *floor], one_round)
 
 
-def measure_resume(bench: Bench, servers: Sequence[Server]) -> Row:
+def measure_resume(bench: Bench, servers: Sequence[RunningServer]) -> Row:
     """Measure the CPU time of connect, upgrade, welcome, hello with a resume id, and close."""
     row = Row("resume", "20 at a time", "µs", RESUME_TARGETS)
     count = bench.count(COUNT, 20)
@@ -83,7 +83,7 @@ def measure_resume(bench: Bench, servers: Sequence[Server]) -> Row:
             clients = stack.enter_context(_disconnected_sessions(bench, server))
             frames[server.name] = bench.write_frames(client.resume_frame() for client in clients)
 
-        def one_round(server: Server, _: bool) -> float:
+        def one_round(server: RunningServer, _: bool) -> float:
             before = server.cpu()
             bench.load("hellos", server.port, 20, count, 0, 0, frames[server.name])
             return (server.cpu() - before) / count * 1e6
@@ -91,7 +91,7 @@ def measure_resume(bench: Bench, servers: Sequence[Server]) -> Row:
         return bench.alternate(row, servers, one_round)
 
 
-def latency(bench: Bench, servers: Sequence[Server]) -> list[Row]:
+def latency(bench: Bench, servers: Sequence[RunningServer]) -> list[Row]:
     """Measure the time from the planned connect to the hello's reply, at a stated rate."""
     names = ("median", "90th percentile", "99th percentile")
     rows = [Row(f"hello 1.0, {name}", f"{RATE:g} a second", "ms") for name in names]
@@ -116,17 +116,17 @@ def hello(bench: Bench, backend: str, userid: str) -> dict[str, Any]:
     return {"type": "hello", "hello": {"version": "2.0" if backend in ALGORITHMS else "1.0", "auth": auth}}
 
 
-def _blocking_load(hellos: Sequence[dict[str, Any]], at_once: int) -> Callable[[Server, int], None]:
+def _blocking_load(hellos: Sequence[dict[str, Any]], at_once: int) -> Callable[[RunningServer, int], None]:
     """Return a function that sends hellos from ``at_once`` threads, each of which waits for its replies."""
 
-    def one(server: Server, number: int) -> None:
+    def one(server: RunningServer, number: int) -> None:
         with BenchClient(server.port) as client:
             client.upgrade(server.port)
             client.send(hellos[number % len(hellos)])
             client.expect("hello")
             client.bye()
 
-    def run(server: Server, count: int) -> None:
+    def run(server: RunningServer, count: int) -> None:
         with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(lambda number: one(server, number), range(count)))
 
@@ -134,7 +134,7 @@ def _blocking_load(hellos: Sequence[dict[str, Any]], at_once: int) -> Callable[[
 
 
 @contextlib.contextmanager
-def _disconnected_sessions(bench: Bench, server: Server) -> Iterator[list[BenchClient]]:
+def _disconnected_sessions(bench: Bench, server: RunningServer) -> Iterator[list[BenchClient]]:
     """Open sessions and close their connections; resume and end the sessions with the block."""
     with sessions(bench, server, bench.count(RESUMED, 20)) as clients:
         for client in clients:
@@ -147,7 +147,7 @@ def _disconnected_sessions(bench: Bench, server: Server) -> Iterator[list[BenchC
 
 
 @contextlib.contextmanager
-def _floor() -> Iterator[Server]:
+def _floor() -> Iterator[RunningServer]:
     command = [sys.executable, str(Path(__file__).with_name("hello_floor.py"))]
     with listening(command, MEASURED_CORE) as (process, port):
-        yield Server(FLOOR, process.pid, port)
+        yield RunningServer(FLOOR, process.pid, port)

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from bench.processes import MEASURED_CORE
-from bench.sfu_host import KEY, Command, IgnoringListener, Reply
+from bench.sfu_host import KEY, Command, HostReply, IgnoringListener
 from mcu.base import PublishOptions, SubscribeOptions
 from mcu.janus.backend import JanusMcu
 from mcu.janus.settings import JanusServerSettings
@@ -39,7 +39,7 @@ class MeasuredSfu(Protocol):
         """Send an answer to the SFU."""
 
 
-class InprocessSfu:
+class InprocessSfuProcess:
     """The in-process SFU, in a gateway in another process."""
 
     name = "in-process"
@@ -66,16 +66,16 @@ class InprocessSfu:
         """Send an answer to the SFU."""
         await self._ask(Command("accept", answer, subscriber))
 
-    async def _ask(self, command: Command) -> Reply:
+    async def _ask(self, command: Command) -> HostReply:
         if self._process.stdin is None:
             raise RuntimeError("the SFU's process has no pipes")
         self._process.stdin.write(msgspec.json.encode(command) + b"\n")
         return await self._read()
 
-    async def _read(self) -> Reply:
+    async def _read(self) -> HostReply:
         if self._process.stdout is None:
             raise RuntimeError("the SFU's process has no pipes")
-        return msgspec.json.decode(await self._process.stdout.readline(), type=Reply)
+        return msgspec.json.decode(await self._process.stdout.readline(), type=HostReply)
 
 
 class MeasuredJanus:
@@ -109,7 +109,7 @@ class MeasuredJanus:
 
 
 @asynccontextmanager
-async def inprocess() -> AsyncIterator[InprocessSfu]:
+async def inprocess() -> AsyncIterator[InprocessSfuProcess]:
     """Start the in-process SFU in its own process."""
     process = await asyncio.create_subprocess_exec(
         *("taskset", "-c", str(MEASURED_CORE), sys.executable, "-m", "bench.sfu_host"),
@@ -117,7 +117,7 @@ async def inprocess() -> AsyncIterator[InprocessSfu]:
         stdout=subprocess.PIPE,
         limit=1 << 20,
     )
-    sfu = InprocessSfu(process)
+    sfu = InprocessSfuProcess(process)
     try:
         await sfu.start()
         yield sfu

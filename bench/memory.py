@@ -9,7 +9,7 @@ from bench import collector, hellos, messages
 from bench.processes import MEASURED_CORE, listening
 from bench.report import PORTUNUS, Row, Targets
 from bench.runner import Bench, sessions
-from bench.servers import Server
+from bench.servers import RunningServer
 
 SESSIONS = 9000
 WARM_UP_SESSIONS = 20  # opened before the measurement: the first ones load modules and fill caches
@@ -58,7 +58,7 @@ def measure_pauses(bench: Bench) -> list[Row]:
             (bench.site.scratch / "portunus.log").open("ab") as log,
             listening(command, MEASURED_CORE, stderr=log) as (process, port),
         ):
-            server = Server(PORTUNUS, process.pid, port)
+            server = RunningServer(PORTUNUS, process.pid, port)
             with sessions(bench, server, count):
                 messages.measure(once, [server], messages.PAIRS)
                 hellos.measure(once, [server], replace(hellos.PLAIN, floor=False))

@@ -12,7 +12,7 @@ from bench.client import BenchClient, client_frame
 from bench.processes import MEASURED_CORE, listening
 from bench.report import FLOOR, NO_TARGETS, PORTUNUS, Row, Targets
 from bench.runner import Bench, sessions, unique_room, wait_until_ready
-from bench.servers import Server
+from bench.servers import RunningServer
 
 SLICES = 4  # alternations of the servers within a round
 
@@ -55,7 +55,7 @@ LOADS = (
 class LoadedServer:
     """A server under the load: its connected clients, their frames, and the figures of the present round."""
 
-    server: Server
+    server: RunningServer
     clients: list[BenchClient]
     frames: Path
     seconds: float = 0.0  # of CPU
@@ -63,7 +63,7 @@ class LoadedServer:
     latencies: list[float] = field(default_factory=list)
 
 
-def measure(bench: Bench, servers: Sequence[Server], load: MessageLoad) -> Row:
+def measure(bench: Bench, servers: Sequence[RunningServer], load: MessageLoad) -> Row:
     """Measure the CPU time of a delivery on all servers and on the floor, alternately."""
     load = load.scaled(bench)
     row = Row(load.work, load.text, "µs", load.targets)
@@ -75,7 +75,7 @@ def measure(bench: Bench, servers: Sequence[Server], load: MessageLoad) -> Row:
                 loaded_servers[FLOOR] = stack.enter_context(_floor(bench, load, sent, delivered))
         order = [loaded.server for loaded in loaded_servers.values()]
 
-        def one_round(server: Server, counts: bool) -> float:
+        def one_round(server: RunningServer, counts: bool) -> float:
             """Run the load on all servers, in slices, when called for the first; return the figure of ``server``."""
             if server is order[0]:
                 seconds = bench.seconds if counts else min(0.3, bench.seconds)
@@ -86,7 +86,7 @@ def measure(bench: Bench, servers: Sequence[Server], load: MessageLoad) -> Row:
         return bench.alternate(row, order, one_round)
 
 
-def latency(bench: Bench, servers: Sequence[Server], load: MessageLoad, rate: float) -> list[Row]:
+def latency(bench: Bench, servers: Sequence[RunningServer], load: MessageLoad, rate: float) -> list[Row]:
     """Measure the time from the planned sending to the last delivery, at a stated rate."""
     load = load.scaled(bench)
     names = ("median", "90th percentile", "99th percentile")
@@ -120,7 +120,7 @@ def run_load(bench: Bench, load: MessageLoad, loaded: LoadedServer, seconds: flo
 
 
 @contextlib.contextmanager
-def open_load(bench: Bench, server: Server, load: MessageLoad) -> Iterator[tuple[LoadedServer, int, bytes]]:
+def open_load(bench: Bench, server: RunningServer, load: MessageLoad) -> Iterator[tuple[LoadedServer, int, bytes]]:
     """Open the sessions of a load, each group in its room; also yields a message's length and a delivered frame."""
     room = unique_room("messages")
     with sessions(bench, server, load.groups * load.size) as clients:
@@ -147,7 +147,7 @@ def _floor(bench: Bench, load: MessageLoad, sent: int, delivered: bytes) -> Iter
         clients = [stack.enter_context(BenchClient(port)) for _ in range(count)]
         wait_until_ready(process)
         frames = bench.write_frames([b"x" * sent] * (load.groups * load.senders))
-        yield LoadedServer(Server(FLOOR, process.pid, port), clients, frames)
+        yield LoadedServer(RunningServer(FLOOR, process.pid, port), clients, frames)
 
 
 def frame(load: MessageLoad, clients: list[BenchClient], index: int) -> bytes:

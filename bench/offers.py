@@ -17,7 +17,7 @@ from bench.hellos import hello
 from bench.publish_descriptions import FIXTURES
 from bench.report import FLOOR, NO_TARGETS, Row, Targets
 from bench.runner import Bench
-from bench.servers import Server, open_janus
+from bench.servers import RunningServer, open_janus
 from mcu.base import PublishOptions
 from mcu.janus.rooms import videoroom
 
@@ -73,7 +73,7 @@ def _percentile(times: list[float], percent: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def _on_server(bench: Bench, server: Server, count: int) -> AsyncIterator[list[Publish]]:
+async def _on_server(bench: Bench, server: RunningServer, count: int) -> AsyncIterator[list[Publish]]:
     """Open a session on a server for each publication; the sessions end with the block."""
     offer = (FIXTURES / "chromium" / "camera.offer.sdp").read_text()
     async with (

@@ -27,8 +27,8 @@ from typing import Any
 
 from bench import processes
 from bench.client import BenchClient, ServerRefused
-from bench.servers import Server, Site
-from bench.tokens import Keys
+from bench.servers import BenchSetup, RunningServer
+from bench.tokens import TokenKeys
 
 PAIRS = 100
 IDLE_SECONDS = 3.0  # without load, before and after
@@ -147,7 +147,7 @@ def show(name: str, milliseconds: list[float]) -> None:
     print(f"{name:38}{'  '.join(f'{figure:8.2f}' for figure in figures)}")
 
 
-def measure(server: Server, backend: str) -> None:
+def measure(server: RunningServer, backend: str) -> None:
     """Run all loads, and print the figures."""
     port = server.port
     command = [sys.executable, "-m", "bench.overload_load", str(port), backend, str(PAIRS)]
@@ -188,9 +188,9 @@ def main() -> None:
     os.sched_setaffinity(0, {processes.LOAD_CORE})
     with tempfile.TemporaryDirectory(prefix="portunus-bench-") as name:
         scratch = Path(name)
-        command = [sys.executable, "-m", "bench.nextcloud", str(Keys().write_published(scratch))]
+        command = [sys.executable, "-m", "bench.nextcloud", str(TokenKeys().write_published(scratch))]
         with processes.listening(command, processes.LOAD_CORE) as (_, nextcloud):
-            site = Site(scratch, nextcloud, None)
+            site = BenchSetup(scratch, nextcloud, None)
             with site.run(site.names[0]) as server:
                 measure(server, site.backend())
 

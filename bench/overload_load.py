@@ -28,7 +28,7 @@ _NUMBER_SIZE = len(b'"name":"000000000"')
 
 
 @dataclass
-class Result:
+class LoadOutcome:
     """The outcome of a load; times are those of the system's monotonic clock, in seconds."""
 
     offered: int = 0  # messages
@@ -100,14 +100,14 @@ class Pair:
         self.sender.recv(1 << 18)
 
 
-def run(pairs: list[Pair], rate: float, seconds: float) -> Result:
+def run(pairs: list[Pair], rate: float, seconds: float) -> LoadOutcome:
     """Offer a load for some seconds, and read until all that was sent has arrived."""
     poll, by_descriptor = select.epoll(), {}
     for pair in pairs:
         for sock, act in ((pair.receiver, pair.receive), (pair.sender, pair.drop_received)):
             poll.register(sock, select.EPOLLIN)
             by_descriptor[sock.fileno()] = act
-    result, before = Result(began=time.monotonic()), sum(pair.delivered for pair in pairs)
+    result, before = LoadOutcome(began=time.monotonic()), sum(pair.delivered for pair in pairs)
     last = result.began
     while not result.stopped or any(pair.delivered < pair.sent for pair in pairs):
         now = time.monotonic()

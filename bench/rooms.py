@@ -10,7 +10,7 @@ from bench.client import BenchClient
 from bench.report import PORTUNUS, Row, Targets
 from bench.rooms_api import RoomsApiClient
 from bench.runner import Bench, finish, sessions, unique_room, wait_until_ready
-from bench.servers import Server
+from bench.servers import RunningServer
 
 JOINS = ((300, Targets(ratio=0.20)), (1000, Targets(ratio=0.30)))
 MEMBERS = 1000  # of the room whose participants are updated
@@ -19,12 +19,12 @@ EVENT = '"target":"participants"'  # in each participants update
 UPDATE_TARGETS = Targets(ratio=0.20)
 
 
-def measure_joins(bench: Bench, servers: Sequence[Server], count: int, targets: Targets) -> Row:
+def measure_joins(bench: Bench, servers: Sequence[RunningServer], count: int, targets: Targets) -> Row:
     """Measure the CPU time of all joins together; every member must learn of every member."""
     members = bench.count(count, 2)
     row = Row("joins of one room", f"{members:,} at once", "ms", targets)
 
-    def one_round(server: Server, _: bool) -> float:
+    def one_round(server: RunningServer, _: bool) -> float:
         with sessions(bench, server, members) as clients:
             before = server.cpu()
             bench.join_all(clients, unique_room("joins"))
@@ -33,7 +33,7 @@ def measure_joins(bench: Bench, servers: Sequence[Server], count: int, targets: 
     return bench.alternate(row, servers, one_round)
 
 
-def measure_updates(bench: Bench, servers: Sequence[Server]) -> list[Row]:
+def measure_updates(bench: Bench, servers: Sequence[RunningServer]) -> list[Row]:
     """Measure the CPU time of an ``incall`` request about one member of a call, and of the update to all members.
 
     "Full" has the whole list, too. "Changed only" is the request of Nextcloud to servers that announce
@@ -43,7 +43,7 @@ def measure_updates(bench: Bench, servers: Sequence[Server]) -> list[Row]:
     with contextlib.ExitStack() as stack:
         rooms = {server.name: stack.enter_context(_call(bench, server, members)) for server in servers}
 
-        def one_round(server: Server, names_all: bool) -> float:
+        def one_round(server: RunningServer, names_all: bool) -> float:
             clients, room, api = rooms[server.name]
             bodies = [rooms_api.incall(room, range(1), members * names_all, flags) for flags in FLAGS]
             before = server.cpu()
@@ -59,7 +59,7 @@ def measure_updates(bench: Bench, servers: Sequence[Server]) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _call(bench: Bench, server: Server, members: int) -> Iterator[tuple[list[BenchClient], str, RoomsApiClient]]:
+def _call(bench: Bench, server: RunningServer, members: int) -> Iterator[tuple[list[BenchClient], str, RoomsApiClient]]:
     """Open a room, and put its members into the call by one request.
 
     It lists all members as ``users`` but one as ``changed``: with both lists in full it would exceed the incumbent's

@@ -9,7 +9,7 @@ import secrets
 from typing import Any
 
 from bench.runner import Bench, nextcloud_session
-from bench.servers import SECRET, Server
+from bench.servers import SECRET, RunningServer
 from gateway.wire import checksum
 
 TIMEOUT = 60.0  # seconds
@@ -18,7 +18,7 @@ TIMEOUT = 60.0  # seconds
 class RoomsApiClient:
     """Requests to a server's rooms API, signed with the plain backend's secret, each on a connection of its own."""
 
-    def __init__(self, bench: Bench, server: Server) -> None:
+    def __init__(self, bench: Bench, server: RunningServer) -> None:
         self._port = server.port
         self._backend = bench.site.base()
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from bench.client import BenchClient, client_frame
 from bench.processes import LOAD_CORE, compile_c, running
 from bench.report import INCUMBENT, Row
-from bench.servers import Server, Site
-from bench.tokens import Keys
+from bench.servers import BenchSetup, RunningServer
+from bench.tokens import TokenKeys
 
 PROGRAMS = ("floor", "load", "hellos", "receive")
 LOAD_TIMEOUT = 300.0  # seconds that a load program may take
@@ -35,9 +35,9 @@ class WrongCount(Exception):
 class Bench:
     """The options of a run, its site and its compiled load programs."""
 
-    site: Site
+    site: BenchSetup
     programs: dict[str, Path]
-    keys: Keys
+    keys: TokenKeys
     rounds: int
     seconds: float  # of each load on each server in a round
     patience: float = 30.0  # seconds without a frame to any client, after which an incomplete load fails
@@ -107,7 +107,9 @@ class Bench:
                 sender.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": JOINED}})
                 finish(process)
 
-    def alternate(self, row: Row, servers: Sequence[Server], measure: Callable[[Server, bool], float]) -> Row:
+    def alternate(
+        self, row: Row, servers: Sequence[RunningServer], measure: Callable[[RunningServer, bool], float]
+    ) -> Row:
         """Measure each server once in each round and keep the figures; the first round is not counted.
 
         ``measure`` is called with the server and whether the round counts. If the incumbent loses messages, the row
@@ -159,7 +161,7 @@ def compile_programs(scratch: Path) -> dict[str, Path]:
 
 
 @contextlib.contextmanager
-def sessions(bench: Bench, server: Server, count: int) -> Iterator[list[BenchClient]]:
+def sessions(bench: Bench, server: RunningServer, count: int) -> Iterator[list[BenchClient]]:
     """Open sessions; they end with the block, each by a ``bye`` that the server has answered."""
     clients: list[BenchClient] = []
     try:

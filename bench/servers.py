@@ -23,7 +23,7 @@ SECRET = "bench-6a1d4e8f2b7c49039d5e0f8a3c6b1274"
 
 
 @dataclass(frozen=True)
-class Server:
+class RunningServer:
     """A running server."""
 
     name: str  # PORTUNUS, INCUMBENT or FLOOR
@@ -50,7 +50,7 @@ class Server:
 
 
 @dataclass(frozen=True)
-class Site:
+class BenchSetup:
     """The configuration of the compared servers: the folder of their files, their Nextcloud, binary and SFU."""
 
     scratch: Path
@@ -73,13 +73,13 @@ class Site:
         return (PORTUNUS, INCUMBENT) if self.incumbent else (PORTUNUS,)
 
     @contextlib.contextmanager
-    def run(self, name: str) -> Iterator[Server]:
+    def run(self, name: str) -> Iterator[RunningServer]:
         """Start a server and end it with the block."""
         with self._portunus() if name == PORTUNUS else self._incumbent() as server:
             yield server
 
     @contextlib.contextmanager
-    def run_all(self) -> Iterator[list[Server]]:
+    def run_all(self) -> Iterator[list[RunningServer]]:
         """Start all servers that can be measured, and end them with the block."""
         with contextlib.ExitStack() as stack:
             yield [stack.enter_context(self.run(name)) for name in self.names]
@@ -96,15 +96,15 @@ class Site:
         return [*own, "serve", "-c", str(config)]
 
     @contextlib.contextmanager
-    def _portunus(self) -> Iterator[Server]:
+    def _portunus(self) -> Iterator[RunningServer]:
         with (
             (self.scratch / "portunus.log").open("ab") as log,
             listening(self.command(), MEASURED_CORE, stderr=log) as (process, port),
         ):
-            yield Server(PORTUNUS, process.pid, port)
+            yield RunningServer(PORTUNUS, process.pid, port)
 
     @contextlib.contextmanager
-    def _incumbent(self) -> Iterator[Server]:
+    def _incumbent(self) -> Iterator[RunningServer]:
         port = free_port()
         config = self.scratch / "server.conf"
         backends = [GoBackend(it, self.base(it), SECRET) for it in BACKENDS]
@@ -113,7 +113,7 @@ class Site:
             command = [str(self.incumbent), "-config", str(config)]
             with running(command, MEASURED_CORE, stdout=log, stderr=log) as process:
                 wait_until_it_listens(process, port)
-                yield Server(INCUMBENT, process.pid, port)
+                yield RunningServer(INCUMBENT, process.pid, port)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ MAX_MESSAGE_DELAY = 50.0  # ms, 99th percentile
 
 
 @dataclass
-class Result:
+class SfuMeasurements:
     """The measurements of one SFU with one number of subscribers."""
 
     cores: list[float] = field(default_factory=list)  # by round: CPU seconds per second
@@ -78,7 +78,9 @@ async def running_stream(
             await subscriber.close()
 
 
-async def measure(sfu: MeasuredSfu, publisher: RtpPublisher, subscribers: list[RtpSubscriber], result: Result) -> None:
+async def measure(
+    sfu: MeasuredSfu, publisher: RtpPublisher, subscribers: list[RtpSubscriber], result: SfuMeasurements
+) -> None:
     """Measure CPU time, delivered packets and delays for ``ROUND_SECONDS``, and add them to ``result``."""
     await asyncio.sleep(SETTLE)
     for subscriber in subscribers:
@@ -125,7 +127,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
-def print_result(name: str, count: int, result: Result, base_delay: float) -> None:
+def print_result(name: str, count: int, result: SfuMeasurements, base_delay: float) -> None:
     """Print the result for ``count`` subscribers; ``base_delay``: median without an SFU, in seconds."""
     cores = statistics.median(result.cores)
     rounds = " ".join(f"{round_cores:.3f}" for round_cores in result.cores)
@@ -137,9 +139,11 @@ def print_result(name: str, count: int, result: Result, base_delay: float) -> No
     )
 
 
-async def compare(frames: list[list[bytes]], count: int, rounds: int, base_delay: float) -> tuple[Result, Result]:
+async def compare(
+    frames: list[list[bytes]], count: int, rounds: int, base_delay: float
+) -> tuple[SfuMeasurements, SfuMeasurements]:
     """Measure both SFUs alternately, print their results, and return them: the in-process SFU's, Janus'."""
-    ours, theirs = Result(), Result()
+    ours, theirs = SfuMeasurements(), SfuMeasurements()
     for _ in range(rounds):
         for start_sfu, result in ((inprocess, ours), (janus, theirs)):
             async with (

@@ -41,7 +41,7 @@ class Command(msgspec.Struct):
     subscriber: int = 0
 
 
-class Reply(msgspec.Struct):
+class HostReply(msgspec.Struct):
     """One line of the reply."""
 
     sdp: str = ""
@@ -79,7 +79,7 @@ def config() -> Config:
     )
 
 
-def say(reply: Reply) -> None:
+def say(reply: HostReply) -> None:
     """Write one line of the reply."""
     sys.stdout.buffer.write(msgspec.json.encode(reply) + b"\n")
     sys.stdout.buffer.flush()
@@ -96,10 +96,10 @@ async def serve() -> None:
     reader = asyncio.StreamReader(limit=1 << 20)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    say(Reply(port=int(url.rpartition(":")[2])))
+    say(HostReply(port=int(url.rpartition(":")[2])))
     while line := await reader.readline():
         command = msgspec.json.decode(line, type=Command)
-        reply = Reply()
+        reply = HostReply()
         if command.do == "publish":
             _, description = await mcu.publish(KEY, parse(command.sdp).freeze(), PublishOptions(), IgnoringListener())
             reply.sdp = str(description)

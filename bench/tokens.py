@@ -11,7 +11,7 @@ from gateway.tools.fake_nextcloud import SigningKey
 ALGORITHMS = {"es256": "ES256", "rs256": "RS256", "eddsa": "EdDSA"}  # by backend
 
 
-class Keys:
+class TokenKeys:
     """The signing keys by backend; they exist once in a run."""
 
     def __init__(self) -> None:

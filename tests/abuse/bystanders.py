@@ -56,7 +56,7 @@ class Experience:
     health_own: float = 0.0  # the longest time of an answer that the gateway caused
 
 
-class Machine:
+class MachineDelay:
     """Counts the time for which the machine did not run the gateway although it was ready to run."""
 
     def __init__(self, gateway: int) -> None:
@@ -104,7 +104,7 @@ class Pulse:
 class Receiver:
     """The numbered messages that one client has received, and their longest delay: in all, and by the gateway."""
 
-    def __init__(self, client: TalkClient, machine: Machine, pulse: Pulse) -> None:
+    def __init__(self, client: TalkClient, machine: MachineDelay, pulse: Pulse) -> None:
         self.numbers: list[int] = []
         self.worst = 0.0
         self.own = 0.0
@@ -133,7 +133,7 @@ class HealthChecks:
     """Requests of ``/healthz`` to an address: their number, the failed ones, and the longest delay by the gateway."""
 
     def __init__(
-        self, address: tuple[str, int], machine: Machine, pulse: Pulse, tls: ssl.SSLContext | None = None
+        self, address: tuple[str, int], machine: MachineDelay, pulse: Pulse, tls: ssl.SSLContext | None = None
     ) -> None:
         self.count = 0
         self.failed = 0
@@ -174,7 +174,7 @@ class HealthChecks:
         return status.split()[1] == b"200"
 
 
-async def keep_sending(client: TalkClient, period: float, sent: list[int], machine: Machine) -> None:
+async def keep_sending(client: TalkClient, period: float, sent: list[int], machine: MachineDelay) -> None:
     """Send numbered messages to the room, with the time at which each is sent, until cancelled."""
     while True:
         data = {"type": "number", "number": len(sent), "at": time.monotonic(), "withheld": machine.withheld()}
@@ -185,7 +185,7 @@ async def keep_sending(client: TalkClient, period: float, sent: list[int], machi
 
 async def watch(
     gateway: str,
-    machine: Machine,
+    machine: MachineDelay,
     backend: str,
     tickets: Json,
     until: asyncio.Future[None],
@@ -251,7 +251,7 @@ async def main(gateway: str, process: str, backend: str, authority: str = "") ->
 
     waiting = asyncio.create_task(wait_for_line())
     tls = ssl.create_default_context(cafile=authority) if authority else None
-    experience = await watch(gateway, Machine(int(process)), backend, tickets, until, tls)
+    experience = await watch(gateway, MachineDelay(int(process)), backend, tickets, until, tls)
     waiting.cancel()
     print(json.dumps(asdict(experience)), flush=True)  # noqa: T201 - the answer to the parent process
 

@@ -25,7 +25,7 @@ from typing import Any
 import aiohttp
 
 from gateway.tools.fake_nextcloud import FakeNextcloud
-from tests.abuse.bystanders import PAIR, TEN, Experience, Machine
+from tests.abuse.bystanders import PAIR, TEN, Experience, MachineDelay
 from tests.gateway.edge.raw_client import RawClient
 
 LATE = 0.25  # seconds by which the gateway may delay a message of the bystanders, or an answer about its health
@@ -62,7 +62,7 @@ class Scene:
         return host, int(port)
 
     @asynccontextmanager
-    async def undisturbed(self, memory: int, *, health: bool = True) -> AsyncIterator[Machine]:
+    async def undisturbed(self, memory: int, *, health: bool = True) -> AsyncIterator[MachineDelay]:
         """Run the bystanders, and check at the end that none was disturbed; ``memory``: the allowed growth in bytes.
 
         ``health``: check the answers about its health, too. Yields the counter of the time for which the machine did
@@ -82,7 +82,7 @@ class Scene:
         assert self.growth < memory, f"the memory grew by {self.growth >> 10} KiB"
 
     @asynccontextmanager
-    async def watched(self, memory: int) -> AsyncIterator[Machine]:
+    async def watched(self, memory: int) -> AsyncIterator[MachineDelay]:
         """Run the bystanders as ``undisturbed`` does; store their ``experience`` and the ``growth``; check nothing."""
         arguments = ("-m", "tests.abuse.bystanders", self.url, str(self.process.pid), self.cloud.url, self.certificate)
         bystanders = await asyncio.create_subprocess_exec(
@@ -99,7 +99,7 @@ class Scene:
             self._base = self._most = self.resident()
             sampling = asyncio.create_task(self._sample())
             try:
-                yield Machine(self.process.pid)
+                yield MachineDelay(self.process.pid)
             finally:
                 sampling.cancel()
                 with contextlib.suppress(asyncio.CancelledError):

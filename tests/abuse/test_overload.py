@@ -31,7 +31,7 @@ relayed_bytes_per_second = 0
 END = {"id": "end", "type": "message"}  # has no body, so it is answered with an error after all messages before it
 
 
-class Member:
+class RecordingMember:
     """A client in the room; ``received`` has, by sender, the messages in the order of their arrival."""
 
     def __init__(self, name: str, client: RawClient) -> None:
@@ -96,12 +96,12 @@ async def test_messages_are_delivered_once_and_in_order_or_the_receivers_session
             recipient.client.writer.transport.abort()
 
 
-async def member(scene: Scene, name: str, receive_buffer: int = 0) -> Member:
+async def member(scene: Scene, name: str, receive_buffer: int = 0) -> RecordingMember:
     """Open a session in the room."""
-    return Member(name, await scene.attacker(name, room="crowded", receive_buffer=receive_buffer))
+    return RecordingMember(name, await scene.attacker(name, room="crowded", receive_buffer=receive_buffer))
 
 
-async def send(sender: Member, reader: Member, late: Member) -> None:
+async def send(sender: RecordingMember, reader: RecordingMember, late: RecordingMember) -> None:
     """Send numbered messages to a reader, to the client that does not read, and to the room, and ``END``."""
     frames = []
     for number in range(COUNT):

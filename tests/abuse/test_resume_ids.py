@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.core.throttle import MAX_FAILURES
-from tests.abuse.bystanders import Machine, Pulse
+from tests.abuse.bystanders import MachineDelay, Pulse
 from tests.abuse.scene import LATE, PATIENCE, Scene, running
 from tests.gateway.edge.raw_client import RawClient
 
@@ -55,7 +55,7 @@ async def guess(scene: Scene, member: RawClient) -> list[RawClient]:
 
 
 async def keep_resuming(
-    scene: Scene, member: RawClient, until: asyncio.Task[list[RawClient]], machine: Machine, pulse: Pulse
+    scene: Scene, member: RawClient, until: asyncio.Task[list[RawClient]], machine: MachineDelay, pulse: Pulse
 ) -> list[float]:
     """Resume a session until a task is done, and once more; return the seconds that each resume waited."""
     times, is_last = [], False

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.tools.talk_client import TalkClient
-from tests.abuse.bystanders import PULSE, HealthChecks, Machine, Pulse, Receiver
+from tests.abuse.bystanders import PULSE, HealthChecks, MachineDelay, Pulse, Receiver
 from tests.abuse.scene import LATE, PATIENCE, running
 from tests.frozen_process import freeze
 
@@ -48,7 +48,7 @@ async def test_waits_of_the_bystanders_do_not_excuse_a_gateway_that_stands_still
         os.setpriority(os.PRIO_PROCESS, scene.bystanders, 10)
         for process in [await stack.enter_async_context(busy()) for _ in range(2)]:
             os.sched_setaffinity(process, {processor})
-        waits = Machine(scene.bystanders)
+        waits = MachineDelay(scene.bystanders)
         freeze(scene.process.pid)
         frozen_at, waited, withheld = time.monotonic(), waits.withheld(), machine.withheld()
         async with asyncio.timeout(PATIENCE):
@@ -61,7 +61,7 @@ async def test_waits_of_the_bystanders_do_not_excuse_a_gateway_that_stands_still
 
 async def test_time_for_which_a_busy_machine_does_not_run_the_gateway_is_counted(tmp_path: Path) -> None:
     async with running(tmp_path) as scene, AsyncExitStack() as stack:
-        machine = Machine(scene.process.pid)
+        machine = MachineDelay(scene.process.pid)
         processor = min(os.sched_getaffinity(0))
         os.sched_setaffinity(scene.process.pid, {processor})
         os.setpriority(os.PRIO_PROCESS, scene.process.pid, 19)
@@ -73,7 +73,7 @@ async def test_time_for_which_a_busy_machine_does_not_run_the_gateway_is_counted
                 await scene.healthy()  # which needs the processor
 
 
-class ScriptedMachine(Machine):
+class ScriptedMachine(MachineDelay):
     """A machine that has withheld a given number of seconds."""
 
     def __init__(self, withheld: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.abuse.scene import PATIENCE, Scene, running
 from tests.abuse.test_tls_handshakes import FLOODING, HELLO, begin
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.http.tls_keys import APPLICATION_DATA, HANDSHAKE, KEY_UPDATE, Keys, read_secret
+from tests.gateway.edge.http.tls_keys import APPLICATION_DATA, HANDSHAKE, KEY_UPDATE, TrafficKeys, read_secret
 from tests.gateway.edge.raw_client import upgrade
 
 pytestmark = pytest.mark.full
@@ -82,7 +82,7 @@ async def discard(reader: asyncio.StreamReader) -> None:
             pass
 
 
-async def connect(scene: Scene, key_log: Path) -> tuple[Keys, asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(scene: Scene, key_log: Path) -> tuple[TrafficKeys, asyncio.StreamReader, asyncio.StreamWriter]:
     """Carry out a handshake; return the keys for the client's records, and the TCP connection."""
     context = ssl.create_default_context(cafile=scene.certificate)
     context.keylog_filename = str(key_log)
@@ -99,4 +99,4 @@ async def connect(scene: Scene, key_log: Path) -> tuple[Keys, asyncio.StreamRead
             incoming.write(await reader.read(65_536))
     writer.write(outgoing.read())
     assert tls.cipher() == ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)
-    return Keys(read_secret(key_log)), reader, writer
+    return TrafficKeys(read_secret(key_log)), reader, writer

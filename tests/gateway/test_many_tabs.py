@@ -22,10 +22,10 @@ LATENCY = 0.05  # seconds that Nextcloud takes for an answer
 LIMIT = 60.0  # seconds for a step of all tabs; a session must be resumed within 30 s
 
 
-Step = Callable[["Tab", TalkClient], Coroutine[None, None, None]]
+Step = Callable[["TalkTab", TalkClient], Coroutine[None, None, None]]
 
 
-class Tab:
+class TalkTab:
     """One tab: the sessions for its call and for the conversation that it shows."""
 
     def __init__(self, gateway: str, cloud: FakeNextcloud, number: int) -> None:
@@ -39,12 +39,12 @@ class Tab:
         return self.call, self.shown
 
 
-async def enter(tab: Tab, client: TalkClient, cloud: FakeNextcloud) -> None:
+async def enter(tab: TalkTab, client: TalkClient, cloud: FakeNextcloud) -> None:
     await client.hello({"token": cloud.token(ALICE, {"displayname": "Alice"})}, version="2.0")
     await client.join(tab.rooms[client], tab.sessions[client])
 
 
-async def all_at_once(tabs: list[Tab], step: Step) -> None:
+async def all_at_once(tabs: list[TalkTab], step: Step) -> None:
     """Run a function of tab and client for all clients at once, as when a browser is started or a laptop wakes up."""
     async with asyncio.timeout(LIMIT), asyncio.TaskGroup() as group:
         for tab in tabs:
@@ -52,13 +52,13 @@ async def all_at_once(tabs: list[Tab], step: Step) -> None:
                 group.create_task(step(tab, client))
 
 
-async def check_that_all_receive(tabs: list[Tab], friend: TalkClient, number: int) -> None:
+async def check_that_all_receive(tabs: list[TalkTab], friend: TalkClient, number: int) -> None:
     """Check that a message to the user reaches the sessions of each tab, and one to the call only those in it."""
     user: Json = {"type": "user", "userid": ALICE}
     await friend.send({"type": "message", "message": {"recipient": user, "data": number}})
     await friend.send({"type": "message", "message": {"recipient": {"type": "call"}, "data": -number}})
 
-    async def receive(tab: Tab, client: TalkClient) -> None:
+    async def receive(tab: TalkTab, client: TalkClient) -> None:
         await client.wait_for(lambda message: message.get("message", {}).get("data") == number, limit=LIMIT)
         if client is tab.call:
             await client.wait_for(lambda message: message.get("message", {}).get("data") == -number, limit=LIMIT)
@@ -74,12 +74,12 @@ async def test_user_of_many_tabs_calls_resumes_and_starts_anew(tmp_path: Path) -
         cloud.latency = LATENCY
         async with served_gateway(tmp_path, cloud) as url:
             cloud.gateway = url
-            tabs = [Tab(url, cloud, number) for number in range(TABS)]
+            tabs = [TalkTab(url, cloud, number) for number in range(TABS)]
             for tab in tabs:
                 for client in tab.clients:
                     stack.push_async_callback(client.disconnect)
 
-            async def start(tab: Tab, client: TalkClient) -> None:
+            async def start(tab: TalkTab, client: TalkClient) -> None:
                 await client.connect()
                 await enter(tab, client, cloud)
 
@@ -94,7 +94,7 @@ async def test_user_of_many_tabs_calls_resumes_and_starts_anew(tmp_path: Path) -
             assert set(in_call(update)) == {friend.session_id, *(tab.call.session_id for tab in tabs)}
             await check_that_all_receive(tabs, friend, 1)
 
-            async def wake_up(tab: Tab, client: TalkClient) -> None:
+            async def wake_up(tab: TalkTab, client: TalkClient) -> None:
                 before = client.session_id
                 await client.connect()
                 await client.resume()
@@ -109,7 +109,7 @@ async def test_user_of_many_tabs_calls_resumes_and_starts_anew(tmp_path: Path) -
 
         async with served_gateway(tmp_path, cloud) as restarted:  # it knows none of the sessions
 
-            async def start_anew(tab: Tab, client: TalkClient) -> None:
+            async def start_anew(tab: TalkTab, client: TalkClient) -> None:
                 renewed = TalkClient(restarted, cloud.url)
                 stack.push_async_callback(renewed.disconnect)
                 await renewed.connect()

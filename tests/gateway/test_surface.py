@@ -61,7 +61,7 @@ WITH_AN_SFU = {"mcu", "offer-codecs", "update-sdp"}
 
 
 @dataclass
-class ServedGateway:
+class GatewayAndCloud:
     """A gateway and its Nextcloud."""
 
     url: str
@@ -69,7 +69,7 @@ class ServedGateway:
 
 
 @pytest.fixture(params=["none", "inprocess"])
-async def served(request: pytest.FixtureRequest) -> AsyncIterator[ServedGateway]:
+async def served(request: pytest.FixtureRequest) -> AsyncIterator[GatewayAndCloud]:
     sfu = McuSection(type="inprocess", settings=InprocessSettings(address="127.0.0.1"))
     async with FakeNextcloud() as cloud:
         sections = {
@@ -79,7 +79,7 @@ async def served(request: pytest.FixtureRequest) -> AsyncIterator[ServedGateway]
             "mcu": McuSection() if request.param == "none" else sfu,
         }
         async with running_gateway(cloud, **sections) as (_, url):
-            yield ServedGateway(url, cloud)
+            yield GatewayAndCloud(url, cloud)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def without_optional_features(features: list[str]) -> set[str]:
 
 
 # reference 1.2-a
-async def test_each_route_is_served_below_both_prefixes(served: ServedGateway, http: aiohttp.ClientSession) -> None:
+async def test_each_route_is_served_below_both_prefixes(served: GatewayAndCloud, http: aiohttp.ClientSession) -> None:
     for prefix in PATH_PREFIXES:
         for method, path, status in ROUTES:
             async with http.request(method, served.url + prefix + path) as response:
@@ -134,7 +134,9 @@ async def test_each_registered_route_is_tested() -> None:
         ("GET", "/spreed/poll"),
     ],
 )
-async def test_wrong_method_is_405(served: ServedGateway, http: aiohttp.ClientSession, method: str, path: str) -> None:
+async def test_wrong_method_is_405(
+    served: GatewayAndCloud, http: aiohttp.ClientSession, method: str, path: str
+) -> None:
     async with http.request(method, served.url + path) as response:
         assert response.status == 405
 
@@ -143,14 +145,14 @@ async def test_wrong_method_is_405(served: ServedGateway, http: aiohttp.ClientSe
 @pytest.mark.parametrize(
     "path", ["/", "/spreed/", "/api/v1/room/", "/api/v1/room/a/b", "/api/vi/room/a", "/debug/pprof/"]
 )
-async def test_unknown_path_is_404(served: ServedGateway, http: aiohttp.ClientSession, path: str) -> None:
+async def test_unknown_path_is_404(served: GatewayAndCloud, http: aiohttp.ClientSession, path: str) -> None:
     async with http.post(served.url + path) as response:
         assert response.status == 404
 
 
 # reference 1.2-b
 async def test_each_response_names_the_server_and_its_features(
-    served: ServedGateway, http: aiohttp.ClientSession
+    served: GatewayAndCloud, http: aiohttp.ClientSession
 ) -> None:
     async with http.get(served.url + "/api/v1/serverinfo") as response:
         features = (await response.json())["features"]
@@ -174,7 +176,7 @@ async def test_each_response_names_the_server_and_its_features(
 
 # reference 13.1-a
 async def test_each_endpoint_announces_its_features_and_the_version(
-    served: ServedGateway, http: aiohttp.ClientSession
+    served: GatewayAndCloud, http: aiohttp.ClientSession
 ) -> None:
     async with http.get(served.url + "/api/v1/serverinfo") as response:
         regular = await response.json()

@@ -27,7 +27,7 @@ CLEAN_UP_TIMEOUT = 60.0  # seconds after the start; docs/janus.md says 18
 CALL_HANDLES = 5  # of a call of two members: the control handle, two publishers, two subscribers
 
 
-class ServedGateway:
+class GatewayWithCall:
     """One ``portunus serve`` with an instance name on Janus, and a call of two members."""
 
     def __init__(
@@ -107,8 +107,8 @@ async def test_restarted_gateway_removes_its_old_rooms_and_serves_its_clients_ag
 ) -> None:
     """The clients join again at once, the old process' rooms and handles go, another gateway is unaffected."""
     async with FakeNextcloud() as cloud, JanusProcess() as janus, AsyncExitStack() as stack:
-        restarted = ServedGateway(tmp_path, "restarted", cloud, janus, 1)
-        other = ServedGateway(tmp_path, "other", cloud, janus, 3)
+        restarted = GatewayWithCall(tmp_path, "restarted", cloud, janus, 1)
+        other = GatewayWithCall(tmp_path, "other", cloud, janus, 3)
         await stack.enter_async_context(other.run())
         await other.call(stack)
         untouched = await other.rooms_and_handles()

@@ -10,7 +10,7 @@ from collections import deque
 from gateway.core.session import Session
 from gateway.core.visibility import Form
 from gateway.flows.federation.listed_participants import ListedParticipants
-from gateway.flows.federation.remote_session import KeptBytes
+from gateway.flows.federation.remote_session import SharedBytes
 from gateway.flows.rooms.chat import RoomMessage
 from gateway.flows.services import Services
 from gateway.wire import remote_messages
@@ -24,7 +24,7 @@ ID_LENGTH = 64  # characters of a request id that are compared
 class HostMessages:
     """Appends messages of the host to the outbox of one session; ``list_bytes`` counts the memory of all kept lists."""
 
-    def __init__(self, services: Services, session: Session, list_bytes: KeptBytes) -> None:
+    def __init__(self, services: Services, session: Session, list_bytes: SharedBytes) -> None:
         self._delivery = services.delivery
         self._session = session
         self._participants = ListedParticipants(list_bytes)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw, Struct
 
-from gateway.flows.federation.remote_session import KeptBytes
+from gateway.flows.federation.remote_session import SharedBytes
 from gateway.wire import remote_messages
 from gateway.wire.client import ABSENT, is_given
 from gateway.wire.media import read_string
@@ -35,7 +35,7 @@ _encoder = msgspec.json.Encoder()
 class ListedParticipants:
     """The last list of participants for one client, with local ids; ``list_bytes`` counts the memory of all lists."""
 
-    def __init__(self, list_bytes: KeptBytes) -> None:
+    def __init__(self, list_bytes: SharedBytes) -> None:
         self._list_bytes = list_bytes
         self._users = b""  # the encoded list; empty: none is known
         self._left: set[str] = set()  # sessions that have left the room since

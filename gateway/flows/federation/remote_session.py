@@ -47,7 +47,7 @@ _encoder = msgspec.json.Encoder()
 _T = TypeVar("_T")
 
 
-class KeptBytes:
+class SharedBytes:
     """A total that many sessions share: of their kept messages or, in another instance, of lists of participants."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class RemoteSession:
         nextcloud: str,
         token: str,
         features: tuple[str, ...],
-        kept_bytes: KeptBytes,
+        kept_bytes: SharedBytes,
     ) -> None:
         self._servers = servers
         self._signaling = signaling

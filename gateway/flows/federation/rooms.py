@@ -22,7 +22,7 @@ from gateway.core.session import ClientType, Session
 from gateway.flows.bye import ROOM_SESSION_RECONNECTED
 from gateway.flows.call_log import SessionEnd, StreamEnd
 from gateway.flows.federation.remote_room import RemoteRoom, failure_reason, federation_error, unavailable_error
-from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
+from gateway.flows.federation.remote_session import HostRefused, RemoteSession, SharedBytes
 from gateway.flows.federation.seat import FederatedSeat
 from gateway.flows.federation.withdrawable_join import WithdrawableJoin
 from gateway.flows.ports import NOT_ALLOWED, RemoteUnavailable
@@ -64,8 +64,8 @@ class FederatedRooms:
         self._closer = closer
         # Sessions that join with a new seat, and whether the host has ended their previous seat meanwhile.
         self._previous_seat_ended: dict[SessionId, bool] = {}
-        self._kept_bytes = KeptBytes()
-        self._list_bytes = KeptBytes()
+        self._kept_bytes = SharedBytes()
+        self._list_bytes = SharedBytes()
         # Number of seats by key of the limit, and by the user, server or backend that is limited.
         self._seat_counts: Counter[tuple[str, str]] = Counter()
 

@@ -36,7 +36,7 @@ from gateway.flows.federation.remote_room import (
     refusal_reason,
     unavailable_error,
 )
-from gateway.flows.federation.remote_session import HostRefused, KeptBytes, RemoteSession
+from gateway.flows.federation.remote_session import HostRefused, RemoteSession, SharedBytes
 from gateway.flows.federation.seat_owner import SeatOwner
 from gateway.flows.federation.seat_state import SeatState
 from gateway.flows.ports import NETWORK_ERROR, RemoteConnectionLost, RemoteUnavailable
@@ -70,7 +70,7 @@ class FederatedSeat:
         session: Session,
         remote: RemoteSession,
         room: RemoteRoom,
-        list_bytes: KeptBytes,
+        list_bytes: SharedBytes,
     ) -> None:
         self._services = services
         self._owner = owner

@@ -120,11 +120,11 @@ async def test_close_frame_behind_a_batch_is_not_counted_as_a_message(server: Fl
     (connection,) = server.endpoint._connections
     message = b'{"type":"x"}'
 
-    class FullTransport(RecordingTransport):
+    class HoldingTransport(RecordingTransport):
         def get_write_buffer_size(self) -> int:
             return len(CLOSE_FRAME)
 
-    connection._transport = FullTransport(connection._transport)
+    connection._transport = HoldingTransport(connection._transport)
     assert connection._count_undelivered([message], len(CLOSE_FRAME)) == 0
     assert connection._count_undelivered([message]) == 1
     client.wire.reset()

@@ -11,9 +11,9 @@ import pytest
 from gateway.edge.http import tls, tls_overhead
 from gateway.edge.http.tls_overhead import PERIOD, LimitedConnection, TooMuchOverhead
 from tests.gateway.certificates import make_certificate
-from tests.gateway.edge.http.tls_keys import APPLICATION_DATA, HANDSHAKE, KEY_UPDATE, Keys, read_secret
+from tests.gateway.edge.http.tls_keys import APPLICATION_DATA, HANDSHAKE, KEY_UPDATE, TrafficKeys, read_secret
 
-Pair = tuple[LimitedConnection, ssl.MemoryBIO, Keys]
+Pair = tuple[LimitedConnection, ssl.MemoryBIO, TrafficKeys]
 
 
 ALLOWANCE = 8192  # octets
@@ -35,10 +35,10 @@ def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
         with contextlib.suppress(ssl.SSLWantReadError):
             connection.do_handshake()
     assert isinstance(server, LimitedConnection)
-    return server, to_server, Keys(read_secret(tmp_path / "keys"))
+    return server, to_server, TrafficKeys(read_secret(tmp_path / "keys"))
 
 
-def updates(keys: Keys, count: int, content: bytes = b"") -> bytes:
+def updates(keys: TrafficKeys, count: int, content: bytes = b"") -> bytes:
     """Return updates of the keys, each followed by a record with content, if any."""
     records = []
     for _ in range(count):

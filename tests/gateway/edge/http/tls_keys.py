@@ -12,7 +12,7 @@ HANDSHAKE, APPLICATION_DATA = 22, 23  # types of records
 KEY_UPDATE = bytes([24, 0, 0, 1, 1])  # a message that requests an update of the peer's keys, too
 
 
-class Keys:
+class TrafficKeys:
     """The keys of TLS_AES_256_GCM_SHA384 with which a client sends (RFC 8446, 7)."""
 
     def __init__(self, secret: bytes) -> None:

@@ -12,7 +12,7 @@ WAIT_TIMEOUT = 30.0  # seconds
 
 
 @dataclass
-class Connection:
+class AcceptedConnection:
     """An accepted connection; ``number`` counts from 1."""
 
     number: int
@@ -41,7 +41,7 @@ class Connection:
         self.ended.set()
 
 
-Script = Callable[[Connection], Awaitable[None]]
+Script = Callable[[AcceptedConnection], Awaitable[None]]
 
 
 class ScriptedBackend:
@@ -51,7 +51,7 @@ class ScriptedBackend:
         self._script = script
         self.url = ""
         self.port = 0
-        self.connections: list[Connection] = []
+        self.connections: list[AcceptedConnection] = []
         self.requests: list[bytes] = []
         self._recorded = asyncio.Event()
 
@@ -66,7 +66,7 @@ class ScriptedBackend:
             await self._recorded.wait()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(len(self.connections) + 1, reader, writer)
+        connection = AcceptedConnection(len(self.connections) + 1, reader, writer)
         self.connections.append(connection)
         try:
             await self._script(connection)

@@ -16,7 +16,7 @@ from gateway.edge.nextcloud import backend_http
 from gateway.edge.nextcloud.answer_turns import PIECE, TURN_BYTES, AnswerTurns
 from gateway.edge.nextcloud.backend_connection import BackendConnection, Reply, RequestFailed, Unreachable
 from gateway.edge.nextcloud.backend_http import MAX_BODY, BackendHttp
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, Connection, answer, scripted_backend
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, AcceptedConnection, answer, scripted_backend
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 REQUEST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
@@ -39,7 +39,7 @@ async def outcome_of(
     Return the outcome of the first, a reply or the label of the error, and the number of connections.
     """
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         if connection.number == 1:
             await connection.receive()
             await send_in_pieces(connection, data, pieces)
@@ -61,7 +61,7 @@ async def request_outcome(http: BackendHttp, url: str) -> Reply | str:
         return error.label
 
 
-async def send_in_pieces(connection: Connection, data: bytes, size: int) -> None:
+async def send_in_pieces(connection: AcceptedConnection, data: bytes, size: int) -> None:
     for at in range(0, len(data), size or len(data)):
         await connection.send(data[at : at + (size or len(data))])
         if size:
@@ -149,7 +149,7 @@ FOLLOWED_ANSWERS = {
 async def test_octets_after_an_answer_close_the_connection(
     http: BackendHttp, monkeypatch: pytest.MonkeyPatch, case: str, pieces: int
 ) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await send_in_pieces(
             connection, FOLLOWED_ANSWERS[case] if connection.number == 1 else answer(NEXT_BODY), pieces
@@ -251,7 +251,7 @@ async def connect(port: int, turns: AnswerTurns | None = None, backend: str = ""
 
 
 async def test_gzip_bomb_is_not_decompressed_beyond_the_limit() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(answer(gzip.compress(bytes(50_000_000)), "Content-Encoding: gzip"))
         await connection.wait_closed()
@@ -264,7 +264,7 @@ async def test_gzip_bomb_is_not_decompressed_beyond_the_limit() -> None:
 
 
 async def test_reset_in_a_body_without_a_length_is_an_error() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(OK + b"\r\n{}")
         await connection.wait_closed()
@@ -284,7 +284,7 @@ async def test_reset_in_a_body_without_a_length_is_an_error() -> None:
 async def test_many_short_chunks_are_parsed_in_many_turns_of_the_event_loop(http: BackendHttp) -> None:
     chunks = b"1\r\n{\r\n" * 20_000
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(CHUNKED + chunks + b"0\r\n\r\n")
         await connection.wait_closed()
@@ -303,7 +303,7 @@ async def test_many_short_chunks_are_parsed_in_many_turns_of_the_event_loop(http
 async def test_answers_of_many_connections_are_parsed_in_turns_of_the_event_loop(http: BackendHttp) -> None:
     chunks = b"1\r\n{\r\n" * 5000
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(CHUNKED + chunks + b"0\r\n\r\n")
         await connection.wait_closed()
@@ -328,7 +328,7 @@ async def test_answers_of_many_connections_are_parsed_in_turns_of_the_event_loop
 
 @pytest.mark.parametrize("body", [b"x" * (MAX_BODY + 1), b"{"], ids=["too large", "broken off"])
 async def test_failed_request_leaves_nothing_to_the_garbage_collector(body: bytes, http: BackendHttp) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(OK + b"Content-Length: 2000000\r\n\r\n" + body)
         connection.writer.close()
@@ -367,7 +367,7 @@ async def test_failed_request_leaves_nothing_to_the_garbage_collector(body: byte
     ],
 )
 async def test_endless_answer_is_an_error(first: bytes, forever: bytes, labels: set[str]) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(first)
         while not connection.writer.is_closing():
@@ -383,7 +383,7 @@ async def test_endless_answer_is_an_error(first: bytes, forever: bytes, labels: 
 
 
 async def test_answer_that_arrives_slowly_octet_by_octet_times_out() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         for octet in answer(b"x" * 1000):
             await connection.send(bytes([octet]))
@@ -403,7 +403,7 @@ async def test_answer_that_arrives_slowly_octet_by_octet_times_out() -> None:
 async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
     forge = asyncio.Event()
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(answer(b"%d" % connection.number))
         await forge.wait()
@@ -419,7 +419,7 @@ async def test_octets_on_an_idle_connection_close_it(http: BackendHttp) -> None:
 
 
 async def test_octets_before_the_first_request_close_the_connection() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.send(FORGED_ANSWER)
         await connection.wait_closed()
 

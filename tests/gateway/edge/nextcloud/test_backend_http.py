@@ -15,7 +15,7 @@ from gateway.edge.nextcloud.backend_http import BackendHttp
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.nextcloud.scripted_backend import (
     WAIT_TIMEOUT,
-    Connection,
+    AcceptedConnection,
     ScriptedBackend,
     answer,
     scripted_backend,
@@ -39,7 +39,7 @@ async def failure(http: BackendHttp, url: str) -> str:
     return caught.value.label
 
 
-async def answer_each(connection: Connection) -> None:
+async def answer_each(connection: AcceptedConnection) -> None:
     """Answer each request with the number of its connection."""
     while await connection.receive():
         await connection.send(answer(b"%d" % connection.number))
@@ -47,7 +47,7 @@ async def answer_each(connection: Connection) -> None:
 
 
 async def test_request_is_written_as_http_1_1_says(http: BackendHttp) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         while request := await connection.receive():
             backend.record(request)
             await connection.send(answer())
@@ -101,7 +101,7 @@ def test_url_is_split_into_host_port_and_path(url: str, host: str, port: int, au
 
 
 async def test_connection_is_reused_until_the_backend_says_close(http: BackendHttp) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         for last in (False, True):
             await connection.receive()
             await connection.send(answer(b"%d" % connection.number, *(["Connection: close"] if last else [])))
@@ -112,7 +112,7 @@ async def test_connection_is_reused_until_the_backend_says_close(http: BackendHt
 
 
 async def test_http_1_0_answer_ends_with_the_connection(http: BackendHttp) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n%d" % connection.number)
 
@@ -126,7 +126,7 @@ async def test_http_1_0_answer_ends_with_the_connection(http: BackendHttp) -> No
 async def test_request_on_a_kept_connection_that_ends_without_a_byte_is_repeated_once(
     http: BackendHttp, reset: bool
 ) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         backend.record(await connection.receive())
         await connection.send(answer(b"%d" % connection.number))
         backend.record(await connection.receive())
@@ -141,7 +141,7 @@ async def test_request_on_a_kept_connection_that_ends_without_a_byte_is_repeated
 
 # reference 3.7-j
 async def test_request_is_not_repeated_on_a_new_connection(http: BackendHttp) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         backend.record(await connection.receive())
 
     async with scripted_backend(script) as backend:
@@ -152,7 +152,7 @@ async def test_request_is_not_repeated_on_a_new_connection(http: BackendHttp) ->
 
 @pytest.mark.parametrize("part", [b"H", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", answer(b"{}")[:-1]])
 async def test_request_is_not_repeated_after_a_part_of_an_answer(http: BackendHttp, part: bytes) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         backend.record(await connection.receive())
         await connection.send(answer())
         backend.record(await connection.receive())
@@ -167,7 +167,7 @@ async def test_request_is_not_repeated_after_a_part_of_an_answer(http: BackendHt
 async def test_cancelled_request_closes_its_connection(http: BackendHttp) -> None:
     answer_begun = asyncio.Event()
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         if connection.number == 1:
             await connection.send(answer(b"secret of another")[:-3])
@@ -189,7 +189,7 @@ async def test_cancelled_request_closes_its_connection(http: BackendHttp) -> Non
 
 
 async def test_cancelled_requests_make_room_for_others_to_the_host() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         while request := await connection.receive():
             backend.record(request)
             if gate.is_set():
@@ -215,7 +215,7 @@ async def test_cancelled_requests_make_room_for_others_to_the_host() -> None:
 
 
 async def test_close_ends_running_and_waiting_requests_and_all_connections() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         backend.record(await connection.receive())
         if connection.number == 1:
             await connection.send(answer())
@@ -238,7 +238,7 @@ async def test_close_ends_running_and_waiting_requests_and_all_connections() -> 
 
 
 async def test_close_during_the_tls_handshake_leaves_no_connection() -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         backend.record(await connection.reader.read(5))
         await connection.wait_closed()
 
@@ -254,7 +254,7 @@ async def test_close_during_the_tls_handshake_leaves_no_connection() -> None:
 
 
 async def test_host_without_connections_is_forgotten(http: BackendHttp) -> None:
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(answer(b"{}", "Connection: close"))
         await connection.wait_closed()
@@ -321,7 +321,7 @@ async def test_server_name_and_protocol_are_sent_in_the_tls_handshake(
     trusted_context.sni_callback = lambda _, name, __: names.append(name)
     trusted_context.set_alpn_protocols(["h2", "http/1.1"])
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         chosen = connection.writer.get_extra_info("ssl_object").selected_alpn_protocol()
         while await connection.receive():
             await connection.send(answer(chosen.encode()))
@@ -354,7 +354,7 @@ async def test_http_on_a_tls_port_and_tls_on_an_http_port_are_errors(
     async with scripted_backend(answer_each, trusted_context) as backend:
         assert await failure(http, backend.url.replace("https:", "http:")) == "unknown"
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await connection.wait_closed()
 

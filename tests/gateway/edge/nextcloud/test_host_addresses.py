@@ -13,7 +13,7 @@ from gateway.edge.nextcloud import host_addresses
 from gateway.edge.nextcloud.backend_connection import RequestFailed
 from gateway.edge.nextcloud.backend_http import BackendHttp
 from gateway.edge.nextcloud.host_addresses import HostAddresses
-from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, Connection, answer, scripted_backend
+from tests.gateway.edge.nextcloud.scripted_backend import WAIT_TIMEOUT, AcceptedConnection, answer, scripted_backend
 
 URL = "https://cloud.example/"
 FOUND_ADDRESSES = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 443))]
@@ -58,7 +58,7 @@ async def test_addresses_of_a_host_are_cached_for_ten_seconds(monkeypatch: pytes
             lookups.append(host)
         return await original(host, port, **options)
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: AcceptedConnection) -> None:
         await connection.receive()
         await connection.send(answer(b"{}", "Connection: close"))
 

@@ -68,7 +68,7 @@ secret = "{turn_secret}"
 servers = ["{turn}"]
 """
 
-Result = dict[str, str]
+ReportedResult = dict[str, str]
 
 
 class DoctorSite:
@@ -173,7 +173,7 @@ class DoctorSite:
 
     # -- the doctor
 
-    async def examine(self) -> list[Result]:
+    async def examine(self) -> list[ReportedResult]:
         """Run ``portunus doctor --json`` and return its results."""
         self._write()
         arguments = ["doctor", self.url, "-c", str(self.file), "--json", *(["--media"] if self.media else [])]
@@ -182,10 +182,10 @@ class DoctorSite:
         finally:
             logging.disable(logging.NOTSET)
         assert done.exit_code in (0, 1), done.output
-        results: list[Result] = json.loads(done.stdout)
+        results: list[ReportedResult] = json.loads(done.stdout)
         return results
 
-    async def findings(self) -> list[Result]:
+    async def findings(self) -> list[ReportedResult]:
         """Return the results that name a problem, besides the advice to update the Janus of Debian."""
         found = [result for result in await self.examine() if result["state"] in ("failed", "warning")]
         return [result for result in found if not is_old_janus(result)]
