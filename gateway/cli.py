@@ -13,6 +13,7 @@ from typing import TypeVar
 import click
 
 from gateway import log
+from gateway.tools.command_errors import NoAnswer, load_config, unwritable
 from gateway.tools.configuration.commands import config_group
 from gateway.tools.doctor.command import doctor
 from gateway.version import VERSION
@@ -56,10 +57,7 @@ def serve(path: Path, log_format: log.Style, log_level: tuple[int, dict[str, int
     finally:
         gc.enable()
     log.configure(log_format, log_level[0], areas=log_level[1])
-    try:
-        loaded = config.load(path, os.environ)
-    except config.ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    loaded = load_config(path)
     sys.exit(tool.run(loaded, lambda: config.load(path, os.environ), path))
 
 
@@ -133,7 +131,7 @@ def timeline(
         try:
             output.write_bytes(tool.to_json(answer))
         except OSError as error:
-            raise click.ClickException(f"{output} cannot be written: {error.strerror}") from error
+            raise unwritable(output, error) from error
         click.echo(f"{len(answer.events)} events are in {output}.")
         return
     for line in tool.to_json(answer).decode().splitlines() if as_json else tool.lines(answer):
@@ -147,17 +145,13 @@ def health(path: Path) -> None:
 
     The exit status is 3 if it does not.
     """
-    from gateway import config
     from gateway.tools import health as tool
 
+    loaded = load_config(path)
     try:
-        loaded = config.load(path, os.environ)
         click.echo(f"a gateway answers on {tool.check(loaded)}")
-    except config.ConfigError as error:
-        raise click.ClickException(str(error)) from error
     except tool.Unhealthy as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(3)
+        raise NoAnswer(str(error)) from error
 
 
 @main.command("room-id")
@@ -169,17 +163,13 @@ def room_id(room: str, path: Path, backend: str) -> None:
 
     It is computed from the configuration; the gateway need not run.
     """
-    from gateway import config
     from gateway.core.ids import SessionIds
 
-    try:
-        loaded = config.load(path, os.environ)
-    except config.ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    loaded = load_config(path)
     ids = SessionIds(loaded.sessions.secret)
     found = [known.id for known in loaded.backends if backend in ("", known.id)]
     if not found:
-        raise click.ClickException(f"there is no backend {backend}")
+        raise click.UsageError(f"there is no backend {backend}")
     for name in found:
         click.echo(f"{ids.short_room_id(name, room)} {name}")
 
@@ -248,20 +238,14 @@ def _require_answer(request: Callable[[], _T]) -> _T:
     except CommandRefused as error:
         raise click.ClickException(str(error)) from error
     except GatewayUnreachable as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(3)
+        raise NoAnswer(str(error)) from error
 
 
 def _admin_socket(path: Path | None) -> Path:
     """Return the path of the admin socket that a configuration names, or end the command with status 1 or 2."""
-    from gateway import config
-
     if path is None:
         raise click.UsageError("Give the gateway's configuration (-c) or its admin socket (--socket).")
-    try:
-        socket = config.load(path, os.environ).admin.socket
-    except config.ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    socket = load_config(path).admin.socket
     if not socket:
         raise click.UsageError(f"{path} has no admin.socket, so this gateway has no admin socket.")
     return Path(socket)

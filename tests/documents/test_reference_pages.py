@@ -71,7 +71,7 @@ def test_each_option_of_a_command_is_described(name: str) -> None:
 
 
 def exit_codes(source: str) -> set[int]:
-    """Return the exit codes of the commands in a source: of ``sys.exit``, of click's exceptions, of ``run``."""
+    """Return the exit codes of the commands in a source: of ``sys.exit``, exceptions of click and own, of ``run``."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit":
@@ -80,6 +80,8 @@ def exit_codes(source: str) -> set[int]:
             }
         elif isinstance(node, ast.Attribute) and node.attr in ("ClickException", "UsageError", "BadParameter"):
             found.add(getattr(click, node.attr).exit_code)
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "exit_code":
+            found.add(ast.literal_eval(node.value))
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "run":
             returned = [item.value for item in ast.walk(node) if isinstance(item, ast.Return)]
             found |= {item.value for item in returned if isinstance(item, ast.Constant) and type(item.value) is int}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from gateway.tools.command_errors import named_account, read_named_file, unwritable
+
 _file = click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -68,14 +70,10 @@ def check(path: Path, world: bool, user: str, as_json: bool) -> None:
     """
     import msgspec
 
-    from gateway.tools.configuration.account import service_account
     from gateway.tools.configuration.check import check as find
     from gateway.tools.configuration.check import summary
 
-    try:
-        account = service_account(user) if world else None
-    except KeyError as error:
-        raise click.UsageError(f"There is no user {user}.") from error
+    account = named_account(user) if world else None
     findings = find(path, os.environ, account)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(findings)))
@@ -98,19 +96,18 @@ def import_(path: Path, out: Path | None) -> None:
     from gateway.tools.configuration.incumbent.translation import Translation
     from gateway.tools.configuration.new_file import write_new
 
+    text = read_named_file(path)
     try:
-        translation = Translation(ServerConf(path.read_text(encoding="utf-8"), os.environ))
-    except (ServerConfError, UnicodeDecodeError) as error:
+        translation = Translation(ServerConf(text, os.environ))
+    except ServerConfError as error:
         raise click.ClickException(f"{path}: {error}") from error
-    except OSError as error:
-        raise click.ClickException(f"{path}: cannot be read ({error.strerror})") from error
     if out is None:
         click.echo(translation.text, nl=False)
         return
     try:
         write_new(out, translation.text)
     except OSError as error:
-        raise click.ClickException(f"{out}: cannot be written ({error.strerror})") from error
+        raise unwritable(out, error) from error
     for note in translation.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out} is written; check it with: portunus config check {out}", err=True)
@@ -129,15 +126,17 @@ def init(nextcloud: str, domain: str, out: Path, public_address: str, certificat
     For the gateway, Janus, coturn, nginx, Apache, Caddy, systemd and compose; NEXT-STEPS.md says where each file goes
     and has the commands for Nextcloud.
     """
-    from gateway.tools.configuration.init import InitError, Site, write_set
+    from gateway.tools.configuration.init import InitError, InvalidValue, Site, write_set
 
     site = Site(nextcloud, domain, public_address, certificate, key)
     try:
         names = write_set(out, site)
+    except InvalidValue as error:
+        raise click.UsageError(str(error)) from error
     except InitError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
-        raise click.ClickException(f"{error.filename or out}: cannot be written ({error.strerror})") from error
+        raise unwritable(error.filename or out, error) from error
     for name in names:
         click.echo(out / name)
     click.echo(f"Continue with {out / 'NEXT-STEPS.md'}", err=True)

@@ -39,6 +39,10 @@ class InitError(Exception):
     """The set cannot be written; the text is one sentence."""
 
 
+class InvalidValue(InitError):
+    """A value of the site is invalid."""
+
+
 class Site(Struct, frozen=True):
     """The values that the files of one set share."""
 
@@ -61,7 +65,8 @@ def write_set(folder: Path, site: Site) -> list[str]:
     """Write the files into a folder that is new or empty, and return their names.
 
     Raises:
-        InitError: a value of ``site`` is invalid, the folder is not empty, or ``janus-config`` is not installed.
+        InvalidValue: a value of ``site`` is invalid.
+        InitError: the folder is not empty, or ``janus-config`` is not installed.
         OSError: a file cannot be written.
     """
     values = _values(site)
@@ -102,11 +107,11 @@ def _values(site: Site) -> dict[str, str]:
     try:
         nextcloud = canonical(site.nextcloud)
     except ValueError as error:
-        raise InitError(f"the URL of Nextcloud cannot be used: {error}") from None
+        raise InvalidValue(f"the URL of Nextcloud cannot be used: {error}") from None
     if urlsplit(nextcloud).path.rstrip("/").endswith("/index.php"):
-        raise InitError("the URL of Nextcloud must not end with /index.php")
+        raise InvalidValue("the URL of Nextcloud must not end with /index.php")
     if not _domain.fullmatch(site.domain.lower()):
-        raise InitError("the domain is not the full name of a host, like signal.example.com")
+        raise InvalidValue("the domain is not the full name of a host, like signal.example.com")
     certbot = f"/etc/letsencrypt/live/{site.domain.lower()}"
     paths = {
         "CERTIFICATE": site.certificate or f"{certbot}/fullchain.pem",
@@ -116,12 +121,12 @@ def _values(site: Site) -> dict[str, str]:
     }
     for path in paths.values():
         if not _path.fullmatch(path):
-            raise InitError(f"{path} is not an absolute path without blanks and special characters")
+            raise InvalidValue(f"{path} is not an absolute path without blanks and special characters")
     if site.public_address:
         try:
             ip_address(site.public_address)
         except ValueError:
-            raise InitError("the public address is not an IP address") from None
+            raise InvalidValue("the public address is not an IP address") from None
     return {
         "NEXTCLOUD": nextcloud,
         "DOMAIN": site.domain.lower(),

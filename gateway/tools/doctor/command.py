@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.tools.command_errors import named_account, read_named_file
+
 if TYPE_CHECKING:
     from gateway.config import Config, TurnSection
     from gateway.tools.doctor.steps import Result
@@ -46,8 +48,8 @@ def doctor(
 
     import msgspec
 
+    from gateway.core.backends import canonical
     from gateway.core.limits import Backend
-    from gateway.tools.configuration.account import service_account
     from gateway.tools.doctor import examination
     from gateway.tools.doctor.steps import run_steps
     from gateway.tools.doctor.target import Target, local_url, parse_target
@@ -55,10 +57,7 @@ def doctor(
     url_argument = url
     if not url and path is None:
         raise click.UsageError("Give the URL of a server, the gateway's configuration (-c), or both.")
-    try:
-        account = service_account(user)
-    except KeyError as error:
-        raise click.UsageError(f"There is no user {user}.") from error
+    account = named_account(user)
     config, config_outcome = examination.read_configuration(path, os.environ, account)
     if not url and config is not None and not (url := local_url(config)):
         raise click.UsageError(f"{path} listens on no TCP address without TLS: give the URL of the server, too.")
@@ -66,6 +65,10 @@ def doctor(
         server = parse_target(url) if url else Target("")
     except ValueError as error:
         raise click.UsageError(f"URL: {error}") from error
+    try:
+        canonical(nextcloud or "https://cloud.example.com/")
+    except ValueError as error:
+        raise click.UsageError(f"--nextcloud: {error}") from error
     turn_settings = _turn_settings(config, turn, turn_secret)
     option_backends = (Backend("", (nextcloud,), ""),) if nextcloud else ()
     backends = config.backends if config is not None and not nextcloud else option_backends
@@ -89,25 +92,27 @@ def doctor(
 def _turn_settings(config: Config | None, servers: tuple[str, ...], secret: Path | None) -> TurnSection:
     """Return the TURN servers of ``--turn`` with their secret, or else those of the configuration."""
     from gateway.config import TurnSection
+    from gateway.tools.doctor.turn import is_turn_uri
 
     if not servers:
         return config.turn if config is not None else TurnSection()
+    for uri in servers:
+        if not is_turn_uri(uri):
+            raise click.UsageError(f"--turn: {uri} is no URI like turn:turn.example.com:3478?transport=udp")
     if secret is None:
         raise click.UsageError("--turn needs --turn-secret, a file with the secret that these servers share with Talk.")
-    try:
-        return TurnSection(secret=secret.read_text(encoding="utf-8").strip(), servers=servers)
-    except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{secret} cannot be read ({error}).") from error
+    return TurnSection(secret=read_named_file(secret).strip(), servers=servers)
 
 
 def _read_ticket(path: Path) -> tuple[str, Json]:
     """Return the version of a hello and its parameters from a file."""
     from gateway.tools.doctor.session import read_ticket
 
+    text = read_named_file(path)
     try:
-        return read_ticket(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"{path} cannot be used as a ticket ({error}).") from error
+        return read_ticket(text)
+    except ValueError as error:
+        raise click.ClickException(f"{path}: {error}") from error
 
 
 def _print_result(result: Result) -> None:

@@ -145,6 +145,11 @@ async def check_forbidden_peers(credentials: ExaminedTurnCredentials, uri: str) 
     return ok(f"{uri} refuses {', '.join(FORBIDDEN_PEERS)}")
 
 
+def is_turn_uri(text: str) -> bool:
+    """Return whether a text is the URI of a TURN server."""
+    return _uri.fullmatch(text) is not None
+
+
 @asynccontextmanager
 async def _allocation(credentials: ExaminedTurnCredentials, uri: str) -> AsyncIterator[tuple[str, TurnClientProtocol]]:
     """Yield the numeric address of the TURN server and a client with an allocation, which is deleted at the end.

@@ -200,10 +200,10 @@ async def test_short_id_of_a_room_is_computed_from_the_configuration(tmp_path: P
     for arguments, status, expected in (
         ((), 0, lines),
         (("--backend", "other"), 0, lines[1:]),
-        (("--backend", "nobody"), 1, ["Error: there is no backend nobody"]),
+        (("--backend", "nobody"), 2, ["Error: there is no backend nobody"]),
     ):
         result = CliRunner().invoke(main, ["room-id", "r", "-c", str(file), *arguments])
-        assert (result.exit_code, result.output.splitlines()) == (status, expected)
+        assert (result.exit_code, result.output.splitlines()[-len(expected) :]) == (status, expected)
     assert CliRunner().invoke(main, ["room-id", "r", "-c", str(tmp_path / "none")]).exit_code == 1
 
 

@@ -62,7 +62,7 @@ async def test_timeline_is_exported_as_json(path: Path, tmp_path: Path) -> None:
         failed = await timeline(path, "secrettoken", "--output", str(tmp_path / "none" / "timeline.json"))
         room = harness.services.calls.room_id(RoomKey("cloud", "secrettoken"))
     assert (result.exit_code, result.output) == (0, f"2 events are in {file}.\n")
-    assert (failed.exit_code, failed.output.split(" cannot be written: ")[1]) == (1, "No such file or directory\n")
+    assert (failed.exit_code, failed.output.split(": cannot be written ")[1]) == (1, "(No such file or directory)\n")
     exported = json.loads(file.read_text())
     assert json.loads(printed.output) == exported
     assert (exported["room"], exported["session"], exported["dropped"]) == (room, "", 0)

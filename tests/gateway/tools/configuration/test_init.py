@@ -184,7 +184,7 @@ def test_folder_with_files_is_left_as_it_is(tmp_path: Path) -> None:
 )
 def test_invalid_value_is_refused_and_nothing_is_written(option: str, value: str, part: str, tmp_path: Path) -> None:
     done = init(tmp_path / "set", **{option: value})
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert part in done.output
     assert not (tmp_path / "set").exists()
 

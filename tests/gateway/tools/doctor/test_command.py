@@ -101,7 +101,8 @@ async def test_invalid_configuration_leaves_all_other_steps_unreached(tmp_path: 
     ("arguments", "text"),
     [
         (["http://a/", "--turn", "turn:a.example"], "--turn-secret"),
-        (["http://a/", "--turn", "turn:a.example", "--turn-secret", "/nowhere"], "cannot be read"),
+        (["http://a/", "--turn", "a.example", "--turn-secret", "/nowhere"], "--turn: a.example"),
+        (["http://a/", "--nextcloud", "cloud"], "--nextcloud: not an absolute http or https URL"),
         ([], "Give the URL"),
         (["signal.example.com"], "expected a URL"),
         (["http://a/", "--user", "no one"], "no user"),
