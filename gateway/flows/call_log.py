@@ -222,7 +222,7 @@ class CallLog:
         text = f"{name} for {self._stream_name(session, key)}{self._in_room(room)} was refused: {known}"
         if self._is_repeated((self.short(session.id), name, known)):
             return
-        self._log_step(session, CallStep.REFUSED, text, room, key, level=logging.DEBUG)
+        self._log_step(session, CallStep.REFUSED, text, room, key)
 
     def _is_repeated(self, refusal: tuple[str, str, str]) -> bool:
         """Return whether a refusal was logged lately, otherwise remember it: errors must not fill the recorder."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from gateway.core.room import RoomKey
 from gateway.flows.call_log import MAX_STEPS, StreamEnd
-from mcu.base import CloseReason, MediaKind, TransportState
+from mcu.base import CloseReason, McuTimeout, MediaKind, TransportState
 from tests.captured_log import captured_lines
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import publishing_call, set_permissions, subscribe
@@ -121,7 +123,37 @@ async def test_slow_link_is_logged_once_a_minute() -> None:
         )
 
 
-async def test_refused_request_is_recorded_once_a_minute_for_each_session_request_and_error() -> None:
+@pytest.mark.parametrize(
+    ("request_type", "stream", "code"),
+    [("offer", "video", "client_not_found"), ("requestoffer", "video of session ALICE", "processing_failed")],
+)
+async def test_failed_publish_or_subscribe_is_a_line_with_session_and_room(
+    request_type: str, stream: str, code: str
+) -> None:
+    harness, (alice, bob) = await publishing_call("alice", "bob")
+    async with harness:
+        with captured_lines(logging.INFO) as lines:
+            for _ in range(2):
+                harness.mcu.publish_error = harness.mcu.subscribe_error = McuTimeout("no answer")
+                if request_type == "offer":
+                    bob.offer()
+                else:
+                    bob.media(alice, "requestoffer")
+                await settle()
+        assert bob.error_codes() == [code] * 2
+        expected = [f"session BOB: {request_type} for {stream} in room OF r was refused: {code}"]
+        assert events_of(lines, "was refused", alice, bob) == expected
+        (line,) = [line for line in lines if "was refused" in line]
+        assert "level=info" in line
+
+
+async def test_refused_request_is_told_once_a_minute_for_each_session_request_and_error() -> None:
+    with captured_lines(logging.INFO) as lines:
+        await _refused_requests()
+    assert len([line for line in lines if "was refused: client_not_found" in line]) == 4
+
+
+async def _refused_requests() -> None:
     async with FlowHarness() as harness:
         alice, bob = await harness.callers("alice", "bob")
         for _ in range(2):
