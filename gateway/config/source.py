@@ -240,7 +240,16 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_reason(error)})") from None
+        raise ConfigError(f"{path}: cannot be read ({_reason(error)}); {_unreadable_remedy(error)}") from None
+
+
+def _unreadable_remedy(error: Exception) -> str:
+    match error:
+        case FileNotFoundError():
+            return "give the path of the gateway's configuration"
+        case PermissionError():
+            return "let the user of this command read it, or run the command as the gateway's user"
+    return "give the path of a file of TOML in UTF-8"
 
 
 def _reason(error: Exception) -> str:

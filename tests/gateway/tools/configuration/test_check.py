@@ -148,10 +148,32 @@ def test_value_of_the_environment_is_named_by_its_variable(folder: Path) -> None
     assert (found.place, found.key, found.line) == ("PORTUNUS_BACKEND__0__URLS", "backend[0].urls[0]", 0)
 
 
-def test_missing_file_is_an_error(folder: Path) -> None:
-    done = config_check(folder / "none.toml")
+@pytest.mark.parametrize(
+    ("name", "reason", "remedy"),
+    [
+        ("none.toml", "No such file or directory", "give the path of the gateway's configuration"),
+        (".", "Is a directory", "give the path of a file of TOML in UTF-8"),
+        ("binary", "UnicodeDecodeError", "give the path of a file of TOML in UTF-8"),
+    ],
+)
+def test_file_that_cannot_be_read_is_an_error_with_a_remedy_about_the_file(
+    name: str, reason: str, remedy: str, folder: Path
+) -> None:
+    (folder / "binary").write_bytes(b"\xff\xfe")
+    done = config_check(folder / name)
     assert done.exit_code == 1
-    assert "none.toml: cannot be read (No such file or directory)" in done.output
+    path = folder / name
+    assert done.output.splitlines()[:2] == [f"error: {path}: cannot be read ({reason})", f"    {remedy}"]
+
+
+def test_file_that_may_not_be_read_has_the_remedy_to_let_this_user_read_it(folder: Path) -> None:
+    path = folder / "private.toml"
+    path.write_text(TEXT)
+    path.chmod(0)
+    with acting_as(service_account(USER)):  # not as root, whom no mode stops
+        found = only_finding(check(path, {}, None))
+    assert found.problem == "cannot be read (Permission denied)"
+    assert found.remedy == "let the user of this command read it, or run the command as the gateway's user"
 
 
 def test_wrong_arguments_have_status_2(folder: Path) -> None:
