@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import ssl
@@ -267,19 +266,26 @@ async def test_address_in_use_is_an_error_and_frees_the_other_addresses() -> Non
         await asyncio.open_connection("127.0.0.1", port)
 
 
-def test_serve_prints_its_address_when_ready_and_ends_on_sigterm(tmp_path: Path) -> None:
+def test_serve_prints_its_address_when_ready_logs_at_the_level_of_each_area_and_ends_on_sigterm(tmp_path: Path) -> None:
     file = tmp_path / "portunus.toml"
     file.write_text(
         f'[http]\nlisten = ["127.0.0.1:0"]\n[sessions]\nsecret = "{SECRET}"\n'
         '[[backend]]\nid = "cloud"\nurls = ["https://cloud.invalid/"]\nsecret = "6ae1"\n'
     )
-    command = [PORTUNUS, "serve", "-c", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ) as process:
+    command = [PORTUNUS, "serve", "-c", str(file), "--log-level", "error,http=debug"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         line = process.stdout.readline()
-        process.send_signal(signal.SIGTERM)
         assert line.startswith("portunus listens on http://127.0.0.1:")
+        with socket.create_connection(("127.0.0.1", int(line.rpartition(":")[2].strip(" /\n"))), 10) as client:
+            client.sendall(b"no request\r\n\r\n")
+            assert client.recv(4096).startswith(b"HTTP/1.")
+        process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+        logged = process.stderr.read().splitlines()
+    # without the warning of another area that no SFU is configured
+    assert [(line.split("area=")[1].split()[0], "level=debug" in line) for line in logged] == [("http", True)]
 
 
 @pytest.mark.parametrize(
