@@ -23,6 +23,7 @@ from tests.gateway.flows.fakes import DisconnectedCaller
 from tests.gateway.running import SECRET, started_gateway
 
 LOOPBACK = ("127.0.0.1/32",)
+PROXY_HEADERS = ("X-Forwarded-For", "X-Real-IP", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "Via")
 
 
 def config(certificate: Path | str = "", key: Path | str = "", proxies: tuple[str, ...] = LOOPBACK) -> Config:
@@ -112,8 +113,22 @@ async def test_reload_changes_trusted_proxies_and_addresses_that_may_read_statis
         assert (await status("127.0.0.1"), await status("192.0.2.1")) == (200, 403)
         await gateway.reload(msgspec.structs.replace(config(), stats=StatsSection(("192.0.2.1/32",))))
         assert (await status("127.0.0.1"), await status("192.0.2.1")) == (403, 200)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/stats", "/api/v1/serverinfo"])
+async def test_reload_that_trusts_no_proxy_closes_statistics_to_each_forwarded_request(path: str) -> None:
+    """A request from loopback is answered still; with any header of a proxy its client may be anybody."""
+    async with started_gateway(config()) as (gateway, url), aiohttp.ClientSession() as http:
+
+        async def status(*headers: str) -> int:
+            async with http.get(url + path, headers=dict.fromkeys(headers, "127.0.0.1")) as response:
+                return response.status
+
+        assert [await status(header) for header in PROXY_HEADERS] == [200] * len(PROXY_HEADERS)
         await gateway.reload(config(proxies=()))
-        assert await status("192.0.2.1") == 403
+        assert {header: await status(header) for header in PROXY_HEADERS} == dict.fromkeys(PROXY_HEADERS, 403)
+        assert await status(*PROXY_HEADERS) == 403
+        assert (await status(), await status("X-Other")) == (200, 200)  # of this machine, or of a proxy without headers
 
 
 async def test_reload_changes_the_servers_whose_rooms_may_be_joined() -> None:
