@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli import main
 from tests.setup.commands import attempt, run
 from tests.setup.pins import ROOT
 
@@ -27,6 +28,26 @@ def test_named_python_that_is_too_old_or_missing_is_refused(exists: bool, tmp_pa
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert refused.stderr == f"PYTHON={old} is not a Python 3.11 or newer.\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "options"),
+    [
+        ((), "--port 8080"),
+        (("PORT=8081",), "--port 8081"),
+        (("HOST=192.0.2.7",), "--port 8080 --host 192.0.2.7 --https"),
+        (("HOST=192.0.2.7", "PORT=8081"), "--port 8081 --host 192.0.2.7 --https"),
+    ],
+)
+def test_variables_of_make_demo_are_options_of_the_command(variables: tuple[str, ...], options: str) -> None:
+    """A browser gives other devices' pages a camera on https only, so that HOST means https."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "MAKEFLAGS")}
+    commands = run("make", "--dry-run", "--no-print-directory", "demo", *variables, cwd=ROOT, env=environment)
+    *_, command = commands.splitlines()
+    program, *arguments = command.split()
+    assert (program, " ".join(arguments)) == (".venv/bin/portunus", f"demo {options}")
+    read = main.commands["demo"].make_context("demo", arguments[1:]).params  # click knows the options
+    assert read["https"] is bool("--https" in options)
 
 
 def test_missing_debian_package_is_named_with_the_command_that_installs_it(tmp_path: Path) -> None:
