@@ -69,13 +69,21 @@ def test_compose_file_of_the_repository_is_that_of_a_set() -> None:
     assert REPOSITORY.read_text().partition("\nservices:")[2] == expected
 
 
-@pytest.mark.parametrize(("service", "folder"), [("gateway", "/run/portunus"), ("janus", "/run/media")])
-def test_service_of_an_own_image_has_a_read_only_root_and_no_capabilities(service: str, folder: str) -> None:
+@pytest.mark.parametrize(
+    ("service", "folder", "capabilities"),
+    [("gateway", "/run/portunus", []), ("janus", "/run/media", []), ("coturn", "/var/tmp", ["NET_BIND_SERVICE"])],
+)
+def test_service_has_a_read_only_root_and_no_capability_but_that_of_its_program(
+    service: str, folder: str, capabilities: list[str]
+) -> None:
+    """The file of ``turnserver`` has a capability; the kernel refuses to run it if that was dropped."""
     found = re.search(rf"^  {service}:\n((?:    .*\n|\n)+)", COMPOSITION.read_text(), re.M)
     assert found is not None
     text = found[1]
     assert "    read_only: true\n" in text
     assert "    cap_drop:\n      - ALL\n" in text
+    added = re.search(r"cap_add:\n((?:      - .*\n)+)", text)
+    assert re.findall(r"- (\w+)", added[1] if added else "") == capabilities
     assert "      - no-new-privileges:true\n" in text
     assert re.findall(r"tmpfs:\n      - (\S+)", text) == [f"{folder}:mode=1777"]
     assert all(volume.endswith(":ro") for volume in re.findall(r"^      - (\./\S+)", text, re.M))
