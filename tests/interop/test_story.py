@@ -39,14 +39,14 @@ async def test_log_lines_with_the_id_of_a_session_tell_its_whole_call(gateway: C
     (room,) = {found for line in story for found in re.findall(r" room ([0-9a-f]{8})\b", line)}
     shown = [line.replace(own, "ANNA").replace(other, "BEN").replace(room, "ROOM") for line in story]
     steps = [re.sub(r" \(at most.*?\)", "", line) for line in shown]
-    by_ben = [line for line in steps if line.startswith("session BEN: ")]
-    assert by_ben[:2] == [
+    by_ben = [line for line in steps if line.startswith("session BEN: ") and "slow link" not in line]
+    assert by_ben == [
         "session BEN: subscribes to video of session ANNA in room ROOM",
         "session BEN: video of session ANNA in room ROOM: connected (ICE and DTLS)",
     ]
     by_anna = [line for line in steps if line.startswith("session ANNA: ")]
     assert by_anna[0] == f"session ANNA: hello of a user, backend {gateway.nextcloud.backend().id}"
-    assert [line for line in by_anna[2:] if "slow link" not in line][:6] == [
+    assert [line for line in by_anna[2:] if "slow link" not in line] == [
         "session ANNA: entered the call in room ROOM",
         "session ANNA: publishes video in room ROOM",
         "session ANNA: video in room ROOM: connected (ICE and DTLS)",
@@ -55,4 +55,11 @@ async def test_log_lines_with_the_id_of_a_session_tell_its_whole_call(gateway: C
         "session ANNA: left the call in room ROOM",
     ]
     assert not [line for line in story if "failed" in line]
+    told = [line for line in lines if "area=calls" in line]
+    slow = [line for line in told if "slow link" in line]  # a busy machine loses packets; once a minute and stream
+    usual = [line for line in told if line not in slow]
+    assert (len(usual), len(slow) <= 2) == (13, True)  # 8 of Anna, 5 of Ben
+    assert [line for line in lines if own in line or other in line] == told
+    assert [line for line in usual if room not in line] == [line for line in usual if ": hello of a user" in line]
+    assert len([line for line in lines if f" room {room}" in line and line not in slow]) == 11
     assert not [line for line in lines if re.search(rf"(calls|session).*\b{ROOM}\b", line)]
