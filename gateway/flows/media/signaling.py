@@ -149,6 +149,13 @@ class MediaSignaling:
             ProtocolError: the message is malformed, or cannot be carried out.
             Postponed: the message has to be handled again later.
         """
+        try:
+            self._begin(session, recipient, message, request_id)
+        except ProtocolError as refusal:
+            self._log_refusal(session, recipient, message, refusal)
+            raise
+
+    def _begin(self, session: Session, recipient: SessionId, message: MediaMessage, request_id: str) -> None:
         name = None if self._services.traces is None else TRACED.get(message.type or "")
         if self._services.traces is None or name is None:
             self._handle(session, recipient, message, request_id)
@@ -172,6 +179,16 @@ class MediaSignaling:
         )
         self._services.counters.mcu_messages[type] += 1
         self._handlers[type](request, recipient)
+
+    def _log_refusal(
+        self, session: Session, recipient: SessionId, message: MediaMessage, refusal: ProtocolError
+    ) -> None:
+        """Log a request for a stream that was refused before it was queued; not each candidate of such a stream."""
+        stream_type = stream_type_of(message)
+        if message.type in TRACED and stream_type is not None:
+            publisher = recipient if message.type == "requestoffer" else session.id
+            key = stream_key(session, publisher, stream_type)
+            self._services.calls.refused(session, key, session.room, message.type, refusal.error.code)
 
     def _offer(self, request: MediaRequest, recipient: SessionId) -> None:
         session, stream_type = request.session, require_stream_type(request.message)

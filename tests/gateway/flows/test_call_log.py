@@ -147,6 +147,24 @@ async def test_failed_publish_or_subscribe_is_a_line_with_session_and_room(
         assert "level=info" in line
 
 
+async def test_request_that_is_refused_at_once_is_a_line_with_session_and_room() -> None:
+    async with FlowHarness() as harness:
+        alice = await harness.member("alice", "r", in_call=True)
+        bob = await harness.member("bob", "r")
+        set_permissions(harness, "alice", "control")
+        await settle()
+        with log.captured_lines(logging.INFO) as lines:
+            for _ in range(2):
+                alice.offer()
+                bob.media(alice, "requestoffer")
+                bob.media(alice, "candidate", payload={"candidate": {"candidate": ""}})
+                await settle()
+        assert sorted(events_of(lines, "was refused", alice, bob)) == [
+            "session ALICE: offer for video in room OF r was refused: not_allowed",
+            "session BOB: requestoffer for video of session ALICE in room OF r was refused: not_allowed",
+        ]
+
+
 async def test_refused_request_is_told_once_a_minute_for_each_session_request_and_error() -> None:
     with captured_lines(logging.INFO) as lines:
         await _refused_requests()
