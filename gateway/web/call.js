@@ -99,6 +99,7 @@ export class Call extends EventTarget {
   resumed() {
     this.publishing.resumed();
     this.receiving.resumed();
+    this.chat.resumed();
   }
 
   /** Drop the members of a lost session; its streams play on. Call renew() once the room was joined again. */

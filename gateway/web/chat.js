@@ -21,7 +21,7 @@ export class Chat {
   #onFailed;
   #seen = new Set(); // ids of received messages
   #sent = []; // {id, text, time} of own messages
-  #lostAt = 0; // time at which the connection broke; 0 = it is open
+  #lostAt = 0; // time at which the connection broke; 0 = the session has one, or its successor is in the room
   #joined = true; // false while the session is lost, whose successor is not in the room yet
   #former = new Set(); // user ids of the members when the session was lost
   #uncertain = []; // own messages that they may not have
@@ -61,6 +61,11 @@ export class Chat {
     this.#report({ sessionId, id, text: cut, own: false });
   }
 
+  /** The session has a connection again. That of a lost session's successor, before renew(), changes nothing. */
+  resumed() {
+    if (this.#joined) this.#lostAt = 0;
+  }
+
   /** Keep messages until renew(): the session is lost. `members` are those of the room. */
   sessionLost(members) {
     this.#joined = false;
@@ -91,8 +96,7 @@ export class Chat {
   }
 
   #noteState(state) {
-    if (state === "away") this.#lostAt ||= Date.now();
-    else if (state === "open" && this.#joined) this.#lostAt = 0;
+    if (state === "away") this.#lostAt ||= Date.now(); // until resumed() or renew(): "open" may be that of a new session
   }
 
   #write({ id, text }, recipient = { type: "room" }) {
