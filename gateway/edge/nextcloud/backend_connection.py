@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from typing import cast
 
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
@@ -108,6 +109,7 @@ class BackendConnection(asyncio.Protocol):
         self._payload: StreamReader | None = None  # the part of the body that is not in ``_body`` yet
         self._body = bytearray()
         self._unparsed = bytearray()  # received; reading is paused meanwhile
+        self._end: Callable[[], None] | None = None  # of the lost connection, once these octets are parsed
         self._received = 0  # bytes since the request was sent
         self._silent = True  # no byte of the answer has arrived
         self._spoiled = False  # another message followed the answer
@@ -118,7 +120,7 @@ class BackendConnection(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether requests can be sent, as far as is known."""
-        return self._transport is not None and not self._transport.is_closing()
+        return self._transport is not None and self._end is None and not self._transport.is_closing()
 
     def send(self, request: bytes) -> asyncio.Future[Reply]:
         """Send an encoded request; the future has the answer, or a ``RequestFailed``. One request at a time."""
@@ -163,15 +165,17 @@ class BackendConnection(asyncio.Protocol):
 
     def _parse_piece(self) -> None:
         """Parse the next piece of the received octets, and the others in later iterations of the event loop."""
-        if self._parser is None or self._transport is None:  # the answer is complete, or there will be none
+        if self._parser is None:  # the answer is complete, or there will be none
             self._unparsed.clear()
-            return
         piece = bytes(self._unparsed[:PIECE])
         del self._unparsed[:PIECE]
         self._parse(piece)
         if self._unparsed:
             self._turns.put(self._backend, self._parse_piece)
-        elif self.is_open:
+        elif self._end is not None:
+            end, self._end = self._end, None
+            end()
+        elif self._transport is not None and self.is_open:
             self._transport.resume_reading()
 
     def _parse(self, data: bytes) -> None:
@@ -192,6 +196,9 @@ class BackendConnection(asyncio.Protocol):
             self._break_off(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._unparsed:  # the end follows at once if TLS has received it together with the last octets
+            self._end = partial(self.connection_lost, exc)
+            return
         parser, self._transport = self._parser, None
         self.reusable = False
         if parser is not None and self._message is not None and exc is None:

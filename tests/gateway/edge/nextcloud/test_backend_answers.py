@@ -326,6 +326,57 @@ async def test_answers_of_many_connections_are_parsed_in_turns_of_the_event_loop
         assert before_other < len(flooding)
 
 
+class ReceivingTransport(asyncio.Transport):
+    """A transport that a test closes."""
+
+    closing = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def abort(self) -> None:
+        self.closing = True
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Drop it."""
+
+    def pause_reading(self) -> None:
+        """Do nothing: all octets are there."""
+
+    resume_reading = pause_reading
+
+
+@pytest.mark.parametrize(("count", "size"), [(8, 3000), (24, 1500), (1, 20_000)])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "broken off"])
+@pytest.mark.parametrize("error", [None, ConnectionResetError()], ids=["closed", "reset"])
+async def test_answers_whose_connections_end_at_once_are_parsed_before_the_end(
+    count: int, size: int, whole: bool, error: Exception | None
+) -> None:
+    turns = AnswerTurns()
+    connections = [ObservedConnection(turns, f"backend {number}") for number in range(count)]
+    replies = []
+    for connection in connections:
+        transport = ReceivingTransport()
+        connection.connection_made(transport)
+        replies.append(connection.send(REQUEST))
+        connection.data_received(answer(b"x" * size)[: None if whole else -1])
+        transport.closing = True
+    for _ in range(2):  # iterations between the last octets and the end, as of uvloop's TLS
+        await asyncio.sleep(0)
+    for connection in connections:
+        connection.connection_lost(error)
+        assert not connection.is_open
+    async with asyncio.timeout(WAIT_TIMEOUT):
+        outcomes = await asyncio.gather(*replies, return_exceptions=True)
+        for connection in connections:
+            await connection.ended.wait()
+    assert not any(connection.reusable for connection in connections)
+    if whole:
+        assert [isinstance(outcome, Reply) and len(outcome.body) for outcome in outcomes] == [size] * count
+    else:
+        assert {getattr(outcome, "label", "") for outcome in outcomes} == {"error_reading_body"}
+
+
 @pytest.mark.parametrize("body", [b"x" * (MAX_BODY + 1), b"{"], ids=["too large", "broken off"])
 async def test_failed_request_leaves_nothing_to_the_garbage_collector(body: bytes, http: BackendHttp) -> None:
     async def script(connection: AcceptedConnection) -> None:
