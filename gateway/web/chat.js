@@ -11,7 +11,7 @@ export const CHAT_MESSAGE = "chatMessage";
 export const MAX_TEXT = 2000; // characters of a message; longer ones are cut
 
 const MAX_ID = 64; // characters
-const KEPT = 500; // ids of messages, by which a repeated one is recognised, and own messages
+const KEPT = 500; // ids of messages, by which a repeated one is recognised; and own messages
 const REJOIN_MS = 60_000; // after a session is back, members of its room that have lost theirs may still come back
 const UNCERTAIN_MS = 10_000; // a message sent within this time before the connection broke may be lost with the session
 
@@ -19,7 +19,7 @@ export class Chat {
   #signaling;
   #report;
   #onFailed;
-  #seen = new Set(); // ids of received messages
+  #seen = new Set(); // ids of received and own messages
   #sent = []; // {id, text, time} of own messages
   #lostAt = 0; // time at which the connection broke; 0 = the session has one, or its successor is in the room
   #joined = true; // false while the session is lost, whose successor is not in the room yet
@@ -45,6 +45,7 @@ export class Chat {
     if (!cut) return false;
     const message = { id: randomId(), text: cut, time: Date.now() };
     this.#sent = [...this.#sent, message].slice(-KEPT);
+    this.#see(message.id); // another member may send a message with the same id
     if (this.#joined) this.#write(message);
     this.#report({ sessionId: this.#signaling.sessionId, id: message.id, text: cut, own: true });
     return true;
@@ -56,8 +57,7 @@ export class Chat {
     if (typeof id !== "string" || !id || id.length > MAX_ID || typeof text !== "string") return;
     const cut = cutText(text);
     if (!cut || this.#seen.has(id)) return;
-    this.#seen.add(id);
-    if (this.#seen.size > KEPT) this.#seen.delete(this.#seen.values().next().value); // the oldest
+    this.#see(id);
     this.#report({ sessionId, id, text: cut, own: false });
   }
 
@@ -97,6 +97,11 @@ export class Chat {
 
   #noteState(state) {
     if (state === "away") this.#lostAt ||= Date.now(); // until resumed() or renew(): "open" may be that of a new session
+  }
+
+  #see(id) {
+    this.#seen.add(id);
+    if (this.#seen.size > KEPT) this.#seen.delete(this.#seen.values().next().value); // the oldest
   }
 
   #write({ id, text }, recipient = { type: "room" }) {

@@ -15,7 +15,6 @@ const $ = (id) => document.getElementById(id);
 export class ChatPanel {
   #announcer;
   #unread = 0;
-  #messages = new Map(); // id -> element
 
   constructor(announcer) {
     this.#announcer = announcer;
@@ -33,9 +32,9 @@ export class ChatPanel {
     const follow = own || log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_END;
     const made = message(name, text, own);
     $("chat-empty").hidden = true;
+    if (own) made.dataset.sentId = id; // the ids of others' messages are their choice
     log.append(made);
-    this.#messages.set(id, made);
-    if (this.#messages.size > KEPT) this.#drop(this.#messages.keys().next().value);
+    if (log.childElementCount > KEPT) log.firstElementChild.remove();
     if (follow) log.scrollTop = log.scrollHeight;
     if (own || !$("chat").hidden) return; // the open log is read by itself
     this.#setUnread(this.#unread + 1);
@@ -44,7 +43,7 @@ export class ChatPanel {
 
   /** Say at an own message that the gateway has not taken it. */
   markFailed(id, reason) {
-    const made = this.#messages.get(id);
+    const made = [...$("chat-log").children].find(({ dataset }) => dataset.sentId === id);
     if (!made || made.querySelector(".message-failed")) return;
     const note = element("p", "message-failed");
     note.textContent = `Not sent: ${reason}`;
@@ -59,15 +58,10 @@ export class ChatPanel {
   }
 
   clear() {
-    for (const id of [...this.#messages.keys()]) this.#drop(id);
+    $("chat-log").replaceChildren();
     $("chat-empty").hidden = false;
     $("chat-text").value = "";
     this.#setUnread(0);
-  }
-
-  #drop(id) {
-    this.#messages.get(id).remove();
-    this.#messages.delete(id);
   }
 
   #submit(event) {

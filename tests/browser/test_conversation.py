@@ -23,6 +23,30 @@ RECORD_SPOKEN = """() => {
   new MutationObserver(read).observe(document.getElementById('announcer'), {childList: true});
 }"""
 LATER = "() => { const now = Date.now.bind(Date); Date.now = () => now() + 30_000; }"  # on the page's clock
+FORGED_IDS = """async () => {
+  const {Chat} = await import("/demo/chat.js");
+  const {ChatPanel} = await import("/demo/chat_panel.js");
+  const [panel, sent] = [new ChatPanel({say: () => {}}), []];
+  const signaling = Object.assign(new EventTarget(), {
+    sessionId: "own",
+    send: ({message}, onError) => sent.push({id: message.data.payload.id, onError}),
+  });
+  const onMessage = (message) => panel.add({name: message.sessionId, ...message});
+  const chat = new Chat({signaling, onMessage, onFailed: (id, error) => panel.markFailed(id, error.message)});
+  chat.send("own");
+  const [{id, onError}] = sent;
+  chat.receive("stranger", {id, text: "with the id of an own message"});
+  panel.add({sessionId: "stranger", name: "stranger", id, text: "the same, much later", own: false});
+  onError({message: "full"});
+  const before = [...document.querySelectorAll(".message")].map(one =>
+    [...one.querySelectorAll(".message-text, .message-failed")].map(({textContent}) => textContent));
+  for (let number = 0; number < 600; number += 1) {
+    panel.add({sessionId: "stranger", name: "stranger", id: String(number % 2), text: "again", own: false});
+  }
+  const kept = document.querySelectorAll(".message").length;
+  panel.clear();
+  return [before, kept, document.querySelectorAll(".message").length];
+}"""
 WITHOUT_CLIPBOARD = "() => Object.defineProperty(navigator, 'clipboard', {value: undefined})"
 
 
@@ -73,6 +97,14 @@ async def test_messages_reach_everyone_in_order_as_text_and_outlive_the_connecti
     await bob.page.keyboard.press("Escape")
     assert await bob.page.evaluate("document.activeElement.id") == "show-chat"
     assert ada.problems == []
+
+
+async def test_ids_of_other_members_messages_replace_no_message_and_leave_none(
+    browser: Browser, inprocess_demo: Demo
+) -> None:
+    page = await CallPage.open(browser, inprocess_demo.url)
+    own, later = ["own", "Not sent: full"], ["the same, much later"]
+    assert await page.page.evaluate(FORGED_IDS) == [[own, later], 500, 0]
 
 
 async def test_hands_comings_and_goings_are_shown_in_order_and_spoken(browser: Browser, inprocess_demo: Demo) -> None:
