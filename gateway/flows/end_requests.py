@@ -21,6 +21,7 @@ class EndRequest(NamedTuple):
 
     session: Session
     cause: EndCause
+    total: str = ""  # the key of the limit on several outboxes together that was reached; empty: on its own
 
 
 EndRequests: TypeAlias = Queue[EndRequest]  # filled without waiting, emptied by the session closer

@@ -223,13 +223,19 @@ class Refusals:
             else "their address is not in stats.allowed; if they are those of your monitoring, add its address there",
         )
 
-    def full_outbox(self, backend: Backend) -> None:
-        """Report that a session ends because its client reads too slowly."""
-        self._warnings.warning(
-            (backend.id, "outbox"),
-            "a session of backend %s ends: its outbox is full (sessions.outbox_bytes), its client reads too slowly",
-            backend.id,
-        )
+    def full_outbox(self, backend: Backend, total: str) -> None:
+        """Report that a session ends because its client reads too slowly.
+
+        ``total`` is the key of the limit on several outboxes together that was reached; empty: its own is full.
+        """
+        text = "a session of backend %s ends: its outbox is full (%s), its client reads too slowly"
+        if total:
+            text = (
+                "a session of backend %s ends: its outbox and others together are full (%s),"
+                " its client reads too slowly"
+            )
+        limit = total or "sessions.outbox_bytes"
+        self._warnings.warning((backend.id, "outbox", total), text, backend.id, limit)
 
     def dialout(self, backend: Backend, code: str) -> None:
         """Report a phone call that Nextcloud requested and no internal client has started; ``code`` is the error's."""

@@ -86,9 +86,9 @@ class SessionCloser:
         and without a leave request, so that its client may join with the same Nextcloud session again (docs/mcu.md).
         """
         while True:
-            session, cause = await self._services.end_requests.get()
+            session, cause, total = await self._services.end_requests.get()
             if cause is EndCause.OUTBOX_FULL:
-                self._services.refusals.full_outbox(session.backend)
+                self._services.refusals.full_outbox(session.backend, total)
             try:
                 self.end(session, _END_BY_CAUSE[cause], notify_backend=cause is not EndCause.STREAMS_LOST)
             except Exception:  # the requests for other sessions are still served

@@ -51,4 +51,4 @@ class OutboxTotals:
         for session in sessions:
             if session.outbox.seal():
                 self._services.count_excess(name)
-                self._services.end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL))
+                self._services.end_requests.put_nowait(EndRequest(session, EndCause.OUTBOX_FULL, f"limits.{name}"))

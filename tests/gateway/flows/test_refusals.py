@@ -182,7 +182,7 @@ async def test_client_that_reads_too_slowly_is_one_warning() -> None:
                 harness.services.end_requests.put_nowait(EndRequest(client.session, EndCause.OUTBOX_FULL))
                 await settle()
         (line,) = lines
-        assert "a session of backend cloud ends: its outbox is full" in line
+        assert "a session of backend cloud ends: its outbox is full (sessions.outbox_bytes)" in line
         assert harness.services.refusals.recent[-1][1] in line
 
 

@@ -124,6 +124,7 @@ async def test_session_that_fills_its_own_outbox_ends_before_those_that_others_f
         assert attacker.sessionid not in harness.hub.sessions
         assert victim.session.open
         assert limits_met(harness)[limit] == 1
+        assert f"its outbox and others together are full (limits.{limit})" in harness.services.refusals.recent[-1][1]
 
 
 async def test_client_that_reads_nothing_ends_when_it_delays_senders() -> None:
