@@ -28,9 +28,9 @@ export class QualityDetails {
     this.#root.focus();
   }
 
-  /** Show a new reading, if the figures of its tile are open. */
+  /** Show a new reading, if the figures of its tile are open; those shown stay until the quality of a new connection is known. */
   update(tile) {
-    if (tile === this.#tile) this.#paint();
+    if (tile === this.#tile && tile.quality.judgement.level) this.#paint();
   }
 
   close() {

@@ -99,6 +99,28 @@ _JUDGE = """async () => {
   };
 }"""
 
+_UNKNOWN_AGAIN = """async () => {
+  const {QualityDetails} = await import("/demo/quality_details.js");
+  const details = new QualityDetails();
+  const quality = (level) => ({judgement: {level, reasons: []}, reading: {streams: [], roundTrip: null}, limit: null});
+  const tile = {label: "Bob", own: false, tools: {quality: document.body}, quality: quality("fair")};
+  const headings = [];
+  details.open(tile);
+  for (const level of ["", "good"]) {
+    tile.quality = quality(level);
+    details.update(tile);
+    headings.push(document.getElementById("quality-title").textContent);
+  }
+  return headings;
+}"""
+
+
+async def test_open_figures_stay_until_the_quality_of_a_new_connection_is_known(
+    browser: Browser, inprocess_demo: Demo
+) -> None:
+    page = await CallPage.open(browser, inprocess_demo.url)
+    assert await page.page.evaluate(_UNKNOWN_AGAIN) == ["Fair quality: Bob", "Good quality: Bob"]
+
 
 async def test_quality_is_a_word_with_its_reasons_and_the_figures_on_demand(
     browser: Browser, inprocess_demo: Demo
