@@ -234,9 +234,8 @@ class HelloRequests:
         Raises:
             ProtocolError: ``invalid_backend``.
         """
-        found = self._services.backends.find_with_base_url(url)
-        if found is None or found[0].id != backend.id:
-            self._services.refusals.unknown_url("hellos of clients", url, self._services.backends)
+        found = self._find_backend(url)
+        if found[0].id != backend.id:  # it is configured, for another backend: there is nothing to correct
             raise ProtocolError(Code.INVALID_BACKEND.error())
         return found
 

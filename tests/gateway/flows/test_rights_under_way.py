@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.session import Session
@@ -112,9 +113,12 @@ async def test_session_ends_when_its_backend_becomes_another_nextcloud(backends:
         held = harness.nextcloud.gate = asyncio.Event()
         hello.send_hello("bob")
         await settle()
-        harness.change_settings(backends=Backends(backends))
-        held.set()
-        await settle()
+        with log.captured_lines() as lines:
+            harness.change_settings(backends=Backends(backends))
+            held.set()
+            await settle()
+        configured = Backends(backends).find_with_base_url(CLOUD.urls[0]) is not None
+        assert any("no backend is configured for" in line for line in lines) is not configured
         assert (alice.sessionid in harness.hub.sessions) is kept
         assert (internal.sessionid in harness.hub.sessions) is kept
         assert harness.mcu.is_empty is not kept
