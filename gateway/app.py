@@ -95,7 +95,7 @@ class Gateway:
         self._geoip = GeoIp(settings.locations)
         self._nextcloud = self._create_nextcloud_client()
         self._remote_servers = RemoteWebSockets(
-            SERVER_HEADER, config.federation, self._clock, on_warning=self._record_refusal
+            SERVER_HEADER, config.federation, settings.remote_authorities, self._clock, on_warning=self._record_refusal
         )
         self._mcu = self._create_mcu()
         self._tracer = create_tracer(config.tracing, VERSION, self._clock)

@@ -93,6 +93,18 @@ async def test_reload_with_unusable_authorities_of_other_servers_changes_nothing
             assert response.status == 200
 
 
+async def test_authorities_of_other_servers_are_read_at_the_start_only(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with OtherServer(tls=context) as other:
+        rules = other.rules(authorities=certificate)
+        async with started_gateway(msgspec.structs.replace(config(), federation=rules)) as (gateway, _):
+            certificate.unlink()  # a connection that read it would block the event loop
+            connection = await gateway._remote_servers.connect(f"https://127.0.0.1:{other.port}/")
+            connection.abort()
+
+
 async def test_reload_that_turns_tls_on_or_off_needs_a_restart(tmp_path: Path) -> None:
     paths = make_certificate(tmp_path)
     async with started_gateway(config()) as (gateway, _):

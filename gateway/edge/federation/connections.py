@@ -173,14 +173,15 @@ class WebSocketRemoteConnection:
 class RemoteWebSockets:
     """Implements ``flows.ports.RemoteServers``; call ``close`` when done.
 
-    ``clock`` is monotonic, in seconds; tests give a ``resolver`` of their own; ``on_warning`` gets time and text
-    of each warning.
+    ``tls`` is the ``authorities_context`` of the rules; ``clock`` is monotonic, in seconds; tests give a ``resolver``
+    of their own; ``on_warning`` gets time and text of each warning.
     """
 
     def __init__(
         self,
         user_agent: str,
         rules: FederationRules,
+        tls: ssl.SSLContext | None,
         clock: Callable[[], float],
         resolver: CheckedResolver | None = None,
         on_warning: Callable[[float, str], None] = lambda at, line: None,
@@ -191,9 +192,9 @@ class RemoteWebSockets:
         self._headers = {"User-Agent": user_agent}
         self._resolver = resolver or CheckedResolver(rules)
         self._session: aiohttp.ClientSession | None = None
-        self._tls: ssl.SSLContext | None = None  # None: created for the next connection
+        self._tls = tls  # None: created for the next connection
 
-    def apply(self, rules: FederationRules, tls: ssl.SSLContext | None = None) -> None:
+    def apply(self, rules: FederationRules, tls: ssl.SSLContext | None) -> None:
         """Replace the rules and their ``authorities_context``; open connections stay open."""
         self._rules, self._tls = rules, tls
         self._resolver.apply(rules)
@@ -214,7 +215,7 @@ class RemoteWebSockets:
                 websocket = await self._client().ws_connect(
                     target,
                     headers=self._headers,
-                    ssl=self._tls_context(rules),
+                    ssl=self._tls_context(),
                     max_msg_size=rules.message_bytes + 1,  # the first size that aiohttp refuses
                     heartbeat=HEARTBEAT,
                     autoping=False,  # aiohttp would answer a flood of pings
@@ -269,10 +270,10 @@ class RemoteWebSockets:
             raise RemoteUnavailable(NETWORK_ERROR, "The server could not be reached.")
         return target.join(URL(PATH))
 
-    def _tls_context(self, rules: FederationRules) -> ssl.SSLContext:
-        """Return the TLS context, created anew after each reload of the settings."""
+    def _tls_context(self) -> ssl.SSLContext:
+        """Return the TLS context; without authorities in the rules it trusts the system's, read after each reload."""
         if self._tls is None:
-            self._tls = authorities_context(rules) or ssl.create_default_context()
+            self._tls = ssl.create_default_context()
         return self._tls
 
 

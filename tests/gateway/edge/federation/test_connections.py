@@ -18,7 +18,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from gateway.core.limits import FederationRules
-from gateway.edge.federation.connections import ADDRESS_REFUSED, TOO_LONG, RemoteWebSockets
+from gateway.edge.federation.connections import ADDRESS_REFUSED, TOO_LONG, RemoteWebSockets, authorities_context
 from gateway.flows.ports import RemoteConnectionLost, RemoteMessageTooLong, RemoteUnavailable
 from tests.gateway.certificates import make_certificate
 from tests.gateway.edge.federation.servers import OtherServer, ScriptedResolver, accept
@@ -36,7 +36,7 @@ async def remote_websockets(
     rules: FederationRules, resolver: ScriptedResolver | None = None
 ) -> AsyncIterator[RemoteWebSockets]:
     """Yield the connector under test, and close it."""
-    sockets = RemoteWebSockets("agent/1", rules, time.monotonic, resolver)
+    sockets = RemoteWebSockets("agent/1", rules, authorities_context(rules), time.monotonic, resolver)
     try:
         yield sockets
     finally:
@@ -192,7 +192,7 @@ async def test_changed_rules_hold_for_the_next_connection() -> None:
         before = server.rules_for_public_addresses()
         async with remote_websockets(before, scripted(before, ("127.0.0.1",))) as sockets:
             assert [await code_of(sockets, url) for url in (name, address)] == ["network_error"] * 2
-            sockets.apply(server.rules())
+            sockets.apply(server.rules(), None)
             for url in (name, address):
                 (await sockets.connect(url)).abort()
 
@@ -254,7 +254,8 @@ async def test_certificates_of_authorities_are_read_again_after_a_reload(tmp_pat
         async with remote_websockets(server.rules(authorities=authorities)) as sockets:
             assert await code_of(sockets, url) == "certificate_verification_error"
             shutil.copyfile(certificate, authorities)
-            sockets.apply(server.rules(authorities=authorities))  # equal, but new, as after a reload
+            rules = server.rules(authorities=authorities)  # equal, but new, as after a reload
+            sockets.apply(rules, authorities_context(rules))
             connection = await sockets.connect(url)
             connection.abort()
 
