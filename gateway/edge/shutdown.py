@@ -6,7 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 
-TOTAL_LIMIT = 15.0  # seconds for all parts, less than the time that the service manager gives (``serve.END_TIME``)
+# Seconds for all parts. With ``LEAST_TIME`` for each part after it and ``serve.EXIT_LIMIT`` it is less than the time
+# that the service manager gives (``serve.END_TIME``).
+TOTAL_LIMIT = 15.0
 PART_LIMIT = 6.0  # seconds for one part; most need milliseconds, an SFU that does not answer a few seconds
 LEAST_TIME = 0.2  # seconds for one part after the others have used up the time
 

@@ -23,7 +23,7 @@ from gateway.edge.service_manager import ServiceManager
 from gateway.tools.examine import examine
 
 END_TIME = 20.0  # seconds from the end of the drain until the process has ended, at most
-EXIT_LIMIT = 4.0  # seconds from the end of the gateway until its process has ended
+EXIT_LIMIT = 3.0  # seconds from the end of the gateway until its process has ended
 COLLECTION_THRESHOLDS = (5_000, 10, 400)  # of gc.set_threshold; the second one bounds the pause of a collection
 
 log = logging.getLogger("portunus")
