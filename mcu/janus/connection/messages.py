@@ -19,7 +19,8 @@ RECOMMENDED_VERSION = (1, 4, 1)  # the oldest version of Janus that has all its 
 # VideoRoom's description begins so if this module does nothing, because it does not know Janus' plugin interface.
 UNKNOWN_INTERFACE = "janus-config/datachannels.c"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_PLAIN_WORD = re.compile(r"[(']?[A-Za-z'/=_-]{1,24}[,.)']*|\d{1,5}")  # no id, address, secret or line of SDP
+# Words, short numbers, and the type of a line of SDP without its value: neither "secret=x" nor "a=candidate".
+_PLAIN_WORD = re.compile(r"[(']?[A-Za-z'/_-]{1,24}[,.)']*|[a-z]=|\d{1,5}")
 
 NO_SUCH_SESSION = 458
 NO_SUCH_HANDLE = 459
@@ -32,7 +33,7 @@ class InvalidJanusMessage(Exception):
 class JanusError(Exception):
     """Janus answered with an error of its core or of the plugin; ``code`` is Janus' number.
 
-    The text is fit for the log: ids and all else but plain words are cut out, and so is all text after the first colon,
+    The text is fit for the log: all but words and short numbers is cut out, and so is all text after the first colon,
     where Janus quotes the request, a line of SDP for instance.
     """
 

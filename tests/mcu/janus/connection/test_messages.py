@@ -106,6 +106,8 @@ def test_error_texts_of_janus_are_made_fit_for_the_log() -> None:
     assert str(JanusError(1, "two\nlines")) == "Janus: two lines (1)"
     assert str(JanusError(465, "Invalid c= line: c=IN 192.0.2.7")) == "Janus: Invalid c= line (465)"
     assert str(JanusError(458, "No such session 3141592653589")) == "Janus: No such session … (458)"
+    assert str(JanusError(403, "Wrong secret=abcDEF (key=abc)")) == "Janus: Wrong … … (403)"
+    assert str(JanusError(465, "Invalid line a=candidate")) == "Janus: Invalid line … (465)"
     assert len(loggable("x" * 1000)) == 160
 
 
