@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -9,13 +10,24 @@ import pytest
 
 from gateway.config import TracingSection
 from gateway.config.restart import keys_that_need_restart
+from gateway.config.tracing import PACKAGES
 from tests.gateway.config.loading import MINIMAL, read, refusal
 
 
-def test_missing_packages_are_named_with_the_command_that_installs_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def hide_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make OpenTelemetry appear not to be installed, whichever of its modules are already imported."""
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
+
+
+@pytest.mark.parametrize("imported", [(), ("opentelemetry.sdk",), PACKAGES])
+def test_missing_packages_are_named_with_the_command_that_installs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, imported: tuple[str, ...]
+) -> None:
+    for package in imported:
+        importlib.import_module(package)
+    hide_packages(monkeypatch)
     sentence = refusal(tmp_path / "p.toml", MINIMAL + "[tracing]\nenabled = true\n")
     assert "tracing.enabled: needs the packages of the extra tracing" in sentence
     assert f"{sys.executable} -m pip install " in sentence
