@@ -6,11 +6,13 @@ them. Unknown types and members are ignored; a broken event in a list does not a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
+
+MAX_EVENTS = 500  # of one frame; Janus sends up to 100, and each broken event takes an exception
 
 _EMPTY_OBJECT = Raw(b"{}")
 
@@ -129,8 +131,8 @@ BODIES: dict[tuple[int, int], type[Any]] = {  # by type and subtype
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deeply
 
-_frame_decoder = msgspec.json.Decoder(list[JanusEvent] | JanusEvent)
-_raw_frame_decoder = msgspec.json.Decoder(list[Raw] | Raw)
+_frame_decoder = msgspec.json.Decoder(Annotated[list[JanusEvent], Meta(max_length=MAX_EVENTS)] | JanusEvent)
+_raw_frame_decoder = msgspec.json.Decoder(Annotated[list[Raw], Meta(max_length=MAX_EVENTS)] | Raw)
 _event_decoder = msgspec.json.Decoder(JanusEvent)
 _body_decoders: dict[tuple[int, int], msgspec.json.Decoder[EventBody]] = {
     types: msgspec.json.Decoder(struct) for types, struct in BODIES.items()
@@ -138,7 +140,10 @@ _body_decoders: dict[tuple[int, int], msgspec.json.Decoder[EventBody]] = {
 
 
 def read(frame: bytes) -> Iterator[JanusEvent | None]:
-    """Yield the events of a frame in their order; ``None`` for each broken one."""
+    """Yield the events of a frame in their order; ``None`` for each broken one.
+
+    A frame that is not JSON, or has more than ``MAX_EVENTS``, is one broken event.
+    """
     try:
         found = _frame_decoder.decode(frame)
     except DECODE_ERRORS:
@@ -151,19 +156,16 @@ def read(frame: bytes) -> Iterator[JanusEvent | None]:
 
 
 def _read_one_by_one(frame: bytes) -> Iterator[JanusEvent | None]:
-    for raw in _split(frame):
+    try:
+        parts = _raw_frame_decoder.decode(frame)
+    except DECODE_ERRORS:
+        yield None
+        return
+    for raw in parts if isinstance(parts, list) else [parts]:
         try:
             yield _event_decoder.decode(raw)
         except DECODE_ERRORS:
             yield None
-
-
-def _split(frame: bytes) -> Iterable[bytes | Raw]:
-    try:
-        parts = _raw_frame_decoder.decode(frame)
-    except DECODE_ERRORS:
-        return [frame]
-    return parts if isinstance(parts, list) else [parts]
 
 
 def body(event: JanusEvent) -> EventBody | None:

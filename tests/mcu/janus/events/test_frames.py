@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.edge.janus_events import MESSAGE_LIMIT
 from mcu.janus.events import frames
-from tests.mcu.janus.events.sample_events import janus_event
+from tests.mcu.janus.events.sample_events import janus_event, statistics_event
 
 
 def bodies(*sent: Any) -> list[frames.EventBody | None]:
@@ -66,6 +68,37 @@ def test_a_broken_event_does_not_affect_the_others(broken: Any) -> None:
 @pytest.mark.parametrize("frame", [b"", b"{", b"[1", b"\xff", b'"', b"[" * 100_000, b"null", b"7", b'{"type":"x"}'])
 def test_a_broken_frame_is_one_broken_event(frame: bytes) -> None:
     assert list(frames.read(frame)) == [None]
+
+
+class CountingDecoder:
+    """Decoder that adds each of its calls to a list."""
+
+    def __init__(self, decoder: msgspec.json.Decoder[Any], calls: list[int]) -> None:
+        self._decoder = decoder
+        self._calls = calls
+
+    def decode(self, text: bytes | msgspec.Raw) -> Any:
+        self._calls.append(len(memoryview(text)))
+        return self._decoder.decode(text)
+
+
+@pytest.mark.parametrize("event", [b"0", b'{"type":"x"}', b'{"type":1}', b'{"type":2,"event":{}}'])
+def test_a_frame_of_too_many_events_is_decoded_twice_at_most(event: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    for name in ("_frame_decoder", "_raw_frame_decoder", "_event_decoder"):
+        monkeypatch.setattr(frames, name, CountingDecoder(getattr(frames, name), calls))
+    most = b"[" + b",".join([event] * frames.MAX_EVENTS) + b"]"
+    assert len(list(frames.read(most))) == frames.MAX_EVENTS
+    calls.clear()
+    assert list(frames.read(most[:-1] + b"," + event + b"]")) == [None]
+    assert len(calls) == 2
+
+
+def test_a_frame_of_the_greatest_length_that_janus_sends_is_decoded() -> None:
+    sent = [statistics_event()] * 100
+    frame = json.dumps(sent, indent=3).encode()  # Janus' json = "indented"
+    assert len(frame) < MESSAGE_LIMIT / 4
+    assert None not in list(frames.read(frame))
 
 
 def test_an_event_of_an_unknown_type_has_no_body() -> None:
