@@ -179,6 +179,7 @@ class Gateway:
                 reserve=self._reserve,
                 upgrade=self._upgrade_at_once,
                 tls=None if self._tls is None else self._tls.context,
+                proxies=self._proxies,
             ),
             access_log=None,
             shutdown_timeout=5.0,

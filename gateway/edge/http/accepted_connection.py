@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Hashable
 from typing import Protocol
 
 from gateway.edge.http.idle_connections import IdleConnection
@@ -14,9 +15,11 @@ from gateway.standstill import PeerTimer
 
 
 class AcceptedConnection(IdleConnection, Protocol):
-    """An accepted connection, as its server sees it; the server sets ``uses_reserve``."""
+    """An accepted connection, as its server sees it; the server sets ``network`` and ``uses_reserve``."""
 
     transport: asyncio.Transport
+    peer: str  # the address of the TCP peer; empty for a unix socket
+    network: Hashable
     uses_reserve: bool
 
     def close(self) -> None:
@@ -39,13 +42,14 @@ class Acceptor(Protocol):
 class TimedConnection:
     """Implements ``AcceptedConnection`` for a protocol of asyncio, whose ``connection_made`` calls ``_begin``."""
 
-    __slots__ = ("_owner", "_timer", "peer", "transport", "uses_reserve")
+    __slots__ = ("_owner", "_timer", "network", "peer", "transport", "uses_reserve")
 
     def __init__(self, owner: Acceptor) -> None:
         self._owner = owner
         self._timer: PeerTimer | None = None
         self.transport: asyncio.Transport
         self.peer = ""
+        self.network: Hashable = None
         self.uses_reserve = False
 
     def close(self) -> None:

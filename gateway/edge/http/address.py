@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address, ip_network
 
-from gateway.core.throttle import Address
+from gateway.core.throttle import Address, network
 from gateway.edge.http.request_head import RequestHead
 
 # Headers by which proxies tell that they forward a request.
@@ -58,6 +58,14 @@ class TrustedProxies(Networks):
     def hides_client(self, request: RequestHead) -> bool:
         """Return whether a peer that is not trusted has forwarded a request: the address of its client is not known."""
         return _peer(request) not in self and _is_forwarded(request)
+
+    def counted(self, peer: str) -> int | Address:
+        """Return the number of the network by which connections of a TCP peer are counted; a trusted proxy's address.
+
+        So the other hosts of a proxy's network do not count as the proxy. An empty ``peer`` is that of a unix socket.
+        """
+        address = _parse_peer(peer) or _LOOPBACK
+        return address if address in self else network(address)
 
     def real_ip(self, request: RequestHead) -> Address:
         """Return the address of the client.

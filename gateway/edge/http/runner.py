@@ -24,7 +24,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -32,6 +32,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.edge.http.accepted_connection import AcceptedConnection
 from gateway.edge.http.accepting import BACKLOG, FurtherAcceptors
+from gateway.edge.http.address import TrustedProxies
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.new_connection import NewConnection, Upgrade, UpgradeRequest
@@ -56,7 +57,8 @@ class ConnectionRules:
     ``on_timeout`` is called when a new connection has sent no request in time. ``idle`` contains the connections on
     which no request is being served; ``reserve`` detects connections whose file descriptor is in the reserve.
     ``upgrade`` opens the WebSocket of a client, or returns ``False`` if aiohttp has to handle the request. ``tls`` is
-    the TLS context of all connections, if any; sites get none.
+    the TLS context of all connections, if any; sites get none. ``proxies`` determines the network as part of which a
+    connection is counted.
     """
 
     headers: Mapping[str, str]
@@ -66,6 +68,7 @@ class ConnectionRules:
     reserve: DescriptorReserve
     upgrade: Upgrade = lambda request: False
     tls: ssl.SSLContext | None = None
+    proxies: TrustedProxies = field(default_factory=lambda: TrustedProxies(()))
 
 
 class HttpRunner(web.AppRunner):
@@ -181,6 +184,7 @@ class _Server(web.Server):
 
     def add(self, connection: AcceptedConnection) -> float:
         """See ``ConnectionAcceptor.add``."""
+        connection.network = self._rules.proxies.counted(connection.peer)
         connection.uses_reserve = self._rules.reserve.is_used_by(connection.transport)
         self._new.add(connection)
         self._rules.idle.add(connection)

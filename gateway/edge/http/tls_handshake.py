@@ -3,8 +3,8 @@
 Source: docs/operations.md, "Limits". A handshake takes up to 5 ms of CPU time (RSA with 4096 bits), and its client
 needs no more than one packet. asyncio's server carries out all handshakes whose octets have arrived in one
 iteration of the event loop, and does not tell of its connections before. So the octets of the transport pass through
-``TlsHandshake``, which hands them over to asyncio's TLS protocol peer by peer, in later iterations. A connection whose
-handshake is not done is an ``IdleConnection``, with a time limit.
+``TlsHandshake``, which hands them over to asyncio's TLS protocol in later iterations, network by network. A connection
+whose handshake is not done is an ``IdleConnection``, with a time limit.
 
 ``asyncio.loop.start_tls`` makes its TLS protocol the transport's protocol before it first waits. That protocol receives
 octets through the methods of ``asyncio.BufferedProtocol``, on uvloop too.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 from gateway.edge.http.accepted_connection import Acceptor, TimedConnection
@@ -27,15 +27,15 @@ _BUFFER = bytearray(16_384)  # of all handshakes: the octets received are copied
 
 
 class HandshakeTurns:
-    """The steps of handshakes that wait; in each iteration of the event loop the next peers, in turn, get one each."""
+    """The steps of handshakes that wait; in each iteration of the event loop the next networks in turn get one each."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}  # by peer
+        self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}  # by network
         self._scheduled = False
 
-    def put(self, peer: str, step: Callable[[], None]) -> None:
+    def put(self, network: Hashable, step: Callable[[], None]) -> None:
         """Call ``step``, which must not raise, in a later iteration of the event loop."""
-        self._waiting.setdefault(peer, deque()).append(step)
+        self._waiting.setdefault(network, deque()).append(step)
         self._schedule()
 
     def _schedule(self) -> None:
@@ -48,11 +48,11 @@ class HandshakeTurns:
         for _ in range(STEPS_PER_ITERATION):
             if not self._waiting:
                 return
-            peer = next(iter(self._waiting))
-            steps = self._waiting.pop(peer)
+            network = next(iter(self._waiting))
+            steps = self._waiting.pop(network)
             step = steps.popleft()
             if steps:
-                self._waiting[peer] = steps  # behind the other peers
+                self._waiting[network] = steps  # behind the other networks
             step()
         if self._waiting:
             self._schedule()
@@ -136,7 +136,7 @@ class TlsHandshake(TimedConnection, asyncio.BufferedProtocol):
         return _BUFFER
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Let asyncio's TLS protocol read when it is the peer's turn, and receive nothing more until then."""
+        """Let asyncio's TLS protocol read when it is the network's turn, and receive nothing more until then."""
         received = bytes(_BUFFER[:nbytes])
         if self._tls is None:
             self._early += received
@@ -146,7 +146,7 @@ class TlsHandshake(TimedConnection, asyncio.BufferedProtocol):
 
     def _read_in_turn(self, octets: bytes) -> None:
         self.transport.pause_reading()
-        self._turns.put(self.peer, lambda: self._read(octets))
+        self._turns.put(self.network, lambda: self._read(octets))
 
     def _read(self, octets: bytes) -> None:
         if self._lost or self._tls is None:

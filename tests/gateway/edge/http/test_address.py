@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from gateway.core.throttle import Address
+from gateway.core.throttle import Address, network
 from gateway.edge.http import address
 from gateway.edge.http.address import Networks, TrustedProxies
 
@@ -116,3 +116,19 @@ def test_networks_contain_addresses_of_their_entries() -> None:
     assert [text for text in [*inside, "192.0.2.4", "::2"] if ip_address(text) in networks] == inside
     with pytest.raises(ValueError, match="localhost"):
         Networks(["localhost"])
+
+
+@pytest.mark.parametrize(
+    ("peer", "counted"),
+    [
+        ("", ip_address("127.0.0.1")),  # a unix socket
+        ("127.0.0.2", ip_address("127.0.0.2")),
+        ("::ffff:10.0.0.6", ip_address("10.0.0.6")),
+        ("192.0.2.1", network(ip_address("192.0.2.1"))),
+        ("::ffff:192.0.2.1", network(ip_address("192.0.2.1"))),
+        ("2001:db8::7", network(ip_address("2001:db8::8"))),
+        ("fe80::1%eth0", network(ip_address("fe80::2"))),
+    ],
+)
+def test_peer_is_counted_by_its_network_and_a_trusted_proxy_by_its_address(peer: str, counted: object) -> None:
+    assert TRUSTED_PROXIES.counted(peer) == counted

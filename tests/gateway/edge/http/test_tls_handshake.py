@@ -8,14 +8,16 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from gateway.core.throttle import network
 from gateway.edge.http.descriptors import DescriptorReserve
 from gateway.edge.http.idle_connections import IdleConnections
 from gateway.edge.http.runner import ConnectionRules, HttpRunner, TcpSite
@@ -196,11 +198,31 @@ async def test_handshakes_of_connections_that_are_reset_end_at_once(tmp_path: Pa
         assert (handshakes(), server.expired) == ([], 0)
 
 
-async def test_peers_take_turns() -> None:
+async def test_handshake_is_continued_when_it_is_the_turn_of_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Hashable] = []
+    put = HandshakeTurns.put
+
+    def record(turns: HandshakeTurns, network: Hashable, step: Callable[[], None]) -> None:
+        waiting.append(network)
+        put(turns, network, step)
+
+    monkeypatch.setattr(HandshakeTurns, "put", record)
+    async with tls_server(tmp_path) as server:
+        reader, writer = await asyncio.open_connection(*server.address)
+        writer.write(client_hello())
+        async with asyncio.timeout(WAIT_TIMEOUT):
+            assert await reader.read(1)
+        writer.close()
+    assert set(waiting) == {network(ip_address("127.0.0.1"))}
+
+
+async def test_networks_take_turns() -> None:
     turns = HandshakeTurns()
     done: list[str] = []
-    for peer in "aaaabc":
-        turns.put(peer, functools.partial(done.append, peer))
+    for name in "aaaabc":
+        turns.put(name, functools.partial(done.append, name))
     for _ in range(6):
         before = len(done)
         await asyncio.sleep(0)
