@@ -27,6 +27,8 @@ class LimitedConnection(ssl.SSLObject):
     """A TLS connection that fails when the octets received exceed the content by too many.
 
     OpenSSL gets the octets of ``incoming`` in pieces, since it processes all that it has before it returns.
+    The program must read at least 16 KiB at once, the content of a record: what one read leaves of a record counts as
+    overhead, so that an ``asyncio.BufferedProtocol`` with a smaller buffer would lose its connection.
     """
 
     incoming: ssl.MemoryBIO  # the program writes the octets received here
