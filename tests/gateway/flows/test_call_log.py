@@ -153,7 +153,7 @@ async def test_request_that_is_refused_at_once_is_a_line_with_session_and_room()
         bob = await harness.member("bob", "r")
         set_permissions(harness, "alice", "control")
         await settle()
-        with log.captured_lines(logging.INFO) as lines:
+        with captured_lines(logging.INFO) as lines:
             for _ in range(2):
                 alice.offer()
                 bob.media(alice, "requestoffer")

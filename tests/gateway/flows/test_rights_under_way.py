@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from gateway import log
 from gateway.core.backends import Backends
 from gateway.core.limits import Backend
 from gateway.core.session import Session
@@ -15,6 +14,7 @@ from gateway.flows.settings import MediaLimits
 from gateway.flows.tasks import Work
 from gateway.wire.client import ClientMessage
 from mcu.base import StreamType
+from tests.captured_log import captured_lines
 from tests.gateway.flows.fakes import FakeRoom
 from tests.gateway.flows.harness import CLOUD, OTHER_CLOUD, FlowHarness
 from tests.gateway.flows.media.calls import publish, subscribe
@@ -113,7 +113,7 @@ async def test_session_ends_when_its_backend_becomes_another_nextcloud(backends:
         held = harness.nextcloud.gate = asyncio.Event()
         hello.send_hello("bob")
         await settle()
-        with log.captured_lines() as lines:
+        with captured_lines() as lines:
             harness.change_settings(backends=Backends(backends))
             held.set()
             await settle()
