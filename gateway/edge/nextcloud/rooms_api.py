@@ -48,7 +48,6 @@ class SeenClient(msgspec.Struct, frozen=True):
     peer_port: int  # 0: a unix socket
     trusted: bool  # whether the peer is in ``http.trusted_proxies``
     named: list[str]  # addresses in X-Real-IP and X-Forwarded-For
-    trusted_proxies: list[str]
 
 
 class ConfiguredBackends(Protocol):
@@ -210,7 +209,10 @@ class RoomsApi:
         return _json(200, self._seen_client(request) if SEEN_CLIENT_HEADER in request.headers else b"{}")
 
     def _seen_client(self, request: web.Request) -> bytes:
-        """Return the address of the client that this server sees, and how it got it; for ``portunus doctor``."""
+        """Return the address of the client that this server sees, and how it got it; for ``portunus doctor``.
+
+        It contains no more of the configuration: each backend has a secret to ask for it.
+        """
         peer, *named = named_addresses(request)
         peername = None if request.transport is None else request.transport.get_extra_info("peername")
         seen = SeenClient(
@@ -219,7 +221,6 @@ class RoomsApi:
             peername[1] if isinstance(peername, tuple) else 0,
             peer is not None and peer in self._proxies,
             [str(address) for address in named],
-            self._proxies.texts,
         )
         return msgspec.json.encode({"client": seen})
 

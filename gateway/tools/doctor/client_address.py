@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
 import msgspec
 
+from gateway.edge.http.address import Networks
 from gateway.edge.nextcloud.rooms_api import SEEN_CLIENT_HEADER, SeenClient
 from gateway.tools.doctor.nextcloud import ROOM, ExaminedNextcloud
 from gateway.tools.doctor.signaling import json_object
@@ -30,8 +32,11 @@ HEADERS_REMEDY = (
 )
 
 
-async def check_client_address(nextcloud: ExaminedNextcloud, target: Target) -> Outcome:
-    """Check that the address of this machine arrives at the gateway, and no forged one."""
+async def check_client_address(nextcloud: ExaminedNextcloud, target: Target, trusted: Sequence[str]) -> Outcome:
+    """Check that the address of this machine arrives at the gateway, and no forged one.
+
+    ``trusted`` is ``http.trusted_proxies`` in the file of the configuration, which has the secret of the backend.
+    """
     if not nextcloud.backend.secret:
         return not_tried("the gateway's configuration, which has the shared secret: -c FILE")
     try:
@@ -40,7 +45,7 @@ async def check_client_address(nextcloud: ExaminedNextcloud, target: Target) -> 
             return not_tried("this server does not tell which address it sees: a URL of a Portunus of this version")
         if (seen.peer, seen.peer_port) in own:
             return ok(f"the gateway sees {seen.address}: no proxy is in between")
-        if (found := _unforged_problem(seen)) is not None:
+        if (found := _unforged_problem(seen, trusted)) is not None:
             return found
         forged = {"X-Real-IP": FORGED_REAL_IP, "X-Forwarded-For": FORGED_FORWARDED}
         again, _ = await _ask(nextcloud, target, forged)
@@ -53,7 +58,7 @@ async def check_client_address(nextcloud: ExaminedNextcloud, target: Target) -> 
     return ok(f"the gateway sees {seen.address} as this machine's address, which the trusted proxy {seen.peer} names")
 
 
-def _unforged_problem(seen: SeenClient) -> Outcome | None:
+def _unforged_problem(seen: SeenClient, trusted: Sequence[str]) -> Outcome | None:
     """Return the outcome for a request that came through a proxy, without forged headers; ``None``: it is right."""
     if not seen.named and not ip_address(seen.peer).is_private and not seen.trusted:
         return ok(f"the gateway sees {seen.address}: there is a NAT in between, or a proxy without X-Forwarded-For")
@@ -61,8 +66,10 @@ def _unforged_problem(seen: SeenClient) -> Outcome | None:
     if not seen.named:
         return failed("the reverse proxy does not name the address of the client", HEADERS_REMEDY, evidence)
     if not seen.trusted:
-        entries = json.dumps([*seen.trusted_proxies, seen.peer])
+        entries = json.dumps([*trusted, seen.peer])
         change = f"write under [http]: trusted_proxies = {entries} and reload the gateway (systemctl reload portunus)"
+        if ip_address(seen.peer) in Networks(trusted):
+            change = "reload the gateway (systemctl reload portunus): the file names the proxy in http.trusted_proxies"
         return failed("all clients count as one address: the gateway does not trust the proxy", change, evidence)
     return None
 

@@ -50,7 +50,7 @@ def steps(
     yield DoctorStep(PATH, partial(signaling.fetch_welcome, target), ("TLS",))
     yield DoctorStep("WebSocket upgrade", partial(signaling.open_websocket, target), (PATH,))
     yield DoctorStep("features", partial(signaling.check_features, target), (PATH,))
-    yield from _nextcloud_steps(target, backends, config.mcu.type if config else NO_MCU, needs_config)
+    yield from _nextcloud_steps(target, backends, config, needs_config)
     secret = config.internal.secret if config else ""
     url = next((url for backend in backends for url in backend.urls), "")
     yield DoctorStep("hello", partial(session.open_session, target, secret, url), ("WebSocket upgrade", *needs_config))
@@ -66,8 +66,9 @@ def steps(
 
 
 def _nextcloud_steps(
-    target: Target, backends: tuple[Backend, ...], mcu: str, needs: tuple[str, ...]
+    target: Target, backends: tuple[Backend, ...], config: Config | None, needs: tuple[str, ...]
 ) -> Iterator[DoctorStep]:
+    mcu, trusted = (config.mcu.type, config.http.trusted_proxies) if config else (NO_MCU, ())
     for backend in backends:
         for url in backend.urls:
             name = f"Nextcloud {backend.id if len(backend.urls) == 1 else url}"
@@ -86,7 +87,7 @@ def _nextcloud_steps(
             sent = partial(nextcloud.send_as_nextcloud, examined, target)
             yield DoctorStep(f"{name}: requests to the gateway", sent, (PATH, *needs))
             if (backend, url) == (backends[0], backends[0].urls[0]):
-                arrives = partial(client_address.check_client_address, examined, target)
+                arrives = partial(client_address.check_client_address, examined, target, trusted)
                 yield DoctorStep("client address", arrives, (f"{name}: requests to the gateway",))
     if not backends:
         yield DoctorStep(

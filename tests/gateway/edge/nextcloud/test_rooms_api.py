@@ -111,7 +111,7 @@ class RoomsApiServer:
 async def gateway() -> AsyncIterator[RoomsApiServer]:
     made = RoomsApiServer()
     async with made.cloud:
-        proxies = TrustedProxies(["127.0.0.1"])
+        proxies = TrustedProxies(["127.0.0.1", "198.51.100.0/24"])
         made.backends = Backends([made.cloud.backend(), OTHER_BACKEND])
         bodies = BodyReader(lambda: made.read_time)
         api = RoomsApi(
@@ -135,6 +135,14 @@ async def test_signed_request_is_carried_out(gateway: RoomsApiServer) -> None:
     assert await gateway.post() == (200, b"{}")
     ((backend, roomid, request),) = gateway.calls
     assert (backend, roomid, request.type) == ("cloud", "room1", "delete")
+
+
+async def test_answer_tells_how_the_client_arrives_and_no_other_trusted_proxy(gateway: RoomsApiServer) -> None:
+    status, answer = await gateway.post(X_Portunus_Seen_Client="1", X_Real_IP="192.0.2.7")
+    client = json.loads(answer)["client"]
+    assert client.pop("peer_port") > 0
+    expected = {"address": "192.0.2.7", "peer": "127.0.0.1", "trusted": True, "named": ["192.0.2.7"]}
+    assert (status, client) == (200, expected)
 
 
 async def test_request_of_the_fake_nextcloud_is_carried_out(gateway: RoomsApiServer) -> None:

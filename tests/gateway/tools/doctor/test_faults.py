@@ -138,6 +138,11 @@ def let_clients_choose_their_address(deployment: Deployment) -> None:
 
 
 def distrust_the_proxy(deployment: Deployment) -> None:
+    deployment.text = deployment.text.replace("[sessions]", 'trusted_proxies = ["192.0.2.9"]\n[sessions]')
+    trust_the_proxy_without_a_reload(deployment)
+
+
+def trust_the_proxy_without_a_reload(deployment: Deployment) -> None:
     deployment.gateway._proxies.replace_with(Networks(["192.0.2.9"]))
 
 
@@ -162,6 +167,7 @@ FAULTS: list[Fault] = [
     (hide_the_client, "client address", "does not name the address", "proxy_set_header X-Real-IP $remote_addr"),
     (let_clients_choose_their_address, "client address", "choose the address", "proxy_set_header X-Real-IP"),
     (distrust_the_proxy, "client address", "does not trust", 'trusted_proxies = ["192.0.2.9/32", "127.0.0.1"]'),
+    (trust_the_proxy_without_a_reload, "client address", "does not trust", "the file names the proxy"),
     (change_the_internal_secret, "hello", "internal.secret", "reload"),
     (drain, "hello", "is being drained", "portunus drain --cancel"),
     (name_a_missing_nextcloud, f"{CLOUD}capabilities", "cannot be reached", "backend.urls"),
