@@ -138,6 +138,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "gateway.wire",
         "gateway.tracing",
         "gateway.flows.call_traces",
+        "gateway.flows.postponed",
         "mcu.base",
         "mcu.request_trace",
     ),

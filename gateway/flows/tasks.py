@@ -87,15 +87,20 @@ class SerialQueue:
     def __init__(self, tasks: Tasks, name: str) -> None:
         self._tasks = tasks
         self._name = name
-        self._jobs: deque[tuple[Job, Backlog | None]] = deque()
+        self._jobs: deque[tuple[Job, Backlog | None, Callable[[], None] | None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def put(self, job: Job, backlog: Backlog | None = None) -> None:
-        """Add a job, which counts in ``backlog`` until it begins or is dropped; ignored after ``close``."""
+    def put(self, job: Job, backlog: Backlog | None = None, on_dropped: Callable[[], None] | None = None) -> None:
+        """Add a job, which counts in ``backlog`` until it begins or is dropped; after ``close`` it is dropped.
+
+        ``on_dropped`` is called instead of the job, and must not raise.
+        """
         if self._closed:
+            if on_dropped is not None:
+                on_dropped()
             return
-        self._jobs.append((job, backlog))
+        self._jobs.append((job, backlog, on_dropped))
         if backlog is not None:
             backlog.count += 1
         if self._task is None:
@@ -110,15 +115,18 @@ class SerialQueue:
         """Drop the waiting jobs, and cancel the running job unless it is the caller."""
         self._closed = True
         while self._jobs:
-            self._next()
+            _, on_dropped = self._next()
+            if on_dropped is not None:
+                on_dropped()
         if self._task is not None and self._task is not _current_task():
             self._task.cancel()
 
     async def _run(self) -> None:
         try:
             while self._jobs:
+                job, _ = self._next()
                 try:
-                    await self._next()()
+                    await job()
                 except Exception:
                     log.exception("a job of %s failed", self._name)
                 if self._jobs:
@@ -126,11 +134,11 @@ class SerialQueue:
         finally:
             self._task = None
 
-    def _next(self) -> Job:
-        job, backlog = self._jobs.popleft()
+    def _next(self) -> tuple[Job, Callable[[], None] | None]:
+        job, backlog, on_dropped = self._jobs.popleft()
         if backlog is not None:
             backlog.count -= 1
-        return job
+        return job, on_dropped
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -212,7 +212,8 @@ class SessionStream(ABC):
             self._services.count_excess("waiting_requests")
             self.retire()
             raise ProtocolError(Code.LIMIT_EXCEEDED.error())
-        self._queue.put(partial(self._carry_out, request, work), backlog)
+        on_dropped = None if request.trace is None else request.trace.queued()
+        self._queue.put(partial(self._carry_out, request, work), backlog, on_dropped)
 
     async def _carry_out(self, request: MediaRequest, work: Callable[[MediaRequest], Awaitable[None]]) -> None:
         self._current_request = request

@@ -7,13 +7,14 @@ a publication arrive or a subscription is connected; any other one ends with the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from gateway.flows.call_traces import exception_name, protocol_code, requests_of
+from gateway.flows.postponed import Postponed
 from gateway.tracing import Span, current_span, running
-from gateway.wire.errors import ProtocolError
 from mcu.base import TransportState
 from mcu.request_trace import request_trace
 
@@ -29,6 +30,7 @@ class StreamTrace:
         self._span = span
         self._phase: Span | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._queued = False
 
     @property
     def ended(self) -> bool:
@@ -37,12 +39,26 @@ class StreamTrace:
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
-        """Fail the trace if the block, which checks and queues the request, refuses it."""
+        """End the trace unless the block, which checks the request, queues it; a refusal is an error.
+
+        A request that is postponed begins another trace when it is handled again.
+        """
         try:
             yield
-        except ProtocolError as error:
+        except Postponed:
+            self._span.event("postponed")
+            self.end()
+            raise
+        except BaseException as error:
             self.fail(protocol_code(error))
             raise
+        if not self._queued:  # a request for the own stream, for instance, is ignored
+            self.end()
+
+    def queued(self) -> Callable[[], None]:
+        """Record that the request waits for its turn; return the function to call if it is dropped."""
+        self._queued = True
+        return partial(self.fail, "cancelled")
 
     @contextmanager
     def negotiating(self) -> Iterator[None]:

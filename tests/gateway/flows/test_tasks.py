@@ -169,13 +169,13 @@ async def test_closed_queue_drops_waiting_jobs_and_cancels_the_running_one() -> 
         await asyncio.Event().wait()
         log.append("not reached")
 
-    queue.put(wait)
-    queue.put(wait)
+    queue.put(wait, on_dropped=lambda: log.append("the running one"))
+    queue.put(wait, on_dropped=lambda: log.append("dropped"))
     await settle()
     queue.close()
-    queue.put(wait)
+    queue.put(wait, on_dropped=lambda: log.append("dropped at once"))
     await settle()
-    assert log == ["begun"]
+    assert log == ["begun", "dropped", "dropped at once"]
 
 
 async def test_job_that_closes_its_own_queue_runs_to_its_end() -> None:

@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from gateway.core.ids import SessionId
+from gateway.flows.media.description_turns import ITERATION_BYTES
 from mcu.base import CloseReason, McuTimeout, MediaKind, NoSuchStream, TransportState
 from tests.gateway.flows.harness import FakeClient, FlowHarness
 from tests.gateway.flows.media.calls import send_answer
@@ -160,6 +162,57 @@ async def test_client_that_leaves_during_a_request_to_the_sfu_cancels_the_trace(
         "  negotiation: error cancelled",
         "    sfu publish: error cancelled",
     ]
+
+
+async def test_request_that_waits_when_its_client_leaves_cancels_its_trace() -> None:
+    harness, traces = traced()
+    async with harness:
+        harness.mcu.publish_gate = asyncio.Event()
+        (alice,) = await published(harness, "alice")
+        alice.offer()
+        await settle()
+        assert traces.lines("publish")[-1] == "publish: runs"
+        alice.send({"type": "bye"})
+        await settle()
+        assert traces.lines("publish")[-1] == "publish: error cancelled"
+
+
+async def test_postponed_request_ends_its_trace_and_begins_another_one() -> None:
+    harness, traces = traced()
+    async with harness:
+        (alice,) = await harness.callers("alice")
+        harness.flows.media._description_turns.take(SessionId("other"), ITERATION_BYTES)
+        alice.offer()
+        assert traces.lines("publish") == ["publish: postponed"]
+        await settle()
+        assert traces.lines("publish") == [
+            "publish: postponed",
+            "publish: answer sent, runs",
+            *NEGOTIATED[1:],
+            "  connection: runs",
+        ]
+
+
+async def test_request_that_meets_a_fault_fails_its_trace(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness, traces = traced()
+    async with harness:
+        (alice,) = await harness.callers("alice")
+        monkeypatch.setattr(harness.flows.media, "check", lambda session, message: 1 / 0)
+        alice.offer()
+        await settle()
+        assert traces.lines("publish") == ["publish: error internal_error"]
+        assert "was not handled" in caplog.text
+
+
+async def test_request_that_is_ignored_ends_its_trace() -> None:
+    harness, traces = traced()
+    async with harness:
+        (alice,) = await harness.callers("alice")
+        alice.media(alice, "requestoffer")
+        await settle()
+        assert traces.lines("subscribe") == ["subscribe"]
 
 
 async def test_subscription_is_traced_from_the_request_to_the_connection() -> None:
