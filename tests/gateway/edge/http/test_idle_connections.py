@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.edge.http.address import TrustedProxies
-from gateway.edge.http.descriptors import DescriptorReserve
+from gateway.edge.http.descriptors import DescriptorReserve, descriptor_limit
 from gateway.edge.http.idle_connections import KEPT, IdleConnections
 from gateway.edge.http.runner import ConnectionRules, HttpRunner
 from gateway.limited_log import LimitedLog
@@ -105,11 +105,18 @@ def test_a_few_connections_may_have_the_last_descriptors() -> None:
     assert few[0].aborted
 
 
+class LastSocket:
+    """Socket with a file descriptor of the reserve."""
+
+    def fileno(self) -> int:
+        return descriptor_limit()
+
+
 class PeerTransport(asyncio.Transport):
     """Transport of a TCP connection from an address; records whether it was aborted."""
 
-    def __init__(self, peer: str) -> None:
-        super().__init__({"peername": (peer, 50_000, 0, 0)})
+    def __init__(self, peer: str, *, uses_reserve: bool) -> None:
+        super().__init__({"peername": (peer, 50_000, 0, 0), "socket": LastSocket() if uses_reserve else None})
         self.aborted = False
 
     def abort(self) -> None:
@@ -120,7 +127,7 @@ class PeerTransport(asyncio.Transport):
 
 
 @asynccontextmanager
-async def accepting(per_address: int) -> AsyncIterator[Callable[[str], PeerTransport]]:
+async def accepting(per_address: int) -> AsyncIterator[Callable[..., PeerTransport]]:
     """Run a server behind ``PROXY``; yield the function that opens a connection from an address."""
     rules = ConnectionRules(
         headers={},
@@ -134,8 +141,8 @@ async def accepting(per_address: int) -> AsyncIterator[Callable[[str], PeerTrans
     await runner.setup()
     server: Any = runner.server
 
-    def open_connection(peer: str) -> PeerTransport:
-        transport = PeerTransport(peer)
+    def open_connection(peer: str, *, uses_reserve: bool = False) -> PeerTransport:
+        transport = PeerTransport(peer, uses_reserve=uses_reserve)
         server().connection_made(transport)
         return transport
 
@@ -154,6 +161,14 @@ async def test_addresses_of_one_ipv6_network_share_the_limit_and_a_proxy_in_it_h
         assert not any(transport.aborted for transport in (*proxied, *others))
         open_connection(PROXY)
         assert [transport.aborted for transport in proxied] == [True, False]
+
+
+async def test_proxy_keeps_its_connections_when_those_of_one_ipv6_network_take_the_descriptors() -> None:
+    async with accepting(per_address=0) as open_connection:
+        proxied = [open_connection(PROXY) for _ in range(3)]
+        flood = [open_connection(f"2001:db8::{host:x}:1", uses_reserve=True) for host in range(KEPT)]
+        assert [transport.aborted for transport in flood] == [True] * 3 + [False] * (KEPT - 3)
+        assert not any(transport.aborted for transport in proxied)
 
 
 async def test_ipv4_addresses_that_ipv6_sockets_accept_are_counted_one_by_one() -> None:
