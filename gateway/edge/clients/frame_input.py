@@ -148,6 +148,11 @@ class FrameInput:
         self._resume_reading()
         return handled
 
+    @property
+    def held(self) -> bool:
+        """Whether no frames are handled until ``release``."""
+        return self._held
+
     def hold(self) -> None:
         """Handle no more frames until ``release``."""
         self._held = True

@@ -175,6 +175,8 @@ class WebSocketConnection(asyncio.Protocol):
     def resume(self) -> None:
         """See ``Connection.resume``."""
         if self._input is not None:
+            if self._input.held:
+                self._last_received = self._time()
             self._input.release()
 
     # -- outgoing
@@ -379,6 +381,8 @@ class WebSocketConnection(asyncio.Protocol):
             self._last_received = max(self._last_received, now + more - READ_DEADLINE)
             if self._paused_at is not None:
                 self._paused_at = max(self._paused_at, now + min(more, WRITE_DEADLINE) - WRITE_DEADLINE)
+        if self._input is not None and self._input.held:  # its frames and pongs are not read
+            self._last_received = now
         stuck = self._paused_at is not None and now >= self._paused_at + WRITE_DEADLINE
         if stuck or now >= self._last_received + READ_DEADLINE:
             self._closing = True

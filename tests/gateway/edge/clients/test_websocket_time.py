@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from gateway.core.limits import Limits
 from gateway.tools.talk_rooms import nextcloud_session
 from tests.gateway.edge import raw_client
 from tests.gateway.edge.clients import flow_server
@@ -164,3 +165,14 @@ async def test_ping_that_a_standstill_delayed_can_be_answered(server: FlowServer
     start = now()
     assert await client.wire.wait_closed() is None
     assert now() - start == pytest.approx(60, abs=TOLERANCE)
+
+
+async def test_client_is_not_silent_while_its_frames_are_not_read(server: FlowServer) -> None:
+    # Each message to the room after the first waits for 30 s; during the first three waits, the input is held.
+    server.harness.change_settings(limits=Limits(relayed_bytes_per_second=2000, relayed_bytes_burst=1))
+    start, client = now(), await server.client("alice")
+    client.wire.send({"type": "room", "room": {"roomid": "r", "sessionid": nextcloud_session("alice")}})
+    for _ in range(5):
+        client.wire.send({"type": "message", "message": {"recipient": {"type": "room"}, "data": "x" * 60_000}})
+    assert await client.wire.wait_closed() is None
+    assert now() - start == pytest.approx(150, abs=5)
