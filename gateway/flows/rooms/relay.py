@@ -6,7 +6,7 @@ forwarded byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 
 from msgspec import Raw
 
@@ -18,7 +18,7 @@ from gateway.core.session import Session
 from gateway.core.visibility import Content, Form, form_for
 from gateway.flows.media.signaling import MediaSignaling
 from gateway.flows.services import Services
-from gateway.flows.traffic import Traffic
+from gateway.flows.traffic import RecipientsBusy, Traffic
 from gateway.wire import server
 from gateway.wire.client import ClientMessage
 from gateway.wire.media import CONTROL as CONTROL_TYPE
@@ -54,10 +54,11 @@ class Relay:
             self._to_session(session, recipient, data, message.id)
         elif type == "user":
             if recipient != session.userid:
-                targets = self._hub.sessions_of_user(session.backend, recipient)
-                for target in targets:
-                    self._charge_session(session, target, data)
-                self._send(session, type, targets, data, media_data(data))
+                decoded = media_data(data)
+                targets = self._allowed(session, self._hub.sessions_of_user(session.backend, recipient), decoded)
+                self._charge_sessions(session, targets, data)
+                encoded = b"".join((session.sender(type), data, MESSAGE_END))
+                self._delivery.send_all(targets, encoded, exclude=session)
         else:
             self._to_room(session, type, data)
 
@@ -74,15 +75,17 @@ class Relay:
         targets = self._targets(session, type, recipient)
         if type == "session" and not targets:
             self._to_virtual(session, recipient, data, CONTROL_TYPE, control=True)
+        allowed = [
+            target
+            for target in targets
+            if target is not session and self._may_act_on(session, target.room, CONTROL_TYPE)
+        ]
         room = self._hub.room_of(session)
         if type in ("session", "user") or room is None:
-            for target in targets:
-                self._charge_session(session, target, data)
+            self._charge_sessions(session, allowed, data)
         else:
             self._charge_room(session, room.relay_budget, data, targets)
-        encoded = b"".join((session.control_sender(type), data, MESSAGE_END))
-        allowed = [target for target in targets if self._may_act_on(session, target.room, CONTROL_TYPE)]
-        self._delivery.send_all(allowed, encoded, exclude=session)
+        self._delivery.send_all(allowed, b"".join((session.control_sender(type), data, MESSAGE_END)))
 
     def _targets(self, session: Session, type: str, recipient: str) -> Collection[Session]:
         """Return the sessions of a recipient; the sender may be one of them (5.1)."""
@@ -142,18 +145,24 @@ class Relay:
             self._media.check(session, decoded)
         targets = room.members.values() if type == "room" else _members_in_call(room)
         self._charge_room(session, room.relay_budget, data, targets)
-        self._send(session, type, targets, data, decoded)
-
-    def _send(
-        self, session: Session, type: str, targets: Iterable[Session], data: Raw, decoded: MediaMessage | None
-    ) -> None:
         encoded = b"".join((session.sender(type), data, MESSAGE_END))
-        data_type = None if decoded is None else decoded.type
-        if data_type == NICK_CHANGED:
-            targets = [target for target in targets if form_for(target, _NICK_CHANGE) is not _HIDDEN]
-        elif data_type in GUARDED_TYPES:
-            targets = [target for target in targets if self._may_act_on(session, target.room, data_type)]
-        self._delivery.send_all(targets, encoded, exclude=session)
+        self._delivery.send_all(self._allowed(session, targets, decoded), encoded, exclude=session)
+
+    def _charge_sessions(self, session: Session, targets: Collection[Session], data: Raw) -> None:
+        """Subtract a message's bytes from the budget of each of its recipients, or of none.
+
+        Raises:
+            RecipientsBusy: the message has to wait for one of them.
+        """
+        charged: list[Session] = []
+        try:
+            for target in targets:
+                self._charge_session(session, target, data)
+                charged.append(target)
+        except RecipientsBusy:
+            for target in charged:
+                target.relay_budget.left += len(data) + ENVELOPE  # for the next attempt
+            raise
 
     def _charge_session(self, session: Session, target: Session, data: Raw) -> None:
         """Subtract a message's bytes from the budget of its recipient."""
@@ -170,6 +179,15 @@ class Relay:
             self._traffic.refill(session, budget, size, recipients)
 
     # -- permissions
+
+    def _allowed(
+        self, session: Session, targets: Collection[Session], decoded: MediaMessage | None
+    ) -> Collection[Session]:
+        """Return the sessions to which a message may be relayed; the sender may be one of them."""
+        data_type = None if decoded is None else decoded.type
+        if data_type not in RESTRICTED_TYPES:
+            return targets
+        return [target for target in targets if self._may_receive(session, target, data_type)]
 
     def _may_receive(self, sender: Session, recipient: Session, data_type: str | None) -> bool:
         """Return whether a message with ``data`` of this type may be relayed to a recipient."""
