@@ -35,6 +35,7 @@ PAUSE_AT_SIZE = 131_072  # the same in characters
 # The same while a join of another server's room waits for its host, so that a request to leave is seen (12.3-e).
 PAUSE_JOIN_AT = 1000
 PAUSE_JOIN_AT_SIZE = 262_144
+ACKNOWLEDGEMENT_SIZE = 256  # characters; a longer message is handled in order, whatever it is
 # Messages that this server handles itself when the client's room is at another server (12.1).
 HANDLED_HERE = frozenset({"hello", "bye", "room", "ack"})
 WITHDRAWS_JOIN = frozenset({"bye", "room"})  # messages that withdraw such a room's unanswered join (12.3-e)
@@ -194,8 +195,11 @@ class Dispatcher:
     # -- handling of messages
 
     def _handle(self, client: ClientConnection, inbox: Inbox, text: str) -> None:
-        """Handle a message at once, or after the earlier messages of the client's inbox."""
-        if inbox.busy:
+        """Handle a message at once, or after the earlier messages of the client's inbox.
+
+        An acknowledgement does not wait: else an outbox would fill while its session waits for others.
+        """
+        if inbox.busy and not _is_acknowledgement(client.session, text):
             inbox.waiting.append((client, text))
             inbox.size += len(text)
             if _is_full(inbox, client.session):
@@ -360,3 +364,13 @@ def _is_full(inbox: Inbox, session: Session | None) -> bool:
     if session is not None and session.joining is not None:
         return len(inbox.waiting) >= PAUSE_JOIN_AT or inbox.size >= PAUSE_JOIN_AT_SIZE
     return len(inbox.waiting) >= PAUSE_AT or inbox.size >= PAUSE_AT_SIZE
+
+
+def _is_acknowledgement(session: Session | None, text: str) -> bool:
+    """Return whether a message of a session is an acknowledgement."""
+    if session is None or len(text) > ACKNOWLEDGEMENT_SIZE or '"ack"' not in text:
+        return False
+    try:
+        return decode(text).type == "ack"
+    except msgspec.DecodeError:
+        return False
