@@ -44,10 +44,15 @@ class Outbox:
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._messages)
 
-    @property
-    def first(self) -> bytes | None:
-        """The oldest message that the client has not taken, or not acknowledged."""
-        return self._messages[0] if self._messages else None
+    def head(self, size: int) -> list[bytes]:
+        """Return the oldest messages, up to the one with which they have ``size`` bytes; do not take them."""
+        head = []
+        for message in self._messages:
+            head.append(message)
+            size -= len(message)
+            if size <= 0:
+                break
+        return head
 
     def memory(self, overhead: int) -> int:
         """Return the size of the messages with an overhead for each."""

@@ -19,6 +19,7 @@ SENDER_BURST = 4096  # bytes that each sender may relay beyond the budget
 SENDER_RATE = 512  # bytes per second
 ENVELOPE = 192  # bytes of a relayed message besides its ``data``, approximately
 OFFER_COST = 32_768  # bytes that an offer costs before its length is known; one of 31 sections has about 30,000
+SLOWEST_RATE = 512  # bytes per second to a session with more than its share of the backlog (``relayed_backlog``)
 GRANT = 32_768  # bytes of the budget of one session that are granted at a time
 RECIPIENTS_PER_CHARGE = 128  # recipients; a message counts once more for each full 128 of them
 _SHORTEST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds
@@ -37,7 +38,7 @@ class RelayBudget:
     the greatest number of relayed bytes that can be in its outbox.
     """
 
-    __slots__ = ("_filled_at", "_grant", "_saved", "left", "relayed")
+    __slots__ = ("_filled_at", "_grant", "_saved", "_slow_at", "left", "relayed")
 
     def __init__(self, grant: int = _NO_LIMIT) -> None:
         self.left = 0.0
@@ -45,6 +46,7 @@ class RelayBudget:
         self._grant = grant
         self._saved = 0.0  # bytes of the budget that are not granted
         self._filled_at: float | None = None  # None: full
+        self._slow_at: float | None = None  # when ``refill_slowly`` grants a message; None: not called since a refill
 
     def refill(self, size: int, limits: Limits, outbox_fills: bool, now: float) -> float:
         """Add the bytes for the time since the last call; return 0 if a message of ``size`` bytes may be relayed.
@@ -52,6 +54,7 @@ class RelayBudget:
         Otherwise add the bytes of the message again, and return the seconds until the next attempt. ``outbox_fills``:
         the outbox of a recipient fills up, so that the budget grows at a lower rate.
         """
+        self._slow_at = None
         rate, burst = float(limits.relayed_bytes_per_second), float(limits.relayed_bytes_burst)
         if not rate:
             self.left = float(self._grant)
@@ -68,3 +71,17 @@ class RelayBudget:
             return 0.0
         self.left, self._saved = available, 0.0
         return min(max(-available / rate, _SHORTEST_WAIT), LONGEST_WAIT)
+
+    def refill_slowly(self, size: int, now: float) -> float:
+        """Add the bytes of a message again; return 0 if it may be relayed at ``SLOWEST_RATE`` nevertheless.
+
+        Otherwise return the seconds until the next attempt. So no sender waits for ever, even if its recipient cannot
+        acknowledge because it waits for this sender, too.
+        """
+        self.left += size
+        if self._slow_at is None:
+            self._slow_at = now + size / SLOWEST_RATE
+        if now < self._slow_at:
+            return min(max(self._slow_at - now, _SHORTEST_WAIT), LONGEST_WAIT)
+        self._slow_at = now + size / SLOWEST_RATE
+        return 0.0

@@ -1,7 +1,7 @@
-"""The sessions whose clients have read nothing for a long time although much waits for them.
+"""The sessions whose clients have read very little for a long time although much waits for them.
 
 Source: docs/protocol.md, "Limits". A session without a connection ends sooner (``core.session.EXPIRY``), and so does a
-connection whose client does not read; what remains are clients that never acknowledge, or that resume again and again.
+connection whose client does not read; what remains are clients that hardly acknowledge, or that resume again and again.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from gateway.core.ids import SessionId
 from gateway.core.relay_budget import GRANT
 from gateway.core.session import Session
 
-PATIENCE = 60.0  # seconds; the time until a session expires, and as much again for a slow network
+# Seconds in which a client has to take the messages that begin in the first ``GRANT`` bytes of its outbox: the time
+# until a session expires, and as much again for a slow network.
+PATIENCE = 60.0
 
 
 class StalledReaders:
-    """Remembers the oldest message of each session with a backlog, and since when it has been the oldest."""
+    """Remembers a message in the outbox of each session with a backlog, and since when it has been there."""
 
     def __init__(self) -> None:
-        self._oldest: dict[SessionId, tuple[bytes | None, float]] = {}
+        self._marked: dict[SessionId, tuple[bytes, float]] = {}
 
     def update(self, sessions: Iterable[Session], now: float) -> None:
-        """Look at the outboxes of all sessions; call this once a second."""
-        before, self._oldest = self._oldest, {}
+        """Look at the outboxes of sessions; call this once a second. Sessions that are left out have no stall."""
+        before, self._marked = self._marked, {}
         for session in sessions:
             if session.outbox.size > GRANT:
-                first = session.outbox.first
-                seen = before.get(session.id)
-                self._oldest[session.id] = seen if seen is not None and seen[0] is first else (first, now)
+                seen, head = before.get(session.id), session.outbox.head(GRANT)
+                still = seen is not None and any(message is seen[0] for message in head)
+                self._marked[session.id] = seen if seen is not None and still else (head[-1], now)
 
     def among(self, sessions: Iterable[Session], now: float) -> list[Session]:
-        """Return the sessions that have read nothing for ``PATIENCE``."""
-        oldest = self._oldest
-        return [s for s in sessions if s.id in oldest and now - oldest[s.id][1] >= PATIENCE]
+        """Return the sessions that have taken less than ``GRANT`` bytes, or one longer message, in ``PATIENCE``."""
+        marked = self._marked
+        return [s for s in sessions if s.id in marked and now - marked[s.id][1] >= PATIENCE]

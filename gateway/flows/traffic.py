@@ -114,10 +114,15 @@ class Traffic:
     def _refill_session(self, recipient: Session, size: int) -> tuple[float, str]:
         """Refill the budget of a session; return the seconds as ``_refill`` does, and the limit that was reached."""
         backlog, budget = self._services.relayed_backlog, recipient.relay_budget
-        limit = backlog.full_limit(recipient, size, self._services.settings.limits)
+        limit = backlog.full_limit(recipient, self._services.settings.limits)
         if limit:
-            budget.left += size
-            return LONGEST_WAIT, limit
+            if backlog.is_spent(recipient, self._services.settings.limits):
+                budget.left += size
+                return LONGEST_WAIT, limit
+            wait = budget.refill_slowly(size, self._services.clock())
+            if not wait:
+                backlog.add(recipient, size)
+            return wait, limit
         wait = self._refill(budget, size, (recipient,))
         if not wait:
             backlog.add(recipient, size, max(0, int(budget.left)))

@@ -6,7 +6,7 @@ Source: docs/protocol.md, "Limits".
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 from gateway.core.outbox_totals import sessions_to_end
 from gateway.core.session import Session
@@ -16,23 +16,27 @@ from gateway.flows.services import Services
 
 
 class OutboxTotals:
-    """Compares the total sizes of outboxes with the limits; ``sweep`` is called once a second."""
+    """Compares the total sizes of outboxes with the limits; ``sweep`` is called once a second.
 
-    def __init__(self, services: Services) -> None:
+    ``is_busy`` returns whether messages of a session wait: the gateway may not read its acknowledgements meanwhile.
+    """
+
+    def __init__(self, services: Services, is_busy: Callable[[Session], bool]) -> None:
         self._services = services
+        self._is_busy = is_busy
         self._stalled = StalledReaders()
 
     def sweep(self, now: float) -> None:
         """Request the end of sessions where a limit is exceeded.
 
-        Where relayed messages have to wait, the sessions end whose clients read nothing, since they delay the senders.
+        Sessions end for which relayed messages wait and whose clients hardly read, since they delay the senders.
         """
         limits, backlog = self._services.settings.limits, self._services.relayed_backlog
         sessions = [session for session in self._services.hub.sessions.values() if session.outbox.size]
         backlog.recount(sessions)
-        self._stalled.update(sessions, now)
+        self._stalled.update([session for session in sessions if not self._is_busy(session)], now)
         for session in self._stalled.among(sessions, now):
-            if limit := backlog.full_limit(session, 0, limits):
+            if limit := backlog.full_limit(session, limits):
                 self._end(limit, [session])
         by_room, by_backend = defaultdict[Hashable, list[Session]](list), defaultdict[Hashable, list[Session]](list)
         for session in sessions:

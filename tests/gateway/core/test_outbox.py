@@ -165,3 +165,11 @@ def test_list_for_a_sealed_outbox_is_dropped() -> None:
     box.seal()
     box.append_list([b"list"])
     assert box.size == 0
+
+
+def test_head_has_the_oldest_messages_of_a_size_and_takes_none() -> None:
+    box = outbox(100, b"first", b"second", b"third")
+    assert box.head(5) == [b"first"]
+    assert box.head(6) == [b"first", b"second"]
+    assert box.head(100) == box.take(100) == [b"first", b"second", b"third"]
+    assert outbox(100).head(1) == []

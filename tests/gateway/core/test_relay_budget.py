@@ -8,11 +8,13 @@ from gateway.config.sections import SessionsSection
 from gateway.core.limits import Limits
 from gateway.core.relay_budget import (
     FULL_OUTBOX_DIVISOR,
+    LONGEST_WAIT,
     OFFER_COST,
     RECIPIENTS_PER_CHARGE,
     SENDER_BURST,
     SENDER_RATE,
     SLOW_RATE_DIVISOR,
+    SLOWEST_RATE,
     RelayBudget,
     cost,
 )
@@ -84,6 +86,23 @@ def test_each_grant_needs_a_refill(rate: int) -> None:
 def test_rate_of_0_is_no_limit() -> None:
     budget = RelayBudget()
     assert [take(budget, 1 << 30, 0.0, limits=Limits(relayed_bytes_per_second=0)) for _ in range(9)] == [0.0] * 9
+
+
+def test_slow_refills_let_one_message_pass_after_the_time_that_it_takes_at_the_slowest_rate() -> None:
+    budget = RelayBudget(grant=1000)
+    budget.left = 10.0
+    size = 20 * SLOWEST_RATE
+
+    def attempt(now: float) -> float:
+        budget.left -= size
+        return budget.refill_slowly(size, now)
+
+    assert attempt(100.0) == LONGEST_WAIT
+    assert 0 < attempt(119.999) < LONGEST_WAIT
+    assert [attempt(120.0), attempt(120.0), attempt(139.0), attempt(140.0)] == [0, LONGEST_WAIT, LONGEST_WAIT, 0]
+    assert budget.left == 10.0
+    budget.refill(1, LIMITS, False, 141.0)
+    assert attempt(170.0) == LONGEST_WAIT  # the time before the refill does not count
 
 
 def test_defaults_of_bursts_and_outbox_fit_each_other() -> None:

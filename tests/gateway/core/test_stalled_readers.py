@@ -1,4 +1,4 @@
-"""Sessions whose clients have read nothing for a long time although much waits for them."""
+"""Sessions whose clients have read very little for a long time although much waits for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def reader(*sizes: int) -> Session:
     return made
 
 
-def test_a_session_stalls_when_its_oldest_message_stays_the_oldest() -> None:
+def test_a_session_stalls_when_it_reads_nothing() -> None:
     stalled, readers = reader(GRANT, 1), StalledReaders()
     readers.update([stalled], 10.0)
     readers.update([stalled], 10.0 + PATIENCE - 1)
@@ -36,9 +36,27 @@ def test_a_session_that_reads_does_not_stall() -> None:
     assert readers.among([reading], 10.0 + 2 * PATIENCE) == [reading]
 
 
+def test_a_session_that_reads_less_than_a_grant_stalls() -> None:
+    trickling, readers = reader(*[1000] * 100), StalledReaders()
+    readers.update([trickling], 10.0)
+    for second in range(1, 31):
+        trickling.outbox.take(1)
+        trickling.outbox.confirm()
+        readers.update([trickling], 10.0 + 2 * second)
+    assert readers.among([trickling], 10.0 + PATIENCE) == [trickling]
+
+
+def test_a_session_that_was_left_out_begins_anew() -> None:
+    silent, readers = reader(GRANT, GRANT), StalledReaders()
+    readers.update([silent], 10.0)
+    readers.update([], 30.0)
+    readers.update([silent], 50.0)
+    assert readers.among([silent], 10.0 + PATIENCE) == []
+    assert readers.among([silent], 50.0 + PATIENCE) == [silent]
+
+
 def test_a_session_for_which_little_waits_does_not_stall() -> None:
     idle, empty, readers = reader(GRANT), reader(), StalledReaders()
-    assert empty.outbox.first is None
     for now in (10.0, 10.0 + PATIENCE):
         readers.update([idle, empty], now)
     assert readers.among([idle, empty], 10.0 + PATIENCE) == []
