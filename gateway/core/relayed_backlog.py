@@ -2,10 +2,10 @@
 
 Source: docs/protocol.md, "Limits". A client that relays messages to single sessions that do not read fills their
 outboxes. So relayed messages get only a part of ``limits.outbox_bytes_room`` and the like, and those to the sessions
-with the longest backlogs wait: a session may have at most ``SHARE_FACTOR`` times as many bytes as are free of this part (dynamic thresholds, as in
-switches with shared memory: A. Choudhury and E. Hahne, 1998). The more sessions have a backlog, the smaller is the
-share of each, and some bytes stay free for the others. Messages to a room or call are in memory once, and need no such
-limit.
+with the longest backlogs wait: a session may have at most ``SHARE_FACTOR`` times as many bytes as are free of this part
+(dynamic thresholds, as in switches with shared memory: A. Choudhury and E. Hahne, 1998). The more sessions have a
+backlog, the smaller is the share of each, and some bytes stay free for the others. Messages to a room or call are in
+memory once, and need no such limit.
 
 The bytes of a session are counted when it is granted some with more than a grant in its outbox (``core.relay_budget``),
 and again, with what was read since, once a second. They are estimated too high, never too low by more than two grants.

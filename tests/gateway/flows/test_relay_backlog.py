@@ -22,7 +22,7 @@ def acknowledge(client: FakeClient, count: int | None = None) -> None:
     """Acknowledge ``count`` further messages, or all."""
     outbox = client.session.outbox
     assert isinstance(outbox, AcknowledgedOutbox)
-    received = outbox.acknowledged_count + (len(list(outbox)) if count is None else count)
+    received = outbox._acknowledged + (len(list(outbox)) if count is None else count)
     client.send({"type": "ack", "ack": {"received": received}})
 
 

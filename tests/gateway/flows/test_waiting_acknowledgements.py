@@ -26,7 +26,7 @@ async def test_acknowledgement_among_waiting_messages_counts_them_as_received() 
         assert alice.received() == []
         outbox = alice.session.outbox
         assert isinstance(outbox, AcknowledgedOutbox)
-        received = outbox.acknowledged_count + len(list(outbox))
+        received = outbox._acknowledged + len(list(outbox))
         alice.send({"type": "ack", "ack": {"received": received}})
         (reply,) = alice.received()
         assert reply == {"type": "ack", "ack": {"received": alice.session.received}}
