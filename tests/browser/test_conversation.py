@@ -21,6 +21,7 @@ RECORD_SPOKEN = """() => {
   globalThis.spoken = [];
   const read = () => spoken.push(document.getElementById('announcer').textContent);
   new MutationObserver(read).observe(document.getElementById('announcer'), {childList: true});
+  read(); // what was said before
 }"""
 LATER = "() => { const now = Date.now.bind(Date); Date.now = () => now() + 30_000; }"  # on the page's clock
 FORGED_IDS = """async () => {
@@ -109,6 +110,7 @@ async def test_ids_of_other_members_messages_replace_no_message_and_leave_none(
 
 async def test_hands_comings_and_goings_are_shown_in_order_and_spoken(browser: Browser, inprocess_demo: Demo) -> None:
     ada, bob = await room_of(browser, inprocess_demo, Ada="generated", Bob="listen")
+    await until_spoken(ada, "Bob is in the call.")  # comings before that are told with it
     await bob.page.click("#hand")
     await ada.until_tile("Bob", "hand raised (number 1)")
     await until_spoken(ada, "Bob raised a hand.")
