@@ -47,7 +47,7 @@ def publish(offer_text: str, answer_text: str) -> str:
     check_size(offer_text)
     offer = document.parse(offer_text)
     normalise(offer)
-    candidates.drop_old(offer)
+    candidates.drop_excess(offer)
     candidates.check(offer)
     candidates.filter_description(offer, FILTER)
     document.identity(offer)

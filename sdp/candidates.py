@@ -131,7 +131,7 @@ def filter_description(description: Description, candidate_filter: CandidateFilt
     return sum(section.remove(unwanted) for section in description.sections())
 
 
-def drop_old(description: Description) -> None:
+def drop_excess(description: Description) -> None:
     """Remove repeated candidates from each section of a description in normal form, and the oldest above the limits.
 
     Chromium lists the candidates of every transport that a section ever had, the newest last.

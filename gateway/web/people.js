@@ -16,8 +16,8 @@ export class PeopleList {
 
   /**
    * Show these members, if anything has changed.
-   * @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean, hand: number}[]} members null = not known yet;
-   *   `hand` is the place among the raised hands, from 1
+   * @param {{name, flags, audio: ?boolean, video: ?boolean, sharing: boolean, hand: number}[]} members
+   *   `audio` and `video` are null while they are not known; `hand` is the place among the raised hands, from 1
    */
   show(members) {
     const lines = [...members]

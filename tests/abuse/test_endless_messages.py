@@ -26,7 +26,7 @@ DURATION = 2.0  # seconds
 AT_ONCE = 64  # chunks that are not acknowledged
 PAUSE = 0.005  # seconds
 LOST_AFTER = 0.2  # seconds without an acknowledgement, after which chunks are sent again
-BEGIN, WHOLE = 2, 3  # flags of the first chunk of a message, and of its only one
+BEGIN, WHOLE = 2, 3  # flags of a DATA chunk: first fragment of a message, unfragmented message
 CHANNEL = "status"
 
 
@@ -37,7 +37,7 @@ def chunk(flags: int, size: int, stream: int = 0) -> DataChunk:
     return data
 
 
-# The chunk of a number; no message has a last one.
+# Each function returns the n-th chunk that is sent; no message has a last fragment.
 ENDLESS: dict[str, Callable[[int], DataChunk]] = {
     "long chunks": lambda number: chunk(0 if number else BEGIN, 1000),
     "short chunks": lambda number: chunk(0 if number else BEGIN, 1),

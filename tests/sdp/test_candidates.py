@@ -11,7 +11,7 @@ from sdp.candidates import (
     CandidateError,
     CandidateFilter,
     check,
-    drop_old,
+    drop_excess,
     filter_description,
     parse,
 )
@@ -151,7 +151,7 @@ def test_oldest_candidates_of_a_section_are_dropped_and_repeated_ones_kept_once(
         f"v=0\r\nm=audio 9 RTP 0\r\n{numbered(1, 5)}a=mid:0\r\nm=video 9 RTP 96\r\n{numbered(1, 5)}a=mid:1\r\n"
         f"{numbered(3, MAX_OF_SECTION)}{numbered(4, 1)}"
     )
-    drop_old(description)
+    drop_excess(description)
     audio, video = description.media
     assert [int(value.split()[0]) for value in audio.attributes("candidate")] == [1, 2, 3, 4, 5]
     kept = [int(value.split()[0]) for value in video.attributes("candidate")]
@@ -162,7 +162,7 @@ def test_oldest_candidates_of_a_section_are_dropped_and_repeated_ones_kept_once(
 def test_candidates_of_a_description_are_bounded() -> None:
     sections = "".join(f"m=audio 9 RTP 0\r\n{numbered(1, MAX_OF_SECTION)}" for _ in range(10))
     description = parse_description(f"v=0\r\n{numbered(1, 10)}{sections}")
-    drop_old(description)
+    drop_excess(description)
     left = [len(section.attributes("candidate")) for section in description.sections()]
     assert sum(left) == MAX_CANDIDATES
     assert left[:4] == [10, MAX_OF_SECTION, MAX_OF_SECTION, MAX_OF_SECTION]

@@ -35,7 +35,7 @@ def read(text: str) -> Description:
     check_size(text)
     offer = parse(text)
     normalise(offer)
-    candidates.drop_old(offer)
+    candidates.drop_excess(offer)
     candidates.check(offer)
     return offer
 

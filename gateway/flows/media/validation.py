@@ -105,7 +105,7 @@ def _description(message: MediaMessage) -> Description:
         check_size(sdp)
         description = document.parse(sdp)
         normalise(description)
-        candidates.drop_old(description)
+        candidates.drop_excess(description)
         candidates.check(description)
     except CandidateError as error:
         details = {"media": error.kind, "idx": error.index, "error": error.text}

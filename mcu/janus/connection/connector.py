@@ -33,7 +33,7 @@ from mcu.janus.connection.session import Clock, JanusSession
 from mcu.janus.connection.web_socket import NO_ANSWER, NoConnection, close, open_socket
 from mcu.janus.settings import JanusServerSettings
 
-CONNECT_TIMEOUT = 2.0  # seconds for a connection, and for a claim: at a frozen Janus the attempt is repeated
+CONNECT_TIMEOUT = 2.0  # seconds for one attempt to connect, or to claim; a frozen Janus does not answer it
 TCP_TIMEOUT = 1.5  # seconds for TCP's part of a connection
 STALL_TIMEOUT = 25.0  # seconds after Janus' last frame at which the session with a stalled Janus is given up
 UNREACHABLE_TIMEOUT = 10.0  # the same while Janus' host accepts no TCP connection
@@ -146,7 +146,7 @@ class JanusConnector:
         return self._session
 
     async def _run(self) -> None:
-        self._disconnected_at, refusals, hurried = self._clock(), 0, False
+        self._disconnected_at, refusals, retried_at_once = self._clock(), 0, False
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(sock_connect=TCP_TIMEOUT)) as http:
             while True:
                 if self._claimable is None:
@@ -154,11 +154,11 @@ class JanusConnector:
                 begun, claimable = self._clock(), self._claimable
                 state, reason = await self._attempt(http)
                 lasted = state is SfuState.READY and self._clock() - begun > MIN_LIFETIME
-                if lasted or (claimable is not self._claimable and not hurried):
-                    # Janus was there a moment ago: connect again at once, but not again and again.
-                    refusals, hurried = 0, not lasted
+                if lasted or (claimable is not self._claimable and not retried_at_once):
+                    # Janus was there a moment ago: connect again without a pause, but once only unless it lasted.
+                    refusals, retried_at_once = 0, not lasted
                     continue
-                hurried = False
+                retried_at_once = False
                 refusals = refusals + 1 if state is SfuState.REFUSED else 0
                 if state is not SfuState.READY:
                     if self._claimable is None and reason != self.reason:
@@ -194,7 +194,7 @@ class JanusConnector:
             if session is not self._claimable:
                 session.lose()
             if session is self._claimable and not socket.closed and self._dead_socket is None:
-                self._dead_socket = socket  # without a reclaim timeout Janus would end the session with it
+                self._dead_socket = socket  # kept open: a Janus without a reclaim timeout ends the session with it
             else:
                 await close(socket)
 
@@ -226,7 +226,7 @@ class JanusConnector:
                 "Janus keeps no session whose connection breaks (reclaim_session_timeout): calls end with it"
             )
         while await self._use_until_stall(http, session, carrying, claimed=claiming):
-            if not await self._wait_for_stalled(http, session, carrying):
+            if not await self._wait_until_answering(http, session, carrying):
                 break
             self._log.info("Janus answers again, and its streams go on")
             claiming = False
@@ -250,7 +250,7 @@ class JanusConnector:
             return False
         return True
 
-    async def _wait_for_stalled(
+    async def _wait_until_answering(
         self, http: aiohttp.ClientSession, session: JanusSession, carrying: asyncio.Task[str]
     ) -> bool:
         """Wait while a stalled Janus keeps the connection up; return whether Janus answers over this connection again.

@@ -39,9 +39,9 @@ def test_each_packet_gets_a_sequence_number_of_its_own_that_maps_back_to_it(outc
             sent[number + segment.sequence_offset] = stream, number
         if len(late) > 3:
             old = late.pop(0)
-            place = rewriter.find_late(old) if old < segment.first_number else segment
-            if place is not None:
-                sequence = old + place.sequence_offset
+            late_segment = rewriter.find_late(old) if old < segment.first_number else segment
+            if late_segment is not None:
+                sequence = old + late_segment.sequence_offset
                 assert sequence not in sent
                 sent[sequence] = stream, old
                 rewriter.next_sequence = max(rewriter.next_sequence, sequence + 1)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("janus_version")
 
 
 def without_candidates(sdp: str) -> str:
-    """Return a description as of a client that trickles, before it has gathered a candidate."""
+    """Return a description without candidates, as a client sends it that has gathered none yet."""
     return re.sub(r"(?m)^a=(candidate:.*|end-of-candidates)\r\n", "", sdp)
 
 
@@ -23,7 +23,7 @@ async def test_candidates_between_an_offer_and_its_answer_are_used(call: JanusCa
     _, sender, _ = await call.publish()
     subscriber, offer = await call.mcu.subscribe(CAMERA, SubscribeOptions(), WaitableListener())
     watcher = SubscribingPeer()
-    # the client cannot reach Janus before Janus sends it a connectivity check
+    # without Janus' candidates the client cannot send a connectivity check before it has received one
     answer = await watcher.answer(without_candidates(str(offer)))
     await subscriber.accept(parse_frozen(without_candidates(answer)))
     again = await subscriber.refresh()
