@@ -24,13 +24,15 @@ class StalledReaders:
         self._marked: dict[SessionId, tuple[bytes, float]] = {}
 
     def update(self, sessions: Iterable[Session], now: float) -> None:
-        """Look at the outboxes of sessions; call this once a second. Sessions that are left out have no stall."""
+        """Look at the outboxes of sessions that delay others, each of which has messages; call this once a second.
+
+        Sessions that are left out have no stall.
+        """
         before, self._marked = self._marked, {}
         for session in sessions:
-            if session.outbox.size > GRANT:
-                seen, head = before.get(session.id), session.outbox.head(GRANT)
-                still = seen is not None and any(message is seen[0] for message in head)
-                self._marked[session.id] = seen if seen is not None and still else (head[-1], now)
+            seen, head = before.get(session.id), session.outbox.head(GRANT)
+            still = seen is not None and any(message is seen[0] for message in head)
+            self._marked[session.id] = seen if seen is not None and still else (head[-1], now)
 
     def among(self, sessions: Iterable[Session], now: float) -> list[Session]:
         """Return the sessions that have taken less than ``GRANT`` bytes, or one longer message, in ``PATIENCE``."""

@@ -153,10 +153,10 @@ class Dispatcher:
 
     # -- order of messages
 
-    def is_busy(self, session: Session) -> bool:
-        """Return whether a message of a session waits, so that later ones may not be read."""
+    def is_held(self, session: Session) -> bool:
+        """Return whether so many messages of a session wait that no further ones are read."""
         inbox = self._inboxes.get(session.id)
-        return inbox is not None and inbox.busy
+        return inbox is not None and inbox.busy and _is_full(inbox, session)
 
     async def _run_handler(self, client: ClientConnection, inbox: Inbox, work: Work) -> None:
         """Run the rest of a handler, then handle the messages that waited for it."""

@@ -58,7 +58,7 @@ class Flows:
         )
         self.backend_requests = BackendRequests(services, events, self.media, self.session_closer, virtual_sessions)
         self.pings = KeepAlivePings(services)
-        self.outbox_totals = OutboxTotals(services, self.dispatch.is_busy)
+        self.outbox_totals = OutboxTotals(services, self.dispatch.is_held)
         self.draining = Draining(services)
         self._background = Tasks()
 

@@ -18,26 +18,28 @@ from gateway.flows.services import Services
 class OutboxTotals:
     """Compares the total sizes of outboxes with the limits; ``sweep`` is called once a second.
 
-    ``is_busy`` returns whether messages of a session wait: the gateway may not read its acknowledgements meanwhile.
+    ``is_held`` returns whether so many messages of a session wait that the gateway does not read its acknowledgements.
     """
 
-    def __init__(self, services: Services, is_busy: Callable[[Session], bool]) -> None:
+    def __init__(self, services: Services, is_held: Callable[[Session], bool]) -> None:
         self._services = services
-        self._is_busy = is_busy
+        self._is_held = is_held
         self._stalled = StalledReaders()
 
     def sweep(self, now: float) -> None:
         """Request the end of sessions where a limit is exceeded.
 
-        Sessions end for which relayed messages wait and whose clients hardly read, since they delay the senders.
+        Sessions end for which relayed messages wait and whose clients hardly read, since they delay the senders. One
+        that the gateway does not read from ends only if relayed messages have come near the limit.
         """
         limits, backlog = self._services.settings.limits, self._services.relayed_backlog
         sessions = [session for session in self._services.hub.sessions.values() if session.outbox.size]
         backlog.recount(sessions)
-        self._stalled.update([session for session in sessions if not self._is_busy(session)], now)
-        for session in self._stalled.among(sessions, now):
-            if limit := backlog.full_limit(session, limits):
-                self._end(limit, [session])
+        delaying = [session for session in sessions if backlog.full_limit(session, limits)]
+        self._stalled.update(delaying, now)
+        for session in self._stalled.among(delaying, now):
+            if not self._is_held(session) or backlog.is_spent(session, limits):
+                self._end(backlog.full_limit(session, limits), [session])
         by_room, by_backend = defaultdict[Hashable, list[Session]](list), defaultdict[Hashable, list[Session]](list)
         for session in sessions:
             by_backend[session.backend.id].append(session)

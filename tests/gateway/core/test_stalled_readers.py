@@ -53,10 +53,3 @@ def test_a_session_that_was_left_out_begins_anew() -> None:
     readers.update([silent], 50.0)
     assert readers.among([silent], 10.0 + PATIENCE) == []
     assert readers.among([silent], 50.0 + PATIENCE) == [silent]
-
-
-def test_a_session_for_which_little_waits_does_not_stall() -> None:
-    idle, empty, readers = reader(GRANT), reader(), StalledReaders()
-    for now in (10.0, 10.0 + PATIENCE):
-        readers.update([idle, empty], now)
-    assert readers.among([idle, empty], 10.0 + PATIENCE) == []

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.core.acknowledged import AcknowledgedOutbox
 from gateway.core.limits import Limits
+from gateway.core.relay_budget import GRANT
 from gateway.core.stalled_readers import PATIENCE
 from gateway.flows.traffic import Traffic
 from tests.gateway.flows.harness import FakeClient, FlowHarness
@@ -74,9 +75,8 @@ async def test_client_that_acknowledges_hardly_anything_ends_and_its_sender_stay
         assert not alice.connection.paused
 
 
-@pytest.mark.parametrize("total", [400_000, 1_000_000])
-async def test_client_whose_input_is_held_does_not_end_because_it_cannot_acknowledge(total: int) -> None:
-    async with beside_a_call(Limits(outbox_bytes_room=total)) as harness:
+async def test_client_whose_input_is_held_does_not_end_because_it_cannot_acknowledge() -> None:
+    async with beside_a_call(Limits(outbox_bytes_room=1_000_000)) as harness:
         alice, bob = [await harness.member(name, features=ACK) for name in ("alice", "bob")]
         for _ in range(40):
             alice.send_message(bob, LONG)
@@ -89,6 +89,37 @@ async def test_client_whose_input_is_held_does_not_end_because_it_cannot_acknowl
         assert alice.session.open
         assert bob.session.open
         assert bob.session.outbox.size > before  # messages pass slowly, so that neither waits for ever
+
+
+async def test_clients_whose_input_is_held_end_when_they_take_relayed_messages_near_the_limit() -> None:
+    async with beside_a_call(Limits(outbox_bytes_room=400_000)) as harness:
+        mallory, accomplice = [await harness.member(name, features=ACK) for name in ("mallory", "accomplice")]
+        for _ in range(40):
+            mallory.send_message(accomplice, LONG)
+            accomplice.send_message(mallory, LONG)
+        assert mallory.connection.paused
+        seconds = 0
+        while mallory.sessionid in harness.hub.sessions and accomplice.sessionid in harness.hub.sessions:
+            await harness.sweep(1.0)
+            seconds += 1
+        assert PATIENCE <= seconds < 4 * PATIENCE
+
+
+async def test_clients_with_short_backlogs_that_read_nothing_end_when_they_take_relayed_messages_near_the_limit() -> (
+    None
+):
+    async with beside_a_call(Limits(outbox_bytes_room=400_000)) as harness:
+        silent = [await harness.member(f"silent {number}", features=ACK) for number in range(14)]
+        senders = [await harness.member(f"sender {number}") for number in range(2)]
+        for client in silent:
+            acknowledge(client)
+            for sender in senders:
+                sender.send_message(client, "x" * 13_000)
+        assert all(client.session.outbox.size < GRANT for client in silent)
+        for _ in range(int(PATIENCE) + 2):
+            await harness.sweep(1.0)
+        assert any(client.sessionid not in harness.hub.sessions for client in silent)
+        assert all(sender.session.open for sender in senders)
 
 
 @pytest.mark.parametrize("limits", [Limits(outbox_bytes_backend=8_000_000), Limits(outbox_bytes_process=8_000_000)])
