@@ -104,3 +104,12 @@ def test_bytes_that_still_wait_count_anew() -> None:
     full = fill(backlog, reader(), FULL)
     backlog.recount([full])
     assert backlog.full_limit(full, limits) == "outbox_bytes_room"
+
+
+@pytest.mark.parametrize("limit", ["outbox_bytes_room", "outbox_bytes_backend", "outbox_bytes_process"])
+def test_a_limit_is_spent_at_three_quarters(limit: str) -> None:
+    backlog, limits = RelayedBacklog(), Limits(**{limit: TOTAL})
+    below = fill(backlog, reader(), TOTAL * 3 // 4 - 1)
+    assert not backlog.is_spent(below, limits)
+    assert backlog.is_spent(fill(backlog, reader(), GRANT + 1), limits)
+    assert not backlog.is_spent(below, Limits(**{limit: 0}))
