@@ -66,7 +66,7 @@ async def test_hostile_backends_delay_no_user_of_another_one(tmp_path: Path) -> 
             joins = 0
             while not all(task.done() for task in refusals):
                 async with TalkClient(scene.url, scene.cloud.url) as user:
-                    await user.hello(scene.cloud.ticket("user"))
+                    await user.hello(scene.cloud.ticket(f"user {joins}"))  # a session stays a while
                     await user.join("den")
                     joins += 1
             await asyncio.gather(*refusals)
