@@ -149,8 +149,9 @@ async def test_trace_of_a_stream_leads_from_the_offer_to_the_first_media(
     phases = [part.span for part in published.parts]
     assert all(phase.end <= following.begin for phase, following in pairwise(phases))
     for text in traces.texts:
-        for secret in (*ids, *password, "candidate:", "127.0.0.1", "a=ice-", "a=fingerprint:", cloud.secret, ROOM):
+        for secret in (*ids, *password, "candidate:", "127.0.0.1", "a=ice-", "a=fingerprint:", cloud.secret):
             assert secret not in text, text
+        assert f'"{ROOM}"' not in text, text  # its digits alone can be part of a time
 
 
 @pytest.mark.full
