@@ -247,7 +247,7 @@ class Refusals:
         )
 
     def no_federation(self, backend: Backend, url: str) -> None:
-        """Report a hello of another server's client, whose Nextcloud does not announce federated calls."""
+        """Report the hello of a federated client to a backend whose Nextcloud does not announce federated calls."""
         self._warnings.warning(
             (backend.id, "federation-v2"),
             "hellos of federated clients for backend %s are refused: %s does not announce federation-v2; update Talk,"

@@ -33,7 +33,7 @@ class Acceptor(Protocol):
         """Add a connection; return the seconds within which its request or TLS handshake must arrive, 0: no limit."""
 
     def remove(self, connection: AcceptedConnection) -> None:
-        """Remove a connection whose request has arrived or whose handshake is done, or which is closed."""
+        """Remove a connection: its request has arrived, its handshake is done, or it is closed."""
 
     def count_expired(self) -> None:
         """Count a connection that was closed because its time was over."""

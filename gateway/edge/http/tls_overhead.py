@@ -108,7 +108,7 @@ class LimitedConnection(ssl.SSLObject):
 
 
 class LimitedContext(ssl.SSLContext):
-    """A context whose connections are limited."""
+    """TLS context that limits the overhead of each of its connections (``LimitedConnection``)."""
 
     sslobject_class = LimitedConnection
 

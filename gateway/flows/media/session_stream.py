@@ -247,7 +247,7 @@ class SessionStream(ABC):
         self._trace = None if self._current_request is None else self._current_request.trace
 
     def _fail_trace(self, reason: CloseReason | StreamEnd) -> None:
-        """End the trace of the PeerConnection, whose stream has ended before its first media."""
+        """End the trace of a PeerConnection after its stream has ended without any media."""
         if self._trace is not None:
             self._trace.fail(reason.name.lower())
             self._trace = None
